@@ -1,0 +1,50 @@
+# Every target first sets up what it needs (scripts/setup.sh); when all is there, that takes no time.
+.DEFAULT_GOAL := help
+.PHONY: help demo run test bench reset fmt lint check sqlx openapi
+
+# Queries are checked against .sqlx/, so that nothing needs a database to compile.
+export SQLX_OFFLINE ?= true
+CARGO ?= cargo
+# postgres (the queue in Postgres itself) or rabbitmq (a private node, or the one RABBITMQ_URL names).
+TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Option: TRANSPORT=rabbitmq with demo and run. Every setting is in the README."
+
+demo: ## Play a dozen orders end to end, print what became of them, check that all agrees
+	@scripts/setup.sh demo $(TRANSPORT)
+	@$(CARGO) run -p standalone -- demo examples/orders.json --transport $(TRANSPORT)
+
+run: export LOG_FORMAT ?= pretty
+run: ## Everything in one process: http://127.0.0.1:8000 (API, /docs), gateway on 9000
+	@scripts/setup.sh run $(TRANSPORT)
+	@$(CARGO) run -p standalone -- run --transport $(TRANSPORT)
+
+test: ## All tests, on real Postgres, RabbitMQ and Chromium
+	@scripts/setup.sh test
+	@$(CARGO) test --workspace
+
+bench: ## Measure against the limits of this machine, in the same run
+	@scripts/setup.sh bench
+	@$(CARGO) run --release -p bench
+
+reset: ## Stop what runs from .data/ and begin again with an empty database (PDFs in invoices/ stay)
+	@scripts/reset.sh
+
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+
+lint: ## Clippy, warnings are errors
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+check: lint ## Format, lint and the API's description, without tests
+	@$(CARGO) fmt --all --check
+	@scripts/openapi.sh --check
+
+sqlx: ## Check every query against the migrations and write .sqlx/ again
+	@scripts/setup.sh sqlx
+	@scripts/sqlx.sh
+
+openapi: ## Write API-SPECIFICATION.yml from the code
+	@scripts/openapi.sh

@@ -1,0 +1,230 @@
+//! Request bodies, and the checks that need no database.
+
+use contracts::{Address, OrderState, ReturnState};
+use runtime::{ApiError, FieldError};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// A new order.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlaceOrder {
+    /// Unique; letters, digits, `.`, `_`, `-`; made up when absent.
+    #[serde(default)]
+    #[schema(max_length = 32, example = "AC-2026-000123")]
+    pub(crate) order_number: Option<String>,
+    #[schema(min_length = 1, max_length = 64)]
+    pub(crate) customer_id: String,
+    #[serde(default)]
+    #[schema(max_length = 254)]
+    pub(crate) customer_email: Option<String>,
+    /// ISO 4217, upper case; INR when absent.
+    #[serde(default)]
+    #[schema(example = "INR")]
+    pub(crate) currency: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) payment_method: Option<String>,
+    #[serde(default)]
+    pub(crate) shipping_address: Option<Address>,
+    #[serde(default)]
+    pub(crate) billing_address: Option<Address>,
+    #[schema(min_items = 1, max_items = 500)]
+    pub(crate) items: Vec<PlaceItem>,
+    /// Taken off the whole order; at most the sum of the items. Minor units (paise).
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub(crate) discount_minor: i64,
+    /// Minor units (paise).
+    #[serde(default)]
+    #[schema(minimum = 0)]
+    pub(crate) shipping_minor: i64,
+    /// Who places it, for the audit.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// A line of a new order.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlaceItem {
+    #[schema(min_length = 1, max_length = 64)]
+    pub(crate) sku: String,
+    #[schema(min_length = 1, max_length = 255)]
+    pub(crate) title: String,
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub(crate) quantity: i64,
+    /// Minor units (paise).
+    #[schema(minimum = 0)]
+    pub(crate) unit_price_minor: i64,
+    /// Harmonised System of Nomenclature code.
+    #[serde(default)]
+    #[schema(max_length = 16)]
+    pub(crate) hsn: Option<String>,
+    /// Per cent.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 100)]
+    pub(crate) gst_rate: Option<f64>,
+}
+
+/// Why, and who says so. Without `actor` the header `X-Actor` counts, and without that "anonymous".
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Step {
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// A payment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pay {
+    #[schema(max_length = 128)]
+    pub(crate) payment_transaction_id: Option<String>,
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// A parcel on its way.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Ship {
+    #[schema(max_length = 64)]
+    pub(crate) carrier: Option<String>,
+    #[schema(max_length = 128)]
+    pub(crate) tracking_number: Option<String>,
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// The state an order shall take.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeOrderState {
+    pub(crate) new_state: OrderState,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// The return of some units of an order's items.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestReturn {
+    pub(crate) order_id: Uuid,
+    /// At least one.
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    pub(crate) items: Vec<ReturnItem>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// Units of one item.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReturnItem {
+    /// `items[].id` of the order.
+    pub(crate) order_item_id: Uuid,
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub(crate) quantity: i64,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+}
+
+/// A manager's approval.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Approve {
+    #[schema(max_length = 1000)]
+    pub(crate) notes: Option<String>,
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// A manager's refusal: both the category and the reason are wanted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Reject {
+    #[schema(min_length = 1, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
+    pub(crate) category: Option<String>,
+    #[schema(min_length = 1, max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// The state a return shall take. `REJECTED` wants a reason.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeReturnState {
+    pub(crate) new_state: ReturnState,
+    /// For `REJECTED`; `OTHER` when absent.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) category: Option<String>,
+    /// For `APPROVED`.
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    pub(crate) notes: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    pub(crate) reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    pub(crate) actor: Option<String>,
+}
+
+/// Collects everything that is wrong with a body, so that a client mends it in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(Vec<FieldError>);
+
+impl Checks {
+    pub(crate) fn wrong(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(FieldError::new(field, message));
+    }
+
+    /// Text of 1 to `max` characters.
+    pub(crate) fn text(&mut self, field: &str, text: &str, max: usize) {
+        if text.trim().is_empty() {
+            self.wrong(field, "must not be empty");
+        } else if text.chars().nth(max).is_some() {
+            self.wrong(field, format!("must be at most {max} characters long"));
+        }
+    }
+
+    /// The same, where the field is there.
+    pub(crate) fn optional(&mut self, field: &str, text: Option<&String>, max: usize) {
+        if let Some(text) = text {
+            self.text(field, text, max);
+        }
+    }
+
+    /// The two fields that every command has.
+    pub(crate) fn step(&mut self, reason: Option<&String>, actor: Option<&String>) {
+        self.optional("reason", reason, 1000);
+        self.optional("actor", actor, 64);
+    }
+
+    pub(crate) fn done(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::validation(self.0)) }
+    }
+}

@@ -1,0 +1,177 @@
+//! The request for a return: what was returned before is summed under the order's lock.
+
+use chrono::{DateTime, Utc};
+use contracts::{EventType, Headers};
+use domain::ReturnableItem;
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::KnownAnswer;
+use crate::intent::IdempotencyKey;
+
+/// The order as a return needs it.
+#[derive(Debug)]
+pub(crate) struct OrderUnderLock {
+    pub(crate) state: String,
+    pub(crate) delivered_at: Option<DateTime<Utc>>,
+    pub(crate) document: Value,
+    /// Rejected ones aside.
+    pub(crate) existing_returns: i64,
+    pub(crate) items: Vec<ReturnableItem>,
+}
+
+/// Locks an order and reads what a return of it must know. `None`: there is no such order.
+///
+/// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
+/// return that was committed before the lock was granted.
+pub(crate) async fn lock_order(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<OrderUnderLock>> {
+    let order = sqlx::query!(
+        "select state, delivered_at, document from command.orders where id = $1 for update",
+        order_id
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(order) = order else { return Ok(None) };
+    let existing_returns = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from command.returns where order_id = $1 and state <> 'REJECTED'"#,
+        order_id
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let items = sqlx::query!(
+        r#"
+        select item.id, item.quantity, item.paid_minor,
+               coalesce(sum(returned.quantity), 0)::int as "returned_quantity!",
+               coalesce(sum(returned.amount_minor), 0)::bigint as "returned_amount_minor!"
+        from command.order_items as item
+        left join (command.return_items as returned
+                   join command.returns on returns.id = returned.return_id and returns.state <> 'REJECTED')
+            on returned.order_item_id = item.id
+        where item.order_id = $1
+        group by item.id
+        order by item.line_no
+        "#,
+        order_id
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let unsigned = |quantity: i32| u32::try_from(quantity).unwrap_or_default();
+    let items = items
+        .into_iter()
+        .map(|item| ReturnableItem {
+            id: item.id,
+            quantity: unsigned(item.quantity),
+            paid_minor: item.paid_minor,
+            returned_quantity: unsigned(item.returned_quantity),
+            returned_amount_minor: item.returned_amount_minor,
+        })
+        .collect();
+    Ok(Some(OrderUnderLock {
+        state: order.state,
+        delivered_at: order.delivered_at,
+        document: order.document,
+        existing_returns,
+        items,
+    }))
+}
+
+/// Those of the given items that exist but belong to another order.
+pub(crate) async fn items_elsewhere(conn: &mut PgConnection, order_id: Uuid, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("select id from command.order_items where id = any($1) and order_id <> $2", ids, order_id)
+        .fetch_all(conn)
+        .await
+}
+
+/// The answer given before under a key.
+pub(crate) async fn known_answer(conn: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Option<KnownAnswer>> {
+    sqlx::query_as!(
+        KnownAnswer,
+        r#"
+        select request_hash, status, response::text as "body!", entity_id
+        from command.idempotency_keys where caller = $1 and route = $2 and key = $3
+        "#,
+        key.caller,
+        key.route,
+        key.key,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A return to be inserted.
+#[derive(Debug)]
+pub(crate) struct NewReturn<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) order_id: Uuid,
+    pub(crate) refund_amount_minor: i64,
+    /// The frozen part of the return, state and version included: it is also the first answer.
+    pub(crate) document: &'a Value,
+    /// (id, order item, quantity, amount).
+    pub(crate) items: &'a [(Uuid, Uuid, i32, i64)],
+    /// The audit row.
+    pub(crate) transition: &'a Value,
+    pub(crate) event_id: Uuid,
+    pub(crate) headers: &'a Headers,
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) idempotency: Option<&'a IdempotencyKey>,
+}
+
+/// Writes a return with its items, audit row, outbox row and remembered answer.
+pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
+    let item_ids: Vec<_> = new.items.iter().map(|item| item.0).collect();
+    let order_item_ids: Vec<_> = new.items.iter().map(|item| item.1).collect();
+    let quantities: Vec<_> = new.items.iter().map(|item| item.2).collect();
+    let amounts: Vec<_> = new.items.iter().map(|item| item.3).collect();
+    sqlx::query_scalar!(
+        r#"
+        with requested as (
+            insert into command.returns (id, order_id, state, version, refund_amount_minor, document, created_at, updated_at)
+            values ($1, $2, 'REQUESTED', 1, $3, $4, $5, $5)
+            returning document
+        ), listed as (
+            insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor)
+            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[]) as item
+        ), audited as (
+            insert into command.state_transitions
+                (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
+                 metadata, ip_address, request_id, trace_id, created_at)
+            select 'return', $1, 1, null, 'REQUESTED', transition ->> 'actor', transition ->> 'actor_type',
+                   transition ->> 'trigger', transition ->> 'reason', transition -> 'metadata',
+                   (transition ->> 'ip_address')::inet, transition ->> 'request_id', transition ->> 'trace_id', $5
+            from (select $10::jsonb as transition) as given
+        ), published as (
+            insert into messaging.outbox
+                (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
+            values ($11, 'return', $1, 1, messaging.shard_of($1), $12,
+                    jsonb_build_object('snapshot', $4, 'transition',
+                        $10::jsonb || jsonb_build_object('version', 1, 'from_state', null)), $13, $5)
+        ), remembered as (
+            insert into command.idempotency_keys
+                (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
+            select $14, $15, $16, $17, 'return', $1, 201, $4, $5 where $16::text is not null
+        )
+        select document::text as "body!" from requested
+        "#,
+        new.id,
+        new.order_id,
+        new.refund_amount_minor,
+        new.document,
+        new.at,
+        &item_ids,
+        &order_item_ids,
+        &quantities,
+        &amounts,
+        new.transition,
+        new.event_id,
+        EventType::ReturnRequested.as_str(),
+        Json(new.headers) as _,
+        new.idempotency.map(|key| key.caller.as_str()),
+        new.idempotency.map(|key| key.route.as_str()),
+        new.idempotency.map(|key| key.key.as_str()),
+        new.idempotency.map(|key| key.request_hash.as_slice()),
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -1,0 +1,243 @@
+//! A slice of transitions, in one statement: lock, check, update, audit, outbox, remembered answer.
+
+use chrono::{DateTime, Utc};
+use contracts::{EventType, Headers};
+use domain::{OrderState, ReturnState, State};
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{KeyColumns, KnownAnswer};
+use crate::intent::IdempotencyKey;
+use crate::lanes::Slices;
+
+/// One aggregate's next step.
+#[derive(Debug)]
+pub(crate) struct Transition {
+    pub(crate) id: Uuid,
+    pub(crate) to_state: &'static str,
+    pub(crate) at: DateTime<Utc>,
+    /// Merged into the aggregate's document.
+    pub(crate) progress: Value,
+    /// The audit row, without version and `from_state`.
+    pub(crate) transition: Value,
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: EventType,
+    pub(crate) headers: Headers,
+    pub(crate) expected_version: Option<i32>,
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+/// What the statement found and did.
+#[derive(Debug)]
+pub(crate) enum TransitionOutcome {
+    NotFound,
+    /// The same key was answered before.
+    Known(KnownAnswer),
+    /// Committed.
+    Applied { version: i32, body: String },
+    /// Not legal from this state, or not in the version that was expected; nothing was written.
+    Unchanged { state: String, version: i32, body: String },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OrderTransitions;
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReturnTransitions;
+
+/// A slice as columns for `unnest`.
+#[derive(Default)]
+struct Columns<'a> {
+    id: Vec<Uuid>,
+    to_state: Vec<&'a str>,
+    at: Vec<DateTime<Utc>>,
+    progress: Vec<&'a Value>,
+    transition: Vec<&'a Value>,
+    event_id: Vec<Uuid>,
+    event_type: Vec<&'a str>,
+    headers: Vec<Json<&'a Headers>>,
+    expected_version: Vec<Option<i32>>,
+    keys: KeyColumns<'a>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(slice: &'a [Transition]) -> Self {
+        let mut columns = Self::default();
+        for command in slice {
+            columns.id.push(command.id);
+            columns.to_state.push(command.to_state);
+            columns.at.push(command.at);
+            columns.progress.push(&command.progress);
+            columns.transition.push(&command.transition);
+            columns.event_id.push(command.event_id);
+            columns.event_type.push(command.event_type.as_str());
+            columns.headers.push(Json(&command.headers));
+            columns.expected_version.push(command.expected_version);
+            columns.keys.push(command.idempotency.as_ref());
+        }
+        columns
+    }
+}
+
+/// The legal steps as two columns: the one place where the table of `domain` meets SQL.
+fn legal_steps<S: State>() -> (Vec<&'static str>, Vec<&'static str>) {
+    S::ALL.iter().flat_map(|from| from.allowed().iter().map(|to| (from.as_str(), to.as_str()))).unzip()
+}
+
+struct Row {
+    state: Option<String>,
+    version: Option<i32>,
+    applied_version: Option<i32>,
+    body: Option<String>,
+    known_hash: Option<Vec<u8>>,
+    known_status: Option<i16>,
+    known_body: Option<String>,
+    known_id: Option<Uuid>,
+}
+
+impl From<Row> for TransitionOutcome {
+    fn from(row: Row) -> Self {
+        if let (Some(request_hash), Some(status), Some(body), Some(entity_id)) =
+            (row.known_hash, row.known_status, row.known_body, row.known_id)
+        {
+            return Self::Known(KnownAnswer { request_hash, status, body, entity_id });
+        }
+        match (row.state, row.version, row.body, row.applied_version) {
+            (Some(_), Some(_), Some(body), Some(version)) => Self::Applied { version, body },
+            (Some(state), Some(version), Some(body), None) => Self::Unchanged { state, version, body },
+            _ => Self::NotFound,
+        }
+    }
+}
+
+/// The statement, once for both tables: `sqlx::query!` wants its text as literals.
+///
+/// `locked` takes the row locks in the order of the ids, so slices cannot deadlock, and sees the latest committed
+/// version of each row, having waited for whoever held it. Everything after it is computed from what it saw.
+macro_rules! transition_statement {
+    ($pool:expr, $slice:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
+        let (columns, (legal_from, legal_to)) = (Columns::of($slice), legal_steps::<$machine>());
+        sqlx::query_as!(
+            Row,
+            r#"
+            with command as materialized (
+                select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[], $5::jsonb[], $6::uuid[], $7::text[],
+                                     $8::jsonb[], $9::int[], $10::text[], $11::text[], $12::text[], $13::bytea[])
+                    with ordinality as command (id, to_state, at, progress, transition, event_id, event_type,
+                                                headers, expected_version, caller, route, key, request_hash, n)
+            ), known as materialized (
+                select n, answer.request_hash, status, response, entity_id
+                from command join command.idempotency_keys as answer using (caller, route, key)
+            ), locked as materialized (
+                select id, state, version, document, progress from "# + $table + r#"
+                where id = any($1) order by id for update
+            ), legal as materialized (
+                select * from unnest($14::text[], $15::text[]) as legal (state, to_state)
+            ), changed as (
+                update "# + $table + r#" as entity
+                set state = to_state, version = locked.version + 1, progress = locked.progress || command.progress,
+                    updated_at = at"# + $also + r#"
+                from command join locked using (id) join legal using (state, to_state)
+                where entity.id = locked.id
+                  and (expected_version is null or expected_version = locked.version)
+                  and not exists (select from known where known.n = command.n)
+                returning n, locked.state as from_state, entity.version,
+                          entity.document || entity.progress
+                              || jsonb_build_object('state', entity.state, 'version', entity.version) as body
+            ), audited as (
+                insert into command.state_transitions
+                    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
+                     metadata, ip_address, request_id, trace_id, created_at)
+                select "# + $entity + r#", id, version, from_state, to_state, transition ->> 'actor',
+                       transition ->> 'actor_type', transition ->> 'trigger', transition ->> 'reason',
+                       transition -> 'metadata', (transition ->> 'ip_address')::inet, transition ->> 'request_id',
+                       transition ->> 'trace_id', at
+                from changed join command using (n)
+            ), published as (
+                insert into messaging.outbox
+                    (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
+                select event_id, "# + $entity + r#", id, version, messaging.shard_of(id), event_type,
+                       jsonb_build_object('snapshot', body, 'transition',
+                           transition || jsonb_build_object('version', version, 'from_state', from_state)),
+                       headers, at
+                from changed join command using (n)
+                order by n
+            ), remembered as (
+                insert into command.idempotency_keys
+                    (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
+                select caller, route, key, request_hash, "# + $entity + r#", id, 200, body, at
+                from changed join command using (n) where key is not null
+            )
+            select locked.state as "state?", locked.version as "version?", changed.version as "applied_version?",
+                   coalesce(changed.body, locked.document || locked.progress
+                       || jsonb_build_object('state', locked.state, 'version', locked.version))::text as body,
+                   known.request_hash as "known_hash?", known.status as "known_status?",
+                   known.response::text as known_body, known.entity_id as "known_id?"
+            from command
+            left join locked using (id) left join changed using (n) left join known using (n)
+            order by n
+            "#,
+            &columns.id,
+            &columns.to_state as _,
+            &columns.at,
+            &columns.progress as _,
+            &columns.transition as _,
+            &columns.event_id,
+            &columns.event_type as _,
+            &columns.headers as _,
+            &columns.expected_version as _,
+            &columns.keys.caller as _,
+            &columns.keys.route as _,
+            &columns.keys.key as _,
+            &columns.keys.request_hash as _,
+            &legal_from as _,
+            &legal_to as _,
+        )
+        .fetch_all($pool)
+        .await?
+    }};
+}
+
+impl Slices for OrderTransitions {
+    type Command = Transition;
+    type Outcome = TransitionOutcome;
+    type Key = Uuid;
+    const NAME: &'static str = "order transitions";
+
+    fn key(command: &Transition) -> Uuid {
+        command.id
+    }
+
+    async fn execute(pool: &PgPool, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        let rows = transition_statement!(pool, slice, OrderState,
+            table: "command.orders", entity: "'order'",
+            also: ", delivered_at = case when to_state = 'DELIVERED' then at else entity.delivered_at end");
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    fn changed(outcome: &TransitionOutcome) -> bool {
+        matches!(outcome, TransitionOutcome::Applied { .. })
+    }
+}
+
+impl Slices for ReturnTransitions {
+    type Command = Transition;
+    type Outcome = TransitionOutcome;
+    type Key = Uuid;
+    const NAME: &'static str = "return transitions";
+
+    fn key(command: &Transition) -> Uuid {
+        command.id
+    }
+
+    async fn execute(pool: &PgPool, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        let rows = transition_statement!(pool, slice, ReturnState,
+            table: "command.returns", entity: "'return'", also: "");
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    fn changed(outcome: &TransitionOutcome) -> bool {
+        matches!(outcome, TransitionOutcome::Applied { .. })
+    }
+}

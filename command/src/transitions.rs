@@ -1,0 +1,187 @@
+//! A step of an order or a return: from a checked request to an answer.
+
+use axum::http::{HeaderMap, StatusCode};
+use contracts::{EntityType, EventType};
+use domain::{Decision, InvalidTransition, State, decide};
+use runtime::ApiError;
+use runtime::http::RequestContext;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::App;
+use crate::api::{Answer, entity_id, not_found};
+use crate::intent::{Conditions, Origin};
+use crate::store::{Transition, TransitionOutcome};
+
+/// What came with the request besides the step itself.
+pub(crate) struct Request<'a> {
+    id: &'a str,
+    context: RequestContext,
+    conditions: Conditions,
+}
+
+impl<'a> Request<'a> {
+    /// `verb` and `id` name the route for the idempotency key.
+    pub(crate) fn new(
+        id: &'a str,
+        context: RequestContext,
+        headers: &HeaderMap,
+        verb: &str,
+        body: &impl Serialize,
+    ) -> Result<Self, ApiError> {
+        let conditions = Conditions::read(headers, &format!("{id}/{verb}"), &context, body)?;
+        Ok(Self { id, context, conditions })
+    }
+}
+
+/// Takes an order to a state.
+pub(crate) async fn change_order(
+    app: &App,
+    request: Request<'_>,
+    to: contracts::OrderState,
+    data: Value,
+    reason: Option<String>,
+    actor: Option<String>,
+) -> Result<Answer, ApiError> {
+    use contracts::OrderState as S;
+    let (event_type, time) = match to {
+        S::PendingPayment => (EventType::OrderCreated, "created_at"),
+        S::Paid => (EventType::OrderPaid, "paid_at"),
+        S::ProcessingInWarehouse => (EventType::OrderProcessing, "processing_at"),
+        S::Shipped => (EventType::OrderShipped, "shipped_at"),
+        S::Delivered => (EventType::OrderDelivered, "delivered_at"),
+        S::Cancelled => (EventType::OrderCancelled, "cancelled_at"),
+    };
+    let to = state_named::<domain::OrderState>(to.as_str())?;
+    let origin = Origin::new(request.context, actor, reason, app.clock.now());
+    let step = Step { entity: EntityType::Order, to, event_type, time, data };
+    let command = step.command(app, request.id, &origin, request.conditions)?;
+    let (expected, key) = (command.expected_version, command.idempotency.clone());
+    let guard = app.in_flight.enter(key.as_ref())?;
+    let outcome = app.order_transitions.execute(command).await?;
+    drop(guard);
+    step.answer(request.id, outcome, expected, key.as_ref())
+}
+
+/// Takes a return to a state.
+pub(crate) async fn change_return(
+    app: &App,
+    request: Request<'_>,
+    to: contracts::ReturnState,
+    data: Value,
+    reason: Option<String>,
+    actor: Option<String>,
+) -> Result<Answer, ApiError> {
+    use contracts::ReturnState as S;
+    let (event_type, time) = match to {
+        S::Requested => (EventType::ReturnRequested, "created_at"),
+        S::Approved => (EventType::ReturnApproved, "approved_at"),
+        S::Rejected => (EventType::ReturnRejected, "rejected_at"),
+        S::InTransit => (EventType::ReturnInTransit, "in_transit_at"),
+        S::Received => (EventType::ReturnReceived, "received_at"),
+        S::Completed => (EventType::ReturnCompleted, "completed_at"),
+    };
+    let to = state_named::<domain::ReturnState>(to.as_str())?;
+    let origin = Origin::new(request.context, actor, reason, app.clock.now());
+    let step = Step { entity: EntityType::Return, to, event_type, time, data };
+    let command = step.command(app, request.id, &origin, request.conditions)?;
+    let (expected, key) = (command.expected_version, command.idempotency.clone());
+    let guard = app.in_flight.enter(key.as_ref())?;
+    let outcome = app.return_transitions.execute(command).await?;
+    drop(guard);
+    step.answer(request.id, outcome, expected, key.as_ref())
+}
+
+/// The domain's state of that name. `contracts` and `domain` name the same states; a test compares them.
+fn state_named<S: State>(name: &str) -> Result<S, ApiError> {
+    let known = S::ALL.iter().copied().find(|state| state.as_str() == name);
+    known.ok_or_else(|| ApiError::internal(format!("{name} is not a state of {}", S::NOUN)))
+}
+
+struct Step<S> {
+    entity: EntityType,
+    to: S,
+    event_type: EventType,
+    /// The field of the document that gets the time.
+    time: &'static str,
+    /// Further fields of the document; nulls are left out.
+    data: Value,
+}
+
+impl<S: State> Step<S> {
+    fn command(&self, app: &App, id: &str, origin: &Origin, conditions: Conditions) -> Result<Transition, ApiError> {
+        let id = entity_id(self.entity, id)?;
+        let mut data = self.data.as_object().cloned().unwrap_or_default();
+        data.retain(|_, value| !value.is_null());
+        let metadata = Value::Object(data.clone());
+        let mut progress: Map<String, Value> = data;
+        progress.insert(self.time.to_owned(), json!(origin.at));
+        progress.insert("updated_at".to_owned(), json!(origin.at));
+        Ok(Transition {
+            id,
+            to_state: self.to.as_str(),
+            at: origin.at,
+            progress: Value::Object(progress),
+            transition: origin.transition(self.entity.as_str(), id, self.to.as_str(), &metadata),
+            event_id: app.ids.next(),
+            event_type: self.event_type,
+            headers: origin.headers(),
+            expected_version: conditions.expected_version,
+            idempotency: conditions.idempotency,
+        })
+    }
+
+    fn answer(
+        &self,
+        id: &str,
+        outcome: TransitionOutcome,
+        expected_version: Option<i32>,
+        key: Option<&crate::intent::IdempotencyKey>,
+    ) -> Result<Answer, ApiError> {
+        let uuid = entity_id(self.entity, id)?;
+        let done = |version, body| Answer { status: StatusCode::OK, entity: self.entity, id: uuid, version, body, replayed: false };
+        match outcome {
+            TransitionOutcome::NotFound => Err(not_found(self.entity, id)),
+            TransitionOutcome::Known(known) => Answer::known(known, key, self.entity),
+            TransitionOutcome::Applied { version, body } => Ok(done(version, body)),
+            TransitionOutcome::Unchanged { version, .. } if expected_version.is_some_and(|expected| expected != version) => {
+                Err(version_mismatch(self.entity, version, expected_version))
+            }
+            TransitionOutcome::Unchanged { state, version, body } => match decide(state_named::<S>(&state)?, self.to) {
+                Ok(Decision::AlreadyThere) => Ok(done(version, body)),
+                Err(invalid) => Err(invalid_transition(&invalid)),
+                Ok(Decision::Apply) => Err(ApiError::internal(format!("{state} to {} is legal but was not applied", self.to))),
+            },
+        }
+    }
+}
+
+fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {
+    let allowed: Vec<_> = invalid.current.allowed().iter().map(|state| state.as_str()).collect();
+    ApiError::conflict("INVALID_STATE_TRANSITION", invalid.to_string()).with_details(json!({
+        "current_state": invalid.current.as_str(),
+        "requested_state": invalid.requested.as_str(),
+        "allowed_transitions": allowed,
+    }))
+}
+
+fn version_mismatch(entity: EntityType, current: i32, expected: Option<i32>) -> ApiError {
+    let message = format!("the {entity} is at version {current}; read it again and decide anew");
+    ApiError::new(StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH", message)
+        .with_details(json!({ "current_version": current, "expected_version": expected }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contracts_and_domain_name_the_same_states() {
+        let contract: Vec<_> = contracts::OrderState::ALL.iter().map(|state| state.as_str()).collect();
+        let domain: Vec<_> = domain::OrderState::ALL.iter().map(|state| state.as_str()).collect();
+        assert_eq!(contract, domain);
+        let contract: Vec<_> = contracts::ReturnState::ALL.iter().map(|state| state.as_str()).collect();
+        let domain: Vec<_> = domain::ReturnState::ALL.iter().map(|state| state.as_str()).collect();
+        assert_eq!(contract, domain);
+    }
+}

@@ -1,0 +1,133 @@
+//! The event envelope: the same on the Postgres queue, on RabbitMQ and in the inbox.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::documents::{EntityType, Transition};
+
+/// One event as it travels. On RabbitMQ it is the JSON body; in Postgres its fields are columns.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Envelope {
+    /// `UUIDv7`; the message id and, with the queue, the key of the inbox.
+    pub event_id: Uuid,
+    /// Kept as text: a consumer must be able to name a type it does not know.
+    pub event_type: String,
+    pub aggregate_type: EntityType,
+    pub aggregate_id: Uuid,
+    /// 1..n without a gap within an aggregate.
+    pub aggregate_version: i32,
+    pub occurred_at: DateTime<Utc>,
+    #[serde(default)]
+    pub headers: Headers,
+    /// A [`StateChanged`] of the aggregate's document, passed on byte for byte by everybody who need not look inside.
+    pub payload: Box<RawValue>,
+}
+
+/// What a consumer needs to go on with the trace and the request that caused the event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headers {
+    /// W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// The payload of every event: the aggregate's full state after the change, and the change itself.
+///
+/// Full state makes consumers insensitive to order: the highest version wins, whatever arrives when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateChanged<T> {
+    pub snapshot: T,
+    pub transition: Transition,
+}
+
+/// Every event type there is. Past tense; a command is imperative, an event tells what has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    OrderCreated,
+    OrderPaid,
+    OrderProcessing,
+    OrderShipped,
+    OrderDelivered,
+    OrderCancelled,
+    ReturnRequested,
+    ReturnApproved,
+    ReturnRejected,
+    ReturnInTransit,
+    ReturnReceived,
+    ReturnCompleted,
+    InvoiceGenerated,
+    RefundInitiated,
+    RefundProcessed,
+    RefundFailed,
+}
+
+impl EventType {
+    pub const ALL: [Self; 16] = [
+        Self::OrderCreated,
+        Self::OrderPaid,
+        Self::OrderProcessing,
+        Self::OrderShipped,
+        Self::OrderDelivered,
+        Self::OrderCancelled,
+        Self::ReturnRequested,
+        Self::ReturnApproved,
+        Self::ReturnRejected,
+        Self::ReturnInTransit,
+        Self::ReturnReceived,
+        Self::ReturnCompleted,
+        Self::InvoiceGenerated,
+        Self::RefundInitiated,
+        Self::RefundProcessed,
+        Self::RefundFailed,
+    ];
+
+    /// The name on the wire, which is also the RabbitMQ routing key.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OrderCreated => "order.created",
+            Self::OrderPaid => "order.paid",
+            Self::OrderProcessing => "order.processing",
+            Self::OrderShipped => "order.shipped",
+            Self::OrderDelivered => "order.delivered",
+            Self::OrderCancelled => "order.cancelled",
+            Self::ReturnRequested => "return.requested",
+            Self::ReturnApproved => "return.approved",
+            Self::ReturnRejected => "return.rejected",
+            Self::ReturnInTransit => "return.in_transit",
+            Self::ReturnReceived => "return.received",
+            Self::ReturnCompleted => "return.completed",
+            Self::InvoiceGenerated => "invoice.generated",
+            Self::RefundInitiated => "refund.initiated",
+            Self::RefundProcessed => "refund.processed",
+            Self::RefundFailed => "refund.failed",
+        }
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An event type that this version of the program does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown event type {0:?}")]
+pub struct UnknownEventType(String);
+
+impl FromStr for EventType {
+    type Err = UnknownEventType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| UnknownEventType(name.to_owned()))
+    }
+}

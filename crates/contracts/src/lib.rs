@@ -1,0 +1,27 @@
+//! What crosses a process border: events, queue names, documents, the error shape.
+//!
+//! Invariant: nothing here decides anything. The rules of orders and returns are in `domain`; a process that
+//! only reads events (workers, query) depends on this crate and never on that one.
+
+mod envelope;
+mod documents;
+mod error;
+mod queues;
+mod gateway;
+
+pub use documents::{
+    ActorType, Address, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState, RefundDocument,
+    RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Transition, Trigger,
+};
+pub use envelope::{Envelope, EventType, Headers, StateChanged, UnknownEventType};
+pub use error::{ErrorBody, ErrorDetail};
+pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
+pub use queues::{Queue, UnknownQueue};
+
+/// Response header of every command: `<entity>:<id>@<version>`. Sent back to the query service (same header, or
+/// `?consistency=`), it makes the query wait until its read model has that version.
+pub const CONSISTENCY_TOKEN_HEADER: &str = "x-consistency-token";
+/// Taken from the client or made, echoed on every answer, logged and carried through to the workers.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Who acts, where the body of a command does not say: a user name or an id of at most 64 characters.
+pub const ACTOR_HEADER: &str = "x-actor";

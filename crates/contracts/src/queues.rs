@@ -1,0 +1,100 @@
+//! The consumer queues and which events go to which. One table for both transports: the Postgres queue
+//! joins with it, RabbitMQ's bindings are declared from it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::EventType;
+
+/// A consumer queue. The name is the same in `messaging.inbox`, in RabbitMQ and in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    Invoices,
+    Refunds,
+    Notifications,
+    Projections,
+}
+
+impl Queue {
+    pub const ALL: [Self; 4] = [Self::Invoices, Self::Refunds, Self::Notifications, Self::Projections];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoices => "invoices",
+            Self::Refunds => "refunds",
+            Self::Notifications => "notifications",
+            Self::Projections => "projections",
+        }
+    }
+
+    /// Whether this queue wants events of that type.
+    pub const fn wants(self, event: EventType) -> bool {
+        match self {
+            Self::Invoices => matches!(event, EventType::OrderShipped),
+            Self::Refunds => matches!(event, EventType::ReturnCompleted),
+            // The shipping mail carries the invoice, so it waits for `invoice.generated`, not `order.shipped`.
+            Self::Notifications => matches!(
+                event,
+                EventType::OrderCreated
+                    | EventType::InvoiceGenerated
+                    | EventType::ReturnApproved
+                    | EventType::ReturnRejected
+                    | EventType::RefundProcessed
+            ),
+            Self::Projections => true,
+        }
+    }
+
+    /// Every (event type, queue) pair there is.
+    pub fn routes() -> impl Iterator<Item = (EventType, Self)> {
+        EventType::ALL.into_iter().flat_map(|event| {
+            Self::ALL.into_iter().filter(move |queue| queue.wants(event)).map(move |queue| (event, queue))
+        })
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A queue name that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown queue {0:?}: the queues are invoices, refunds, notifications, projections")]
+pub struct UnknownQueue(String);
+
+impl FromStr for Queue {
+    type Err = UnknownQueue;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|queue| queue.as_str() == name).ok_or_else(|| UnknownQueue(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_reaches_the_projector() {
+        for event in EventType::ALL {
+            assert!(Queue::routes().any(|route| route == (event, Queue::Projections)), "{event}");
+        }
+    }
+
+    #[test]
+    fn names_parse_back() {
+        for queue in Queue::ALL {
+            assert_eq!(queue.as_str().parse::<Queue>().expect("known"), queue);
+        }
+        for event in EventType::ALL {
+            assert_eq!(event.as_str().parse::<EventType>().expect("known"), event);
+        }
+        assert!("order.eaten".parse::<EventType>().is_err());
+        assert!("jobs".parse::<Queue>().is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! Whether a return may be requested, and what it will refund.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono_tz::Tz;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::allocation::{Returned, UnitShares};
+use crate::order::OrderState;
+
+/// What the shop allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnPolicy {
+    /// Days after the day of delivery; 0 means that day alone.
+    pub window_days: u32,
+    /// Where a day begins and ends.
+    pub timezone: Tz,
+    /// Whether an order that has a return takes no other. A rejected return does not count: it returned nothing, and
+    /// the customer may ask again while the window is open.
+    pub one_return_per_order: bool,
+}
+
+impl ReturnPolicy {
+    /// The last local day, to its end, on which a return may be requested.
+    pub fn last_day(self, delivered_at: DateTime<Utc>) -> NaiveDate {
+        let delivered_on = self.local_day(delivered_at);
+        delivered_on.checked_add_days(Days::new(self.window_days.into())).unwrap_or(NaiveDate::MAX)
+    }
+
+    fn local_day(self, at: DateTime<Utc>) -> NaiveDate {
+        at.with_timezone(&self.timezone).date_naive()
+    }
+}
+
+/// What the decision needs to know about the order, read under the order's lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderForReturn {
+    pub state: OrderState,
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// Rejected returns aside.
+    pub existing_returns: usize,
+    pub items: Vec<ReturnableItem>,
+}
+
+/// A line of the order and what was returned of it so far, rejected returns aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnableItem {
+    pub id: Uuid,
+    pub quantity: u32,
+    pub paid_minor: i64,
+    pub returned_quantity: u32,
+    pub returned_amount_minor: i64,
+}
+
+impl ReturnableItem {
+    fn refund(&self, quantity: i64) -> Option<ReturnLine> {
+        let quantity = u32::try_from(quantity).ok()?;
+        let returned = Returned { quantity: self.returned_quantity, amount: self.returned_amount_minor };
+        let amount_minor = UnitShares::of(self.paid_minor, self.quantity).refund(returned, quantity)?;
+        Some(ReturnLine { order_item_id: self.id, quantity, amount_minor })
+    }
+}
+
+/// One entry of the request. An item may be listed several times; its quantities then count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestedItem {
+    pub order_item_id: Uuid,
+    pub quantity: i64,
+}
+
+/// One item of an accepted return, with its exact refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnLine {
+    pub order_item_id: Uuid,
+    pub quantity: u32,
+    pub amount_minor: i64,
+}
+
+/// An item of which more was requested than can still be returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{id} ({requested} requested, {returnable} left)")]
+pub struct ExceedingItem {
+    pub id: Uuid,
+    pub requested: i64,
+    pub returnable: u32,
+}
+
+/// Why a return is not accepted. The text says what the person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReturnRefusal {
+    #[error("{}", not_delivered(*state))]
+    OrderNotDelivered { state: OrderState },
+    #[error("the order was delivered on {delivered_on}; the last day to request its return was {last_day}")]
+    OutsideReturnWindow { delivered_on: NaiveDate, last_day: NaiveDate },
+    /// Nothing is requested: the list is empty, or an entry asks for less than one unit.
+    #[error("list at least one item, each with a quantity of 1 or more")]
+    NoItems,
+    #[error("no such items: {}; take the ids from the items of the order", listed(ids))]
+    UnknownItem { ids: Vec<Uuid> },
+    #[error("items of another order: {}; request their return for the order they belong to", listed(ids))]
+    ItemNotInOrder { ids: Vec<Uuid> },
+    #[error("more than can still be returned: {}; lower the quantities", listed(items))]
+    QuantityExceedsReturnable { items: Vec<ExceedingItem> },
+    #[error("only one return per order is accepted and there is one; unless it is rejected, no other can follow")]
+    ReturnAlreadyExists,
+}
+
+impl ReturnRefusal {
+    /// `details.reason` of the answer.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::OrderNotDelivered { .. } => "ORDER_NOT_DELIVERED",
+            Self::OutsideReturnWindow { .. } => "OUTSIDE_RETURN_WINDOW",
+            Self::NoItems => "NO_ITEMS",
+            Self::UnknownItem { .. } => "UNKNOWN_ITEM",
+            Self::ItemNotInOrder { .. } => "ITEM_NOT_IN_ORDER",
+            Self::QuantityExceedsReturnable { .. } => "QUANTITY_EXCEEDS_RETURNABLE",
+            Self::ReturnAlreadyExists => "RETURN_ALREADY_EXISTS",
+        }
+    }
+}
+
+/// Decides a request: its lines with their refunds, in the order in which the items were first listed, or the first
+/// rule that refuses it. What is wrong with the order goes before what is wrong with the items, because no other
+/// choice of items would help.
+///
+/// `known_elsewhere` are the requested ids that exist but belong to another order.
+pub fn decide_return(
+    order: &OrderForReturn,
+    requested: &[RequestedItem],
+    known_elsewhere: &[Uuid],
+    policy: &ReturnPolicy,
+    now: DateTime<Utc>,
+) -> Result<Vec<ReturnLine>, ReturnRefusal> {
+    check_order(order, *policy, now)?;
+    // Checked entry by entry: in a sum, a negative quantity would hide behind another entry of the same item.
+    if requested.is_empty() || requested.iter().any(|item| item.quantity < 1) {
+        return Err(ReturnRefusal::NoItems);
+    }
+    let requested = counted_together(requested);
+    let items: BTreeMap<Uuid, &ReturnableItem> = order.items.iter().map(|item| (item.id, item)).collect();
+    check_membership(&requested, &items, known_elsewhere)?;
+
+    let mut lines = Vec::with_capacity(requested.len());
+    let mut exceeding = Vec::new();
+    for RequestedItem { order_item_id, quantity } in requested {
+        let item = items[&order_item_id];
+        match item.refund(quantity) {
+            Some(line) => lines.push(line),
+            None => exceeding.push(ExceedingItem {
+                id: item.id,
+                requested: quantity,
+                returnable: item.quantity.saturating_sub(item.returned_quantity),
+            }),
+        }
+    }
+    if exceeding.is_empty() { Ok(lines) } else { Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding }) }
+}
+
+fn check_order(order: &OrderForReturn, policy: ReturnPolicy, now: DateTime<Utc>) -> Result<(), ReturnRefusal> {
+    let (OrderState::Delivered, Some(delivered_at)) = (order.state, order.delivered_at) else {
+        return Err(ReturnRefusal::OrderNotDelivered { state: order.state });
+    };
+    let last_day = policy.last_day(delivered_at);
+    if policy.local_day(now) > last_day {
+        return Err(ReturnRefusal::OutsideReturnWindow { delivered_on: policy.local_day(delivered_at), last_day });
+    }
+    if policy.one_return_per_order && order.existing_returns > 0 {
+        return Err(ReturnRefusal::ReturnAlreadyExists);
+    }
+    Ok(())
+}
+
+fn check_membership(
+    requested: &[RequestedItem],
+    items: &BTreeMap<Uuid, &ReturnableItem>,
+    known_elsewhere: &[Uuid],
+) -> Result<(), ReturnRefusal> {
+    let known_elsewhere: BTreeSet<_> = known_elsewhere.iter().collect();
+    let (foreign, unknown): (Vec<_>, Vec<_>) = requested
+        .iter()
+        .map(|item| item.order_item_id)
+        .filter(|id| !items.contains_key(id))
+        .partition(|id| known_elsewhere.contains(id));
+    if !unknown.is_empty() {
+        Err(ReturnRefusal::UnknownItem { ids: unknown })
+    } else if !foreign.is_empty() {
+        Err(ReturnRefusal::ItemNotInOrder { ids: foreign })
+    } else {
+        Ok(())
+    }
+}
+
+/// One entry per item, in the order in which the items are first listed.
+fn counted_together(requested: &[RequestedItem]) -> Vec<RequestedItem> {
+    let mut together: Vec<RequestedItem> = Vec::new();
+    let mut places = BTreeMap::new();
+    for item in requested {
+        let place = *places.entry(item.order_item_id).or_insert_with(|| {
+            together.push(RequestedItem { quantity: 0, ..*item });
+            together.len() - 1
+        });
+        // The largest count there is exceeds every line, so stopping there refuses the request just the same.
+        together[place].quantity = together[place].quantity.saturating_add(item.quantity);
+    }
+    together
+}
+
+fn not_delivered(state: OrderState) -> String {
+    if state.is_terminal() {
+        format!("the order is {state}; only a delivered order can be returned")
+    } else {
+        format!("the order is {state}; request the return once it is {}", OrderState::Delivered)
+    }
+}
+
+fn listed<T: ToString>(things: &[T]) -> String {
+    things.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,137 @@
+//! What every state machine here has in common: a table of states, and one decision about one step in it.
+
+use std::fmt::{self, Debug, Display};
+
+use thiserror::Error;
+
+/// The states of one machine. Implemented by `state_machine!` from a table, never by hand.
+pub trait State: Copy + Eq + Debug + Display + 'static {
+    /// What is in the state, with its article, for messages: "an order".
+    const NOUN: &'static str;
+    const ALL: &'static [Self];
+
+    /// The name in JSON, in the database and in messages.
+    fn as_str(self) -> &'static str;
+
+    /// The states that may follow; empty when this one is final.
+    fn allowed(self) -> &'static [Self];
+}
+
+/// What to do about a legal request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Make the step: one audit row, one event.
+    Apply,
+    /// The step has been made before: answer with the current state and write nothing.
+    AlreadyThere,
+}
+
+/// Decides whether what is in `current` may become `requested`.
+pub fn decide<S: State>(current: S, requested: S) -> Result<Decision, InvalidTransition<S>> {
+    if requested == current {
+        Ok(Decision::AlreadyThere)
+    } else if current.allowed().contains(&requested) {
+        Ok(Decision::Apply)
+    } else {
+        Err(InvalidTransition { current, requested })
+    }
+}
+
+/// A step that the table does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub struct InvalidTransition<S: State> {
+    pub current: S,
+    pub requested: S,
+}
+
+impl<S: State> Display for InvalidTransition<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { current, requested } = self;
+        write!(f, "{} in {current} cannot become {requested}; ", S::NOUN)?;
+        match current.allowed() {
+            [] => write!(f, "{current} is final"),
+            allowed => {
+                let allowed: Vec<_> = allowed.iter().map(|state| state.as_str()).collect();
+                write!(f, "from {current} it can become {}", allowed.join(" or "))
+            }
+        }
+    }
+}
+
+/// A name that no state of the machine has.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{given:?} is not a state of {noun}; the states are {}", known.join(", "))]
+pub struct UnknownState {
+    pub given: String,
+    pub noun: &'static str,
+    pub known: &'static [&'static str],
+}
+
+/// Makes an enum of states out of a table that reads like the one in the requirements, so that the legal steps
+/// stand in one place: `State "NAME" => [states that may follow]`, the state at creation first.
+macro_rules! state_machine {
+    (
+        $(#[$doc:meta])*
+        $machine:ident, $noun:literal, { $($state:ident $name:literal => [$($next:ident),*],)+ }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $machine { $($state),+ }
+
+        impl $machine {
+            /// Every state, in the order of the table; the first is the state at creation.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$state),+];
+
+            /// The name in JSON, in the database and in messages.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$state => $name),+ }
+            }
+
+            /// The states that may follow; empty when this one is final.
+            pub const fn allowed(self) -> &'static [Self] {
+                match self { $(Self::$state => &[$(Self::$next),*]),+ }
+            }
+
+            /// Whether nothing may follow.
+            pub const fn is_terminal(self) -> bool {
+                self.allowed().is_empty()
+            }
+
+            /// The states from which this one can be reached in one step.
+            pub fn sources(self) -> impl Iterator<Item = Self> {
+                Self::ALL.into_iter().filter(move |from| from.allowed().contains(&self))
+            }
+        }
+
+        impl $crate::State for $machine {
+            const NOUN: &'static str = $noun;
+            const ALL: &'static [Self] = &Self::ALL;
+
+            fn as_str(self) -> &'static str {
+                self.as_str()
+            }
+
+            fn allowed(self) -> &'static [Self] {
+                self.allowed()
+            }
+        }
+
+        impl std::fmt::Display for $machine {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $machine {
+            type Err = $crate::UnknownState;
+
+            fn from_str(given: &str) -> Result<Self, Self::Err> {
+                match given {
+                    $($name => Ok(Self::$state),)+
+                    _ => Err($crate::UnknownState { given: given.to_owned(), noun: $noun, known: &[$($name),+] }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use state_machine;

@@ -1,0 +1,8 @@
+//! The rules against what the requirements say (`states`, `vectors`, `placing`, `returning`) and against the laws
+//! that must hold for any input (the `proptest!` blocks among them).
+
+mod states;
+mod money;
+mod placing;
+mod returning;
+mod vectors;

@@ -1,0 +1,23 @@
+//! Runs a command with `DATABASE_URL` naming an empty database on a private Postgres, and ends as it ended.
+//!
+//!     cargo run -p embedded --example with-postgres -- FOLDER COMMAND [ARGUMENT…]
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use embedded::postgres::{Options, PrivateCluster};
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let folder = arguments.next().context("which folder?")?;
+    let program = arguments.next().context("which command?")?;
+
+    let cluster = PrivateCluster::start(Options { fresh: true, ..Options::new(folder) }).await?;
+    cluster.create_database("scratch").await?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("DATABASE_URL", cluster.url("scratch"));
+    let status = tokio::task::spawn_blocking(move || command.status()).await??;
+    cluster.stop().await;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,128 @@
+//! A child process that cannot outlive us.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+/// A command whose process receives `signal` from the kernel when the thread that spawned it is gone.
+///
+/// `setpriv` does it, because the system call would be unsafe code here. It must be the last step before the
+/// program: the kernel clears the setting when a process changes its user.
+pub(crate) fn bound_to_us(signal: Signal, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal.as_str().trim_start_matches("SIG"), "--"]).arg(program);
+    command.stdin(Stdio::null());
+    // Ctrl-C in a terminal reaches the whole foreground group; the services must live until we have drained.
+    command.process_group(0);
+    command
+}
+
+/// A running (or ended) child, reaped by a thread of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Child {
+    name: &'static str,
+    pid: Pid,
+    end: Arc<End>,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    status: Mutex<Option<ExitStatus>>,
+    reaped: Condvar,
+}
+
+impl End {
+    fn lock(&self) -> MutexGuard<'_, Option<ExitStatus>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Child {
+    /// Spawns from a thread that then waits for the child: the parent-death signal is bound to the spawning
+    /// *thread*, and a caller's thread (a test, a runtime's worker) may end long before the process does.
+    pub(crate) fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
+        let end = Arc::new(End::default());
+        let (started, pid) = mpsc::sync_channel(1);
+        let reaper = Arc::clone(&end);
+        thread::Builder::new().name(format!("{name} keeper")).spawn(move || match command.spawn() {
+            Ok(mut child) => {
+                let pid = Pid::from_raw(child.id().cast_signed());
+                let _ = started.send(Ok(pid));
+                // Waiting without reaping first: under the lock the number still belongs to this child, so a
+                // signal can never hit a stranger that was given the number again.
+                let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+                let mut status = reaper.lock();
+                *status = child.wait().ok().or_else(|| Some(ExitStatus::default()));
+                reaper.reaped.notify_all();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        })?;
+        let pid = pid
+            .recv()
+            .context("the keeper thread ended early")?
+            .with_context(|| format!("cannot start {name}; setpriv (package util-linux) is needed for it"))?;
+        Ok(Self { name, pid, end })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+
+    pub(crate) fn exited(&self) -> Option<ExitStatus> {
+        *self.end.lock()
+    }
+
+    /// Signals the child if it still runs.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let status = self.end.lock();
+        if status.is_none() {
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    /// Waits for the end; false when the time is over first.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        let (status, _) = self
+            .end
+            .reaped
+            .wait_timeout_while(self.end.lock(), at_most, |status| status.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        status.is_some()
+    }
+
+    /// Asks with `signal`, then insists. The process is gone when this returns.
+    pub(crate) fn stop(&self, signal: Signal, patience: Duration) {
+        self.signal(signal);
+        if !self.wait(patience) {
+            tracing::warn!(service = self.name, pid = self.pid(), "did not stop in time and is killed");
+            self.signal(Signal::SIGKILL);
+            self.wait(patience);
+        }
+    }
+
+    /// Polls until `ready` says so; an early end of the child or the deadline is an error.
+    pub(crate) fn wait_until(&self, deadline: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+        let until = Instant::now() + deadline;
+        loop {
+            if let Some(status) = self.exited() {
+                bail!("{} ended while it started ({status})", self.name);
+            }
+            if ready() {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                bail!("{} was not ready within {} s", self.name, deadline.as_secs());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}

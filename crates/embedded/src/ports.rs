@@ -1,0 +1,27 @@
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::{Result, bail};
+
+/// A port of the loopback interface that is free at this moment.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The chosen port if one is chosen, else the one used last time if it is free, else any.
+pub(crate) fn claim(chosen: Option<u16>, last: Option<u16>, what: &str) -> Result<u16> {
+    if let Some(port) = chosen {
+        if !is_free(port) {
+            bail!("port {port}, chosen for {what}, is taken by another program");
+        }
+        return Ok(port);
+    }
+    match last {
+        Some(port) if is_free(port) => Ok(port),
+        _ => Ok(free_port()?),
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}

@@ -1,0 +1,105 @@
+//! RabbitMQ → inbox: a message is acknowledged after its inbox row is committed, never before.
+//!
+//! With the Postgres queue there is nothing to do here: the relay writes the inbox itself.
+
+use std::time::Duration;
+
+use contracts::{Envelope, Queue};
+use runtime::Tasks;
+use secrecy::SecretString;
+use sqlx::PgPool;
+
+use crate::rabbitmq::{BrokerError, Consumer, Received};
+use crate::wakeup::Hint;
+use crate::{TransportConfig, inbox};
+
+/// First and longest wait before a lost connection is made again.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Wait before a batch that the database did not take is tried again.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// Moves messages of one queue into the inbox until shutdown, reconnecting as often as it takes.
+pub async fn run(pool: PgPool, transport: TransportConfig, queue: Queue, tasks: Tasks) {
+    let Some(url) = transport.rabbitmq_url else { return tasks.shutdown.cancelled().await };
+    let hint = Hint::start(&pool, inbox::channel(queue), &tasks);
+    let mut wait = RECONNECT.0;
+    loop {
+        tokio::select! {
+            () = tasks.shutdown.cancelled() => return,
+            Err(error) = consume(&pool, &url, queue, &hint, &mut wait) => {
+                tracing::warn!(%queue, %error, retry_in = ?wait, "intake interrupted");
+            }
+        }
+        tokio::select! {
+            () = tasks.shutdown.cancelled() => return,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RECONNECT.1),
+        }
+    }
+}
+
+/// One connection's life. Dropping this future closes the connection; what was not acknowledged comes again.
+async fn consume(
+    pool: &PgPool,
+    url: &SecretString,
+    queue: Queue,
+    hint: &Hint,
+    wait: &mut Duration,
+) -> Result<std::convert::Infallible, BrokerError> {
+    let mut consumer = Consumer::connect(url, queue).await?;
+    tracing::info!(%queue, "consuming from RabbitMQ");
+    *wait = RECONNECT.0;
+    loop {
+        let received = consumer.receive().await?;
+        store(pool, queue, &consumer, &received).await?;
+        hint.send();
+    }
+}
+
+/// Commits a batch and acknowledges it, waiting for the database if it must. A row that the database refuses for its own sake (an id
+/// from beyond the dedupe horizon has no partition) goes to the dead-letter queue instead of blocking the rest.
+async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Received) -> Result<(), BrokerError> {
+    let events: Vec<Envelope> = received.events.iter().map(|(_, event)| event.clone()).collect();
+    loop {
+        match inbox::insert(pool, queue, &events).await {
+            Ok(_) => return consumer.acknowledge(received).await,
+            Err(sqlx::Error::Database(error)) if is_about_the_row(&*error) => {
+                tracing::warn!(%queue, %error, "batch refused; storing its rows one by one");
+                return store_one_by_one(pool, queue, consumer, received).await;
+            }
+            Err(error) => {
+                tracing::warn!(%queue, %error, "inbox not reachable; holding the batch");
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+        }
+    }
+}
+
+async fn store_one_by_one(
+    pool: &PgPool,
+    queue: Queue,
+    consumer: &Consumer,
+    received: &Received,
+) -> Result<(), BrokerError> {
+    for (tag, event) in &received.events {
+        loop {
+            match inbox::insert(pool, queue, std::slice::from_ref(event)).await {
+                Ok(_) => {
+                    consumer.acknowledge_one(*tag).await?;
+                    break;
+                }
+                Err(sqlx::Error::Database(error)) if is_about_the_row(&*error) => {
+                    tracing::error!(alert = true, %queue, event.id = %event.event_id, %error, "message moved to the dead-letter queue");
+                    consumer.reject(*tag).await?;
+                    break;
+                }
+                Err(_unreachable) => tokio::time::sleep(DATABASE_RETRY).await,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SQLSTATE classes 22 (data exception) and 23 (integrity, which includes "no partition for this row").
+fn is_about_the_row(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}

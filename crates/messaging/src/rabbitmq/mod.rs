@@ -1,0 +1,126 @@
+//! RabbitMQ between outbox and inbox. The only place that names `lapin`.
+//!
+//! Every (event, queue) pair is a message of its own with the routing key `<queue>.<event type>`. One message per
+//! event with a fan-out by bindings would be fewer messages, but then a missing binding loses the copy for one
+//! queue while the broker confirms the others; like this the broker answers for every single delivery.
+//!
+//! Publishing and consuming use separate connections, because an alarm (memory, disk) blocks every write of a
+//! publishing connection, acknowledgements included. lapin's own recovery stays off: whoever meets a closed
+//! channel drops the whole connection and builds connection, channel and topology again.
+
+mod publisher;
+mod consumer;
+
+use std::time::Duration;
+
+use contracts::Queue;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use runtime::health::Check;
+use secrecy::{ExposeSecret, SecretString};
+
+pub use consumer::{Consumer, Received};
+pub use publisher::{Outgoing, Publisher, Verdict};
+
+/// Durable topic exchange that every event goes through.
+pub const EXCHANGE: &str = "articurated.events";
+/// Durable fanout exchange for what a consumer cannot decode.
+const DEAD_EXCHANGE: &str = "articurated.dead";
+/// Durable queue that keeps those for an operator to look at.
+const DEAD_QUEUE: &str = "articurated.dead";
+/// Longest wait for any single answer of the broker.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How rows get from the outbox to the inbox.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TransportConfig {
+    /// RabbitMQ's AMQP URL. Unset: the queue in Postgres, which needs no broker.
+    #[arg(long, env = "RABBITMQ_URL", hide_env_values = true)]
+    pub rabbitmq_url: Option<SecretString>,
+}
+
+/// What went wrong at the broker. The connection is to be dropped and made again.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    #[error("RabbitMQ: {0}")]
+    Lapin(#[from] lapin::Error),
+    #[error("RabbitMQ did not answer within {TIMEOUT:?} ({0})")]
+    Timeout(&'static str),
+    #[error("RabbitMQ closed the consumer")]
+    ConsumerClosed,
+}
+
+/// The name of a queue on the broker.
+fn broker_queue(queue: Queue) -> String {
+    format!("articurated.{queue}")
+}
+
+async fn within<T, E>(what: &'static str, work: impl Future<Output = Result<T, E>>) -> Result<T, BrokerError>
+where
+    BrokerError: From<E>,
+{
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(result) => Ok(result?),
+        Err(_elapsed) => Err(BrokerError::Timeout(what)),
+    }
+}
+
+async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel), BrokerError> {
+    let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
+    let connection = within("connect", Connection::connect(url.expose_secret(), properties)).await?;
+    let channel = within("open channel", connection.create_channel()).await?;
+    declare_topology(&channel).await?;
+    Ok((connection, channel))
+}
+
+/// Declares everything, idempotently. A declaration that contradicts what the broker has is an error that names
+/// the object, so a half-changed topology is noticed at start and not by its losses.
+async fn declare_topology(channel: &Channel) -> Result<(), BrokerError> {
+    let durable_exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let durable_queue = QueueDeclareOptions { durable: true, ..Default::default() };
+    let declare = |name: &'static str, kind| channel.exchange_declare(name.into(), kind, durable_exchange, FieldTable::default());
+    within("declare exchange", declare(DEAD_EXCHANGE, ExchangeKind::Fanout)).await?;
+    within("declare exchange", declare(EXCHANGE, ExchangeKind::Topic)).await?;
+    within("declare queue", channel.queue_declare(DEAD_QUEUE.into(), durable_queue, quorum())).await?;
+    bind(channel, DEAD_QUEUE, DEAD_EXCHANGE, "").await?;
+    for queue in Queue::ALL {
+        let name = broker_queue(queue);
+        let mut arguments = quorum();
+        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD_EXCHANGE.into()));
+        within("declare queue", channel.queue_declare(name.as_str().into(), durable_queue, arguments)).await?;
+        bind(channel, &name, EXCHANGE, &format!("{queue}.#")).await?;
+    }
+    Ok(())
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), BrokerError> {
+    let bound = channel.queue_bind(
+        queue.into(),
+        exchange.into(),
+        key.into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    within("bind queue", bound).await
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+/// A readiness check of the broker, where there is one.
+pub fn readiness(transport: &TransportConfig) -> Option<Check> {
+    let url = transport.rabbitmq_url.clone()?;
+    Some(Check::new("broker", move || {
+        let url = url.clone();
+        async move { ping(&url).await.map_err(|error| error.to_string()) }
+    }))
+}
+
+async fn ping(url: &SecretString) -> Result<(), BrokerError> {
+    let properties = ConnectionProperties::default().with_connection_name("articurated readiness".into());
+    within("connect", Connection::connect(url.expose_secret(), properties)).await.map(drop)
+}

@@ -1,0 +1,96 @@
+//! Waking a sleeping loop in milliseconds, without depending on it.
+//!
+//! A [`Hint`] sends NOTIFY outside any transaction of a command, at most once per [`DEBOUNCE`]: NOTIFY inside
+//! the transaction takes a lock that serialises commits. A [`Wakeup`] listens. A notification that gets lost
+//! costs one polling interval and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::Tasks;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+
+/// At most one NOTIFY per channel and process in this time.
+const DEBOUNCE: Duration = Duration::from_millis(2);
+/// Wait before a listener whose connection failed tries again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Tells the listeners of a channel that there is something to do.
+#[derive(Debug, Clone)]
+pub struct Hint(Arc<Notify>);
+
+impl Hint {
+    /// Starts the sender of one channel.
+    pub fn start(pool: &PgPool, channel: impl Into<String>, tasks: &Tasks) -> Self {
+        let wanted = Arc::new(Notify::new());
+        let (pool, channel, shutdown) = (pool.clone(), channel.into(), tasks.shutdown.clone());
+        let pending = wanted.clone();
+        tasks.spawn("hint", async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = pending.notified() => {}
+                }
+                // A hint that fails is a hint that is lost: the listener polls.
+                if let Err(error) = sqlx::query("select pg_notify($1, '')").bind(&channel).execute(&pool).await {
+                    tracing::debug!(%channel, %error, "hint not sent");
+                }
+                tokio::time::sleep(DEBOUNCE).await;
+            }
+        });
+        Self(wanted)
+    }
+
+    /// Asks for a NOTIFY; returns at once.
+    pub fn send(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Wakes one loop when its channel is notified.
+#[derive(Debug)]
+pub struct Wakeup(Arc<Notify>);
+
+impl Wakeup {
+    /// Starts listening; until the connection stands, [`Wakeup::wait`] simply polls.
+    pub fn start(pool: &PgPool, channel: impl Into<String>, tasks: &Tasks) -> Self {
+        let notified = Arc::new(Notify::new());
+        let (pool, channel, shutdown) = (pool.clone(), channel.into(), tasks.shutdown.clone());
+        let wake = notified.clone();
+        tasks.spawn("wakeup", async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    Err(error) = listen(&pool, &channel, &wake) => {
+                        tracing::warn!(%channel, %error, "listener lost; polling until it is back");
+                    }
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(RECONNECT) => {}
+                }
+            }
+        });
+        Self(notified)
+    }
+
+    /// Returns when notified (also if that happened since the last call) or after `at_most`.
+    pub async fn wait(&self, at_most: Duration) {
+        let _elapsed = tokio::time::timeout(at_most, self.0.notified()).await;
+    }
+}
+
+/// Never returns `Ok`.
+async fn listen(pool: &PgPool, channel: &str, wake: &Notify) -> sqlx::Result<std::convert::Infallible> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(channel).await?;
+    // What happened before LISTEN took effect was not heard: look once.
+    wake.notify_one();
+    loop {
+        // `None` means that the connection was lost and made again: look once, as above.
+        listener.try_recv().await?;
+        wake.notify_one();
+    }
+}

@@ -1,0 +1,6 @@
+//! `sqlx::migrate!` embeds the migrations; cargo cannot see that from the macro.
+
+fn main() {
+    println!("cargo::rerun-if-changed=../../migrations");
+    println!("cargo::rerun-if-changed=../../API-SPECIFICATION.yml");
+}

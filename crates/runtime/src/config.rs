@@ -1,0 +1,178 @@
+//! Settings that every process has. Each struct is flattened into the process's own; every setting is a long
+//! flag and an environment variable, and `Default` holds the same values for tests and compositions.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+const DATABASE_URL: &str = "postgres://127.0.0.1:5432/articurated";
+const MAX_CONNECTIONS: u32 = 16;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the database is and how much of it one process may take.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host:port/database`
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    pub database_url: SecretString,
+    /// Connections one pool may open.
+    #[arg(long = "database-max-connections", env = "DATABASE_MAX_CONNECTIONS", default_value_t = MAX_CONNECTIONS)]
+    pub max_connections: u32,
+    /// How long a caller waits for a free connection before the answer is 503, in seconds.
+    #[arg(long = "database-acquire-timeout-seconds", env = "DATABASE_ACQUIRE_TIMEOUT_SECONDS",
+          default_value = "5", value_parser = seconds)]
+    pub acquire_timeout: Duration,
+    /// How long one statement may run, in seconds.
+    #[arg(long = "database-statement-timeout-seconds", env = "DATABASE_STATEMENT_TIMEOUT_SECONDS",
+          default_value = "30", value_parser = seconds)]
+    pub statement_timeout: Duration,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            database_url: SecretString::from(DATABASE_URL),
+            max_connections: MAX_CONNECTIONS,
+            acquire_timeout: ACQUIRE_TIMEOUT,
+            statement_timeout: STATEMENT_TIMEOUT,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line, for machines.
+    #[default]
+    Json,
+    /// For people at a terminal.
+    Pretty,
+}
+
+/// Logs and traces.
+#[derive(Args, Clone, Debug)]
+pub struct TelemetryConfig {
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// As `RUST_LOG`: a level, or `target=level` separated by commas.
+    #[arg(long = "log", env = "LOG", default_value = "info")]
+    pub log_filter: String,
+    /// Base address of an OTLP collector that takes `http/protobuf`, e.g. `http://127.0.0.1:4318`. Unset: traces
+    /// are not exported.
+    #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that begin here and are exported, 0 to 1.
+    #[arg(long = "trace-sample-ratio", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = ratio)]
+    pub sample_ratio: f64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log_format: LogFormat::default(), log_filter: "info".to_owned(), otlp_endpoint: None, sample_ratio: 1.0 }
+    }
+}
+
+/// What one HTTP request may cost.
+#[derive(Args, Clone, Debug)]
+pub struct HttpLimits {
+    /// Larger bodies are refused with 413.
+    #[arg(long = "http-max-body-bytes", env = "HTTP_MAX_BODY_BYTES", default_value_t = MAX_BODY_BYTES)]
+    pub max_body_bytes: usize,
+    /// Longer requests are answered with 503, in seconds.
+    #[arg(long = "http-request-timeout-seconds", env = "HTTP_REQUEST_TIMEOUT_SECONDS",
+          default_value = "30", value_parser = seconds)]
+    pub request_timeout: Duration,
+    /// Whether `X-Forwarded-For` names the client. Only behind a proxy that sets it: anyone can send it.
+    #[arg(long, env = "TRUST_PROXY_HEADERS", default_value_t = false, action = clap::ArgAction::Set)]
+    pub trust_proxy_headers: bool,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { max_body_bytes: MAX_BODY_BYTES, request_timeout: REQUEST_TIMEOUT, trust_proxy_headers: false }
+    }
+}
+
+/// Parses a setting that must not be shown in logs or help.
+pub fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+/// Parses a positive number of seconds, fractions allowed.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    match Duration::try_from_secs_f64(number) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("a number of seconds above 0 is wanted".to_owned()),
+    }
+}
+
+/// Parses a name of the IANA time zone database.
+pub fn timezone(name: &str) -> Result<chrono_tz::Tz, String> {
+    name.parse().map_err(|_| "a name of the IANA time zone database is wanted, like Asia/Kolkata".to_owned())
+}
+
+/// Parses a share or probability, 0 to 1.
+pub fn ratio(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "a number from 0 to 1 is wanted".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("a number from 0 to 1 is wanted".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Everything {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        telemetry: TelemetryConfig,
+        #[command(flatten)]
+        limits: HttpLimits,
+    }
+
+    fn parse(more: &[&str]) -> Result<Everything, clap::Error> {
+        let always = ["process", "--database-url", "postgres://user:hush@db/x"];
+        Everything::try_parse_from(always.iter().chain(more))
+    }
+
+    #[test]
+    fn the_defaults_of_the_command_line_are_the_defaults_of_the_code() {
+        let parsed = parse(&[]).expect("complete");
+        assert_eq!(format!("{:?}", parsed.telemetry), format!("{:?}", TelemetryConfig::default()));
+        assert_eq!(format!("{:?}", parsed.limits), format!("{:?}", HttpLimits::default()));
+        let defaults = DatabaseConfig::default();
+        assert_eq!(parsed.database.max_connections, defaults.max_connections);
+        assert_eq!(parsed.database.acquire_timeout, defaults.acquire_timeout);
+        assert_eq!(parsed.database.statement_timeout, defaults.statement_timeout);
+    }
+
+    #[test]
+    fn the_database_password_stays_out_of_debug_output() {
+        let parsed = parse(&[]).expect("complete");
+        assert!(!format!("{parsed:?}").contains("hush"));
+        assert!(parsed.database.database_url.expose_secret().contains("hush"));
+    }
+
+    #[test]
+    fn senseless_numbers_are_refused() {
+        for bad in [
+            ["--http-request-timeout-seconds", "0"],
+            ["--http-request-timeout-seconds", "soon"],
+            ["--http-request-timeout-seconds", "-1"],
+            ["--trace-sample-ratio", "1.5"],
+            ["--trace-sample-ratio", "NaN"],
+        ] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+    }
+}

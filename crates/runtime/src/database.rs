@@ -1,0 +1,139 @@
+//! The pool, the migrations, and the only way to run a transaction.
+
+use std::io::ErrorKind;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::future::BoxFuture;
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::config::DatabaseConfig;
+
+/// How long a starting process waits for its database: in a compose file both start at once.
+const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+const WARN_EVERY: Duration = Duration::from_secs(5);
+/// A transaction that does nothing for this long is a bug that holds locks.
+const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Opens a pool whose connections act as `role`, and waits for the first one.
+pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_name: &str) -> anyhow::Result<PgPool> {
+    let options = connect_options(config, role, application_name)?;
+    first_connection(&options).await?;
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(config.acquire_timeout)
+        // A ping before every use costs a round trip on the hot path; a connection that died in the pool gives
+        // one 503 instead.
+        .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(end_transaction(connection)))
+        .connect_lazy_with(options))
+}
+
+fn connect_options(
+    config: &DatabaseConfig,
+    role: Option<&str>,
+    application_name: &str,
+) -> anyhow::Result<PgConnectOptions> {
+    let millis = |limit: Duration| limit.as_millis().to_string();
+    Ok(PgConnectOptions::from_str(config.database_url.expose_secret())
+        .context("DATABASE_URL is not a Postgres address (postgres://user:password@host:port/database)")?
+        .application_name(application_name)
+        .options(role.map(|role| ("role", role)))
+        .options([
+            ("statement_timeout", millis(config.statement_timeout)),
+            ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
+        ]))
+}
+
+/// Not through the pool, which would try on silently and end with "timed out" instead of the reason.
+async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let address = format!("{}:{}", options.get_host(), options.get_port());
+    let started = Instant::now();
+    let mut warned = started;
+    loop {
+        let error = match timeout(WARN_EVERY, PgConnection::connect_with(options)).await {
+            Ok(Ok(connection)) => return connection.close().await.context("the database hung up"),
+            Ok(Err(error)) => error,
+            Err(_) => sqlx::Error::Io(ErrorKind::TimedOut.into()),
+        };
+        if !may_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
+            return Err(error).with_context(|| format!("cannot use the database at {address} (DATABASE_URL)"));
+        }
+        if warned.elapsed() >= WARN_EVERY {
+            warned = Instant::now();
+            tracing::warn!(%error, address, "still waiting for the database");
+        }
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
+}
+
+/// A server that is not there yet, or says that it is starting up; a wrong password stays wrong.
+fn may_come_up(error: &sqlx::Error) -> bool {
+    const CANNOT_CONNECT_NOW: &str = "57P03";
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == CANNOT_CONNECT_NOW),
+        _ => false,
+    }
+}
+
+/// Ends a transaction that a connection may have brought back to the pool.
+///
+/// sqlx 0.9.0 sends `begin`, waits for the answer, and only then counts the transaction (`transaction_depth` in
+/// sqlx-postgres `transaction.rs`). A future dropped in between leaves the depth at 0, so that neither its
+/// guard nor `Transaction`'s drop rolls back, and the ping on release only reads the outstanding answer: the
+/// next borrower works inside a transaction that nobody commits. The status that the server reports with every
+/// answer is private to sqlx, so it cannot be looked at; but `begin; rollback` in one simple query costs a
+/// round trip without touching data, ends whatever is open, and, unlike a bare `rollback`, makes the server
+/// warn only when there really was something open. It fails in an aborted transaction, and then the pool
+/// closes the connection.
+async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    connection.execute(sqlx::raw_sql("begin; rollback")).await?;
+    Ok(true)
+}
+
+/// Brings the schema up to date. Concurrent callers wait for each other.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    sqlx::migrate!("../../migrations").run(pool).await.context("cannot migrate the database")
+}
+
+/// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`.
+///
+/// Everything from `begin` to `commit` runs in a task of its own, so that a caller who is dropped (a client that
+/// hangs up, a time-out) can neither leave a transaction half open nor learn nothing of a half-done one: it
+/// ends, one way or the other. See [`connect`] about the leak that this avoids.
+pub async fn in_transaction<T, E, W>(pool: &PgPool, work: W) -> Result<T, E>
+where
+    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: From<sqlx::Error> + Send + 'static,
+{
+    let pool = pool.clone();
+    let transaction = async move {
+        let mut transaction = pool.begin().await?;
+        match work(&mut transaction).await {
+            Ok(value) => {
+                transaction.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The caller needs the first error; a connection that cannot roll back is closed by the pool.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
+    };
+    match tokio::spawn(transaction.in_current_span()).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(E::from(sqlx::Error::WorkerCrashed)),
+        },
+    }
+}

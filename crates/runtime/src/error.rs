@@ -1,0 +1,198 @@
+//! The one error that crosses the HTTP border, in the one shape.
+
+use std::fmt::{self, Display};
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contracts::{ErrorBody, ErrorDetail};
+use serde_json::{Value, json};
+
+use crate::http::current_request_id;
+
+/// What a client is told when a request did not succeed.
+#[derive(Debug)]
+pub struct ApiError {
+    pub status: StatusCode,
+    /// `SCREAMING_SNAKE`; what programs decide by.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    pub details: Value,
+}
+
+/// One offending field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// As the client wrote it: `items[0].quantity`.
+    pub field: String,
+    /// Goes on from the field's name: "must be at least 1".
+    pub message: String,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl From<FieldError> for Value {
+    fn from(error: FieldError) -> Self {
+        json!({ "field": error.field, "message": error.message })
+    }
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: json!({}) }
+    }
+
+    pub fn with_details(self, details: Value) -> Self {
+        Self { details, ..self }
+    }
+
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// 422 `VALIDATION_FAILED`; `details.fields` names every offending field.
+    pub fn validation(fields: Vec<FieldError>) -> Self {
+        let message = match fields.as_slice() {
+            [] => "the request is not valid".to_owned(),
+            [FieldError { field, message }] if field.is_empty() => message.clone(),
+            [FieldError { field, message }] => format!("{field} {message}"),
+            several => format!("{} fields are not valid", several.len()),
+        };
+        let fields: Vec<Value> = fields.into_iter().map(Value::from).collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message)
+            .with_details(json!({ "fields": fields }))
+    }
+
+    /// 500 `INTERNAL_ERROR`. The error goes to the log, once, with the request id that the client is given; the
+    /// client learns nothing else.
+    pub fn internal(error: impl Display) -> Self {
+        tracing::error!(error = format!("{error:#}"), request_id = log_request_id(), "request failed");
+        Self::opaque_internal()
+    }
+
+    /// [`internal`](Self::internal) for what has been logged already.
+    pub(crate) fn opaque_internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            "something went wrong on our side; quote the request_id when you report it",
+        )
+    }
+
+    /// 503 `SERVICE_UNAVAILABLE` with `Retry-After: 1`. The error goes to the log.
+    pub fn unavailable(error: impl Display) -> Self {
+        tracing::warn!(error = format!("{error:#}"), request_id = log_request_id(), "service unavailable");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "SERVICE_UNAVAILABLE",
+            "the service cannot answer at the moment; try again",
+        )
+    }
+}
+
+fn log_request_id() -> Option<String> {
+    current_request_id().map(|id| id.to_string())
+}
+
+impl Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status.as_u16(), self.code, self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            error: ErrorDetail {
+                code: self.code.to_owned(),
+                message: self.message,
+                details: self.details,
+                request_id: current_request_id().map(|id| id.to_string()).unwrap_or_default(),
+            },
+        };
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
+    }
+}
+
+/// Whether the same request may well succeed in a moment: no free connection, a connection that broke, a server
+/// that starts or stops, a statement that lost against another or against its time limit.
+fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
+        _ => false,
+    }
+}
+
+/// `SQLSTATE` classes of the Postgres manual, appendix A.
+fn is_transient(sqlstate: &str) -> bool {
+    let connection_exception = sqlstate.starts_with("08");
+    let insufficient_resources = sqlstate.starts_with("53");
+    let operator_intervention = sqlstate.starts_with("57");
+    let serialization_or_deadlock = matches!(sqlstate, "40001" | "40P01");
+    let lock_not_available = sqlstate == "55P03";
+    connection_exception
+        || insufficient_resources
+        || operator_intervention
+        || serialization_or_deadlock
+        || lock_not_available
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_is_unavailable_and_a_bad_statement_is_internal() {
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(ApiError::from(sqlx::Error::Io(lost)).status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ApiError::from(sqlx::Error::PoolTimedOut).code, "SERVICE_UNAVAILABLE");
+        assert_eq!(ApiError::from(sqlx::Error::RowNotFound).code, "INTERNAL_ERROR");
+        for (sqlstate, transient) in [
+            ("57P01", true),
+            ("57P03", true),
+            ("57014", true),
+            ("08006", true),
+            ("53300", true),
+            ("40P01", true),
+            ("23505", false),
+            ("42601", false),
+            ("22021", false),
+        ] {
+            assert_eq!(is_transient(sqlstate), transient, "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn internal_text_stays_inside() {
+        let error = ApiError::internal("password of the database is hush");
+        assert!(!format!("{error:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_single_field_is_named_in_the_message() {
+        let error = ApiError::validation(vec![FieldError::new("items[0].quantity", "must be at least 1")]);
+        assert_eq!(error.message, "items[0].quantity must be at least 1");
+        assert_eq!(error.details, json!({"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]}));
+    }
+}

@@ -1,0 +1,108 @@
+//! `/health` (the process lives), `/health/ready` (it can do its work), `/metrics`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::metrics;
+
+/// How long one check may take before it counts as failed.
+const CHECK_AT_MOST: Duration = Duration::from_secs(2);
+
+type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Something that the process needs in order to do its work.
+pub struct Check {
+    name: &'static str,
+    probe: Probe,
+    pool: Option<PgPool>,
+}
+
+impl Check {
+    /// The error goes to the log, never to the client.
+    pub fn new<P, F>(name: &'static str, probe: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self { name, probe: Box::new(move || probe().boxed()), pool: None }
+    }
+
+    /// Whether the database answers. Also puts the pool's gauges into `/metrics`, under its application name.
+    pub fn database(pool: &PgPool) -> Self {
+        let probed = pool.clone();
+        let mut check = Self::new("database", move || {
+            let pool = probed.clone();
+            async move { sqlx::query("select 1").execute(&pool).await.map(drop).map_err(|error| error.to_string()) }
+        });
+        check.pool = Some(pool.clone());
+        check
+    }
+
+    async fn run(&self) -> bool {
+        let why = match tokio::time::timeout(CHECK_AT_MOST, (self.probe)()).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(_) => format!("no answer within {CHECK_AT_MOST:?}"),
+        };
+        tracing::warn!(check = self.name, error = why, "not ready");
+        false
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// `GET /health`, `GET /health/ready`, `GET /metrics`.
+pub fn routes(checks: Vec<Check>) -> Router {
+    Router::new()
+        .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(scrape))
+        .with_state(Arc::new(checks))
+}
+
+async fn ready(State(checks): State<Arc<Vec<Check>>>) -> Response {
+    let outcomes = join_all(checks.iter().map(Check::run)).await;
+    // Two checks of one name are one line, and it is only good when both are.
+    let mut by_name = BTreeMap::new();
+    for (check, good) in checks.iter().zip(&outcomes) {
+        *by_name.entry(check.name).or_insert(true) &= good;
+    }
+    let all_good = outcomes.iter().all(|good| *good);
+    let words: BTreeMap<_, _> =
+        by_name.into_iter().map(|(name, good)| (name, if good { "ok" } else { "unreachable" })).collect();
+    let (status, word) =
+        if all_good { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    (status, Json(json!({ "status": word, "checks": words }))).into_response()
+}
+
+async fn scrape(State(checks): State<Arc<Vec<Check>>>) -> impl IntoResponse {
+    for pool in checks.iter().filter_map(|check| check.pool.as_ref()) {
+        report(pool);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render())
+}
+
+fn report(pool: &PgPool) {
+    let options = pool.connect_options();
+    let name = options.get_application_name().unwrap_or("unnamed").to_owned();
+    let (size, idle) = (f64::from(pool.size()), u32::try_from(pool.num_idle()).map_or(0.0, f64::from));
+    for (state, count) in [("idle", idle), ("used", (size - idle).max(0.0))] {
+        ::metrics::gauge!("db_pool_connections", "pool" => name.clone(), "state" => state).set(count);
+    }
+}

@@ -1,0 +1,148 @@
+//! What happens to every request, in one piece: id, span, metrics, limits, time-out, panic, error shape.
+//!
+//! One function instead of a tower of layers, because each layer boxes a future and clones a service, and this
+//! runs for every one of some ten thousand requests a second.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use contracts::REQUEST_ID_HEADER;
+use futures_util::FutureExt;
+use tracing::{Instrument, Span};
+
+use super::body;
+use super::request::{EdgeInfo, REQUEST_ID, RequestId};
+use crate::clock::Ids;
+use crate::config::HttpLimits;
+use crate::error::ApiError;
+use crate::metrics::Routes;
+use crate::telemetry;
+
+const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+
+#[derive(Debug)]
+struct Edge {
+    limits: HttpLimits,
+    ids: Ids,
+    routes: Routes,
+}
+
+/// Puts the edge around a finished router. Routes added afterwards are outside.
+pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Router {
+    let edge = Edge { limits: limits.clone(), ids: Ids::system(), routes: Routes::new(service) };
+    router.layer(middleware::from_fn_with_state(Arc::new(edge), handle))
+}
+
+async fn handle(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = RequestId::of(request.headers(), &edge.ids);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = edge.routes.get(matched.as_ref().map(MatchedPath::as_str), request.method());
+    let span = tracing::info_span!(
+        "http.server.request",
+        otel.kind = "server",
+        otel.name = route.name(),
+        request_id = request_id.as_str(),
+    );
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    telemetry::continue_trace(&span, traceparent);
+    request.extensions_mut().insert(EdgeInfo {
+        request_id: request_id.clone(),
+        max_body_bytes: edge.limits.max_body_bytes,
+        trust_proxy_headers: edge.limits.trust_proxy_headers,
+    });
+    let answer = edge.answer(request, next, matched.is_some());
+    let mut response = REQUEST_ID.scope(request_id.clone(), answer).instrument(span.clone()).await;
+    response.headers_mut().insert(REQUEST_ID_NAME, request_id.to_header());
+    let elapsed = started.elapsed();
+    route.record(response.status(), elapsed);
+    finish_span(&span, response.status());
+    tracing::debug!(
+        parent: &span,
+        route = route.name(),
+        status = response.status().as_u16(),
+        elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    response
+}
+
+/// Past the span's text fields on purpose: recording one makes the log layer parse and print them all again.
+fn finish_span(span: &Span, status: StatusCode) {
+    telemetry::set_attribute(span, "http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        telemetry::mark_failed(span);
+    }
+}
+
+impl Edge {
+    async fn answer(&self, mut request: Request, next: Next, routed: bool) -> Response {
+        let limit = self.limits.max_body_bytes;
+        if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
+            let (parts, body) = request.into_parts();
+            return body::refuse(body, &parts.headers, limit).await.into_response();
+        }
+        DefaultBodyLimit::max(limit).apply(&mut request);
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
+        match tokio::time::timeout(self.limits.request_timeout, handled).await {
+            Ok(Ok(response)) => in_shape(response, routed, &method, &path),
+            // The panic hook has logged it, with the request id.
+            Ok(Err(_)) => ApiError::opaque_internal().into_response(),
+            Err(_) => self.timed_out().into_response(),
+        }
+    }
+
+    fn timed_out(&self) -> ApiError {
+        let seconds = self.limits.request_timeout.as_secs_f64();
+        tracing::warn!(seconds, "request timed out");
+        let message = format!("no answer within {seconds} s; what was asked for may still have happened");
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "REQUEST_TIMEOUT", message)
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Gives the refusals that axum itself makes (no route, wrong method, a path or body it cannot extract) the
+/// shape of all others. Their headers stay: a 405 carries `Allow`.
+fn in_shape(response: Response, routed: bool, method: &Method, path: &str) -> Response {
+    let status = response.status();
+    let is_json = |value: &axum::http::HeaderValue| value.as_bytes().starts_with(b"application/json");
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || response.headers().get(header::CONTENT_TYPE).is_some_and(is_json) {
+        return response;
+    }
+    let error = match status {
+        StatusCode::NOT_FOUND if !routed => {
+            ApiError::not_found("ROUTE_NOT_FOUND", format!("there is nothing at {path}"))
+        }
+        StatusCode::NOT_FOUND => ApiError::not_found("NOT_FOUND", "there is no such thing"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ApiError::new(status, "METHOD_NOT_ALLOWED", format!("{method} is not possible on {path}"))
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(status, "BODY_TOO_LARGE", "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            ApiError::new(status, "UNSUPPORTED_MEDIA_TYPE", "this content type is not understood here")
+        }
+        status if status.is_client_error() => ApiError::new(status, "BAD_REQUEST", "the request is not understood"),
+        status => ApiError { status, ..ApiError::opaque_internal() },
+    };
+    let mut shaped = error.into_response();
+    for (name, value) in response.headers() {
+        if !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH) {
+            shaped.headers_mut().insert(name, value.clone());
+        }
+    }
+    shaped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! JSON bodies.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
+use serde_json::{Value, json};
+
+use super::body;
+use super::explain::{explain, without_position};
+use super::request::EdgeInfo;
+use crate::config::HttpLimits;
+use crate::error::{ApiError, FieldError};
+
+/// A JSON body as a `T`. An empty body counts as `{}`.
+///
+/// Refusals: 413 `BODY_TOO_LARGE`, 415 `UNSUPPORTED_MEDIA_TYPE`, 400 `MALFORMED_JSON` with line and column, 422
+/// `VALIDATION_FAILED` with the path of the field.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiJson<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let limit = request
+            .extensions()
+            .get::<EdgeInfo>()
+            .map_or_else(|| HttpLimits::default().max_body_bytes, |edge| edge.max_body_bytes);
+        let (parts, body) = request.into_parts();
+        let bytes = body::read(body, limit).await?;
+        check_content_type(&parts.headers, bytes.is_empty())?;
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        parse(text).map(Self)
+    }
+}
+
+fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<(), ApiError> {
+    let accepted = match headers.get(header::CONTENT_TYPE) {
+        None => empty,
+        Some(value) => value.to_str().is_ok_and(is_json),
+    };
+    if accepted {
+        return Ok(());
+    }
+    let message = "the body must be JSON, with the header Content-Type: application/json";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message)
+        .with_details(json!({ "supported": ["application/json", "application/*+json"] })))
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    if may_contain_nul(text) {
+        refuse_nul(text)?;
+    }
+    if text.trim_ascii_start().starts_with(b"[") {
+        return Err(refuse_list(text));
+    }
+    serde_json::from_slice(text).map_err(|error| match error.classify() {
+        Category::Data => misfit::<T>(text, &error),
+        Category::Syntax | Category::Eof | Category::Io => malformed(&error),
+    })
+}
+
+/// serde takes a list for a struct, field by field in the order of the code; no client should find out.
+fn refuse_list(text: &[u8]) -> ApiError {
+    match serde_json::from_slice::<IgnoredAny>(text) {
+        Ok(_) => ApiError::validation(vec![explain("", "must be an object, not a list")]),
+        Err(error) => malformed(&error),
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    let what = error.to_string();
+    let message = format!("the body is not valid JSON: {} at line {line}, column {column}", without_position(&what));
+    ApiError::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", message)
+        .with_details(json!({ "line": line, "column": column }))
+}
+
+/// Finding the path costs an allocation per field, so only a body that has already failed is read that way.
+fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiError {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let field = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(located) => explain(&located.path().to_string(), &located.inner().to_string()),
+        Ok(_) => explain("", &error.to_string()),
+    };
+    ApiError::validation(vec![field])
+}
+
+/// Whether the text holds U+0000, raw or as the escape `\u0000`. Looks at bytes only: every body passes here.
+fn may_contain_nul(text: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(found) = text[at..].iter().position(|byte| matches!(byte, b'\\' | 0)) {
+        let rest = &text[at + found..];
+        if rest[0] == 0 || rest.starts_with(br"\u0000") {
+            return true;
+        }
+        // The character after a backslash belongs to it: `\\u0000` is a backslash and five letters.
+        at = (at + found + 2).min(text.len());
+    }
+    false
+}
+
+/// Postgres cannot store U+0000, so no text can hold it.
+fn refuse_nul(text: &[u8]) -> Result<(), ApiError> {
+    const MESSAGE: &str = "must not contain the character U+0000";
+    if text.contains(&0) {
+        return Err(ApiError::validation(vec![explain("", MESSAGE)]));
+    }
+    let body: Value = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
+    let mut fields = Vec::new();
+    find_nul(&body, "", &mut |path| fields.push(FieldError::new(path, MESSAGE)));
+    Err(ApiError::validation(fields))
+}
+
+fn find_nul(value: &Value, path: &str, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) if text.contains('\0') => found(path),
+        Value::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                find_nul(element, &format!("{path}[{index}]"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                let path = format!("{path}{dot}{}", name.replace('\0', "\u{FFFD}"));
+                if name.contains('\0') {
+                    found(&path);
+                }
+                find_nul(field, &path, found);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,151 @@
+//! Prometheus metrics: the recorder, the buckets, and the histograms of the HTTP edge.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use metrics::{Histogram, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+const HTTP_DURATION: &str = "http_server_request_duration_seconds";
+/// Histograms collect raw samples until somebody folds them into buckets; a scrape does, but one need not come.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Seconds: half a millisecond for a cached read, ten minutes for a job that waits for its retry.
+const SECONDS: [f64; 18] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+/// Anything counted: rows in a batch, commands in a slice, attempts.
+const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
+const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+static PROMETHEUS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Makes `metrics`' macros count. Safe to call again; must run before the first handle is made, because a handle
+/// made earlier counts nowhere.
+pub fn install() {
+    PROMETHEUS.get_or_init(|| match recorder() {
+        Ok(handle) => Some(handle),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "no metrics");
+            None
+        }
+    });
+}
+
+fn recorder() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)?
+        .set_buckets(&COUNTS)?
+        .install_recorder()?;
+    metrics::describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time from request to answer, by route and status.");
+    metrics::describe_gauge!("db_pool_connections", Unit::Count, "Connections of a database pool, by state.");
+    let upkeep = handle.clone();
+    std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(UPKEEP_EVERY);
+            upkeep.run_upkeep();
+        }
+    })?;
+    Ok(handle)
+}
+
+/// Everything measured so far, in the Prometheus text format; empty before [`install`].
+pub fn render() -> String {
+    PROMETHEUS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// The HTTP histograms by route, method and status, kept so that a request formats no label.
+pub(crate) struct Routes {
+    service: &'static str,
+    /// Bounded: by the routes of the router, the methods of [`method_label`] and the statuses in use.
+    by_path: RwLock<HashMap<Box<str>, Vec<Arc<Route>>>>,
+}
+
+/// One route and method.
+pub(crate) struct Route {
+    name: String,
+    path: Box<str>,
+    method: &'static str,
+    service: &'static str,
+    by_status: RwLock<Vec<(StatusCode, Histogram)>>,
+}
+
+impl Routes {
+    pub(crate) fn new(service: &'static str) -> Self {
+        Self { service, by_path: RwLock::default() }
+    }
+
+    /// `path` is the route's template; `None` stands for every path without a route, which must not become a
+    /// label each.
+    pub(crate) fn get(&self, path: Option<&str>, method: &Method) -> Arc<Route> {
+        let path = path.unwrap_or("unmatched");
+        let method = method_label(method);
+        let known = |routes: &HashMap<Box<str>, Vec<Arc<Route>>>| {
+            routes.get(path)?.iter().find(|route| route.method == method).cloned()
+        };
+        if let Some(route) = known(&self.by_path.read().unwrap_or_else(PoisonError::into_inner)) {
+            return route;
+        }
+        let mut routes = self.by_path.write().unwrap_or_else(PoisonError::into_inner);
+        known(&routes).unwrap_or_else(|| {
+            let route = Arc::new(Route {
+                name: format!("{method} {path}"),
+                path: path.into(),
+                method,
+                service: self.service,
+                by_status: RwLock::default(),
+            });
+            routes.entry(path.into()).or_default().push(Arc::clone(&route));
+            route
+        })
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// `GET /api/v1/orders/{id}`
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn record(&self, status: StatusCode, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        let known = self.by_status.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, histogram)) = known.iter().find(|(known, _)| *known == status) {
+            histogram.record(seconds);
+            return;
+        }
+        drop(known);
+        let histogram = metrics::histogram!(
+            HTTP_DURATION,
+            "service" => self.service,
+            "route" => self.path.to_string(),
+            "method" => self.method,
+            "status" => status.as_str().to_owned(),
+        );
+        histogram.record(seconds);
+        // Two requests may both come here; the second entry is never found, and does no harm.
+        self.by_status.write().unwrap_or_else(PoisonError::into_inner).push((status, histogram));
+    }
+}
+
+/// A client can send any word as a method; those that HTTP does not know share a label.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}

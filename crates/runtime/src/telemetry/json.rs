@@ -1,0 +1,112 @@
+//! One JSON object per log line: the event's fields and those of the spans around it side by side, so that
+//! `request_id` is at the same place in every line.
+
+use std::fmt;
+
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+#[derive(Debug)]
+pub(super) struct JsonLines {
+    pub(super) service: &'static str,
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
+        let mut fields = Map::new();
+        // From the outermost span inwards, then the event: the nearest says it best.
+        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
+            let extensions = span.extensions();
+            if let Some(of_span) = extensions.get::<FormattedFields<JsonFields>>()
+                && let Ok(of_span) = serde_json::from_str::<Map<String, Value>>(&of_span.fields)
+            {
+                fields.extend(of_span.into_iter().filter(|(name, _)| !name.starts_with("otel.")));
+            }
+            fields.insert("span".to_owned(), span.name().into());
+        }
+        let trace = Context::current();
+        let trace = trace.span();
+        if trace.span_context().is_valid() {
+            fields.insert("trace_id".to_owned(), trace.span_context().trace_id().to_string().into());
+            fields.insert("span_id".to_owned(), trace.span_context().span_id().to_string().into());
+        }
+        event.record(&mut Fields(&mut fields));
+        let line = Line {
+            timestamp,
+            level: event.metadata().level().as_str(),
+            message: fields.remove("message"),
+            service: self.service,
+            target: event.metadata().target(),
+            fields,
+        };
+        let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
+        writeln!(out, "{line}")
+    }
+}
+
+/// What people look for first comes first.
+#[derive(Serialize)]
+struct Line<'l> {
+    timestamp: String,
+    level: &'static str,
+    message: Option<Value>,
+    service: &'static str,
+    target: &'l str,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+struct Fields<'l>(&'l mut Map<String, Value>);
+
+impl Fields<'_> {
+    fn put(&mut self, field: &Field, value: Value) {
+        // `log` records bridged by dependencies name their fields `log.…`; they repeat target and file.
+        if !field.name().starts_with("log.") {
+            self.0.insert(field.name().trim_start_matches("r#").to_owned(), value);
+        }
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put(field, value.to_string().into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+}

@@ -1,0 +1,172 @@
+//! Outbox → RabbitMQ: read, publish with confirms, mark; no transaction is open while the broker is waited for.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use contracts::{EventType, Queue};
+use messaging::rabbitmq::{BrokerError, Outgoing, Publisher, Verdict};
+use uuid::Uuid;
+
+use crate::store::{Failed, Pending};
+
+/// The largest message sent; RabbitMQ's own default limit is 128 MiB, but a broker full of giants serves nobody.
+const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// First and longest wait before a refused row is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// How a batch ended, row by row.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) confirmed: Vec<Uuid>,
+    pub(crate) failed: Vec<Failed>,
+}
+
+/// Publishes a batch in windows in which no aggregate appears twice: the next version of an aggregate is sent only
+/// after the broker has answered for the one before, and not at all when that one failed.
+pub(crate) async fn publish(
+    publisher: &Publisher,
+    batch: &[Pending],
+    max_attempts: i32,
+) -> Result<Published, BrokerError> {
+    let mut published = Published::default();
+    let mut blocked = HashSet::new();
+    for window in windows(batch) {
+        let ready: Vec<_> = window.into_iter().filter(|row| !blocked.contains(&row.aggregate_id)).collect();
+        let mut messages = Vec::new();
+        for row in &ready {
+            match Message::new(row) {
+                Ok(message) => messages.push(message),
+                Err(failed) => {
+                    blocked.insert(row.aggregate_id);
+                    published.failed.push(failed);
+                }
+            }
+        }
+        let outgoing: Vec<_> = messages.iter().flat_map(Message::copies).collect();
+        let verdicts = publisher.publish(&outgoing).await?;
+        let mut verdicts = verdicts.into_iter();
+        for message in &messages {
+            let mine: Vec<_> = verdicts.by_ref().take(message.queues.len()).collect();
+            match message.judge(&mine, max_attempts) {
+                None => published.confirmed.push(message.row.event_id),
+                Some(failed) => {
+                    blocked.insert(message.row.aggregate_id);
+                    published.failed.push(failed);
+                }
+            }
+        }
+    }
+    Ok(published)
+}
+
+/// Splits a batch by the rank of each row within its aggregate.
+fn windows(batch: &[Pending]) -> Vec<Vec<&Pending>> {
+    let mut ordered: Vec<_> = batch.iter().collect();
+    ordered.sort_by_key(|row| (row.aggregate_id, row.event.as_ref().map(|event| event.aggregate_version)));
+    let mut ranks = HashMap::new();
+    let mut windows: Vec<Vec<&Pending>> = Vec::new();
+    for row in ordered {
+        let rank: &mut usize = ranks.entry(row.aggregate_id).or_default();
+        if windows.len() == *rank {
+            windows.push(Vec::new());
+        }
+        windows[*rank].push(row);
+        *rank += 1;
+    }
+    windows
+}
+
+/// A row made ready to send.
+struct Message<'a> {
+    row: &'a Pending,
+    event: &'a contracts::Envelope,
+    body: Vec<u8>,
+    queues: Vec<Queue>,
+}
+
+impl<'a> Message<'a> {
+    fn new(row: &'a Pending) -> Result<Self, Failed> {
+        let parked = |reason, error: String| Failed {
+            event_id: row.event_id,
+            error,
+            parked: Some(reason),
+            delay: Duration::ZERO,
+        };
+        let event = row.event.as_ref().ok_or_else(|| parked("UNDECODABLE", "unknown aggregate type".to_owned()))?;
+        let body = serde_json::to_vec(event).map_err(|error| parked("UNDECODABLE", error.to_string()))?;
+        if body.len() > MAX_MESSAGE_BYTES {
+            return Err(parked("TOO_LARGE", format!("{} bytes; the limit is {MAX_MESSAGE_BYTES}", body.len())));
+        }
+        let event_type: EventType = event
+            .event_type
+            .parse()
+            .map_err(|error: contracts::UnknownEventType| parked("UNROUTABLE", error.to_string()))?;
+        let queues = Queue::ALL.into_iter().filter(|queue| queue.wants(event_type)).collect();
+        Ok(Self { row, event, body, queues })
+    }
+
+    fn copies(&self) -> impl Iterator<Item = Outgoing<'_>> {
+        self.queues.iter().map(|queue| Outgoing { queue: *queue, event: self.event, body: &self.body })
+    }
+
+    /// A row is out only when every copy of it is confirmed.
+    fn judge(&self, verdicts: &[Verdict], max_attempts: i32) -> Option<Failed> {
+        let (queue, verdict) = self.queues.iter().zip(verdicts).find(|(_, verdict)| **verdict != Verdict::Confirmed)?;
+        let attempts = self.row.attempts + 1;
+        let parked = match verdict {
+            Verdict::Unroutable => Some("UNROUTABLE"),
+            Verdict::Nacked | Verdict::Confirmed => (attempts >= max_attempts).then_some("ATTEMPTS_SPENT"),
+        };
+        let doublings = u32::try_from(self.row.attempts).unwrap_or(0).min(16);
+        Some(Failed {
+            event_id: self.row.event_id,
+            error: format!("RabbitMQ: {verdict:?} for the queue {queue}"),
+            parked,
+            delay: RETRY.0.saturating_mul(1 << doublings).min(RETRY.1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(aggregate: u128, version: i32) -> Pending {
+        let aggregate_id = Uuid::from_u128(aggregate);
+        let event = contracts::Envelope {
+            event_id: Uuid::from_u128(aggregate * 100 + u128::try_from(version).expect("positive")),
+            event_type: "order.shipped".to_owned(),
+            aggregate_type: contracts::EntityType::Order,
+            aggregate_id,
+            aggregate_version: version,
+            occurred_at: chrono::DateTime::UNIX_EPOCH,
+            headers: contracts::Headers::default(),
+            payload: serde_json::value::to_raw_value(&()).expect("null"),
+        };
+        Pending { position: 0, attempts: 0, event_id: event.event_id, aggregate_id, event: Some(event) }
+    }
+
+    fn versions(batch: &[Pending]) -> Vec<Vec<(u128, i32)>> {
+        let version = |row: &&Pending| row.event.as_ref().map_or(0, |event| event.aggregate_version);
+        windows(batch).iter().map(|w| w.iter().map(|r| (r.aggregate_id.as_u128(), version(r))).collect()).collect()
+    }
+
+    #[test]
+    fn an_aggregate_appears_once_in_a_window_and_in_the_order_of_its_versions() {
+        let batch = [row(1, 3), row(2, 1), row(1, 2), row(1, 4)];
+        assert_eq!(versions(&batch), [vec![(1, 2), (2, 1)], vec![(1, 3)], vec![(1, 4)]]);
+        assert!(versions(&[]).is_empty());
+    }
+
+    #[test]
+    fn one_unroutable_copy_parks_the_row_and_one_nack_retries_it() {
+        let row = row(1, 1);
+        let message = Message::new(&row).map_err(|failed| failed.error).expect("decodable");
+        assert_eq!(message.queues, [Queue::Invoices, Queue::Projections]);
+        assert!(message.judge(&[Verdict::Confirmed, Verdict::Confirmed], 3).is_none());
+        let parked = |verdicts: &[Verdict], max| message.judge(verdicts, max).expect("failed").parked;
+        assert_eq!(parked(&[Verdict::Confirmed, Verdict::Unroutable], 3), Some("UNROUTABLE"));
+        assert_eq!(parked(&[Verdict::Nacked, Verdict::Confirmed], 3), None);
+        assert_eq!(parked(&[Verdict::Nacked, Verdict::Confirmed], 1), Some("ATTEMPTS_SPENT"));
+    }
+}

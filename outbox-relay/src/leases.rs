@@ -1,0 +1,59 @@
+//! Which shards this instance may publish. Exactly one relay publishes a shard at a time, so the order within an
+//! aggregate needs no coordination.
+
+use std::time::Duration;
+
+use runtime::Tasks;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use crate::store;
+
+/// How long a lease lasts on the database's clock. A relay that was killed is replaced after at most this long.
+pub const LEASE: Duration = Duration::from_secs(8);
+/// Three renewals may fail before a lease is lost.
+const RENEW: Duration = Duration::from_secs(2);
+
+/// The shards held, each with the fencing epoch under which it was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leases {
+    pub shards: Vec<i16>,
+    pub epochs: Vec<i64>,
+}
+
+/// Keeps leases until shutdown and then gives them up, so that a successor need not wait for their expiry.
+pub(crate) fn start(pool: PgPool, name: String, tasks: &Tasks) -> watch::Receiver<Leases> {
+    let (held, receiver) = watch::channel(Leases::default());
+    let shutdown = tasks.shutdown.clone();
+    tasks.spawn("relay leases", async move {
+        loop {
+            renew(&pool, &name, &held).await;
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = tokio::time::sleep(RENEW) => {}
+            }
+        }
+        held.send_replace(Leases::default());
+        if let Err(error) = store::release_leases(&pool, &name).await {
+            tracing::warn!(%error, "leases not released; a successor waits for their expiry");
+        }
+    });
+    receiver
+}
+
+async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
+    match store::renew_leases(pool, name, LEASE).await {
+        Ok(leases) => {
+            held.send_if_modified(|current| {
+                let changed = *current != leases;
+                if changed {
+                    tracing::info!(relay = name, shards = ?leases.shards, "shards leased");
+                    *current = leases;
+                }
+                changed
+            });
+        }
+        // The old leases stay in use: if they run out meanwhile, every mark under them is refused.
+        Err(error) => tracing::warn!(%error, "could not renew leases"),
+    }
+}

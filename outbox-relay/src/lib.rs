@@ -1,0 +1,52 @@
+//! Forwards committed outbox rows to the consumers' queues: never loses one, never reorders an aggregate.
+//!
+//! - [`leases`]: which shards this instance may publish;
+//! - [`relay`]: the loop;
+//! - [`postgres_queue`]: outbox → inbox in one statement (the default);
+//! - [`broker`]: outbox → RabbitMQ with confirms;
+//! - [`upkeep`]: partitions ahead of time, gauges.
+//!
+//! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
+
+mod broker;
+mod leases;
+mod postgres_queue;
+mod relay;
+mod store;
+mod upkeep;
+
+use messaging::TransportConfig;
+use runtime::Tasks;
+use sqlx::PgPool;
+
+pub use leases::{LEASE, Leases};
+pub use relay::{Outcome, Relay};
+
+/// The relay's own settings.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// Rows forwarded together (1 to 10000).
+    #[arg(long = "relay-batch", env = "RELAY_BATCH", default_value_t = 1_000,
+          value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    pub batch: i64,
+    /// Times a row is tried before it is parked (1 to 1000).
+    #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
+          value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    pub max_attempts: i32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { batch: 1_000, max_attempts: 20 }
+    }
+}
+
+/// Starts the relay: leases, forwarding and upkeep.
+///
+/// `name` tells this instance from others in leases and logs; it must be unique among living relays.
+pub fn start(pool: &PgPool, transport: TransportConfig, settings: Settings, name: &str, tasks: &Tasks) {
+    let leases = leases::start(pool.clone(), name.to_owned(), tasks);
+    let relay = Relay::new(pool.clone(), transport, settings, name.to_owned(), leases);
+    tasks.spawn("relay", relay.run(tasks.clone()));
+    tasks.spawn("relay upkeep", upkeep::run(pool.clone(), tasks.clone()));
+}

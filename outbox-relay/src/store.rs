@@ -1,0 +1,224 @@
+//! The SQL over `messaging.outbox` and its leases.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contracts::{EntityType, Envelope, Headers};
+use serde_json::value::RawValue;
+use sqlx::postgres::types::PgInterval;
+use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use crate::leases::Leases;
+
+/// Renews this relay's leases, takes free shards up to its fair share and gives back what is beyond it.
+pub(crate) async fn renew_leases(pool: &PgPool, name: &str, lease: Duration) -> sqlx::Result<Leases> {
+    sqlx::query!(
+        r#"
+        insert into messaging.relay_instances (name, expires_at) values ($1, clock_timestamp() + $2)
+        on conflict (name) do update set expires_at = excluded.expires_at
+        "#,
+        name,
+        interval(lease),
+    )
+    .execute(pool)
+    .await?;
+    let rows = sqlx::query!(
+        r#"
+        with quota as (
+            select ceil(16.0 / greatest(count(*), 1))::int as shards
+            from messaging.relay_instances where expires_at > clock_timestamp()
+        ), mine as materialized (
+            select shard from messaging.shard_leases
+            where owner = $1 and expires_at > clock_timestamp()
+            order by shard limit (select shards from quota)
+            for update
+        ), free as materialized (
+            select shard from messaging.shard_leases
+            where owner is null or expires_at <= clock_timestamp()
+            order by shard limit (select greatest(shards - (select count(*) from mine), 0) from quota)
+            for update skip locked
+        ), given_back as (
+            update messaging.shard_leases set owner = null, expires_at = '-infinity'
+            where owner = $1 and expires_at > clock_timestamp() and shard not in (select shard from mine)
+        )
+        update messaging.shard_leases as lease
+        set owner = $1,
+            epoch = epoch + case when lease.shard in (select shard from mine) then 0 else 1 end,
+            expires_at = clock_timestamp() + $2
+        where lease.shard in (select shard from mine union all select shard from free)
+        returning lease.shard, lease.epoch
+        "#,
+        name,
+        interval(lease),
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut held: Vec<_> = rows.into_iter().map(|row| (row.shard, row.epoch)).collect();
+    held.sort_unstable();
+    let (shards, epochs) = held.into_iter().unzip();
+    Ok(Leases { shards, epochs })
+}
+
+/// Gives up everything this relay holds.
+pub(crate) async fn release_leases(pool: &PgPool, name: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with gone as (delete from messaging.relay_instances where name = $1)
+        update messaging.shard_leases set owner = null, expires_at = '-infinity' where owner = $1
+        "#,
+        name,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// A row that may go out now.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) position: i64,
+    pub(crate) attempts: i32,
+    /// `None`: the row cannot be decoded by this version, which is a reason to park it.
+    pub(crate) event: Option<Envelope>,
+    pub(crate) event_id: Uuid,
+    pub(crate) aggregate_id: Uuid,
+}
+
+/// Rows of the given shards that may go out, oldest first. A row behind a failed row of its own aggregate waits.
+pub(crate) async fn pending(
+    executor: impl PgExecutor<'_>,
+    shards: &[i16],
+    from_position: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<Pending>> {
+    let rows = sqlx::query!(
+        r#"
+        select position, attempts, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Headers>", occurred_at
+        from messaging.outbox as row
+        where published_at is null and parked_at is null
+          and shard = any($1) and position >= $2
+          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
+          and not exists (
+              select from messaging.outbox as earlier
+              where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
+                and earlier.published_at is null and earlier.attempts > 0
+                and (earlier.parked_at is not null or earlier.next_attempt_at > clock_timestamp()))
+        order by position
+        limit $3
+        "#,
+        shards,
+        from_position,
+        limit,
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Pending {
+            position: row.position,
+            attempts: row.attempts,
+            event_id: row.event_id,
+            aggregate_id: row.aggregate_id,
+            event: EntityType::parse(&row.aggregate_type).map(|aggregate_type| Envelope {
+                event_id: row.event_id,
+                event_type: row.event_type,
+                aggregate_type,
+                aggregate_id: row.aggregate_id,
+                aggregate_version: row.aggregate_version,
+                occurred_at: row.occurred_at,
+                headers: row.headers.0,
+                payload: row.payload.0,
+            }),
+        })
+        .collect())
+}
+
+/// Marks rows as published, as far as their shard is still leased under the epoch they were read under.
+/// Returns how many were marked.
+pub(crate) async fn mark_published(pool: &PgPool, leases: &Leases, event_ids: &[Uuid]) -> sqlx::Result<u64> {
+    let marked = sqlx::query!(
+        r#"
+        with held as materialized (
+            select lease.shard, lease.epoch
+            from messaging.shard_leases as lease
+            join unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch) using (shard, epoch)
+            for share of lease
+        )
+        update messaging.outbox as row
+        set published_at = clock_timestamp(), attempts = attempts + 1, relay_epoch = held.epoch,
+            last_error = null, next_attempt_at = null
+        from held
+        where row.shard = held.shard and row.event_id = any($3) and row.published_at is null
+        "#,
+        &leases.shards,
+        &leases.epochs,
+        event_ids,
+    )
+    .execute(pool)
+    .await?;
+    Ok(marked.rows_affected())
+}
+
+/// A row that did not go out.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) event_id: Uuid,
+    pub(crate) error: String,
+    /// Why it is parked, or `None` to try it again after `delay`.
+    pub(crate) parked: Option<&'static str>,
+    pub(crate) delay: Duration,
+}
+
+/// Records a failed row: back-off, or parked.
+pub(crate) async fn mark_failed(pool: &PgPool, failed: &Failed) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update messaging.outbox
+        set attempts = attempts + 1, last_error = $2, next_attempt_at = clock_timestamp() + $3,
+            parked_at = case when $4::text is not null then clock_timestamp() end, parked_reason = $4
+        where event_id = $1 and published_at is null
+        "#,
+        failed.event_id,
+        failed.error,
+        interval(failed.delay),
+        failed.parked,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// What waits in the outbox.
+#[derive(Debug)]
+pub(crate) struct OutboxBacklog {
+    pub(crate) pending: i64,
+    pub(crate) parked: i64,
+    pub(crate) oldest: Option<DateTime<Utc>>,
+}
+
+/// Counts unpublished rows; both halves read partial indexes only.
+pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
+    sqlx::query_as!(
+        OutboxBacklog,
+        r#"
+        select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as "pending!",
+               (select count(*) from messaging.outbox where published_at is null and attempts > 0 and parked_at is not null) as "parked!",
+               (select occurred_at from messaging.outbox where published_at is null and parked_at is null
+                order by position limit 1) as oldest
+        "#
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Makes the daily partitions of the coming fortnight.
+pub(crate) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"select messaging.ensure_partitions(0, 14) as "made!""#).fetch_one(pool).await
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}

@@ -1,0 +1,59 @@
+//! Partitions ahead of time, and gauges for operators.
+
+use std::time::Duration;
+
+use contracts::Queue;
+use runtime::Tasks;
+use sqlx::PgPool;
+
+use crate::store;
+
+/// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing.
+const PARTITIONS: Duration = Duration::from_secs(3_600);
+const GAUGES: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(pool: PgPool, tasks: Tasks) {
+    let mut partitions = tokio::time::interval(PARTITIONS);
+    let mut gauges = tokio::time::interval(GAUGES);
+    loop {
+        let done = tokio::select! {
+            () = tasks.shutdown.cancelled() => return,
+            _ = partitions.tick() => ensure_partitions(&pool).await,
+            _ = gauges.tick() => refresh_gauges(&pool).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "upkeep failed; trying again at its next turn");
+        }
+    }
+}
+
+async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
+    let made = store::ensure_partitions(pool).await?;
+    if made > 0 {
+        tracing::info!(made, "partitions made");
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^53")]
+async fn refresh_gauges(pool: &PgPool) -> sqlx::Result<()> {
+    let backlog = store::backlog(pool).await?;
+    metrics::gauge!("outbox_pending_rows").set(backlog.pending as f64);
+    metrics::gauge!("outbox_parked_rows").set(backlog.parked as f64);
+    metrics::gauge!("outbox_oldest_pending_seconds").set(age(backlog.oldest));
+    for queue in Queue::ALL {
+        let rows = messaging::inbox::backlog(pool, queue).await?;
+        for status in ["ready", "running", "in_doubt", "dead"] {
+            let row = rows.iter().find(|row| row.status == status);
+            metrics::gauge!("inbox_rows", "queue" => queue.as_str(), "status" => status).set(row.map_or(0.0, |row| row.rows as f64));
+            if status == "ready" {
+                metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.as_str()).set(age(row.and_then(|row| row.oldest)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn age(since: Option<chrono::DateTime<chrono::Utc>>) -> f64 {
+    since.map_or(0.0, |since| (runtime::Clock::system().now() - since).as_seconds_f64().max(0.0))
+}

@@ -1,0 +1,264 @@
+//! `POST /refund`, `GET /refund/{key}`, `GET /refunds`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use contracts::{ErrorBody, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
+use runtime::http::ApiJson;
+use runtime::{ApiError, Clock, FieldError, Ids};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tracing::Instrument;
+use utoipa::{OpenApi, ToSchema};
+
+use crate::faults::{Faults, Misbehaviour};
+use crate::ledger::{Entry, Ledger, LedgerError, total_by_currency};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const MAX_KEY: usize = 255;
+
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) ledger: Ledger,
+    pub(crate) misbehaviour: Misbehaviour,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+}
+
+/// Everything the gateway has paid out: what a client's own books are reconciled with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerReport {
+    /// Oldest first.
+    pub refunds: Vec<GatewayRefund>,
+    pub count: usize,
+    /// Minor units.
+    #[schema(value_type = BTreeMap<String, i64>, example = json!({ "INR": 1_250_000 }))]
+    pub total_by_currency: BTreeMap<String, i128>,
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(refund, look_up, list), components(schemas(ErrorBody)))]
+struct Document;
+
+/// The gateway's part of the API specification.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/refund", post(refund))
+        .route("/refund/{key}", get(look_up))
+        .route("/refunds", get(list))
+        .with_state(gateway)
+}
+
+/// Pay a refund out
+///
+/// Repeats under the same key are answered with the first outcome and pay nothing.
+#[utoipa::path(
+    post,
+    path = "/refund",
+    tag = "Payment gateway (mock)",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the refund, at most 255 visible ASCII characters; the return's id if absent"),
+        ("X-Gateway-Fault" = Option<String>, Header, description = "Faults for this call, e.g. `delay=200,error=503`"),
+    ),
+    request_body = GatewayRefundRequest,
+    responses(
+        (status = 200, description = "Paid out, now or before", body = GatewayRefund,
+            headers(("Idempotency-Replayed" = String, description = "`true` when it was paid out before"))),
+        (status = 422, description = "VALIDATION_FAILED, or IDEMPOTENCY_KEY_REUSED: the key belongs to another refund", body = ErrorBody),
+    ),
+)]
+async fn refund(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    body: Result<ApiJson<GatewayRefundRequest>, ApiError>,
+) -> Result<Response, ApiError> {
+    // A task of its own: a gateway goes on with a payment when its client hangs up, and so does its log.
+    let call = async move {
+        let mut call = Call::default();
+        let outcome = call.process(gateway, &headers, body).await;
+        call.log(&outcome);
+        outcome.map(|entry| (entry, call.faults))
+    };
+    let (entry, faults) = tokio::spawn(call.in_current_span()).await.map_err(ApiError::internal)??;
+    if let Some(silence) = faults.timeout_after_success {
+        tokio::time::sleep(silence).await;
+    }
+    Ok(if faults.garbage { garbage() } else { entry.into_response() })
+}
+
+/// One call as the log shows it, filled in as it is understood.
+#[derive(Debug, Default)]
+struct Call {
+    faults: Faults,
+    request: Option<GatewayRefundRequest>,
+    sent_key: Option<String>,
+}
+
+impl Call {
+    async fn process(
+        &mut self,
+        gateway: Arc<Gateway>,
+        headers: &HeaderMap,
+        body: Result<ApiJson<GatewayRefundRequest>, ApiError>,
+    ) -> Result<Entry, ApiError> {
+        let sent = sent_key(headers);
+        self.sent_key = sent.as_ref().ok().cloned().flatten();
+        self.request = body.as_ref().ok().map(|ApiJson(request)| request.clone());
+        self.faults = gateway.misbehaviour.of(headers)?;
+        self.faults.before().await?;
+        let ApiJson(request) = body?;
+        validate(&request)?;
+        sent?;
+        let key = self.key_of(&request);
+        let times = if self.faults.duplicate { 2 } else { 1 };
+        // The ledger waits for the disk.
+        let pay = move || {
+            let refund = gateway.refund(&request, &key);
+            (1..times).try_for_each(|_| gateway.ledger.enter(refund.clone()).map(drop))?;
+            gateway.ledger.enter(refund)
+        };
+        let entered = tokio::task::spawn_blocking(pay).await.map_err(ApiError::internal)?;
+        entered.map_err(refused)
+    }
+
+    fn key_of(&self, request: &GatewayRefundRequest) -> String {
+        self.sent_key.clone().unwrap_or_else(|| request.return_id.to_string())
+    }
+
+    fn log(&self, outcome: &Result<Entry, ApiError>) {
+        let request = self.request.as_ref();
+        let (word, entry) = match outcome {
+            Ok(entry) if entry.replayed => ("replayed", Some(entry)),
+            Ok(entry) => ("refunded", Some(entry)),
+            Err(error) => (error.code, None),
+        };
+        tracing::info!(
+            return_id = request.map(|request| request.return_id.to_string()),
+            key = request.map(|request| self.key_of(request)),
+            amount = request.map(|request| request.amount),
+            currency = request.map(|request| request.currency.as_str()),
+            outcome = word,
+            transaction_id = entry.map(|entry| entry.refund.transaction_id.as_str()),
+            replayed = entry.is_some_and(|entry| entry.replayed),
+            faults = self.faults.named(),
+            "refund asked for"
+        );
+    }
+}
+
+impl Gateway {
+    fn refund(&self, request: &GatewayRefundRequest, key: &str) -> GatewayRefund {
+        GatewayRefund {
+            status: GatewayRefundStatus::Success,
+            transaction_id: format!("txn_{}", self.ids.next().simple()),
+            return_id: request.return_id,
+            idempotency_key: key.to_owned(),
+            amount: request.amount,
+            currency: request.currency.clone(),
+            created_at: self.clock.now(),
+        }
+    }
+}
+
+impl IntoResponse for Entry {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.refund).into_response();
+        if self.replayed {
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+fn garbage() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], r#"{"status":"SUCC"#).into_response()
+}
+
+fn validate(request: &GatewayRefundRequest) -> Result<(), ApiError> {
+    let mut wrong = Vec::new();
+    if request.amount <= 0 {
+        wrong.push(FieldError::new("amount", format!("must be more than 0, not {}", request.amount)));
+    }
+    if request.currency.len() != 3 || !request.currency.bytes().all(|letter| letter.is_ascii_uppercase()) {
+        wrong.push(FieldError::new("currency", "must be three capital letters (ISO 4217)"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ApiError::validation(wrong)) }
+}
+
+fn sent_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY_HEADER) else { return Ok(None) };
+    let key = value.as_bytes();
+    if !(1..=MAX_KEY).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+        let message = format!("must be 1 to {MAX_KEY} visible ASCII characters");
+        return Err(ApiError::validation(vec![FieldError::new("Idempotency-Key", message)]));
+    }
+    Ok(value.to_str().ok().map(str::to_owned))
+}
+
+fn refused(error: LedgerError) -> ApiError {
+    match error {
+        LedgerError::KeyReused(known) => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "IDEMPOTENCY_KEY_REUSED",
+            "the key belongs to another refund",
+        )
+        .with_details(json!({
+            "idempotency_key": known.idempotency_key,
+            "transaction_id": known.transaction_id,
+        })),
+        LedgerError::File(error) => ApiError::internal(error),
+    }
+}
+
+/// Look a refund up by its idempotency key
+#[utoipa::path(
+    get,
+    path = "/refund/{key}",
+    tag = "Payment gateway (mock)",
+    params(("key" = String, Path, description = "The idempotency key; the return's id if none was sent")),
+    responses(
+        (status = 200, description = "Paid out", body = GatewayRefund),
+        (status = 404, description = "REFUND_NOT_FOUND: nothing was paid under this key", body = ErrorBody),
+    ),
+)]
+async fn look_up(
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let faults = gateway.misbehaviour.of(&headers)?;
+    let outcome = faults.before().await.and_then(|()| {
+        let missing = || ApiError::not_found("REFUND_NOT_FOUND", "nothing was paid under this key");
+        gateway.ledger.get(&key).ok_or_else(missing)
+    });
+    let word = outcome.as_ref().map_or_else(|error| error.code, |_| "found");
+    let transaction_id = outcome.as_ref().ok().map(|refund| refund.transaction_id.as_str());
+    tracing::info!(key, outcome = word, transaction_id, faults = faults.named(), "refund looked up");
+    let refund = outcome?;
+    Ok(if faults.garbage { garbage() } else { Json(refund).into_response() })
+}
+
+/// The gateway's own ledger
+#[utoipa::path(
+    get,
+    path = "/refunds",
+    tag = "Payment gateway (mock)",
+    responses((status = 200, description = "Every refund paid out, oldest first", body = LedgerReport)),
+)]
+async fn list(State(gateway): State<Arc<Gateway>>) -> Json<LedgerReport> {
+    let refunds = gateway.ledger.all();
+    tracing::info!(count = refunds.len(), "ledger listed");
+    Json(LedgerReport { count: refunds.len(), total_by_currency: total_by_currency(&refunds), refunds })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! How the gateway misbehaves, asked for by a header or by chance.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, StatusCode};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use runtime::{ApiError, FieldError};
+
+/// Request header that asks for faults in this one call; takes what `GATEWAY_FAULTS` takes.
+pub const FAULT_HEADER: &str = "x-gateway-fault";
+
+/// Longest wait that can be asked for.
+const MAX_WAIT: Duration = Duration::from_mins(10);
+
+/// What goes wrong in one call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// `delay=MS`: waits before anything else.
+    pub delay: Option<Duration>,
+    /// `error=STATUS`: fails before doing anything.
+    pub error: Option<StatusCode>,
+    /// `timeout-after-success=MS`: does it, then stays silent for that long.
+    pub timeout_after_success: Option<Duration>,
+    /// `garbage`: does it, then answers 200 with a body that cannot be read.
+    pub garbage: bool,
+    /// `duplicate`: processes the call twice.
+    pub duplicate: bool,
+}
+
+/// Why a list of faults is not one; goes on from the list's name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "must be a list of delay=MS, error=STATUS (400 to 599), timeout-after-success=MS, garbage, duplicate (waits of \
+     at most 10 minutes); {0:?} is none of these"
+)]
+pub struct UnknownFault(String);
+
+impl FromStr for Faults {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let mut faults = Self::default();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            faults.add(part).ok_or_else(|| UnknownFault(part.to_owned()))?;
+        }
+        Ok(faults)
+    }
+}
+
+impl Faults {
+    fn add(&mut self, part: &str) -> Option<()> {
+        match part.split_once('=') {
+            Some(("delay", value)) => self.delay = Some(wait(value)?),
+            Some(("error", value)) => self.error = Some(error_status(value)?),
+            Some(("timeout-after-success", value)) => self.timeout_after_success = Some(wait(value)?),
+            None if part == "garbage" => self.garbage = true,
+            None if part == "duplicate" => self.duplicate = true,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// These faults, and `others` where these say nothing.
+    fn or(self, others: Self) -> Self {
+        Self {
+            delay: self.delay.or(others.delay),
+            error: self.error.or(others.error),
+            timeout_after_success: self.timeout_after_success.or(others.timeout_after_success),
+            garbage: self.garbage || others.garbage,
+            duplicate: self.duplicate || others.duplicate,
+        }
+    }
+
+    /// For the log: nothing when nothing goes wrong.
+    pub(crate) fn named(&self) -> Option<String> {
+        (*self != Self::default()).then(|| self.to_string())
+    }
+
+    /// What goes wrong before the call is processed.
+    pub(crate) async fn before(&self) -> Result<(), ApiError> {
+        if let Some(delay) = self.delay {
+            tokio::time::sleep(delay).await;
+        }
+        let failed = |status| ApiError::new(status, "INJECTED_FAULT", "the gateway was told to fail this call");
+        self.error.map(failed).map_or(Ok(()), Err)
+    }
+}
+
+/// As `GATEWAY_FAULTS` takes it.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.delay.map(|wait| format!("delay={}", wait.as_millis())),
+            self.error.map(|status| format!("error={}", status.as_u16())),
+            self.timeout_after_success.map(|wait| format!("timeout-after-success={}", wait.as_millis())),
+            self.garbage.then(|| "garbage".to_owned()),
+            self.duplicate.then(|| "duplicate".to_owned()),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(","))
+    }
+}
+
+fn wait(millis: &str) -> Option<Duration> {
+    let wait = Duration::from_millis(millis.parse().ok()?);
+    (wait <= MAX_WAIT).then_some(wait)
+}
+
+fn error_status(number: &str) -> Option<StatusCode> {
+    let status = StatusCode::from_u16(number.parse().ok()?).ok()?;
+    (status.is_client_error() || status.is_server_error()).then_some(status)
+}
+
+/// Decides which faults hit a call.
+#[derive(Debug)]
+pub(crate) struct Misbehaviour {
+    by_chance: Faults,
+    rate: f64,
+    chance: Mutex<StdRng>,
+}
+
+impl Misbehaviour {
+    pub(crate) fn new(by_chance: Faults, rate: f64, seed: u64) -> Self {
+        Self { by_chance, rate, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
+    }
+
+    /// What the call asks for, and what chance adds.
+    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<Faults, ApiError> {
+        let asked = match headers.get(FAULT_HEADER) {
+            None => Faults::default(),
+            Some(value) => value.to_str().unwrap_or("?").parse().map_err(|error: UnknownFault| {
+                ApiError::validation(vec![FieldError::new("X-Gateway-Fault", error.to_string())])
+            })?,
+        };
+        Ok(asked.or(self.draw()))
+    }
+
+    /// Each fault is drawn on its own. Every call draws the same number of times, so that a seed tells which
+    /// calls are hit, whatever the calls are.
+    fn draw(&self) -> Faults {
+        let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hit = || chance.random_bool(self.rate);
+        Faults {
+            delay: self.by_chance.delay.filter(|_| hit()),
+            error: self.by_chance.error.filter(|_| hit()),
+            timeout_after_success: self.by_chance.timeout_after_success.filter(|_| hit()),
+            garbage: self.by_chance.garbage && hit(),
+            duplicate: self.by_chance.duplicate && hit(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_faults_reads_back() {
+        for list in ["", "delay=200,error=503", "timeout-after-success=30000,garbage,duplicate", "error=404"] {
+            assert_eq!(list.parse::<Faults>().expect(list).to_string(), list);
+        }
+        assert_eq!(" delay=5 , garbage ,".parse::<Faults>().expect("spaces").to_string(), "delay=5,garbage");
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused() {
+        for bad in ["explode", "delay", "delay=soon", "delay=-1", "delay=600001", "error=200", "error=999", "garbage=1"]
+        {
+            assert_eq!(bad.parse::<Faults>(), Err(UnknownFault(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn chance_follows_its_rate_and_repeats_with_its_seed() {
+        let faults: Faults = "error=503,garbage".parse().expect("faults");
+        let draws = |rate, seed| {
+            let misbehaviour = Misbehaviour::new(faults, rate, seed);
+            (0..1_000).map(|_| misbehaviour.draw()).collect::<Vec<_>>()
+        };
+        assert!(draws(0.0, 1).iter().all(|drawn| *drawn == Faults::default()));
+        assert!(draws(1.0, 1).iter().all(|drawn| *drawn == faults));
+        let errors = draws(0.3, 7).iter().filter(|drawn| drawn.error.is_some()).count();
+        assert!((200..400).contains(&errors), "{errors}");
+        assert_eq!(draws(0.3, 7), draws(0.3, 7));
+        assert_ne!(draws(0.3, 7), draws(0.3, 8));
+    }
+}

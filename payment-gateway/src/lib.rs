@@ -1,0 +1,60 @@
+//! A payment gateway to test against: it refunds, remembers every refund in a ledger of its own, and misbehaves
+//! on request.
+//!
+//! Invariant: the ledger holds one entry per idempotency key, whatever fault is asked for and whenever the client
+//! hangs up. It does not hold one per return: a client that pays twice under two keys must be found out.
+
+mod api;
+mod ledger;
+mod faults;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use runtime::{Clock, Ids};
+
+pub use api::{LedgerReport, openapi};
+pub use faults::{FAULT_HEADER, Faults};
+
+use crate::faults::Misbehaviour;
+use crate::ledger::Ledger;
+
+/// How the mock behaves.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// File that keeps the ledger across restarts, one JSON object per line. Unset: it is kept in memory only.
+    #[arg(long, env = "LEDGER_FILE")]
+    pub ledger_file: Option<PathBuf>,
+    /// Faults that calls run into by chance: `delay=MS`, `error=STATUS`, `timeout-after-success=MS`, `garbage`,
+    /// `duplicate`, separated by commas. The header X-Gateway-Fault takes the same for one call.
+    #[arg(long, env = "GATEWAY_FAULTS", default_value = "")]
+    pub gateway_faults: Faults,
+    /// How likely each of `GATEWAY_FAULTS` is to hit a call, 0 to 1.
+    #[arg(long, env = "GATEWAY_FAULT_RATE", default_value_t = 1.0, value_parser = runtime::config::ratio)]
+    pub gateway_fault_rate: f64,
+    /// Makes chance repeatable.
+    #[arg(long, env = "GATEWAY_FAULT_SEED", default_value_t = 0)]
+    pub gateway_fault_seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ledger_file: None, gateway_faults: Faults::default(), gateway_fault_rate: 1.0, gateway_fault_seed: 0 }
+    }
+}
+
+/// The gateway's routes, without the HTTP edge.
+///
+/// # Errors
+/// When the ledger file cannot be read or written.
+pub fn router(settings: Settings, clock: Clock, ids: Ids) -> anyhow::Result<axum::Router> {
+    let ledger = match settings.ledger_file {
+        None => Ledger::in_memory(),
+        Some(path) => Ledger::open(&path).with_context(|| format!("cannot use LEDGER_FILE={}", path.display()))?,
+    };
+    let misbehaviour =
+        Misbehaviour::new(settings.gateway_faults, settings.gateway_fault_rate, settings.gateway_fault_seed);
+    Ok(api::routes(Arc::new(api::Gateway { ledger, misbehaviour, clock, ids })))
+}

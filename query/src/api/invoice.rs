@@ -1,0 +1,114 @@
+//! `GET /orders/{id}/invoice`: the PDF.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contracts::ErrorBody;
+use runtime::ApiError;
+use runtime::http::ApiQuery;
+use serde_json::json;
+use storage::{StoreError, StoredFile};
+
+use super::documents::is_known;
+use super::{Api, OneParams, OrderId, store};
+use crate::consistency::Scope;
+
+/// The invoice of an order as a PDF.
+#[utoipa::path(
+    get,
+    path = "/orders/{id}/invoice",
+    tag = "orders",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+    ),
+    responses(
+        (
+            status = 200,
+            content_type = "application/pdf",
+            headers(("etag" = String, description = "SHA-256 of the PDF")),
+        ),
+        (status = 304, description = "Unchanged."),
+        (
+            status = 404,
+            description = "`ORDER_NOT_FOUND`; `INVOICE_NOT_FOUND` as long as there is none: it is made when the order is \
+                           shipped; `INVOICE_FILE_MISSING` when it was made but is not in the store",
+            body = ErrorBody,
+        ),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_order_invoice(
+    State(api): State<Arc<Api>>,
+    id: OrderId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let invoice = store::invoice(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let (Some(path), Some(sha256)) = (invoice.path, invoice.sha256) else {
+        let message = "the order has no invoice yet: it is made when the order is shipped";
+        return Err(ApiError::not_found("INVOICE_NOT_FOUND", message).with_details(json!({ "state": invoice.state })));
+    };
+    let etag = format!("\"{sha256}\"");
+    if is_known(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    match api.invoices.get(&path).await {
+        Ok(file) => Ok(pdf(file, &path, etag)),
+        Err(StoreError::NotFound(_)) => {
+            tracing::error!(alert = true, order.id = %id.0, path = api.invoices.display_path(&path), "invoice file missing");
+            let message = "the invoice was made, but its file is not in the invoice store";
+            Err(ApiError::not_found("INVOICE_FILE_MISSING", message).with_details(json!({ "path": path })))
+        }
+        Err(error) => Err(ApiError::internal(error)),
+    }
+}
+
+fn pdf(file: StoredFile, name: &str, etag: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/pdf".to_owned()),
+        (header::CONTENT_LENGTH, file.size.to_string()),
+        (header::CONTENT_DISPOSITION, disposition(name)),
+        (header::ETAG, etag),
+    ];
+    (headers, Body::from_stream(file.content)).into_response()
+}
+
+/// Shown in the browser, saved under its name. `filename` for old clients in plain ASCII, `filename*` for the
+/// rest (RFC 6266, RFC 8187): an order number may be in any script.
+fn disposition(name: &str) -> String {
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let encoded: String = name
+        .bytes()
+        .map(|byte| if is_plain(byte.into()) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
+    format!("inline; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_makes_a_valid_header() {
+        assert_eq!(
+            disposition("invoice_AC-1.pdf"),
+            "inline; filename=\"invoice_AC-1.pdf\"; filename*=UTF-8''invoice_AC-1.pdf"
+        );
+        assert_eq!(
+            disposition("क\"\r\n.pdf"),
+            "inline; filename=\"____.pdf\"; filename*=UTF-8''%E0%A4%95%22%0D%0A.pdf"
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! `GET /orders`, `/orders/{id}`, `/orders/{id}/history`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use contracts::{EntityType, ErrorBody, OrderDocument};
+use runtime::ApiError;
+use runtime::http::ApiQuery;
+
+use super::documents::{self, History};
+use super::lists::{self, OrderListParams, OrderPage};
+use super::{Api, OneParams, OrderId, store};
+use crate::consistency::Scope;
+
+/// Orders, newest first.
+#[utoipa::path(
+    get,
+    path = "/orders",
+    tag = "orders",
+    params(OrderListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
+    responses(
+        (status = 200, body = OrderPage),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn list_orders(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OrderListParams>,
+) -> Result<Response, ApiError> {
+    let (filter, consistency) = params.parse()?;
+    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
+    lists::page(&api.read, &store::ORDERS, &filter).await
+}
+
+/// One order, whole, with its invoice once that is made.
+#[utoipa::path(
+    get,
+    path = "/orders/{id}",
+    tag = "orders",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+    ),
+    responses(
+        (
+            status = 200,
+            body = OrderDocument,
+            headers(("etag" = String, description = "`\"<version>\"`, with the invoice `\"<version>.<its version>\"`")),
+        ),
+        (status = 304, description = "Unchanged."),
+        (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_order(
+    State(api): State<Arc<Api>>,
+    id: OrderId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let found = store::order(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    Ok(documents::respond(found, store::ORDERS.child, &headers))
+}
+
+/// Every state change of an order, oldest first.
+#[utoipa::path(
+    get,
+    path = "/orders/{id}/history",
+    tag = "orders",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+    ),
+    responses(
+        (status = 200, body = History),
+        (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_order_history(
+    State(api): State<Arc<Api>>,
+    id: OrderId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::History).await?;
+    let entries = store::history(&api.read, EntityType::Order, id.0).await?;
+    documents::history(&entries).ok_or_else(|| id.not_found())
+}

@@ -1,0 +1,99 @@
+//! `GET /returns`, `/returns/{id}`, `/returns/{id}/history`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use contracts::{EntityType, ErrorBody, ReturnDocument};
+use runtime::ApiError;
+use runtime::http::ApiQuery;
+
+use super::documents::{self, History};
+use super::lists::{self, ReturnListParams, ReturnPage};
+use super::{Api, OneParams, ReturnId, store};
+use crate::consistency::Scope;
+
+/// Returns, newest first.
+#[utoipa::path(
+    get,
+    path = "/returns",
+    tag = "returns",
+    params(ReturnListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
+    responses(
+        (status = 200, body = ReturnPage),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn list_returns(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<ReturnListParams>,
+) -> Result<Response, ApiError> {
+    let (filter, consistency) = params.parse()?;
+    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
+    lists::page(&api.read, &store::RETURNS, &filter).await
+}
+
+/// One return, whole, with its refund once that is initiated.
+#[utoipa::path(
+    get,
+    path = "/returns/{id}",
+    tag = "returns",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+    ),
+    responses(
+        (
+            status = 200,
+            body = ReturnDocument,
+            headers(("etag" = String, description = "`\"<version>\"`, with the refund `\"<version>.<its version>\"`")),
+        ),
+        (status = 304, description = "Unchanged."),
+        (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_return(
+    State(api): State<Arc<Api>>,
+    id: ReturnId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let found = store::return_(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    Ok(documents::respond(found, store::RETURNS.child, &headers))
+}
+
+/// Every state change of a return, oldest first.
+#[utoipa::path(
+    get,
+    path = "/returns/{id}/history",
+    tag = "returns",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+    ),
+    responses(
+        (status = 200, body = History),
+        (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_return_history(
+    State(api): State<Arc<Api>>,
+    id: ReturnId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::History).await?;
+    let entries = store::history(&api.read, EntityType::Return, id.0).await?;
+    documents::history(&entries).ok_or_else(|| id.not_found())
+}

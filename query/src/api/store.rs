@@ -1,0 +1,157 @@
+//! The statements behind the reads.
+
+use chrono::{DateTime, Utc};
+use contracts::EntityType;
+use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::cursor::Cursor;
+use super::documents::Found;
+
+/// One order with its invoice.
+pub(super) async fn order(read: &PgPool, id: Uuid) -> sqlx::Result<Option<Found>> {
+    sqlx::query_as!(
+        Found,
+        r#"
+        select orders.version, orders.document::text as "document!",
+               invoices.version as "child_version?", invoices.document::text as child
+        from read.orders left join read.invoices on invoices.order_id = orders.id
+        where orders.id = $1
+        "#,
+        id,
+    )
+    .fetch_optional(read)
+    .await
+}
+
+/// One return with its refund.
+pub(super) async fn return_(read: &PgPool, id: Uuid) -> sqlx::Result<Option<Found>> {
+    sqlx::query_as!(
+        Found,
+        r#"
+        select returns.version, returns.document::text as "document!",
+               refunds.version as "child_version?", refunds.document::text as child
+        from read.returns left join read.refunds on refunds.return_id = returns.id
+        where returns.id = $1
+        "#,
+        id,
+    )
+    .fetch_optional(read)
+    .await
+}
+
+/// The audit rows of an order or a return, oldest first.
+pub(super) async fn history(read: &PgPool, kind: EntityType, id: Uuid) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select entry::text as "entry!" from read.history
+        where aggregate_type = $1 and aggregate_id = $2
+        order by version
+        "#,
+        kind.as_str(),
+        id,
+    )
+    .fetch_all(read)
+    .await
+}
+
+/// What is known of an order's invoice.
+#[derive(Debug)]
+pub(super) struct InvoiceOf {
+    pub(super) state: String,
+    pub(super) path: Option<String>,
+    pub(super) sha256: Option<String>,
+}
+
+/// The invoice of an order; `None` when there is no such order.
+pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Option<InvoiceOf>> {
+    sqlx::query_as!(
+        InvoiceOf,
+        r#"
+        select orders.state, invoices.path as "path?", invoices.sha256 as "sha256?"
+        from read.orders left join read.invoices on invoices.order_id = orders.id
+        where orders.id = $1
+        "#,
+        order_id,
+    )
+    .fetch_optional(read)
+    .await
+}
+
+/// A table that can be listed.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// With the documents that are shown inside the listed ones; looked up for the rows of the page only.
+    select: &'static str,
+    /// The member under which those are shown.
+    pub(super) child: &'static str,
+}
+
+pub(super) const ORDERS: Listing = Listing {
+    select: "select id, created_at, document::text as document,
+                    (select invoices.document::text from read.invoices where order_id = listed.id) as child
+             from read.orders as listed where true",
+    child: "invoice",
+};
+
+pub(super) const RETURNS: Listing = Listing {
+    select: "select id, created_at, document::text as document,
+                    (select refunds.document::text from read.refunds where return_id = listed.id) as child
+             from read.returns as listed where true",
+    child: "refund",
+};
+
+/// What a list is narrowed down to.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) state: Option<&'static str>,
+    /// Of returns only.
+    pub(super) order_id: Option<Uuid>,
+    pub(super) customer_id: Option<String>,
+    pub(super) order_number: Option<String>,
+    /// Included.
+    pub(super) created_from: Option<DateTime<Utc>>,
+    /// Not included.
+    pub(super) created_to: Option<DateTime<Utc>>,
+    pub(super) after: Option<Cursor>,
+    pub(super) limit: i64,
+}
+
+#[derive(Debug, FromRow)]
+pub(super) struct Listed {
+    pub(super) id: Uuid,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) document: String,
+    pub(super) child: Option<String>,
+}
+
+/// One row more than the limit, when there is one: that is how the caller knows that there is another page.
+///
+/// Put together at run time, and nowhere else is that right: a fixed statement with `$1 is null or state = $1`
+/// is planned once for every combination of filters and then uses no index for any of them.
+pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
+    let mut query = QueryBuilder::<Postgres>::new(listing.select);
+    if let Some(state) = filter.state {
+        query.push(" and state = ").push_bind(state);
+    }
+    if let Some(order_id) = filter.order_id {
+        query.push(" and order_id = ").push_bind(order_id);
+    }
+    if let Some(customer_id) = &filter.customer_id {
+        query.push(" and customer_id = ").push_bind(customer_id);
+    }
+    if let Some(order_number) = &filter.order_number {
+        query.push(" and order_number = ").push_bind(order_number);
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" and created_at >= ").push_bind(from);
+    }
+    if let Some(to) = filter.created_to {
+        query.push(" and created_at < ").push_bind(to);
+    }
+    if let Some(Cursor { created_at, id }) = filter.after {
+        query.push(" and (created_at, id) < (").push_bind(created_at).push(", ").push_bind(id).push(")");
+    }
+    query.push(" order by created_at desc, id desc limit ").push_bind(filter.limit + 1);
+    query.build_query_as().fetch_all(read).await
+}

@@ -1,0 +1,53 @@
+//! The query service: read models made from events, and the REST reads over them.
+//!
+//! Invariants: nothing here reads the command side's tables, and nothing but the projector writes `read`.
+
+mod api;
+mod applied;
+mod consistency;
+mod projector;
+mod settings;
+
+use std::sync::Arc;
+
+use contracts::Queue;
+use messaging::{TransportConfig, intake};
+use runtime::{Clock, Tasks};
+use sqlx::PgPool;
+use storage::InvoiceStore;
+
+pub use api::{History, OrderPage, ReturnPage};
+pub use projector::{Outcome, Projector};
+pub use settings::Settings;
+
+use api::Api;
+use applied::Applied;
+use consistency::Consistency;
+
+/// Starts the projector and, with `RabbitMQ`, the intake of its queue; returns the routes, not yet layered.
+///
+/// `messaging` is the database with the inbox. The read models are in it too, unless `read` is another one.
+pub fn start(
+    messaging: PgPool,
+    read: Option<PgPool>,
+    transport: TransportConfig,
+    invoices: InvoiceStore,
+    settings: &Settings,
+    clock: Clock,
+    tasks: &Tasks,
+) -> axum::Router {
+    let applied = Applied::new();
+    tasks.spawn("projections intake", intake::run(messaging.clone(), transport, Queue::Projections, tasks.clone()));
+    Projector::announcing(messaging.clone(), read.clone(), settings, clock, applied.clone()).start(tasks);
+
+    let read = read.unwrap_or(messaging);
+    let consistency = Consistency::new(read.clone(), applied, settings.consistency_wait());
+    let api = Arc::new(Api::new(read, consistency, invoices));
+    let (router, _) = api::routes().split_for_parts();
+    router.with_state(api)
+}
+
+/// The description of the routes.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::routes().into_openapi()
+}

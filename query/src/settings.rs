@@ -1,0 +1,35 @@
+//! The knobs of projector and reads.
+
+use std::time::Duration;
+
+use clap::value_parser;
+
+/// Settings of the query process beside its databases, transport and invoice store.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// Events that the projector applies in one transaction, at most
+    #[arg(long, env = "PROJECTION_BATCH", default_value_t = 500, value_parser = value_parser!(i64).range(1..=10_000))]
+    pub projection_batch: i64,
+    /// Milliseconds after which an idle projector looks for events without having been woken
+    #[arg(long, env = "PROJECTION_POLL_MS", default_value_t = 200, value_parser = value_parser!(u64).range(1..=60_000))]
+    pub projection_poll_ms: u64,
+    /// Milliseconds that a request with a consistency token waits for the read model, at most
+    #[arg(long, env = "CONSISTENCY_WAIT_MS", default_value_t = 5_000, value_parser = value_parser!(u64).range(0..=20_000))]
+    pub consistency_wait_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { projection_batch: 500, projection_poll_ms: 200, consistency_wait_ms: 5_000 }
+    }
+}
+
+impl Settings {
+    pub(crate) fn projection_poll(&self) -> Duration {
+        Duration::from_millis(self.projection_poll_ms)
+    }
+
+    pub(crate) fn consistency_wait(&self) -> Duration {
+        Duration::from_millis(self.consistency_wait_ms)
+    }
+}

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Makes sure that this machine has what a target of the Makefile needs; says nothing when it has.
+#
+#   scripts/setup.sh demo|run [postgres|rabbitmq]
+#   scripts/setup.sh test|bench|sqlx
+#
+# As root or with sudo it installs Debian packages; otherwise it names the command that does.
+set -euo pipefail
+
+target=${1:?which target?}
+transport=${2:-postgres}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# 15 or later. Debian keeps the server's programs off the PATH.
+has_postgres() {
+    local server version
+    for server in "$(command -v postgres)" /usr/lib/postgresql/*/bin/postgres; do
+        [[ -x $server ]] || continue
+        version=$("$server" --version) # postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)
+        version=${version#*) }
+        ((${version%%[!0-9]*} >= 15)) && return
+    done
+    return 1
+}
+
+has_chromium() {
+    [[ -n ${CHROMIUM_PATH:-} ]] || has chromium || has chromium-browser || has google-chrome || has google-chrome-stable
+}
+
+# ₹ and every script of the Indian languages: Noto has them all in one package.
+has_fonts() {
+    has fc-list || return 1
+    local language
+    for language in hi ta bn; do
+        [[ -n $(fc-list ":lang=$language" family | head -c 1) ]] || return 1
+    done
+}
+
+has_rabbitmq() { compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; }
+
+packages=()
+services=()
+need() { # check, packages…
+    local check=$1
+    shift
+    $check || packages+=("$@")
+}
+
+need 'has cc' build-essential
+need 'has setpriv' util-linux
+
+# A database of one's own needs no Postgres here, except to measure and to test.
+if [[ -z ${DATABASE_URL:-} || $target != run ]]; then
+    has_postgres || { packages+=(postgresql); services+=(postgresql); }
+fi
+if [[ $target != sqlx ]]; then
+    need has_chromium chromium chromium-sandbox
+    need has_fonts fonts-noto-core fontconfig
+fi
+if [[ $target == test ]]; then
+    need 'has pdftotext' poppler-utils
+fi
+# The demo's node is always its own.
+if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target == demo || -z ${RABBITMQ_URL:-})) ]]; then
+    has_rabbitmq || { packages+=(rabbitmq-server); services+=(rabbitmq-server epmd); }
+fi
+
+has cargo || {
+    echo "Rust is missing: https://rustup.rs installs it" >&2
+    exit 1
+}
+((${#packages[@]})) || exit 0
+
+install="apt-get install -y --no-install-recommends ${packages[*]}"
+as_root=()
+if ((EUID != 0)); then
+    # Without a terminal nobody can type a password.
+    if has sudo && { sudo -n true 2>/dev/null || [[ -t 0 && -t 2 ]]; }; then
+        as_root=(sudo)
+    else
+        printf 'make %s needs packages that are missing here. Install them, then try again:\n\n    sudo apt-get update && sudo %s\n\n' "$target" "$install" >&2
+        exit 1
+    fi
+fi
+has apt-get || {
+    printf 'make %s needs what Debian calls: %s\nThis machine has no apt-get: install them in its own way.\n' "$target" "${packages[*]}" >&2
+    exit 1
+}
+
+echo "Installing for make $target: ${packages[*]}" >&2
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $install; } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    printf '\nThis failed; as root: apt-get update && %s\n' "$install" >&2
+    exit 1
+fi
+
+# Debian starts the services it installs. We run private ones, so these would only hold ports and memory.
+for service in "${services[@]}"; do
+    if [[ -d /run/systemd/system ]]; then
+        "${as_root[@]}" systemctl disable --now --quiet "$service" >/dev/null 2>&1 || true
+    else
+        "${as_root[@]}" service "$service" stop >/dev/null 2>&1 || true
+    fi
+done
+
+if [[ " ${packages[*]} " == *' postgresql '* ]] && ! has_postgres; then
+    cat >&2 <<'END'
+This system's own PostgreSQL is older than 15. As root, once:
+    apt-get install -y postgresql-common && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y && apt-get install -y postgresql-15
+END
+    exit 1
+fi

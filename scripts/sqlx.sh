@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Compiles every query against a database that has just been migrated, and writes what was learnt to .sqlx/.
+# What `cargo sqlx prepare` does, without having to install it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [[ ${1:-} != --with-database ]]; then
+    exec cargo run --quiet -p embedded --example with-postgres -- .data/sqlx "$0" --with-database
+fi
+
+for migration in migrations/*.sql; do
+    psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --single-transaction --file "$migration" "$DATABASE_URL" >/dev/null
+done
+
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+# A macro writes its query when it is expanded, and cargo expands only what has changed.
+grep -rlE 'sqlx::query(_as|_scalar)?!|\bquery(_as|_scalar)?!' --include='*.rs' --exclude-dir=target . | xargs -r touch
+SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$fresh cargo check --workspace --all-targets
+
+mkdir -p .sqlx
+find .sqlx -name 'query-*.json' -delete
+find "$fresh" -name 'query-*.json' -exec cp {} .sqlx/ \;
+echo "$(find .sqlx -name 'query-*.json' | wc -l) queries in .sqlx/"

@@ -1,0 +1,126 @@
+//! Whether everything agrees: what commands answered, read models, histories, files, and the gateway's own ledger.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use contracts::{GatewayRefund, OrderDocument, OrderState, RefundStatus, ReturnDocument, ReturnState, Transition};
+use serde::Deserialize;
+
+use super::client::{Client, Document};
+use super::play::{Played, Tracked};
+
+/// The system as its clients see it at the end.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) orders: Vec<OrderDocument>,
+    pub(super) returns: Vec<ReturnDocument>,
+    pub(super) ledger: Vec<GatewayRefund>,
+}
+
+#[derive(Debug, Deserialize)]
+struct History {
+    data: Vec<Transition>,
+}
+
+/// Reads everything and lists every disagreement in `problems`.
+pub(super) async fn check(
+    client: &Client,
+    played: &Played,
+    invoices: &Path,
+    problems: &mut Vec<String>,
+) -> Result<Seen> {
+    let mut seen = Seen { orders: Vec::new(), returns: Vec::new(), ledger: client.ledger().await? };
+    for order in &played.orders {
+        seen.orders.push(check_entity(client, order, problems).await?);
+    }
+    for request in &played.returns {
+        seen.returns.push(check_entity(client, request, problems).await?);
+    }
+    for order in &seen.orders {
+        check_invoice(client, order, invoices, problems).await?;
+    }
+    check_refunds(&seen, problems);
+    Ok(seen)
+}
+
+/// The read model is what the last command answered; the history leads there, version by version.
+async fn check_entity<D: Document>(client: &Client, tracked: &Tracked<D>, problems: &mut Vec<String>) -> Result<D> {
+    let path = tracked.path();
+    let seen: D = client.read(&path, &tracked.token).await?;
+    if seen.clone().as_commanded() != tracked.document.clone().as_commanded() {
+        problems.push(format!("{path}: the read model is not what the last command answered"));
+    }
+    let History { data } = client.read(&format!("{path}/history"), &tracked.token).await?;
+    if !data.iter().map(|entry| entry.version).eq(1..=seen.version()) {
+        problems.push(format!("{path}: the history does not have the versions 1 to {}", seen.version()));
+    }
+    let chained = data.windows(2).all(|pair| pair[1].from_state.as_deref() == Some(&pair[0].to_state));
+    if !chained || data.last().map(|entry| entry.to_state.as_str()) != Some(seen.state()) {
+        problems.push(format!("{path}: the history does not lead to {}", seen.state()));
+    }
+    Ok(seen)
+}
+
+/// A shipped order has one PDF: in the store, over HTTP, and as long as its document says. Any other order has none.
+async fn check_invoice(
+    client: &Client,
+    order: &OrderDocument,
+    folder: &Path,
+    problems: &mut Vec<String>,
+) -> Result<()> {
+    let number = &order.order_number;
+    let shipped = matches!(order.state, OrderState::Shipped | OrderState::Delivered);
+    let invoice = match &order.invoice {
+        Some(invoice) if shipped => invoice,
+        None if !shipped => return Ok(()),
+        other => {
+            problems.push(format!("order {number} is {} and its invoice is {other:?}", order.state));
+            return Ok(());
+        }
+    };
+    let file = folder.join(&invoice.path);
+    let stored = tokio::fs::read(&file).await.unwrap_or_default();
+    if !stored.starts_with(b"%PDF") || i64::try_from(stored.len()).ok() != Some(invoice.size_bytes) {
+        problems.push(format!("order {number}: {} is not a PDF of {} bytes", file.display(), invoice.size_bytes));
+    }
+    if client.invoice(order.id).await? != stored {
+        problems.push(format!("order {number}: the invoice over HTTP is not the stored file"));
+    }
+    if invoice.total_minor != order.total_minor {
+        problems.push(format!("order {number}: the invoice's total is not the order's"));
+    }
+    Ok(())
+}
+
+/// The gateway has paid each completed return its exact amount once, and nothing else.
+fn check_refunds(seen: &Seen, problems: &mut Vec<String>) {
+    let mut paid = BTreeMap::new();
+    for refund in &seen.ledger {
+        if paid.insert(refund.return_id, refund).is_some() {
+            problems.push(format!("return {}: refunded more than once", refund.return_id));
+        }
+    }
+    for request in &seen.returns {
+        let entry = paid.remove(&request.id);
+        if request.state != ReturnState::Completed {
+            if entry.is_some() || request.refund.is_some() {
+                problems.push(format!("return {} is {} and has a refund", request.id, request.state));
+            }
+            continue;
+        }
+        let sum: i64 = request.items.iter().map(|item| item.amount_minor).sum();
+        let ours = request.refund.as_ref().filter(|refund| refund.status == RefundStatus::Processed);
+        let agree = entry.zip(ours).is_some_and(|(entry, ours)| {
+            [entry.amount, ours.amount_minor, request.refund_amount_minor].iter().all(|amount| *amount == sum)
+                && entry.currency == request.currency
+                && ours.transaction_id.as_ref() == Some(&entry.transaction_id)
+        });
+        if !agree {
+            problems.push(format!("return {}: {sum} are due, the gateway has {entry:?}, we have {ours:?}", request.id));
+        }
+    }
+    for (id, refund) in paid {
+        problems.push(format!("the gateway has refunded {id}, which no return asked for: {refund:?}"));
+    }
+}

@@ -1,0 +1,164 @@
+//! Plays the script: one command after the other, each followed by a read of what it wrote.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use contracts::{OrderDocument, ReturnDocument};
+use serde_json::{Map, Value, json};
+use workers::invoice_template::money;
+
+use super::client::{Answer, Client, Document, Timed, detail};
+use super::script::{OrderScript, Script, Step};
+
+/// What the commands answered last, and what went otherwise than the script says.
+#[derive(Debug, Default)]
+pub(super) struct Played {
+    pub(super) orders: Vec<Tracked<OrderDocument>>,
+    pub(super) returns: Vec<Tracked<ReturnDocument>>,
+    pub(super) commands: usize,
+    /// From a command's answer until its read model was in the reader's hands.
+    pub(super) reads: Vec<Duration>,
+    pub(super) problems: Vec<String>,
+}
+
+/// A document as its last command answered it, with the token that makes a read see it.
+#[derive(Debug)]
+pub(super) struct Tracked<D> {
+    pub(super) document: D,
+    pub(super) token: String,
+}
+
+impl<D: Document> Tracked<D> {
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", D::PLURAL, self.document.id())
+    }
+}
+
+pub(super) async fn play(client: &Client, script: &Script) -> Result<Played> {
+    let mut played = Played::default();
+    for order in &script.orders {
+        play_order(client, order, &mut played).await?;
+    }
+    Ok(played)
+}
+
+async fn play_order(client: &Client, script: &OrderScript, played: &mut Played) -> Result<()> {
+    let placed: Timed<OrderDocument> = client.command("orders", &script.order).await?;
+    let mut order = begun(placed)?;
+    let lines = order.document.items.len();
+    println!(
+        "\n{}  {} for {}, {lines} item{}, {}",
+        order.document.order_number,
+        order.document.items[0].title,
+        destination(&order.document),
+        if lines == 1 { "" } else { "s" },
+        money(order.document.total_minor, "INR"),
+    );
+    played.read_back(client, "placed", &order, Duration::ZERO).await?;
+    for step in &script.steps {
+        if step.is_return() {
+            play_return(client, step, &order.document, played).await?;
+        } else {
+            take(client, step, &mut order, played).await?;
+        }
+    }
+    played.orders.push(order);
+    Ok(())
+}
+
+async fn play_return(client: &Client, script: &Step, order: &OrderDocument, played: &mut Played) -> Result<()> {
+    let requested: Timed<ReturnDocument> = client.command("returns", &return_body(&script.body, order)?).await?;
+    let took = requested.took;
+    let mut tracked = begun(requested)?;
+    played.read_back(client, "return", &tracked, took).await?;
+    for step in &script.steps {
+        take(client, step, &mut tracked, played).await?;
+    }
+    played.returns.push(tracked);
+    Ok(())
+}
+
+/// One command on something that exists.
+async fn take<D: Document>(client: &Client, step: &Step, tracked: &mut Tracked<D>, played: &mut Played) -> Result<()> {
+    let Timed { answer, status, took }: Timed<D> =
+        client.command(&format!("{}/{}", tracked.path(), step.step), &step.body).await?;
+    if status != step.expect {
+        played.problems.push(format!("{} {}: {status} instead of {}", tracked.path(), step.step, step.expect));
+    }
+    match answer {
+        Answer::Refused(refusal) => {
+            let code = &refusal.error.code;
+            println!("  {:<11}{:<24}refused as it must be: {status} {code}", step.step, tracked.document.state());
+            if detail(&refusal, "current_state") != tracked.document.state() {
+                played.problems.push(format!("{} {}: refused with {refusal:?}", tracked.path(), step.step));
+            }
+            Ok(())
+        }
+        Answer::Done { document, token } => {
+            let expected = tracked.document.version() + i32::from(!step.unchanged);
+            if document.version() != expected || (step.unchanged && document != tracked.document) {
+                played.problems.push(format!("{} {}: not version {expected}", tracked.path(), step.step));
+            }
+            *tracked = Tracked { document, token };
+            let name = if step.unchanged { format!("{} again", step.step) } else { step.step.clone() };
+            played.read_back(client, &name, tracked, took).await
+        }
+    }
+}
+
+impl Played {
+    /// Reads with the consistency token: the read model must be what the command answered.
+    async fn read_back<D: Document>(
+        &mut self,
+        client: &Client,
+        name: &str,
+        tracked: &Tracked<D>,
+        took: Duration,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let seen: D = client.read(&tracked.path(), &tracked.token).await?;
+        let read = started.elapsed();
+        println!(
+            "  {name:<11}{:<24}answered in {:>5}, read after {:>5}",
+            tracked.document.state(),
+            millis(took),
+            millis(read)
+        );
+        if seen.as_commanded() != tracked.document.clone().as_commanded() {
+            self.problems.push(format!("{} after {name}: the read model is not what was answered", tracked.path()));
+        }
+        self.commands += 1;
+        self.reads.push(read);
+        Ok(())
+    }
+}
+
+/// Without the first document nothing of an order can be played, so a refusal here is the end.
+fn begun<D: Document>(timed: Timed<D>) -> Result<Tracked<D>> {
+    match timed.answer {
+        Answer::Done { document, token } => Ok(Tracked { document, token }),
+        Answer::Refused(refusal) => anyhow::bail!("POST /{} was refused: {refusal:?}", D::PLURAL),
+    }
+}
+
+/// The script names items by SKU; the command wants their ids, which only the answer to the order has told.
+fn return_body(script: &Map<String, Value>, order: &OrderDocument) -> Result<Value> {
+    let mut body = script.clone();
+    body.insert("order_id".to_owned(), json!(order.id));
+    for item in body.get_mut("items").and_then(Value::as_array_mut).context("a return names its items")? {
+        let item = item.as_object_mut().context("an item is an object")?;
+        let sku = item.remove("sku").context("an item names its sku")?;
+        let ordered = order.items.iter().find(|ordered| sku == ordered.sku).context("the sku is in the order")?;
+        item.insert("order_item_id".to_owned(), json!(ordered.id));
+    }
+    Ok(Value::Object(body))
+}
+
+fn destination(order: &OrderDocument) -> String {
+    let address = order.shipping_address.clone().unwrap_or_default();
+    [address.city, address.state].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn millis(duration: Duration) -> String {
+    format!("{:.0} ms", duration.as_secs_f64() * 1_000.0)
+}

@@ -1,0 +1,110 @@
+//! What became of it, as tables.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use contracts::{EventType, OrderDocument, OrderState, ReturnState};
+use sqlx::PgPool;
+use workers::invoice_template::money;
+
+use super::check::Seen;
+use super::play::millis;
+
+/// Prints everything; `reads` are the times from a command's answer to its read model.
+pub(super) async fn report(pool: &PgPool, seen: &Seen, reads: &[Duration], invoices: &Path) -> Result<()> {
+    by_state(seen);
+    events(pool).await?;
+    invoice_table(&seen.orders, invoices);
+    refund_table(seen);
+    timings(&seen.orders, reads);
+    Ok(())
+}
+
+fn by_state(seen: &Seen) {
+    heading("Orders and returns by state");
+    for state in OrderState::ALL {
+        let orders: Vec<_> = seen.orders.iter().filter(|order| order.state == *state).collect();
+        let total = orders.iter().map(|order| order.total_minor).sum();
+        println!("  {:<26}{:>4}  {:>18}", state.as_str(), orders.len(), money(total, "INR"));
+    }
+    for state in ReturnState::ALL {
+        let returns: Vec<_> = seen.returns.iter().filter(|request| request.state == *state).collect();
+        if !returns.is_empty() {
+            let total = returns.iter().map(|request| request.refund_amount_minor).sum();
+            println!("  {:<26}{:>4}  {:>18}", format!("return {state}"), returns.len(), money(total, "INR"));
+        }
+    }
+}
+
+async fn events(pool: &PgPool) -> Result<()> {
+    heading("Events published");
+    let counts: Vec<(String, i64)> = sqlx::query_as(
+        "select event_type, count(*) from messaging.outbox where published_at is not null group by event_type",
+    )
+    .fetch_all(pool)
+    .await?;
+    let count_of = |event: EventType| counts.iter().find(|(name, _)| name == event.as_str()).map(|(_, count)| *count);
+    for event in EventType::ALL {
+        if let Some(count) = count_of(event) {
+            println!("  {:<26}{count:>4}", event.as_str());
+        }
+    }
+    println!("  {:<26}{:>4}", "together", counts.iter().map(|(_, count)| count).sum::<i64>());
+    Ok(())
+}
+
+fn invoice_table(orders: &[OrderDocument], folder: &Path) {
+    heading("Invoices");
+    for order in orders {
+        if let Some(invoice) = &order.invoice {
+            println!(
+                "  {:<18}{:>16}  {:>7}  {}",
+                invoice.invoice_number,
+                money(invoice.total_minor, "INR"),
+                format!("{} kB", invoice.size_bytes / 1_000),
+                folder.join(&invoice.path).display(),
+            );
+        }
+    }
+}
+
+fn refund_table(seen: &Seen) {
+    heading("Refunds: ours, and the gateway's own ledger");
+    for request in &seen.returns {
+        let Some(refund) = &request.refund else { continue };
+        let entry = seen.ledger.iter().find(|entry| entry.return_id == request.id);
+        println!(
+            "  {}  {:<10}{:>14}  {}\n  {:<12}  {:<10}{:>14}  {}",
+            request.order_number,
+            refund.status.as_str(),
+            money(refund.amount_minor, "INR"),
+            refund.transaction_id.as_deref().unwrap_or("-"),
+            "the gateway",
+            entry.map_or("nothing", |_| "paid"),
+            entry.map_or_else(String::new, |entry| money(entry.amount, "INR")),
+            entry.map_or("-", |entry| &entry.transaction_id),
+        );
+    }
+}
+
+fn timings(orders: &[OrderDocument], reads: &[Duration]) {
+    heading("How long it took");
+    let to_pdf = orders.iter().filter_map(|order| {
+        let (shipped, invoice) = (order.shipped_at?, order.invoice.as_ref()?);
+        (invoice.generated_at - shipped).to_std().ok()
+    });
+    timing("SHIPPED to its PDF stored", to_pdf.collect());
+    timing("command answered to read model read", reads.to_vec());
+}
+
+fn timing(what: &str, mut samples: Vec<Duration>) {
+    samples.sort();
+    if let (Some(last), Some(middle)) = (samples.last(), samples.get(samples.len() / 2)) {
+        println!("  {what:<38}p50 {:>8}   max {:>8}   of {}", millis(*middle), millis(*last), samples.len());
+    }
+}
+
+pub(super) fn heading(text: &str) {
+    println!("\n{text}\n{}", "─".repeat(text.chars().count()));
+}

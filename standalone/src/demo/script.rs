@@ -1,0 +1,81 @@
+//! What is to be played: `examples/orders.json`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// A file of orders and what happens to each.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Script {
+    #[serde(rename = "about")]
+    _about: String,
+    pub(super) orders: Vec<OrderScript>,
+}
+
+/// One order's life.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderScript {
+    /// The body of `POST /orders`.
+    pub(super) order: Value,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One command. `step` is the last part of its path, or `return` for a return with steps of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) step: String,
+    #[serde(default)]
+    pub(super) body: Map<String, Value>,
+    /// The status it must be answered with.
+    #[serde(default = "ok")]
+    pub(super) expect: u16,
+    /// A repeat: it succeeds and changes nothing.
+    #[serde(default)]
+    pub(super) unchanged: bool,
+    #[serde(default)]
+    pub(super) steps: Vec<Step>,
+}
+
+fn ok() -> u16 {
+    200
+}
+
+impl Script {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let script: Self =
+            serde_json::from_str(&text).with_context(|| format!("{} is not a script of orders", path.display()))?;
+        ensure!(!script.orders.is_empty(), "{} has no orders", path.display());
+        Ok(script)
+    }
+}
+
+impl Step {
+    pub(super) fn is_return(&self) -> bool {
+        self.step == "return"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_shows_everything_that_the_demo_is_to_show() {
+        let script = Script::read(Path::new("../examples/orders.json")).unwrap();
+        let steps: Vec<&Step> = script.orders.iter().flat_map(|order| &order.steps).collect();
+        let nested: Vec<&Step> = steps.iter().flat_map(|step| &step.steps).collect();
+        assert_eq!(script.orders.len(), 12);
+        assert!(steps.iter().any(|step| step.expect == 409), "a refused transition");
+        assert!(steps.iter().any(|step| step.unchanged), "a repeat");
+        assert!(steps.iter().any(|step| step.step == "cancel" && step.expect == 200), "a cancellation");
+        assert!(nested.iter().any(|step| step.step == "complete"), "a return to its refund");
+        assert!(nested.iter().any(|step| step.step == "reject"), "a rejected return");
+        assert!(steps.iter().all(|step| step.is_return() != step.steps.is_empty()), "only returns have steps");
+    }
+}

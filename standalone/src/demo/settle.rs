@@ -1,0 +1,70 @@
+//! Waits until everything that the commands set off has happened.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use contracts::Queue;
+use sqlx::PgPool;
+
+const DEADLINE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is still on its way, in one look (one statement, one snapshot).
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+struct Backlog {
+    /// Events that the relay has not published.
+    pending: i64,
+    /// Deliveries that the events make, one per event and queue that wants it.
+    expected: i64,
+    /// Deliveries that have reached the inbox.
+    received: i64,
+    /// Jobs that are not done, by queue: `invoices 3, refunds 1`.
+    open: Option<String>,
+    dead: i64,
+}
+
+impl Backlog {
+    async fn look(pool: &PgPool) -> sqlx::Result<Self> {
+        let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
+        sqlx::query_as(
+            "select
+                (select count(*) from messaging.outbox where published_at is null) as pending,
+                (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type)) as expected,
+                (select count(*) from messaging.inbox) as received,
+                (select string_agg(queue || ' ' || jobs, ', ' order by queue)
+                   from (select queue, count(*) as jobs from messaging.inbox where status <> 'done' group by queue) as open) as open,
+                (select count(*) from messaging.inbox where status = 'dead') as dead",
+        )
+        .bind(routes)
+        .fetch_one(pool)
+        .await
+    }
+
+    fn is_empty(&self) -> bool {
+        self.pending == 0 && self.received == self.expected && self.open.is_none()
+    }
+}
+
+/// Returns how long it took; an error when the deadline passes or a job is dead.
+pub(super) async fn settle(pool: &PgPool) -> Result<Duration> {
+    let started = Instant::now();
+    let mut shown = None;
+    loop {
+        let backlog = Backlog::look(pool).await?;
+        if backlog.is_empty() {
+            return Ok(started.elapsed());
+        }
+        if backlog.dead > 0 || started.elapsed() > DEADLINE {
+            bail!("the work does not come to an end: {backlog:?}");
+        }
+        if shown != backlog.open {
+            println!(
+                "  {:>6.1} s  to do: {}",
+                started.elapsed().as_secs_f64(),
+                backlog.open.as_deref().unwrap_or("on the wire")
+            );
+            shown = backlog.open;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

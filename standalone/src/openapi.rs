@@ -1,0 +1,70 @@
+//! The description of the whole API, made of what each process says of its own.
+
+use anyhow::Result;
+use utoipa::openapi::server::Server;
+use utoipa::openapi::tag::Tag;
+use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
+
+const DESCRIPTION: &str = "\
+Commands change orders and returns; queries read what the events of those changes have made of the read models. \
+A command's answer carries `X-Consistency-Token`: sent back to a query, it makes the query wait until the read \
+model has that version, so that a client always reads its own writes.
+
+Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
+
+/// In reading order.
+const TAGS: [&str; 5] =
+    ["Orders: commands", "Returns: commands", "Orders: queries", "Returns: queries", "Payment gateway (mock)"];
+
+/// The gateway listens on a port of its own.
+const GATEWAY: &str = "http://127.0.0.1:9000";
+
+/// API-SPECIFICATION.yml.
+pub fn yaml() -> Result<String> {
+    Ok(merged().to_yaml()?)
+}
+
+fn merged() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("ArtiCurated Order & Returns API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(License::new(env!("CARGO_PKG_LICENSE"))))
+        .build();
+    let mut gateway = payment_gateway::openapi();
+    for item in gateway.paths.paths.values_mut() {
+        item.servers = Some(vec![Server::new(GATEWAY)]);
+    }
+    let mut whole = OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([Server::new("http://127.0.0.1:8000")]))
+        .build()
+        .merge_from(command::openapi())
+        .merge_from(query::openapi())
+        .merge_from(gateway);
+    sort_tags(&mut whole);
+    whole
+}
+
+fn sort_tags(whole: &mut OpenApi) {
+    let described = whole.tags.take().unwrap_or_default();
+    let named = |name: &str| described.iter().find(|tag| tag.name == name).cloned().unwrap_or_else(|| Tag::new(name));
+    whole.tags = Some(TAGS.into_iter().map(named).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_in_a_described_section() {
+        let whole = serde_json::to_value(merged()).unwrap();
+        let items = whole["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
+        let operations: Vec<_> = items.filter(|(method, _)| *method != "servers").collect();
+        assert!(operations.len() > 20, "{}", operations.len());
+        for (_, operation) in operations {
+            let tag = operation["tags"][0].as_str().unwrap_or_default();
+            assert!(TAGS.contains(&tag), "{}: {tag:?}", operation["operationId"]);
+        }
+    }
+}

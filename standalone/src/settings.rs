@@ -1,0 +1,114 @@
+//! The command line and the environment.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Command, Parser, Subcommand, ValueEnum};
+use messaging::TransportConfig;
+use runtime::config::{TelemetryConfig, secret};
+use secrecy::SecretString;
+
+/// ArtiCurated's order and returns management, all processes in one.
+///
+/// The settings of each process are taken from the environment, under the names they have when it runs alone.
+#[derive(Debug, Parser)]
+#[command(name = "standalone", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub action: Option<Action>,
+    #[command(flatten)]
+    pub run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Everything in one process (the default).
+    Run(Box<Run>),
+    /// Plays a file of orders on an empty private database and checks that everything agrees.
+    Demo(Demo),
+    /// Brings the schema of `DATABASE_URL` up to date.
+    Migrate(Migrate),
+    /// Prints API-SPECIFICATION.yml.
+    Openapi,
+}
+
+/// How events get from the outbox to the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// The queue in Postgres itself.
+    Postgres,
+    /// The broker that `RABBITMQ_URL` names, or a private one.
+    Rabbitmq,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Unset: a private Postgres under `DATA_DIR`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    pub database_url: Option<SecretString>,
+    /// Folder of the private services.
+    #[arg(long, env = "DATA_DIR", default_value = ".data")]
+    pub data_dir: PathBuf,
+    /// Port of the private Postgres; unset: any free one, the same every time.
+    #[arg(long, env = "POSTGRES_PORT")]
+    pub postgres_port: Option<u16>,
+    /// Unset: rabbitmq if `RABBITMQ_URL` is set, else postgres.
+    #[arg(long, env = "TRANSPORT", value_enum)]
+    pub transport: Option<Transport>,
+    #[command(flatten)]
+    pub rabbitmq: TransportConfig,
+    /// Address to listen on.
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
+    pub bind_address: IpAddr,
+    /// Commands, queries, health, metrics and documentation.
+    #[arg(long, env = "PORT", default_value_t = 8000)]
+    pub port: u16,
+    /// The mock payment gateway.
+    #[arg(long, env = "GATEWAY_PORT", default_value_t = 9000)]
+    pub gateway_port: u16,
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+impl Run {
+    /// None for the Postgres queue; without a URL, a private broker is meant.
+    pub fn broker(&self) -> Option<TransportConfig> {
+        let named = self.rabbitmq.rabbitmq_url.is_some();
+        let chosen = self.transport.unwrap_or(if named { Transport::Rabbitmq } else { Transport::Postgres });
+        (chosen == Transport::Rabbitmq).then(|| self.rabbitmq.clone())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The orders and what happens to each.
+    pub file: PathBuf,
+    #[arg(long, env = "TRANSPORT", value_enum, default_value = "postgres")]
+    pub transport: Transport,
+    /// The demo has a folder of its own in here, `demo`, emptied at the start.
+    #[arg(long, env = "DATA_DIR", default_value = ".data")]
+    pub data_dir: PathBuf,
+    /// As `LOG` elsewhere; quieter, because the demo tells its own story.
+    #[arg(long, env = "LOG", default_value = "warn")]
+    pub log: String,
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    pub database_url: SecretString,
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// A process's own settings, from the environment alone.
+///
+/// Not flattened into one command line, because some stand in two processes (`RETURN_WINDOW_DAYS`) and a command
+/// line has every name once.
+pub fn from_environment<T: Args>() -> Result<T> {
+    let matches = T::augment_args(Command::new("standalone")).try_get_matches_from(["standalone"])?;
+    Ok(T::from_arg_matches(&matches)?)
+}

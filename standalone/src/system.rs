@@ -1,0 +1,226 @@
+//! The composition.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::Router;
+use messaging::TransportConfig;
+use runtime::config::{DatabaseConfig, HttpLimits};
+use runtime::health::{self, Check};
+use runtime::{Clock, Ids, Tasks, database, http};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::site;
+
+/// Longest wait for the work in hand at the end; requests are cut off after 10 s of it.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// One of the processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Command,
+    Relay,
+    Workers,
+    Query,
+    Gateway,
+}
+
+impl Part {
+    pub const ALL: [Self; 5] = [Self::Command, Self::Relay, Self::Workers, Self::Query, Self::Gateway];
+
+    /// The role that the process has when it runs alone, and connections enough for its part of one machine.
+    const fn database(self) -> (&'static str, &'static str, u32) {
+        match self {
+            Self::Command => ("command", "articurated_command", 10),
+            Self::Relay => ("outbox-relay", "articurated_relay", 6),
+            Self::Workers => ("workers", "articurated_workers", 12),
+            Self::Query => ("query", "articurated_query", 12),
+            Self::Gateway => unreachable!(),
+        }
+    }
+}
+
+/// What to start, and on what.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A migrated database.
+    pub database_url: SecretString,
+    pub transport: TransportConfig,
+    /// Without the gateway the workers call the one that their own settings name.
+    pub parts: Vec<Part>,
+    pub limits: HttpLimits,
+    pub command: command::Settings,
+    pub relay: outbox_relay::Settings,
+    /// Their invoice store is the query side's as well.
+    pub workers: workers::Settings,
+    pub query: query::Settings,
+    pub gateway: payment_gateway::Settings,
+    pub clock: Clock,
+    pub ids: Ids,
+}
+
+impl Options {
+    /// Everything, with the default settings.
+    pub fn new(database_url: impl Into<SecretString>) -> Self {
+        Self {
+            database_url: database_url.into(),
+            transport: TransportConfig::default(),
+            parts: Part::ALL.to_vec(),
+            limits: HttpLimits::default(),
+            command: command::Settings::default(),
+            relay: outbox_relay::Settings::default(),
+            workers: workers::Settings::default(),
+            query: query::Settings::default(),
+            gateway: payment_gateway::Settings::default(),
+            clock: Clock::system(),
+            ids: Ids::system(),
+        }
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    async fn pool(&self, part: Part) -> Result<PgPool> {
+        let (name, role, max_connections) = part.database();
+        let config =
+            DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() };
+        database::connect(&config, Some(role), name).await
+    }
+}
+
+/// The two listeners. They are taken before anything is started, so that a taken port costs nothing.
+#[derive(Debug)]
+pub struct Ports {
+    api: TcpListener,
+    gateway: TcpListener,
+}
+
+impl Ports {
+    /// 0 is any free port.
+    pub async fn bind(address: IpAddr, port: u16, gateway_port: u16) -> Result<Self> {
+        Ok(Self {
+            api: http::bind(SocketAddr::new(address, port), "PORT").await?,
+            gateway: http::bind(SocketAddr::new(address, gateway_port), "GATEWAY_PORT").await?,
+        })
+    }
+}
+
+/// A running system. Dropping it stops nothing; [`stop`](Self::stop) does.
+#[derive(Debug)]
+pub struct Running {
+    /// `http://127.0.0.1:8000`; the API is under `/api/v1`.
+    pub base_url: String,
+    pub gateway_url: String,
+    tasks: Tasks,
+    /// The gateway stops last: a refund that is under way must find it.
+    gateway: Tasks,
+}
+
+/// Starts the parts that `options` names on free ports of the loopback interface.
+pub async fn start(options: Options) -> Result<Running> {
+    let ports = Ports::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?;
+    start_on(ports, options, CancellationToken::new()).await
+}
+
+/// Starts the parts that `options` names; all of them stop when `shutdown` is cancelled.
+pub async fn start_on(ports: Ports, mut options: Options, shutdown: CancellationToken) -> Result<Running> {
+    let running = Running {
+        base_url: format!("http://{}", ports.api.local_addr()?),
+        gateway_url: format!("http://{}", ports.gateway.local_addr()?),
+        tasks: Tasks::new(shutdown),
+        gateway: Tasks::new(CancellationToken::new()),
+    };
+    if options.has(Part::Gateway) {
+        options.workers.gateway_url.clone_from(&running.gateway_url);
+    }
+    match running.assemble(ports, &options).await {
+        Ok(()) => Ok(running),
+        Err(error) => {
+            // Its own failure is the one to tell; what ran already only has to be gone.
+            let _ = running.stop().await;
+            Err(error)
+        }
+    }
+}
+
+impl Running {
+    async fn assemble(&self, ports: Ports, options: &Options) -> Result<()> {
+        let Ports { api, gateway } = ports;
+        if options.has(Part::Gateway) {
+            let router = payment_gateway::router(options.gateway.clone(), options.clock.clone(), options.ids.clone())?
+                .merge(health::routes(Vec::new()));
+            let router = http::layered(router, "payment-gateway", &options.limits);
+            self.gateway.spawn("gateway http", http::serve(gateway, router, self.gateway.shutdown.clone()));
+        }
+        let (router, checks) = self.parts(options).await?;
+        let router = router
+            .merge(health::routes(checks))
+            .merge(runtime::docs::routes())
+            .merge(site::routes(&self.base_url, &self.gateway_url));
+        let router = http::layered(router, "standalone", &options.limits);
+        self.tasks.spawn("http", http::serve(api, router, self.tasks.shutdown.clone()));
+        Ok(())
+    }
+
+    /// The routes of the parts, and what they need to be ready.
+    async fn parts(&self, options: &Options) -> Result<(Router, Vec<Check>)> {
+        let Options { transport, clock, ids, .. } = options;
+        let tasks = &self.tasks;
+        let mut router = Router::new();
+        let mut checks: Vec<Check> = messaging::rabbitmq::readiness(transport).into_iter().collect();
+        if options.has(Part::Command) {
+            let pool = options.pool(Part::Command).await?;
+            checks.push(Check::database(&pool));
+            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), tasks));
+        }
+        if options.has(Part::Relay) {
+            let pool = options.pool(Part::Relay).await?;
+            checks.push(Check::database(&pool));
+            let name = format!("relay-{}", ids.next());
+            outbox_relay::start(&pool, transport.clone(), options.relay.clone(), &name, tasks);
+        }
+        if options.has(Part::Workers) {
+            let pool = options.pool(Part::Workers).await?;
+            checks.push(Check::database(&pool));
+            let name = format!("workers-{}", ids.next());
+            workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks)?;
+        }
+        if options.has(Part::Query) {
+            let pool = options.pool(Part::Query).await?;
+            checks.push(Check::database(&pool));
+            let invoices = storage::open(&options.workers.store.invoice_store_url)?;
+            router = router.merge(query::start(
+                pool,
+                None,
+                transport.clone(),
+                invoices,
+                &options.query,
+                clock.clone(),
+                tasks,
+            ));
+        }
+        Ok((router, checks))
+    }
+
+    /// Returns when the system is asked to stop, or must because a task of it has failed.
+    pub async fn ended(&self) {
+        tokio::select! {
+            () = self.tasks.shutdown.cancelled() => {}
+            () = self.gateway.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Finishes the work in hand and stops.
+    ///
+    /// # Errors
+    /// When a task had failed, or does not stop in time.
+    pub async fn stop(self) -> Result<()> {
+        let drained = self.tasks.drain(DRAIN).await;
+        drained.and(self.gateway.drain(DRAIN).await)
+    }
+}

@@ -1,0 +1,54 @@
+//! The workers as a process.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::Parser;
+use messaging::TransportConfig;
+use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
+use runtime::health::{self, Check};
+use runtime::{Clock, Ids, Tasks};
+
+/// ArtiCurated's workers: invoices, refunds, notifications.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Config {
+    /// Address to listen on, for health and metrics.
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
+    bind_address: IpAddr,
+    #[arg(long, env = "WORKERS_PORT", default_value_t = 8004)]
+    workers_port: u16,
+    #[command(flatten)]
+    database: DatabaseConfig,
+    #[command(flatten)]
+    transport: TransportConfig,
+    #[command(flatten)]
+    limits: HttpLimits,
+    #[command(flatten)]
+    settings: workers::Settings,
+    #[command(flatten)]
+    telemetry: TelemetryConfig,
+}
+
+/// Longest wait for the jobs in hand when the process is asked to stop; what is not done by then is taken over when
+/// its lease expires.
+const DRAIN: Duration = Duration::from_secs(45);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    let telemetry = runtime::telemetry::init("workers", &config.telemetry)?;
+    let listener = runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
+    let pool = runtime::database::connect(&config.database, Some("articurated_workers"), "workers").await?;
+    let tasks = Tasks::until_signal();
+    let (clock, ids) = (Clock::system(), Ids::system());
+    let name = format!("workers-{}", ids.next());
+    workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, &tasks)?;
+    let mut checks = vec![Check::database(&pool)];
+    checks.extend(messaging::rabbitmq::readiness(&config.transport));
+    let router = runtime::http::layered(health::routes(checks), "workers", &config.limits);
+    runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
+    let drained = tasks.drain(DRAIN).await;
+    telemetry.shutdown();
+    drained
+}

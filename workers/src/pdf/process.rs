@@ -1,0 +1,197 @@
+//! The Chromium process: found, started with a profile of its own, and gone without a trace at the end.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, Uid};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::PdfError;
+use super::connection::{self, Answers, Connection};
+
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const PROFILE_PREFIX: &str = "articurated-chromium-";
+const LOG: &str = "chromium.log";
+/// So many of the last lines of its log explain why a browser did not start.
+const LAST_LINES: usize = 8;
+pub(super) const START_DEADLINE: Duration = Duration::from_secs(30);
+/// A browser that takes longer to exit is killed.
+const EXIT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A browser reads its debugging pipe on descriptor 3, writes on 4, and exits when the pipe closes. The kernel closes
+/// our end however we come to ours, `kill -9` included: so there are no orphans.
+const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
+
+const FLAGS: [&str; 19] = [
+    "--headless",
+    "--remote-debugging-pipe",
+    "--no-startup-window",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-breakpad",
+    "--disable-crashpad-for-testing",
+    "--password-store=basic",
+    "--use-mock-keychain",
+    // Hinting moves glyphs to screen pixels, which a printer does not have.
+    "--font-render-hinting=none",
+    "--force-color-profile=srgb",
+    // The second wall: whatever a tab lets through finds no host, not even by address.
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+];
+
+/// All that a browser is told of our environment, in which there are passwords.
+const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH"];
+
+/// The executable: the configured one, or the first of the known names on the PATH.
+pub(super) fn find(configured: Option<&Path>) -> Result<PathBuf, PdfError> {
+    if let Some(path) = configured {
+        let found = path.is_file().then(|| path.to_owned());
+        return found.ok_or_else(|| PdfError::ChromiumMissing(path.display().to_string()));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = NAMES
+        .iter()
+        .find_map(|name| std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file()));
+    found.ok_or_else(|| PdfError::ChromiumMissing(format!("PATH (looked for {})", NAMES.join(", "))))
+}
+
+/// A browser that has been started.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    profile: Profile,
+}
+
+impl Process {
+    pub(super) fn start(executable: &Path) -> io::Result<(Self, Connection, Answers)> {
+        sweep(&std::env::temp_dir());
+        let profile = Profile::create()?;
+        let mut child = command(executable, &profile)?.spawn()?;
+        let (input, output) = (child.stdin.take().expect("is piped"), child.stdout.take().expect("is piped"));
+        let (connection, answers) = connection::over(input, output);
+        tracing::info!(chromium.pid = child.id(), "a browser starts");
+        Ok((Self { child, profile }, connection, answers))
+    }
+
+    #[cfg(test)]
+    pub(super) fn id(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
+    }
+
+    #[cfg(test)]
+    pub(super) fn profile(&self) -> &Path {
+        self.profile.folder.path()
+    }
+
+    /// Sees the browser to its end: delivers its answers, and once it closes the pipe, or is `closing` and does not
+    /// exit, leaves no process of it and no file. Returns its last words.
+    pub(super) async fn run(mut self, answers: Answers, closing: CancellationToken) -> String {
+        let overdue = async {
+            closing.cancelled().await;
+            tokio::time::sleep(EXIT_DEADLINE).await;
+        };
+        let group = self.child.id().map(|id| Pid::from_raw(id.cast_signed()));
+        tokio::select! { () = answers.deliver() => {}, () = overdue => {} }
+        let folder = self.profile.unlock();
+        let log = folder.path().join(LOG);
+        if tokio::time::timeout(EXIT_DEADLINE, unused(log.clone())).await.is_err() {
+            tracing::warn!(chromium.pid = group.map(Pid::as_raw), "a browser does not exit and is killed");
+            // An error means that no process of the group is left.
+            let _ = group.map(|group| killpg(group, Signal::SIGKILL));
+            unused(log.clone()).await;
+        }
+        let exit = self.child.wait().await;
+        tracing::debug!(?exit, "a browser is gone");
+        let last_words = last_lines(&fs::read(&log).unwrap_or_default());
+        if let Err(error) = folder.close() {
+            tracing::warn!(%error, "the profile of a browser stays until the next sweep");
+        }
+        last_words
+    }
+}
+
+fn command(executable: &Path, profile: &Profile) -> io::Result<Command> {
+    let folder = profile.folder.path();
+    let mut user_data_dir = OsString::from("--user-data-dir=");
+    user_data_dir.push(folder);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", START]).arg(executable).args(FLAGS).arg(user_data_dir);
+    if Uid::effective().is_root() {
+        // Chromium refuses to run as root with its sandbox. Anyone else keeps it.
+        command.arg("--no-sandbox");
+    }
+    command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.env("TMPDIR", folder);
+    // A group of its own: Ctrl-C at a terminal is for us, who let documents in print come out first.
+    command.process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(profile.log.try_clone()?);
+    Ok(command)
+}
+
+/// The browser's folder for everything it writes. The log in it is locked by whoever uses the folder: by us, and by
+/// every process of the browser, since the log is their standard error. A lock that is free says that all are gone.
+#[derive(Debug)]
+struct Profile {
+    log: File,
+    folder: TempDir,
+}
+
+impl Profile {
+    fn create() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(PROFILE_PREFIX).tempdir()?;
+        let unlocked = folder.path().join("new.log");
+        let log = File::options().create_new(true).append(true).open(&unlocked)?;
+        log.lock()?;
+        // Renamed once it is locked: no sweep ever finds a lock that is not held yet.
+        fs::rename(unlocked, folder.path().join(LOG))?;
+        Ok(Self { log, folder })
+    }
+
+    /// Leaves the lock to the processes of the browser.
+    fn unlock(self) -> TempDir {
+        self.folder
+    }
+}
+
+/// Waits until nobody holds the lock. On a thread of its own, and not one of tokio's pool: a runtime waits for those
+/// at its end, and a process that cannot die would hold it up.
+async fn unused(log: PathBuf) {
+    let (done, wait) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = File::open(log).and_then(|log| log.lock());
+        done.send(())
+    });
+    let _ = wait.await;
+}
+
+/// Removes the profiles of processes that were killed before they could.
+fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for profile in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PROFILE_PREFIX)) {
+        let abandoned = File::open(profile.path().join(LOG)).is_ok_and(|log| log.try_lock().is_ok());
+        if abandoned && let Err(error) = fs::remove_dir_all(profile.path()) {
+            tracing::warn!(%error, profile = %profile.path().display(), "an abandoned profile stays");
+        }
+    }
+}
+
+fn last_lines(log: &[u8]) -> String {
+    let text = String::from_utf8_lossy(log);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join(" | ")
+}
