@@ -29,7 +29,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new(context: RequestContext, actor: Option<String>, reason: Option<String>, at: DateTime<Utc>) -> Self {
+    pub(crate) fn new(
+        context: RequestContext,
+        actor: Option<String>,
+        reason: Option<String>,
+        at: DateTime<Utc>,
+    ) -> Self {
         Self {
             actor: actor.or(context.actor).unwrap_or_else(|| "anonymous".to_owned()),
             reason,
@@ -42,7 +47,13 @@ impl Origin {
     }
 
     /// The audit row as JSON, without what only the database knows (version and state before).
-    pub(crate) fn transition(&self, entity_type: &str, entity_id: uuid::Uuid, to_state: &str, metadata: &Value) -> Value {
+    pub(crate) fn transition(
+        &self,
+        entity_type: &str,
+        entity_id: uuid::Uuid,
+        to_state: &str,
+        metadata: &Value,
+    ) -> Value {
         json!({
             "entity_type": entity_type,
             "entity_id": entity_id,

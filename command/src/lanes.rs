@@ -10,7 +10,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use messaging::Hint;
 use runtime::{ApiError, Tasks};
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that may wait in one lane; beyond it the service says that it is overloaded.
@@ -36,7 +37,10 @@ pub(crate) trait Slices: Copy + Send + Sync + 'static {
     fn key(command: &Self::Command) -> Self::Key;
 
     /// Carries out a slice: all of it commits or none. The outcomes stand in the order of the commands.
-    fn execute(pool: &PgPool, slice: &[Self::Command]) -> impl Future<Output = sqlx::Result<Vec<Self::Outcome>>> + Send;
+    fn execute(
+        conn: &mut PgConnection,
+        slice: &[Self::Command],
+    ) -> impl Future<Output = sqlx::Result<Vec<Self::Outcome>>> + Send;
 
     /// Whether an outcome has written something, so that the relay should be told.
     fn changed(outcome: &Self::Outcome) -> bool;
@@ -61,7 +65,14 @@ impl<S: Slices> Lanes<S> {
         let lanes = (0..size.lanes)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(WAITING);
-                let lane = Lane { pool: pool.clone(), limit: size.slice, hint: hint.clone(), waiting: VecDeque::new(), receiver };
+                let lane = Lane {
+                    pool: pool.clone(),
+                    connection: None,
+                    limit: size.slice,
+                    hint: hint.clone(),
+                    waiting: VecDeque::new(),
+                    receiver,
+                };
                 let shutdown = tasks.shutdown.clone();
                 tasks.spawn(S::NAME, async move {
                     // The lane ends when the last handler is gone, or at shutdown once nobody waits any more.
@@ -77,8 +88,9 @@ impl<S: Slices> Lanes<S> {
     pub(crate) async fn execute(&self, command: S::Command) -> Result<S::Outcome, ApiError> {
         let lane = &self.lanes[self.lane_of(&command)];
         let (reply, outcome) = oneshot::channel();
-        lane.try_send(Waiting { command, reply })
-            .map_err(|_| ApiError::unavailable(format!("{WAITING} commands are waiting, or the service is stopping")))?;
+        lane.try_send(Waiting { command, reply }).map_err(|_| {
+            ApiError::unavailable(format!("{WAITING} commands are waiting, or the service is stopping"))
+        })?;
         outcome.await.map_err(|_| ApiError::unavailable("the service is stopping"))?
     }
 
@@ -91,6 +103,8 @@ impl<S: Slices> Lanes<S> {
 
 struct Lane<S: Slices> {
     pool: PgPool,
+    /// Kept from slice to slice: taking one from the pool and giving it back costs a round trip.
+    connection: Option<PoolConnection<Postgres>>,
     limit: usize,
     hint: Hint,
     waiting: VecDeque<Waiting<S>>,
@@ -137,9 +151,10 @@ impl<S: Slices> Lane<S> {
         (commands, replies)
     }
 
-    async fn carry_out(&self, commands: Vec<S::Command>, replies: Vec<Reply<S>>) {
-        metrics::histogram!("command_slice_size", "kind" => S::NAME).record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
-        match S::execute(&self.pool, &commands).await {
+    async fn carry_out(&mut self, commands: Vec<S::Command>, replies: Vec<Reply<S>>) {
+        metrics::histogram!("command_slice_size", "kind" => S::NAME)
+            .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
+        match self.execute(&commands).await {
             Ok(outcomes) => {
                 debug_assert_eq!(outcomes.len(), replies.len(), "one outcome per command");
                 if outcomes.iter().any(S::changed) {
@@ -160,9 +175,24 @@ impl<S: Slices> Lane<S> {
         }
     }
 
-    async fn one_by_one(&self, commands: Vec<S::Command>, replies: Vec<Reply<S>>) {
+    /// Runs the statement on the lane's connection. Whatever the server did not itself refuse leaves the connection
+    /// in doubt, so it is closed.
+    async fn execute(&mut self, slice: &[S::Command]) -> sqlx::Result<Vec<S::Outcome>> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        let outcomes = S::execute(&mut connection, slice).await;
+        match &outcomes {
+            Ok(_) | Err(sqlx::Error::Database(_)) => self.connection = Some(connection),
+            Err(_) => drop(connection.detach()),
+        }
+        outcomes
+    }
+
+    async fn one_by_one(&mut self, commands: Vec<S::Command>, replies: Vec<Reply<S>>) {
         for (command, reply) in commands.iter().zip(replies) {
-            let outcome = S::execute(&self.pool, std::slice::from_ref(command)).await;
+            let outcome = self.execute(std::slice::from_ref(command)).await;
             let outcome = outcome.map_err(ApiError::from).and_then(|mut outcomes| {
                 outcomes.pop().ok_or_else(|| ApiError::internal("a slice of one command had no outcome"))
             });

@@ -107,7 +107,10 @@ impl std::ops::Deref for App {
 /// Starts the service's background tasks and returns its routes.
 pub fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &Tasks) -> axum::Router {
     let hint = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
-    tasks.spawn("idempotency upkeep", upkeep::run(pool.clone(), clock.clone(), settings.idempotency_retention_hours, tasks.clone()));
+    tasks.spawn(
+        "idempotency upkeep",
+        upkeep::run(pool.clone(), clock.clone(), settings.idempotency_retention_hours, tasks.clone()),
+    );
     let lanes = lanes::Size { lanes: settings.command_lanes.into(), slice: settings.command_slice.into() };
     let app = App(Arc::new(Inner {
         policy: settings.return_policy(),

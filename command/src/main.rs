@@ -34,7 +34,8 @@ const DRAIN: Duration = Duration::from_secs(20);
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("command", &config.telemetry)?;
-    let listener = runtime::http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
+    let listener =
+        runtime::http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
     let pool = runtime::database::connect(&config.database, Some("articurated_command"), "command").await?;
     let tasks = Tasks::until_signal();
     let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), &tasks)

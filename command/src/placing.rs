@@ -41,7 +41,14 @@ pub(crate) async fn place(
         command.idempotency.clone_from(&key);
         match app.placements.execute(command).await? {
             PlacementOutcome::Placed { body } => {
-                return Ok(Answer { status: StatusCode::CREATED, entity: EntityType::Order, id, version: 1, body, replayed: false });
+                return Ok(Answer {
+                    status: StatusCode::CREATED,
+                    entity: EntityType::Order,
+                    id,
+                    version: 1,
+                    body,
+                    replayed: false,
+                });
             }
             PlacementOutcome::Known(known) => return Answer::known(known, key.as_ref(), EntityType::Order),
             PlacementOutcome::NumberTaken => {}
@@ -49,8 +56,11 @@ pub(crate) async fn place(
     }
     drop(guard);
     let number = body.order_number.unwrap_or_default();
-    Err(ApiError::conflict("ORDER_NUMBER_EXISTS", format!("there is an order with the number {number:?}; choose another"))
-        .with_details(json!({ "order_number": number })))
+    Err(ApiError::conflict(
+        "ORDER_NUMBER_EXISTS",
+        format!("there is an order with the number {number:?}; choose another"),
+    )
+    .with_details(json!({ "order_number": number })))
 }
 
 fn check(body: &PlaceOrder) -> Result<OrderTotals, ApiError> {
@@ -102,13 +112,20 @@ fn check(body: &PlaceOrder) -> Result<OrderTotals, ApiError> {
 /// The number becomes part of a file name (`invoice_<order_number>.pdf`), so it must be harmless in one.
 fn check_number(checks: &mut Checks, number: &str) {
     let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !(1..=32).contains(&number.len()) || !number.chars().all(harmless) || !number.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        checks.wrong("order_number", "must be 1 to 32 letters, digits, '.', '_' or '-', and begin with a letter or digit");
+    if !(1..=32).contains(&number.len())
+        || !number.chars().all(harmless)
+        || !number.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        checks.wrong(
+            "order_number",
+            "must be 1 to 32 letters, digits, '.', '_' or '-', and begin with a letter or digit",
+        );
     }
 }
 
 fn is_email(text: &str) -> bool {
-    let sound = |part: &str| !part.is_empty() && part.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '@');
+    let sound =
+        |part: &str| !part.is_empty() && part.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '@');
     text.len() <= 254 && text.split_once('@').is_some_and(|(name, host)| sound(name) && sound(host))
 }
 
@@ -145,7 +162,14 @@ fn made_up_number(id: Uuid, at: DateTime<Utc>) -> String {
     format!("AC-{}-{tail}", at.format("%Y%m%d"))
 }
 
-fn document(app: &App, id: Uuid, number: String, body: &PlaceOrder, totals: &OrderTotals, at: DateTime<Utc>) -> OrderDocument {
+fn document(
+    app: &App,
+    id: Uuid,
+    number: String,
+    body: &PlaceOrder,
+    totals: &OrderTotals,
+    at: DateTime<Utc>,
+) -> OrderDocument {
     let items = (1..)
         .zip(body.items.iter().zip(&totals.lines))
         .map(|(line_no, (item, amounts))| OrderItemDocument {

@@ -27,7 +27,8 @@ pub(crate) async fn request(
     let origin = Origin::new(context, body.actor.clone(), body.reason.clone(), app.clock.now());
     let guard = app.in_flight.enter(key.as_ref())?;
     let work = Work { app: app.clone(), origin, key, body };
-    let answer = runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
+    let answer =
+        runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
     drop(guard);
     if answer.as_ref().is_ok_and(|answer| !answer.replayed) {
         app.hint.send();
@@ -88,7 +89,8 @@ impl Work {
             existing_returns: usize::try_from(order.existing_returns).unwrap_or_default(),
             items: order.items.clone(),
         };
-        decide_return(&order, &requested, &elsewhere, &self.app.policy, self.origin.at).map_err(|refusal| refused(&refusal))
+        decide_return(&order, &requested, &elsewhere, &self.app.policy, self.origin.at)
+            .map_err(|refusal| refused(&refusal))
     }
 
     fn document(&self, order: &OrderUnderLock, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {

@@ -122,7 +122,7 @@ impl<S: State> Step<S> {
             to_state: self.to.as_str(),
             at: origin.at,
             progress: Value::Object(progress),
-            transition: origin.transition(self.entity.as_str(), id, self.to.as_str(), &metadata),
+            audit: origin.transition(self.entity.as_str(), id, self.to.as_str(), &metadata),
             event_id: app.ids.next(),
             event_type: self.event_type,
             headers: origin.headers(),
@@ -139,18 +139,29 @@ impl<S: State> Step<S> {
         key: Option<&crate::intent::IdempotencyKey>,
     ) -> Result<Answer, ApiError> {
         let uuid = entity_id(self.entity, id)?;
-        let done = |version, body| Answer { status: StatusCode::OK, entity: self.entity, id: uuid, version, body, replayed: false };
+        let done = |version, body| Answer {
+            status: StatusCode::OK,
+            entity: self.entity,
+            id: uuid,
+            version,
+            body,
+            replayed: false,
+        };
         match outcome {
             TransitionOutcome::NotFound => Err(not_found(self.entity, id)),
             TransitionOutcome::Known(known) => Answer::known(known, key, self.entity),
             TransitionOutcome::Applied { version, body } => Ok(done(version, body)),
-            TransitionOutcome::Unchanged { version, .. } if expected_version.is_some_and(|expected| expected != version) => {
+            TransitionOutcome::Unchanged { version, .. }
+                if expected_version.is_some_and(|expected| expected != version) =>
+            {
                 Err(version_mismatch(self.entity, version, expected_version))
             }
             TransitionOutcome::Unchanged { state, version, body } => match decide(state_named::<S>(&state)?, self.to) {
                 Ok(Decision::AlreadyThere) => Ok(done(version, body)),
                 Err(invalid) => Err(invalid_transition(&invalid)),
-                Ok(Decision::Apply) => Err(ApiError::internal(format!("{state} to {} is legal but was not applied", self.to))),
+                Ok(Decision::Apply) => {
+                    Err(ApiError::internal(format!("{state} to {} is legal but was not applied", self.to)))
+                }
             },
         }
     }
@@ -173,8 +184,6 @@ fn version_mismatch(entity: EntityType, current: i32, expected: Option<i32>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn contracts_and_domain_name_the_same_states() {
         let contract: Vec<_> = contracts::OrderState::ALL.iter().map(|state| state.as_str()).collect();

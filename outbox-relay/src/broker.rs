@@ -28,7 +28,7 @@ pub(crate) async fn publish(
     batch: &[Pending],
     max_attempts: i32,
 ) -> Result<Published, BrokerError> {
-    let mut published = Published::default();
+    let mut result = Published::default();
     let mut blocked = HashSet::new();
     for window in windows(batch) {
         let ready: Vec<_> = window.into_iter().filter(|row| !blocked.contains(&row.aggregate_id)).collect();
@@ -38,7 +38,7 @@ pub(crate) async fn publish(
                 Ok(message) => messages.push(message),
                 Err(failed) => {
                     blocked.insert(row.aggregate_id);
-                    published.failed.push(failed);
+                    result.failed.push(failed);
                 }
             }
         }
@@ -48,15 +48,15 @@ pub(crate) async fn publish(
         for message in &messages {
             let mine: Vec<_> = verdicts.by_ref().take(message.queues.len()).collect();
             match message.judge(&mine, max_attempts) {
-                None => published.confirmed.push(message.row.event_id),
+                None => result.confirmed.push(message.row.event_id),
                 Some(failed) => {
                     blocked.insert(message.row.aggregate_id);
-                    published.failed.push(failed);
+                    result.failed.push(failed);
                 }
             }
         }
     }
-    Ok(published)
+    Ok(result)
 }
 
 /// Splits a batch by the rank of each row within its aggregate.

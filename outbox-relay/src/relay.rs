@@ -117,7 +117,8 @@ impl Relay {
 
     async fn tick_postgres(&mut self) -> Result<usize, RelayError> {
         let from = self.low_water.scan_from();
-        let moved = postgres_queue::forward(&self.pool, &self.name, &self.routes, from, self.settings.batch, None).await;
+        let moved =
+            postgres_queue::forward(&self.pool, &self.name, &self.routes, from, self.settings.batch, None).await;
         let moved = match moved {
             Ok(moved) => moved,
             Err(sqlx::Error::Database(error)) if is_about_a_row(&*error) => {
@@ -161,18 +162,25 @@ impl Relay {
             None => Publisher::connect(url).await?,
         };
         // On an error the publisher is dropped here and the batch is read again: what went out twice, the inbox drops.
-        let published = broker::publish(&publisher, &batch, self.settings.max_attempts).await?;
+        let sent = broker::publish(&publisher, &batch, self.settings.max_attempts).await?;
         self.publisher = Some(publisher);
-        for failed in &published.failed {
+        for failed in &sent.failed {
             self.record_failure(failed).await?;
         }
-        let marked = store::mark_published(&self.pool, leases, &published.confirmed).await?;
-        if usize::try_from(marked).unwrap_or(0) < published.confirmed.len() {
-            tracing::warn!(confirmed = published.confirmed.len(), marked, "lease lost while publishing; the new owner publishes again");
+        let marked = store::mark_published(&self.pool, leases, &sent.confirmed).await?;
+        if usize::try_from(marked).unwrap_or(0) < sent.confirmed.len() {
+            tracing::warn!(
+                confirmed = sent.confirmed.len(),
+                marked,
+                "lease lost while publishing; the new owner publishes again"
+            );
         }
         self.low_water.seen(last.position);
-        batch.iter().filter_map(|row| row.event.as_ref()).for_each(|event| trace_published(event.headers.traceparent.as_deref()));
-        Ok(published.confirmed.len() + published.failed.len())
+        batch
+            .iter()
+            .filter_map(|row| row.event.as_ref())
+            .for_each(|event| trace_published(event.headers.traceparent.as_deref()));
+        Ok(sent.confirmed.len() + sent.failed.len())
     }
 
     async fn record_failure(&mut self, failed: &Failed) -> sqlx::Result<()> {
@@ -181,7 +189,9 @@ impl Relay {
                 metrics::counter!("outbox_parked_total", "reason" => reason).increment(1);
                 tracing::error!(alert = true, event.id = %failed.event_id, reason, error = %failed.error, "outbox row parked");
             }
-            None => tracing::warn!(event.id = %failed.event_id, error = %failed.error, retry_in = ?failed.delay, "outbox row not published"),
+            None => {
+                tracing::warn!(event.id = %failed.event_id, error = %failed.error, retry_in = ?failed.delay, "outbox row not published");
+            }
         }
         self.low_water.sweep_in(failed.delay);
         store::mark_failed(&self.pool, failed).await

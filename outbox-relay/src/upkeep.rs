@@ -45,9 +45,11 @@ async fn refresh_gauges(pool: &PgPool) -> sqlx::Result<()> {
         let rows = messaging::inbox::backlog(pool, queue).await?;
         for status in ["ready", "running", "in_doubt", "dead"] {
             let row = rows.iter().find(|row| row.status == status);
-            metrics::gauge!("inbox_rows", "queue" => queue.as_str(), "status" => status).set(row.map_or(0.0, |row| row.rows as f64));
+            metrics::gauge!("inbox_rows", "queue" => queue.as_str(), "status" => status)
+                .set(row.map_or(0.0, |row| row.rows as f64));
             if status == "ready" {
-                metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.as_str()).set(age(row.and_then(|row| row.oldest)));
+                metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.as_str())
+                    .set(age(row.and_then(|row| row.oldest)));
             }
         }
     }

@@ -4,6 +4,7 @@ mod cursor;
 mod dates;
 mod documents;
 mod invoice;
+mod lookups;
 mod lists;
 mod orders;
 mod returns;
@@ -24,6 +25,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::consistency::{Consistency, Scope, Wanted};
+use lookups::Lookups;
 
 pub use documents::History;
 pub use lists::{OrderPage, ReturnPage};
@@ -32,13 +34,17 @@ pub use lists::{OrderPage, ReturnPage};
 #[derive(Debug)]
 pub(crate) struct Api {
     read: PgPool,
+    orders: Lookups,
+    returns: Lookups,
     consistency: Consistency,
     invoices: InvoiceStore,
 }
 
 impl Api {
     pub(crate) fn new(read: PgPool, consistency: Consistency, invoices: InvoiceStore) -> Self {
-        Self { read, consistency, invoices }
+        let orders = Lookups::new(read.clone(), store::orders);
+        let returns = Lookups::new(read.clone(), store::returns);
+        Self { read, orders, returns, consistency, invoices }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.

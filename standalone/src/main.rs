@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,16 +12,27 @@ use clap::Parser;
 use messaging::TransportConfig;
 use runtime::config::{LogFormat, TelemetryConfig};
 use runtime::{shutdown, telemetry};
+use standalone::demo::{self, Script};
 use standalone::private::{self, Services, Wanted};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
-use standalone::{Options, Ports, Running, demo, openapi, places, start_on};
+use standalone::{Options, Ports, Running, openapi, places, start_on};
 
 /// Where the gateway keeps what it has paid, in the data folder.
 const LEDGER: &str = "gateway-ledger.jsonl";
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match act(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What went wrong is for a person at a terminal: a sentence, never a stack.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(cli: Cli) -> Result<()> {
     match cli.action {
         None => run(cli.run).await,
         Some(Action::Run(settings)) => run(*settings).await,
@@ -42,6 +54,7 @@ async fn run(settings: Run) -> Result<()> {
 
 async fn serve(settings: Run) -> Result<()> {
     let shutdown = shutdown::on_signal();
+    let mut options = options(&settings.data_dir)?;
     let ports = Ports::bind(settings.bind_address, settings.port, settings.gateway_port).await?;
     let wanted = Wanted {
         data_dir: &settings.data_dir,
@@ -55,7 +68,8 @@ async fn serve(settings: Run) -> Result<()> {
         () = shutdown.cancelled() => return Ok(()),
     };
     let pretty = settings.telemetry.log_format == LogFormat::Pretty;
-    let running = start_on(ports, options(&services, &settings.data_dir)?, shutdown).await?;
+    options.run_on(&services);
+    let running = start_on(ports, options, shutdown).await?;
     if pretty {
         banner(&running);
     }
@@ -65,8 +79,8 @@ async fn serve(settings: Run) -> Result<()> {
     stopped
 }
 
-/// The processes with the settings of the environment.
-fn options(services: &Services, data_dir: &Path) -> Result<Options> {
+/// The processes with the settings of the environment: whatever is wrong with them is told before anything starts.
+fn options(data_dir: &Path) -> Result<Options> {
     let mut gateway: payment_gateway::Settings = from_environment()?;
     if gateway.ledger_file.is_none() {
         // What the gateway has paid must outlive a restart, as our record does that it was paid.
@@ -74,14 +88,13 @@ fn options(services: &Services, data_dir: &Path) -> Result<Options> {
         gateway.ledger_file = Some(data_dir.join(LEDGER));
     }
     Ok(Options {
-        transport: services.transport.clone(),
         limits: from_environment()?,
         command: from_environment()?,
         relay: from_environment()?,
         workers: from_environment()?,
         query: from_environment()?,
         gateway,
-        ..Options::new(services.database_url.clone())
+        ..Options::new(String::new())
     })
 }
 
@@ -109,7 +122,9 @@ async fn play(settings: Demo) -> Result<()> {
 async fn play_on_empty_services(settings: &Demo) -> Result<()> {
     let started = Instant::now();
     let shutdown = shutdown::on_signal();
+    let script = Script::read(&settings.file)?;
     let folder = settings.data_dir.join("demo");
+    let mut options = options(&folder)?;
     let wanted = Wanted {
         data_dir: &folder,
         postgres_port: None,
@@ -128,7 +143,7 @@ async fn play_on_empty_services(settings: &Demo) -> Result<()> {
     for old in [&invoices, &folder.join(LEDGER)] {
         remove(old)?;
     }
-    let mut options = options(&services, &folder)?;
+    options.run_on(&services);
     options.workers.store.invoice_store_url = invoices.display().to_string();
     let pool = private::pool(&services.database_url, "demo").await?;
 
@@ -137,7 +152,7 @@ async fn play_on_empty_services(settings: &Demo) -> Result<()> {
     let running = start_on(ports, options, shutdown).await?;
     println!("Ready after {:.1} s: {}", started.elapsed().as_secs_f64(), running.base_url);
     let played = tokio::select! {
-        played = demo::play(&settings.file, &running, &pool, &invoices) => played,
+        played = demo::play(&script, &running, &pool, &invoices) => played,
         () = running.ended() => Err(anyhow!("stopped")),
     };
     pool.close().await;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use utoipa::openapi::server::Server;
 use utoipa::openapi::tag::Tag;
-use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 const DESCRIPTION: &str = "\
 Commands change orders and returns; queries read what the events of those changes have made of the read models. \
@@ -25,11 +25,13 @@ pub fn yaml() -> Result<String> {
 }
 
 fn merged() -> OpenApi {
+    let name = env!("CARGO_PKG_LICENSE");
+    let license = LicenseBuilder::new().name(name).identifier(Some(name)).build();
     let info = InfoBuilder::new()
         .title("ArtiCurated Order & Returns API")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .license(Some(License::new(env!("CARGO_PKG_LICENSE"))))
+        .license(Some(license))
         .build();
     let mut gateway = payment_gateway::openapi();
     for item in gateway.paths.paths.values_mut() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, Command, Parser, Subcommand, ValueEnum};
 use messaging::TransportConfig;
 use runtime::config::{TelemetryConfig, secret};
@@ -90,7 +90,7 @@ pub struct Demo {
     #[arg(long, env = "DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
     /// As `LOG` elsewhere; quieter, because the demo tells its own story.
-    #[arg(long, env = "LOG", default_value = "warn")]
+    #[arg(long, env = "LOG", default_value = "warn,sqlx=error")]
     pub log: String,
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
@@ -109,6 +109,10 @@ pub struct Migrate {
 /// Not flattened into one command line, because some stand in two processes (`RETURN_WINDOW_DAYS`) and a command
 /// line has every name once.
 pub fn from_environment<T: Args>() -> Result<T> {
-    let matches = T::augment_args(Command::new("standalone")).try_get_matches_from(["standalone"])?;
-    Ok(T::from_arg_matches(&matches)?)
+    let command = T::augment_args(Command::new("standalone"));
+    let settings = command.try_get_matches_from(["standalone"]).and_then(|matches| T::from_arg_matches(&matches));
+    settings.map_err(|error| {
+        let text = error.to_string();
+        anyhow!("{}", text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+    })
 }

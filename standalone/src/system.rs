@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::private::Services;
 use crate::site;
 
 /// Longest wait for the work in hand at the end; requests are cut off after 10 s of it.
@@ -79,6 +80,12 @@ impl Options {
             clock: Clock::system(),
             ids: Ids::system(),
         }
+    }
+
+    /// On these services, whatever was named before.
+    pub fn run_on(&mut self, services: &Services) {
+        self.database_url = services.database_url.clone();
+        self.transport = services.transport.clone();
     }
 
     fn has(&self, part: Part) -> bool {

@@ -1,0 +1,22 @@
+//! What the whole-system tests share.
+//!
+//! - [`services`]: one private Postgres and one private RabbitMQ per run, a database and a vhost per test;
+//! - [`system`]: a running system on such a database;
+//! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
+//! - [`shop`]: orders and returns, brought into any state by real commands;
+//! - [`books`]: what must hold in the database, whatever was done to the system;
+//! - [`waiting`]: conditions with a deadline instead of sleeps.
+
+pub mod services;
+pub mod system;
+pub mod api;
+pub mod shop;
+pub mod books;
+pub mod waiting;
+
+mod traces;
+
+pub use api::{Answer, Api};
+pub use services::Database;
+pub use system::System;
+pub use waiting::eventually;

@@ -3,7 +3,7 @@
 mod amount;
 mod fonts;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write;
 

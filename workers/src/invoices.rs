@@ -101,7 +101,7 @@ impl Invoices {
             total_minor: order.total_minor,
             path,
             size_bytes: i64::try_from(pdf.len()).unwrap_or(i64::MAX),
-            sha256: Sha256::digest(pdf).iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: format!("{:x}", Sha256::digest(pdf)),
             issued_at: row.issued_at,
             generated_at: at,
             carrier: order.carrier,

@@ -38,7 +38,8 @@ const DRAIN: Duration = Duration::from_secs(45);
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("workers", &config.telemetry)?;
-    let listener = runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
+    let listener =
+        runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
     let pool = runtime::database::connect(&config.database, Some("articurated_workers"), "workers").await?;
     let tasks = Tasks::until_signal();
     let (clock, ids) = (Clock::system(), Ids::system());

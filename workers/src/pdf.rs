@@ -156,7 +156,7 @@ impl Renderer {
             return Err(PdfError::Stopped);
         }
         if let Some(browser) = current.as_ref().filter(|browser| browser.is_well()) {
-            if browser.count_document() == self.inner.settings.recycle_after {
+            if browser.count_document().is_multiple_of(self.inner.settings.recycle_after) {
                 let renderer = self.clone();
                 self.inner.alive.spawn(async move { renderer.replace().await });
             }

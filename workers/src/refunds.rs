@@ -85,10 +85,10 @@ impl Refunds {
         if returned.refund_amount_minor == 0 {
             return Ok("nothing-to-pay".to_owned());
         }
-        if job.attempts > 1 || job.in_doubt {
-            if let Some(paid) = self.gateway.look_up(returned.id).await.map_err(in_doubt)? {
-                return verified(&paid, returned);
-            }
+        if (job.attempts > 1 || job.in_doubt)
+            && let Some(paid) = self.gateway.look_up(returned.id).await.map_err(|error| in_doubt(&error))?
+        {
+            return verified(&paid, returned);
         }
         let request = GatewayRefundRequest {
             return_id: returned.id,
@@ -99,7 +99,7 @@ impl Refunds {
             Ok(paid) => verified(&paid, returned),
             Err(GatewayError::NotSent(reason)) => Err(Failure::Retry(reason)),
             Err(GatewayError::Refused(reason)) => Err(Failure::Dead(reason)),
-            Err(unknown @ GatewayError::Unknown(_)) => Err(in_doubt(unknown)),
+            Err(unknown @ GatewayError::Unknown(_)) => Err(in_doubt(&unknown)),
         }
     }
 
@@ -141,7 +141,7 @@ impl Refunds {
     }
 }
 
-fn in_doubt(error: GatewayError) -> Failure {
+fn in_doubt(error: &GatewayError) -> Failure {
     Failure::InDoubt(error.to_string())
 }
 

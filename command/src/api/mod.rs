@@ -80,7 +80,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// The answer given before, if the request is the same; the caller sees that it is a replay by a header.
-    pub(crate) fn known(known: KnownAnswer, key: Option<&IdempotencyKey>, entity: EntityType) -> Result<Self, ApiError> {
+    pub(crate) fn known(
+        known: KnownAnswer,
+        key: Option<&IdempotencyKey>,
+        entity: EntityType,
+    ) -> Result<Self, ApiError> {
         #[derive(serde::Deserialize)]
         struct Versioned {
             version: i32,

@@ -61,7 +61,7 @@ async fn approve(
     checks.optional("notes", body.notes.as_ref(), 1000);
     checks.done()?;
     let request = Request::new(&id, context, &headers, "approve", &body)?;
-    change_return(&app, request, ReturnState::Approved, approval(body.notes), body.reason, body.actor).await
+    change_return(&app, request, ReturnState::Approved, approval(body.notes.as_ref()), body.reason, body.actor).await
 }
 
 /// Reject
@@ -83,7 +83,7 @@ async fn reject(
     checks.optional("actor", body.actor.as_ref(), 64);
     checks.done()?;
     let request = Request::new(&id, context, &headers, "reject", &body)?;
-    let data = rejection(body.category, body.reason.as_ref());
+    let data = rejection(body.category.as_deref(), body.reason.as_ref());
     change_return(&app, request, ReturnState::Rejected, data, body.reason, body.actor).await
 }
 
@@ -165,18 +165,18 @@ async fn change_state(
     checks.done()?;
     let request = Request::new(&id, context, &headers, "state", &body)?;
     let data = match body.new_state {
-        ReturnState::Approved => approval(body.notes),
-        ReturnState::Rejected => rejection(body.category.or_else(|| Some("OTHER".to_owned())), body.reason.as_ref()),
+        ReturnState::Approved => approval(body.notes.as_ref()),
+        ReturnState::Rejected => rejection(body.category.as_deref().or(Some("OTHER")), body.reason.as_ref()),
         _ => Value::Null,
     };
     change_return(&app, request, body.new_state, data, body.reason, body.actor).await
 }
 
-fn approval(notes: Option<String>) -> Value {
+fn approval(notes: Option<&String>) -> Value {
     json!({ "approval_notes": notes })
 }
 
-fn rejection(category: Option<String>, reason: Option<&String>) -> Value {
+fn rejection(category: Option<&str>, reason: Option<&String>) -> Value {
     json!({ "rejection_category": category, "rejection_reason": reason })
 }
 

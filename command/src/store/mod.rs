@@ -45,6 +45,7 @@ impl<'a> KeyColumns<'a> {
 
 /// Deletes answers given before that time. Returns how many.
 pub(crate) async fn forget_answers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    let swept = sqlx::query!("delete from command.idempotency_keys where created_at < $1", before).execute(pool).await?;
+    let swept =
+        sqlx::query!("delete from command.idempotency_keys where created_at < $1", before).execute(pool).await?;
     Ok(swept.rows_affected())
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers};
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -129,7 +129,7 @@ impl Slices for Placements {
         (key, id)
     }
 
-    async fn execute(pool: &PgPool, slice: &[Placement]) -> sqlx::Result<Vec<PlacementOutcome>> {
+    async fn execute(conn: &mut PgConnection, slice: &[Placement]) -> sqlx::Result<Vec<PlacementOutcome>> {
         let columns = Columns::of(slice);
         let rows = sqlx::query!(
             r#"
@@ -208,7 +208,7 @@ impl Slices for Placements {
             &columns.items.paid_minor,
             EventType::OrderCreated.as_str(),
         )
-        .fetch_all(pool)
+        .fetch_all(conn)
         .await?;
         Ok(rows
             .into_iter()

@@ -27,12 +27,10 @@ pub(crate) struct OrderUnderLock {
 /// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
 /// return that was committed before the lock was granted.
 pub(crate) async fn lock_order(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<OrderUnderLock>> {
-    let order = sqlx::query!(
-        "select state, delivered_at, document from command.orders where id = $1 for update",
-        order_id
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
+    let order =
+        sqlx::query!("select state, delivered_at, document from command.orders where id = $1 for update", order_id)
+            .fetch_optional(&mut *conn)
+            .await?;
     let Some(order) = order else { return Ok(None) };
     let existing_returns = sqlx::query_scalar!(
         r#"select count(*) as "count!" from command.returns where order_id = $1 and state <> 'REJECTED'"#,

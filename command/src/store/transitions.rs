@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers};
 use domain::{OrderState, ReturnState, State};
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ pub(crate) struct Transition {
     /// Merged into the aggregate's document.
     pub(crate) progress: Value,
     /// The audit row, without version and `from_state`.
-    pub(crate) transition: Value,
+    pub(crate) audit: Value,
     pub(crate) event_id: Uuid,
     pub(crate) event_type: EventType,
     pub(crate) headers: Headers,
@@ -36,9 +36,16 @@ pub(crate) enum TransitionOutcome {
     /// The same key was answered before.
     Known(KnownAnswer),
     /// Committed.
-    Applied { version: i32, body: String },
+    Applied {
+        version: i32,
+        body: String,
+    },
     /// Not legal from this state, or not in the version that was expected; nothing was written.
-    Unchanged { state: String, version: i32, body: String },
+    Unchanged {
+        state: String,
+        version: i32,
+        body: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +76,7 @@ impl<'a> Columns<'a> {
             columns.to_state.push(command.to_state);
             columns.at.push(command.at);
             columns.progress.push(&command.progress);
-            columns.transition.push(&command.transition);
+            columns.transition.push(&command.audit);
             columns.event_id.push(command.event_id);
             columns.event_type.push(command.event_type.as_str());
             columns.headers.push(Json(&command.headers));
@@ -116,7 +123,7 @@ impl From<Row> for TransitionOutcome {
 /// `locked` takes the row locks in the order of the ids, so slices cannot deadlock, and sees the latest committed
 /// version of each row, having waited for whoever held it. Everything after it is computed from what it saw.
 macro_rules! transition_statement {
-    ($pool:expr, $slice:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
+    ($conn:expr, $slice:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
         let (columns, (legal_from, legal_to)) = (Columns::of($slice), legal_steps::<$machine>());
         sqlx::query_as!(
             Row,
@@ -194,7 +201,7 @@ macro_rules! transition_statement {
             &legal_from as _,
             &legal_to as _,
         )
-        .fetch_all($pool)
+        .fetch_all($conn)
         .await?
     }};
 }
@@ -209,8 +216,8 @@ impl Slices for OrderTransitions {
         command.id
     }
 
-    async fn execute(pool: &PgPool, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
-        let rows = transition_statement!(pool, slice, OrderState,
+    async fn execute(conn: &mut PgConnection, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        let rows = transition_statement!(conn, slice, OrderState,
             table: "command.orders", entity: "'order'",
             also: ", delivered_at = case when to_state = 'DELIVERED' then at else entity.delivered_at end");
         Ok(rows.into_iter().map(Into::into).collect())
@@ -231,8 +238,8 @@ impl Slices for ReturnTransitions {
         command.id
     }
 
-    async fn execute(pool: &PgPool, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
-        let rows = transition_statement!(pool, slice, ReturnState,
+    async fn execute(conn: &mut PgConnection, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        let rows = transition_statement!(conn, slice, ReturnState,
             table: "command.returns", entity: "'return'", also: "");
         Ok(rows.into_iter().map(Into::into).collect())
     }

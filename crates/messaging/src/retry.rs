@@ -18,11 +18,9 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// Invoices and notifications: 3 retries, from 60 s, at most 600 s.
-    pub const DOCUMENTS: Self =
-        Self { max_retries: 3, base: Duration::from_secs(60), cap: Duration::from_secs(600) };
+    pub const DOCUMENTS: Self = Self { max_retries: 3, base: Duration::from_secs(60), cap: Duration::from_secs(600) };
     /// Refunds: 5 retries, from 120 s, at most 1,800 s.
-    pub const REFUNDS: Self =
-        Self { max_retries: 5, base: Duration::from_secs(120), cap: Duration::from_secs(1_800) };
+    pub const REFUNDS: Self = Self { max_retries: 5, base: Duration::from_secs(120), cap: Duration::from_secs(1_800) };
 
     /// Whether a job that has been started `attempts` times may be started again.
     pub fn allows_another(&self, attempts: i32) -> bool {

@@ -69,7 +69,12 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, job: &Job) -> impl Future<Output = Result<Completed, Failure>> + Send;
 
     /// Called in the transaction that marks a job dead, so that its owner can record the end as well.
-    fn buried(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> impl Future<Output = sqlx::Result<()>> + Send {
+    fn buried(
+        &self,
+        conn: &mut PgConnection,
+        job: &Job,
+        reason: &str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send {
         let _ = (conn, job, reason);
         async { Ok(()) }
     }

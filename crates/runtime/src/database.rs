@@ -137,3 +137,33 @@ where
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_says_who_it_is_and_how_long_it_may_take() -> anyhow::Result<()> {
+        let options = connect_options(&DatabaseConfig::default(), Some("articurated_query"), "query")?;
+        assert_eq!(options.get_application_name(), Some("query"));
+        assert_eq!(
+            options.get_options(),
+            Some("-c role=articurated_query -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000")
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_named_without_its_password() {
+        let config = DatabaseConfig { database_url: "mysql//user:hush@db".into(), ..DatabaseConfig::default() };
+        let error = connect(&config, None, "test").await.expect_err("no address");
+        let text = format!("{error:#}");
+        assert!(text.starts_with("DATABASE_URL is not a Postgres address") && !text.contains("hush"), "{text}");
+    }
+
+    #[test]
+    fn only_what_may_come_up_is_waited_for() {
+        assert!(may_come_up(&sqlx::Error::Io(ErrorKind::ConnectionRefused.into())));
+        assert!(!may_come_up(&sqlx::Error::Configuration("no".into())));
+    }
+}

@@ -14,3 +14,31 @@ pub fn routes() -> Router {
     Router::from(page)
         .route(SPECIFICATION_PATH, get(|| async { ([(header::CONTENT_TYPE, "application/yaml")], SPECIFICATION) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = routes().oneshot(request).await.expect("infallible");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn the_page_and_all_it_loads_come_from_here() {
+        assert_eq!(get("/docs").await.0, 303);
+        let (status, page) = get("/docs/").await;
+        assert_eq!(status, 200);
+        assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+        assert_eq!(get("/docs/swagger-ui-bundle.js").await.0, 200);
+        assert!(get("/docs/swagger-initializer.js").await.1.contains(SPECIFICATION_PATH));
+        assert!(get(SPECIFICATION_PATH).await.1.starts_with("openapi: 3.1.0"));
+    }
+}

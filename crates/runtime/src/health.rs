@@ -106,3 +106,55 @@ fn report(pool: &PgPool) {
         ::metrics::gauge!("db_pool_connections", "pool" => name.clone(), "state" => state).set(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(checks: Vec<Check>, path: &str) -> (u16, Value) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = routes(checks).oneshot(request).await.expect("infallible");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        (status, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    fn good(name: &'static str) -> Check {
+        Check::new(name, || async { Ok(()) })
+    }
+
+    fn bad(name: &'static str) -> Check {
+        Check::new(name, || async { Err("password hush refused".to_owned()) })
+    }
+
+    #[tokio::test]
+    async fn alive_whatever_the_checks_say() {
+        assert_eq!(ask(vec![bad("broker")], "/health").await, (200, json!({"status": "ok"})));
+    }
+
+    #[tokio::test]
+    async fn ready_when_every_check_passes() {
+        let answer = ask(vec![good("database"), good("broker")], "/health/ready").await;
+        assert_eq!(answer, (200, json!({"status": "ready", "checks": {"broker": "ok", "database": "ok"}})));
+    }
+
+    #[tokio::test]
+    async fn a_failed_check_is_named_but_not_quoted() {
+        let answer = ask(vec![good("database"), bad("broker"), bad("database")], "/health/ready").await;
+        let checks = json!({"broker": "unreachable", "database": "unreachable"});
+        assert_eq!(answer, (503, json!({"status": "not_ready", "checks": checks})));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_hangs_has_failed() {
+        let hangs = Check::new("broker", || std::future::pending());
+        let answer = ask(vec![hangs, good("database")], "/health/ready").await;
+        assert_eq!((answer.0, &answer.1["checks"]["broker"]), (503, &json!("unreachable")));
+        assert_eq!(answer.1["checks"]["database"], "ok");
+    }
+}

@@ -13,7 +13,7 @@ pub struct History {
 }
 
 /// A stored document and what is shown inside it: the invoice of an order, the refund of a return.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) version: i32,
     pub(super) document: String,

@@ -20,7 +20,7 @@ use crate::consistency::Scope;
 #[utoipa::path(
     get,
     path = "/orders/{id}/invoice",
-    tag = "orders",
+    tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
         OneParams,

@@ -18,7 +18,7 @@ use crate::consistency::Scope;
 #[utoipa::path(
     get,
     path = "/orders",
-    tag = "orders",
+    tag = "Orders: queries",
     params(OrderListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
         (status = 200, body = OrderPage),
@@ -40,7 +40,7 @@ pub(super) async fn list_orders(
 #[utoipa::path(
     get,
     path = "/orders/{id}",
-    tag = "orders",
+    tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
         OneParams,
@@ -66,7 +66,7 @@ pub(super) async fn get_order(
     ApiQuery(params): ApiQuery<OneParams>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let found = store::order(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let found = api.orders.get(id.0).await?.ok_or_else(|| id.not_found())?;
     Ok(documents::respond(found, store::ORDERS.child, &headers))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn get_order(
 #[utoipa::path(
     get,
     path = "/orders/{id}/history",
-    tag = "orders",
+    tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
         OneParams,

@@ -18,7 +18,7 @@ use crate::consistency::Scope;
 #[utoipa::path(
     get,
     path = "/returns",
-    tag = "returns",
+    tag = "Returns: queries",
     params(ReturnListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
         (status = 200, body = ReturnPage),
@@ -40,7 +40,7 @@ pub(super) async fn list_returns(
 #[utoipa::path(
     get,
     path = "/returns/{id}",
-    tag = "returns",
+    tag = "Returns: queries",
     params(
         ("id" = String, Path, description = "UUID"),
         OneParams,
@@ -66,7 +66,7 @@ pub(super) async fn get_return(
     ApiQuery(params): ApiQuery<OneParams>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let found = store::return_(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let found = api.returns.get(id.0).await?.ok_or_else(|| id.not_found())?;
     Ok(documents::respond(found, store::RETURNS.child, &headers))
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn get_return(
 #[utoipa::path(
     get,
     path = "/returns/{id}/history",
-    tag = "returns",
+    tag = "Returns: queries",
     params(
         ("id" = String, Path, description = "UUID"),
         OneParams,

@@ -1,43 +1,55 @@
 //! The statements behind the reads.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use contracts::EntityType;
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
+use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::cursor::Cursor;
 use super::documents::Found;
 
-/// One order with its invoice.
-pub(super) async fn order(read: &PgPool, id: Uuid) -> sqlx::Result<Option<Found>> {
-    sqlx::query_as!(
-        Found,
+/// Orders with their invoices, by id.
+pub(super) fn orders(conn: &mut PgConnection, ids: Vec<Uuid>) -> BoxFuture<'_, sqlx::Result<HashMap<Uuid, Found>>> {
+    let query = sqlx::query!(
         r#"
-        select orders.version, orders.document::text as "document!",
+        select orders.id, orders.version, orders.document::text as "document!",
                invoices.version as "child_version?", invoices.document::text as child
         from read.orders left join read.invoices on invoices.order_id = orders.id
-        where orders.id = $1
+        where orders.id = any($1)
         "#,
-        id,
-    )
-    .fetch_optional(read)
-    .await
+        &ids,
+    );
+    let query = query.map(|row| {
+        (
+            row.id,
+            Found { version: row.version, document: row.document, child_version: row.child_version, child: row.child },
+        )
+    });
+    query.fetch(conn).try_collect().boxed()
 }
 
-/// One return with its refund.
-pub(super) async fn return_(read: &PgPool, id: Uuid) -> sqlx::Result<Option<Found>> {
-    sqlx::query_as!(
-        Found,
+/// Returns with their refunds, by id.
+pub(super) fn returns(conn: &mut PgConnection, ids: Vec<Uuid>) -> BoxFuture<'_, sqlx::Result<HashMap<Uuid, Found>>> {
+    let query = sqlx::query!(
         r#"
-        select returns.version, returns.document::text as "document!",
+        select returns.id, returns.version, returns.document::text as "document!",
                refunds.version as "child_version?", refunds.document::text as child
         from read.returns left join read.refunds on refunds.return_id = returns.id
-        where returns.id = $1
+        where returns.id = any($1)
         "#,
-        id,
-    )
-    .fetch_optional(read)
-    .await
+        &ids,
+    );
+    let query = query.map(|row| {
+        (
+            row.id,
+            Found { version: row.version, document: row.document, child_version: row.child_version, child: row.child },
+        )
+    });
+    query.fetch(conn).try_collect().boxed()
 }
 
 /// The audit rows of an order or a return, oldest first.

@@ -48,7 +48,7 @@ pub(super) async fn check(
 async fn check_entity<D: Document>(client: &Client, tracked: &Tracked<D>, problems: &mut Vec<String>) -> Result<D> {
     let path = tracked.path();
     let seen: D = client.read(&path, &tracked.token).await?;
-    if seen.clone().as_commanded() != tracked.document.clone().as_commanded() {
+    if seen.clone().without_effects() != tracked.document.clone().without_effects() {
         problems.push(format!("{path}: the read model is not what the last command answered"));
     }
     let History { data } = client.read(&format!("{path}/history"), &tracked.token).await?;

@@ -26,7 +26,7 @@ pub(super) trait Document: DeserializeOwned + PartialEq + Clone {
     fn version(&self) -> i32;
     fn state(&self) -> &'static str;
     /// Without what the query side adds, so that it can be compared with a command's answer.
-    fn as_commanded(self) -> Self;
+    fn without_effects(self) -> Self;
 }
 
 impl Document for OrderDocument {
@@ -40,7 +40,7 @@ impl Document for OrderDocument {
     fn state(&self) -> &'static str {
         self.state.as_str()
     }
-    fn as_commanded(self) -> Self {
+    fn without_effects(self) -> Self {
         Self { invoice: None, ..self }
     }
 }
@@ -56,7 +56,7 @@ impl Document for ReturnDocument {
     fn state(&self) -> &'static str {
         self.state.as_str()
     }
-    fn as_commanded(self) -> Self {
+    fn without_effects(self) -> Self {
         Self { refund: None, ..self }
     }
 }

@@ -14,23 +14,23 @@ use anyhow::{Result, bail};
 use sqlx::PgPool;
 
 use client::Client;
-use script::Script;
+
+pub use script::Script;
 
 use crate::Running;
 
-/// Plays `file` and prints what became of it.
+/// Plays the script and prints what became of it.
 ///
 /// `pool` may read every schema; `invoices` is the folder of the invoice store.
 ///
 /// # Errors
 /// When anything fails or disagrees; every disagreement has been printed then.
-pub async fn play(file: &Path, running: &Running, pool: &PgPool, invoices: &Path) -> Result<()> {
+pub async fn play(script: &Script, running: &Running, pool: &PgPool, invoices: &Path) -> Result<()> {
     let started = Instant::now();
-    let script = Script::read(file)?;
     let client = Client::new(&running.base_url, &running.gateway_url)?;
 
-    println!("Playing {} orders from {}", script.orders.len(), file.display());
-    let mut played = play::play(&client, &script).await?;
+    println!("Playing {} orders", script.orders.len());
+    let mut played = play::play(&client, script).await?;
 
     report::heading("What the commands set off");
     let waited = settle::settle(pool).await?;

@@ -43,18 +43,19 @@ pub(super) async fn play(client: &Client, script: &Script) -> Result<Played> {
 }
 
 async fn play_order(client: &Client, script: &OrderScript, played: &mut Played) -> Result<()> {
-    let placed: Timed<OrderDocument> = client.command("orders", &script.order).await?;
-    let mut order = begun(placed)?;
+    let answered: Timed<OrderDocument> = client.command("orders", &script.order).await?;
+    let took = answered.took;
+    let mut order = begun(answered)?;
     let lines = order.document.items.len();
     println!(
-        "\n{}  {} for {}, {lines} item{}, {}",
+        "\n{}  {}  {}  {lines} item{}: {}",
         order.document.order_number,
-        order.document.items[0].title,
+        money(order.document.total_minor, &order.document.currency),
         destination(&order.document),
         if lines == 1 { "" } else { "s" },
-        money(order.document.total_minor, "INR"),
+        order.document.items[0].title,
     );
-    played.read_back(client, "placed", &order, Duration::ZERO).await?;
+    played.read_back(client, "place", &order, took).await?;
     for step in &script.steps {
         if step.is_return() {
             play_return(client, step, &order.document, played).await?;
@@ -81,26 +82,26 @@ async fn play_return(client: &Client, script: &Step, order: &OrderDocument, play
 /// One command on something that exists.
 async fn take<D: Document>(client: &Client, step: &Step, tracked: &mut Tracked<D>, played: &mut Played) -> Result<()> {
     let Timed { answer, status, took }: Timed<D> =
-        client.command(&format!("{}/{}", tracked.path(), step.step), &step.body).await?;
+        client.command(&format!("{}/{}", tracked.path(), step.name), &step.body).await?;
     if status != step.expect {
-        played.problems.push(format!("{} {}: {status} instead of {}", tracked.path(), step.step, step.expect));
+        played.problems.push(format!("{} {}: {status} instead of {}", tracked.path(), step.name, step.expect));
     }
     match answer {
         Answer::Refused(refusal) => {
             let code = &refusal.error.code;
-            println!("  {:<11}{:<24}refused as it must be: {status} {code}", step.step, tracked.document.state());
+            println!("  {:<11}{:<24}refused as it must be: {status} {code}", step.name, tracked.document.state());
             if detail(&refusal, "current_state") != tracked.document.state() {
-                played.problems.push(format!("{} {}: refused with {refusal:?}", tracked.path(), step.step));
+                played.problems.push(format!("{} {}: refused with {refusal:?}", tracked.path(), step.name));
             }
             Ok(())
         }
         Answer::Done { document, token } => {
             let expected = tracked.document.version() + i32::from(!step.unchanged);
             if document.version() != expected || (step.unchanged && document != tracked.document) {
-                played.problems.push(format!("{} {}: not version {expected}", tracked.path(), step.step));
+                played.problems.push(format!("{} {}: not version {expected}", tracked.path(), step.name));
             }
             *tracked = Tracked { document, token };
-            let name = if step.unchanged { format!("{} again", step.step) } else { step.step.clone() };
+            let name = if step.unchanged { format!("{} again", step.name) } else { step.name.clone() };
             played.read_back(client, &name, tracked, took).await
         }
     }
@@ -124,7 +125,7 @@ impl Played {
             millis(took),
             millis(read)
         );
-        if seen.as_commanded() != tracked.document.clone().as_commanded() {
+        if seen.without_effects() != tracked.document.clone().without_effects() {
             self.problems.push(format!("{} after {name}: the read model is not what was answered", tracked.path()));
         }
         self.commands += 1;

@@ -61,7 +61,7 @@ fn invoice_table(orders: &[OrderDocument], folder: &Path) {
             println!(
                 "  {:<18}{:>16}  {:>7}  {}",
                 invoice.invoice_number,
-                money(invoice.total_minor, "INR"),
+                money(invoice.total_minor, &invoice.currency),
                 format!("{} kB", invoice.size_bytes / 1_000),
                 folder.join(&invoice.path).display(),
             );
@@ -78,11 +78,11 @@ fn refund_table(seen: &Seen) {
             "  {}  {:<10}{:>14}  {}\n  {:<12}  {:<10}{:>14}  {}",
             request.order_number,
             refund.status.as_str(),
-            money(refund.amount_minor, "INR"),
+            money(refund.amount_minor, &refund.currency),
             refund.transaction_id.as_deref().unwrap_or("-"),
             "the gateway",
             entry.map_or("nothing", |_| "paid"),
-            entry.map_or_else(String::new, |entry| money(entry.amount, "INR")),
+            entry.map_or_else(String::new, |entry| money(entry.amount, &entry.currency)),
             entry.map_or("-", |entry| &entry.transaction_id),
         );
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// A file of orders and what happens to each.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Script {
+pub struct Script {
     #[serde(rename = "about")]
     _about: String,
     pub(super) orders: Vec<OrderScript>,
@@ -28,7 +28,8 @@ pub(super) struct OrderScript {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Step {
-    pub(super) step: String,
+    #[serde(rename = "step")]
+    pub(super) name: String,
     #[serde(default)]
     pub(super) body: Map<String, Value>,
     /// The status it must be answered with.
@@ -46,7 +47,7 @@ fn ok() -> u16 {
 }
 
 impl Script {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let script: Self =
             serde_json::from_str(&text).with_context(|| format!("{} is not a script of orders", path.display()))?;
@@ -57,7 +58,7 @@ impl Script {
 
 impl Step {
     pub(super) fn is_return(&self) -> bool {
-        self.step == "return"
+        self.name == "return"
     }
 }
 
@@ -73,9 +74,9 @@ mod tests {
         assert_eq!(script.orders.len(), 12);
         assert!(steps.iter().any(|step| step.expect == 409), "a refused transition");
         assert!(steps.iter().any(|step| step.unchanged), "a repeat");
-        assert!(steps.iter().any(|step| step.step == "cancel" && step.expect == 200), "a cancellation");
-        assert!(nested.iter().any(|step| step.step == "complete"), "a return to its refund");
-        assert!(nested.iter().any(|step| step.step == "reject"), "a rejected return");
+        assert!(steps.iter().any(|step| step.name == "cancel" && step.expect == 200), "a cancellation");
+        assert!(nested.iter().any(|step| step.name == "complete"), "a return to its refund");
+        assert!(nested.iter().any(|step| step.name == "reject"), "a rejected return");
         assert!(steps.iter().all(|step| step.is_return() != step.steps.is_empty()), "only returns have steps");
     }
 }

@@ -35,22 +35,21 @@ impl Chromium {
         let closing = CancellationToken::new();
         let process = alive.spawn(process.run(answers, closing.clone()));
         let closing = closing.drop_guard();
-        match tokio::time::timeout(START_DEADLINE, open_pages(&connection, settings.tabs)).await {
-            Ok(Ok(pages)) => Ok(Self {
-                connection,
-                idle: Mutex::new(pages),
-                documents: AtomicU64::new(0),
-                #[cfg(test)]
-                process_id,
-                #[cfg(test)]
-                profile,
-                _closing: closing,
-            }),
-            _ => {
-                drop((connection, closing));
-                Err(PdfError::Launch(process.await.unwrap_or_default()))
-            }
-        }
+        let opened = tokio::time::timeout(START_DEADLINE, open_pages(&connection, settings.tabs)).await;
+        let Ok(Ok(pages)) = opened else {
+            drop((connection, closing));
+            return Err(PdfError::Launch(process.await.unwrap_or_default()));
+        };
+        Ok(Self {
+            connection,
+            idle: Mutex::new(pages),
+            documents: AtomicU64::new(0),
+            #[cfg(test)]
+            process_id,
+            #[cfg(test)]
+            profile,
+            _closing: closing,
+        })
     }
 
     /// Whether it may be given another document.
@@ -71,11 +70,20 @@ impl Chromium {
         Ok(pdf)
     }
 
+    #[cfg(test)]
+    pub(super) fn has_no_idle_tab(&self) -> bool {
+        self.idle().is_empty()
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<Page>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn open_pages(connection: &Connection, tabs: usize) -> Result<Vec<Page>, Failure> {
-    futures_util::future::try_join_all((0..tabs).map(|_| Page::open(connection))).await
+    let mut pages = Vec::with_capacity(tabs);
+    for _ in 0..tabs {
+        pages.push(Page::open(connection).await?);
+    }
+    Ok(pages)
 }

@@ -42,6 +42,8 @@ pub(super) struct Answers {
     calls: Arc<Calls>,
 }
 
+type Answer = Result<Box<RawValue>, Failure>;
+
 #[derive(Debug, Default)]
 struct Calls(Mutex<CallTable>);
 
@@ -57,7 +59,7 @@ struct CallTable {
 #[derive(Debug)]
 struct Waiting {
     session: Option<String>,
-    answer: oneshot::Sender<Result<Box<RawValue>, Failure>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 #[derive(Serialize)]
@@ -176,10 +178,7 @@ impl Drop for Answers {
 }
 
 impl Calls {
-    fn register(
-        &self,
-        session: Option<&str>,
-    ) -> Result<(u32, oneshot::Receiver<Result<Box<RawValue>, Failure>>), Failure> {
+    fn register(&self, session: Option<&str>) -> Result<(u32, oneshot::Receiver<Answer>), Failure> {
         let mut calls = self.lock();
         if calls.closed {
             return Err(Failure::Crashed("the browser is gone"));
@@ -193,7 +192,7 @@ impl Calls {
         Ok((id, answered))
     }
 
-    fn answer(&self, id: u32, outcome: Result<Box<RawValue>, Failure>) {
+    fn answer(&self, id: u32, outcome: Answer) {
         if let Some(waiting) = self.lock().waiting.remove(&id) {
             // The caller may have given up.
             let _ = waiting.answer.send(outcome);

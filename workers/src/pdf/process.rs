@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, Uid};
-use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -95,7 +94,7 @@ impl Process {
 
     #[cfg(test)]
     pub(super) fn profile(&self) -> &Path {
-        self.profile.folder.path()
+        &self.profile.folder
     }
 
     /// Sees the browser to its end: delivers its answers, and once it closes the pipe, or is `closing` and does not
@@ -108,25 +107,23 @@ impl Process {
         let group = self.child.id().map(|id| Pid::from_raw(id.cast_signed()));
         tokio::select! { () = answers.deliver() => {}, () = overdue => {} }
         let folder = self.profile.unlock();
-        let log = folder.path().join(LOG);
+        let log = folder.join(LOG);
         if tokio::time::timeout(EXIT_DEADLINE, unused(log.clone())).await.is_err() {
             tracing::warn!(chromium.pid = group.map(Pid::as_raw), "a browser does not exit and is killed");
             // An error means that no process of the group is left.
             let _ = group.map(|group| killpg(group, Signal::SIGKILL));
-            unused(log.clone()).await;
+            let _ = tokio::time::timeout(EXIT_DEADLINE, unused(log.clone())).await;
         }
         let exit = self.child.wait().await;
         tracing::debug!(?exit, "a browser is gone");
         let last_words = last_lines(&fs::read(&log).unwrap_or_default());
-        if let Err(error) = folder.close() {
-            tracing::warn!(%error, "the profile of a browser stays until the next sweep");
-        }
+        remove(&folder);
         last_words
     }
 }
 
 fn command(executable: &Path, profile: &Profile) -> io::Result<Command> {
-    let folder = profile.folder.path();
+    let folder = &profile.folder;
     let mut user_data_dir = OsString::from("--user-data-dir=");
     user_data_dir.push(folder);
     let mut command = Command::new("/bin/sh");
@@ -144,26 +141,27 @@ fn command(executable: &Path, profile: &Profile) -> io::Result<Command> {
 }
 
 /// The browser's folder for everything it writes. The log in it is locked by whoever uses the folder: by us, and by
-/// every process of the browser, since the log is their standard error. A lock that is free says that all are gone.
+/// every process of the browser, since the log is their standard error. A lock that is free says that all are gone:
+/// only then is the folder removed, at the end of [`Process::run`] or, if that never came, by a later [`sweep`].
 #[derive(Debug)]
 struct Profile {
     log: File,
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 impl Profile {
     fn create() -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(PROFILE_PREFIX).tempdir()?;
-        let unlocked = folder.path().join("new.log");
+        let folder = tempfile::Builder::new().prefix(PROFILE_PREFIX).tempdir()?.keep();
+        let unlocked = folder.join("new.log");
         let log = File::options().create_new(true).append(true).open(&unlocked)?;
         log.lock()?;
         // Renamed once it is locked: no sweep ever finds a lock that is not held yet.
-        fs::rename(unlocked, folder.path().join(LOG))?;
+        fs::rename(unlocked, folder.join(LOG))?;
         Ok(Self { log, folder })
     }
 
     /// Leaves the lock to the processes of the browser.
-    fn unlock(self) -> TempDir {
+    fn unlock(self) -> PathBuf {
         self.folder
     }
 }
@@ -184,9 +182,19 @@ fn sweep(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for profile in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PROFILE_PREFIX)) {
         let abandoned = File::open(profile.path().join(LOG)).is_ok_and(|log| log.try_lock().is_ok());
-        if abandoned && let Err(error) = fs::remove_dir_all(profile.path()) {
-            tracing::warn!(%error, profile = %profile.path().display(), "an abandoned profile stays");
+        if abandoned {
+            remove(&profile.path());
         }
+    }
+}
+
+fn remove(profile: &Path) {
+    match fs::remove_dir_all(profile) {
+        // Another process sweeps as well.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, profile = %profile.display(), "a browser's profile cannot be removed");
+        }
+        _ => {}
     }
 }
 

@@ -79,7 +79,8 @@ async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel)
 async fn declare_topology(channel: &Channel) -> Result<(), BrokerError> {
     let durable_exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
     let durable_queue = QueueDeclareOptions { durable: true, ..Default::default() };
-    let declare = |name: &'static str, kind| channel.exchange_declare(name.into(), kind, durable_exchange, FieldTable::default());
+    let declare =
+        |name: &'static str, kind| channel.exchange_declare(name.into(), kind, durable_exchange, FieldTable::default());
     within("declare exchange", declare(DEAD_EXCHANGE, ExchangeKind::Fanout)).await?;
     within("declare exchange", declare(EXCHANGE, ExchangeKind::Topic)).await?;
     within("declare queue", channel.queue_declare(DEAD_QUEUE.into(), durable_queue, quorum())).await?;

@@ -110,3 +110,55 @@ impl Visit for Fields<'_> {
         self.put(field, format!("{value:?}").into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_holds_the_fields_of_its_spans_and_the_nearest_wins() {
+        let paper = Paper::default();
+        let writer = paper.clone();
+        let layer = fmt::layer()
+            .fmt_fields(JsonFields::new())
+            .event_format(JsonLines { service: "test" })
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let _outer = tracing::info_span!("outer", request_id = "r-1", attempt = 1, otel.kind = "server").entered();
+            let _inner = tracing::info_span!("inner", attempt = 2).entered();
+            tracing::warn!(error = "a \"quoted\" text", count = 3_u64, "it\nbroke");
+        });
+        let text = String::from_utf8(paper.0.lock().expect("not poisoned").clone()).expect("UTF-8");
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        assert!(text.starts_with(r#"{"timestamp":""#), "{text}");
+        let mut line: Value = serde_json::from_str(&text).expect("JSON");
+        line["timestamp"].take();
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "timestamp": null, "level": "WARN", "message": "it\nbroke", "service": "test",
+                "target": "runtime::telemetry::json::tests", "span": "inner", "request_id": "r-1", "attempt": 2,
+                "error": "a \"quoted\" text", "count": 3,
+            })
+        );
+    }
+}

@@ -158,3 +158,6 @@ pub(crate) fn set_attribute(span: &Span, key: &'static str, value: impl Into<Val
 pub(crate) fn mark_failed(span: &Span) {
     span.set_status(Status::error(""));
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! As little as it takes to print with Chromium: the limit for a renderer. One web socket per tab, one call at a time;
+//! no deadlines, no shielding from the network, no recovery.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::{SinkExt, StreamExt};
+use nix::unistd::Uid;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::system::bound_to_us;
+
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const EXIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Those of our own renderer, but for the port in place of its pipe.
+const FLAGS: [&str; 19] = [
+    "--headless",
+    "--remote-debugging-port=0",
+    "--no-startup-window",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-breakpad",
+    "--disable-crashpad-for-testing",
+    "--password-store=basic",
+    "--use-mock-keychain",
+    "--font-render-hinting=none",
+    "--force-color-profile=srgb",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+];
+
+/// The browser that our renderer would find.
+pub(crate) fn executable() -> Result<String> {
+    if let Ok(path) = std::env::var("CHROMIUM_PATH") {
+        return Ok(path);
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = NAMES
+        .iter()
+        .find_map(|name| std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file()));
+    Ok(found.context("no Chromium on the PATH")?.display().to_string())
+}
+
+/// A running browser.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    socket: Socket,
+    /// `ws://127.0.0.1:port`
+    address: String,
+    child: Child,
+    /// Read by nobody, but a browser whose standard error is closed would fail to write to it.
+    _log: Lines<BufReader<ChildStderr>>,
+    profile: TempDir,
+}
+
+impl Browser {
+    pub(crate) async fn launch() -> Result<Self> {
+        let profile = tempfile::Builder::new().prefix("articurated-bench-").tempdir()?;
+        let mut command = bound_to_us(executable()?);
+        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display()));
+        if Uid::effective().is_root() {
+            command.arg("--no-sandbox");
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut log = BufReader::new(child.stderr.take().context("standard error is piped")?).lines();
+        let url = timeout(START_DEADLINE, listening_on(&mut log)).await.context("Chromium does not start")??;
+        let address = url.split("/devtools/").next().unwrap_or_default().to_owned();
+        Ok(Self { socket: Socket::connect(&url).await?, address, child, _log: log, profile })
+    }
+
+    /// A blank page in a tab of its own.
+    pub(crate) async fn open_page(&mut self) -> Result<Page> {
+        let target = self.socket.call::<Value>("Target.createTarget", json!({ "url": "about:blank" })).await?;
+        let id = target["targetId"].as_str().context("a target without an id")?;
+        let mut socket = Socket::connect(&format!("{}/devtools/page/{id}", self.address)).await?;
+        let tree = socket.call::<Value>("Page.getFrameTree", json!({})).await?;
+        let frame = tree["frameTree"]["frame"]["id"].as_str().context("a page without a frame")?.to_owned();
+        Ok(Page { socket, frame })
+    }
+
+    pub(crate) async fn close(mut self) -> Result<()> {
+        self.socket.call::<Value>("Browser.close", json!({})).await?;
+        timeout(EXIT_DEADLINE, self.child.wait()).await.context("Chromium does not exit")??;
+        // Its last process may still be writing; what is left is swept with the system's temporary files.
+        let _ = self.profile.close();
+        Ok(())
+    }
+}
+
+async fn listening_on(log: &mut Lines<BufReader<ChildStderr>>) -> Result<String> {
+    let mut last = String::new();
+    while let Some(line) = log.next_line().await? {
+        if let Some(url) = line.strip_prefix("DevTools listening on ") {
+            return Ok(url.trim().to_owned());
+        }
+        last = line;
+    }
+    bail!("Chromium has ended: {last}")
+}
+
+/// A tab.
+#[derive(Debug)]
+pub(crate) struct Page {
+    socket: Socket,
+    frame: String,
+}
+
+#[derive(Deserialize)]
+struct Printed {
+    data: String,
+}
+
+impl Page {
+    pub(crate) async fn print(&mut self, html: &str) -> Result<()> {
+        /// `%PDF` in Base64.
+        const PDF: &str = "JVBERi";
+        let content = json!({ "frameId": self.frame, "html": html });
+        self.socket.call::<Value>("Page.setDocumentContent", content).await?;
+        let options = json!({ "printBackground": true, "preferCSSPageSize": true, "generateTaggedPDF": true });
+        let printed: Printed = self.socket.call("Page.printToPDF", options).await?;
+        ensure!(printed.data.starts_with(PDF), "that is no PDF");
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    last_id: u64,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    id: Option<u64>,
+    result: Option<Box<RawValue>>,
+    error: Option<Value>,
+}
+
+impl Socket {
+    async fn connect(url: &str) -> Result<Self> {
+        let (stream, _) = connect_async(url).await.context("cannot talk to Chromium")?;
+        Ok(Self { stream, last_id: 0 })
+    }
+
+    /// One call; events that come before its answer are passed over.
+    async fn call<T: for<'a> Deserialize<'a>>(&mut self, method: &str, params: Value) -> Result<T> {
+        self.last_id += 1;
+        let message = json!({ "id": self.last_id, "method": method, "params": params }).to_string();
+        self.stream.send(Message::text(message)).await?;
+        loop {
+            let message = self.stream.next().await.context("Chromium hung up")??;
+            let Message::Text(text) = message else { continue };
+            let answer: Answer = serde_json::from_str(&text)?;
+            if answer.id == Some(self.last_id) {
+                ensure!(answer.error.is_none(), "{method}: {:?}", answer.error);
+                let result = answer.result.context("an answer without a result")?;
+                return Ok(serde_json::from_str(result.get())?);
+            }
+        }
+    }
+}

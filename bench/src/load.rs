@@ -1,0 +1,259 @@
+//! A lean HTTP/1.1 load generator on bare sockets: what it spends, the server under test does not get.
+//!
+//! It understands of an answer its status and its length, and stops at the first that is not the expected one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Longest wait for an answer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Writes the next request of a connection and returns the status that it must be answered with; `None` when there is
+/// nothing left to ask for.
+pub(crate) type Script = Box<dyn FnMut(&mut Vec<u8>) -> Option<u16> + Send>;
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// Each connection sends as soon as it has its answer.
+    Closed,
+    /// So many per second over all connections, however long the answers take: a request that could not be sent in
+    /// time has been waiting since it was due (Tene, "How not to measure latency").
+    Open { per_second: f64 },
+}
+
+/// What to send where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: usize,
+    pub(crate) pace: Pace,
+    pub(crate) warm_up: Duration,
+    pub(crate) measure: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// Requests answered as expected, those of the warm-up included.
+    pub(crate) answered: u64,
+    pub(crate) per_second: f64,
+    /// From when a request was due to the end of its answer.
+    pub(crate) latencies: Latencies,
+}
+
+/// Times, sorted.
+#[derive(Debug)]
+pub(crate) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Result<Self> {
+        ensure!(!times.is_empty(), "nothing was measured");
+        times.sort_unstable();
+        Ok(Self(times))
+    }
+
+    /// In milliseconds: the smallest time that so many per mille do not exceed.
+    pub(crate) fn per_mille(&self, share: usize) -> f64 {
+        let rank = (self.0.len() * share).div_ceil(1_000).max(1);
+        self.0[rank - 1].as_secs_f64() * 1e3
+    }
+
+    pub(crate) fn max(&self) -> f64 {
+        self.per_mille(1_000)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "count": self.0.len(), "p50_ms": self.per_mille(500), "p95_ms": self.per_mille(950),
+            "p99_ms": self.per_mille(990), "max_ms": self.max(),
+        })
+    }
+}
+
+/// Puts a load on a server; `script` makes the script of each connection.
+pub(crate) async fn run(load: Load, script: impl Fn() -> Script) -> Result<Measured> {
+    let scripts: Vec<_> = (0..load.connections).map(|_| script()).collect();
+    let generator = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(drive(load, scripts))
+    };
+    tokio::task::spawn_blocking(generator).await?
+}
+
+/// Sends one request and returns the answer's body, which must have the expected status.
+pub(crate) async fn ask(address: SocketAddr, request: &[u8], expected: u16) -> Result<Vec<u8>> {
+    Ok(Connection::open(address).await?.exchange(request, expected).await?.to_vec())
+}
+
+/// A request counts when it begins in here. Those in flight at the one end make up for those at the other.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: Instant,
+    until: Instant,
+}
+
+async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
+    let mut connections = Vec::with_capacity(load.connections);
+    for script in scripts {
+        connections.push((Connection::open(load.address).await?, script));
+    }
+    let start = Instant::now();
+    let window = Window { from: start + load.warm_up, until: start + load.warm_up + load.measure };
+    let mut talks = JoinSet::new();
+    for (number, (connection, script)) in connections.into_iter().enumerate() {
+        let schedule = Schedule::new(&load, number, start);
+        talks.spawn(converse(connection, script, schedule, window));
+    }
+    let mut all = Talk::default();
+    while let Some(talk) = talks.join_next().await {
+        all.add(talk??);
+    }
+    // Without stock the load ends early, and so does the time over which it is divided.
+    let end = all.ran_dry.unwrap_or(window.until);
+    let seconds = end.saturating_duration_since(window.from).as_secs_f64();
+    let latencies = Latencies::new(all.latencies)?;
+    Ok(Measured { answered: all.answered, per_second: latencies.0.len() as f64 / seconds, latencies })
+}
+
+/// What one connection has to say afterwards.
+#[derive(Debug, Default)]
+struct Talk {
+    answered: u64,
+    latencies: Vec<Duration>,
+    /// When nothing was left to ask for.
+    ran_dry: Option<Instant>,
+}
+
+impl Talk {
+    fn add(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.latencies.extend(other.latencies);
+        self.ran_dry = self.ran_dry.max(other.ran_dry);
+    }
+}
+
+async fn converse(
+    mut connection: Connection,
+    mut script: Script,
+    mut schedule: Schedule,
+    window: Window,
+) -> Result<Talk> {
+    let mut talk = Talk::default();
+    let mut request = Vec::with_capacity(4_096);
+    loop {
+        let due = schedule.next().await;
+        if due >= window.until {
+            return Ok(talk);
+        }
+        request.clear();
+        let Some(expected) = script(&mut request) else {
+            talk.ran_dry = Some(Instant::now());
+            return Ok(talk);
+        };
+        connection.exchange(&request, expected).await?;
+        talk.answered += 1;
+        if due >= window.from {
+            talk.latencies.push(due.elapsed());
+        }
+    }
+}
+
+/// When the next request of a connection is due.
+#[derive(Debug)]
+struct Schedule {
+    next: Instant,
+    every: Option<Duration>,
+}
+
+impl Schedule {
+    fn new(load: &Load, connection: usize, start: Instant) -> Self {
+        match load.pace {
+            Pace::Closed => Self { next: start, every: None },
+            Pace::Open { per_second } => Self {
+                next: start + Duration::from_secs_f64(connection as f64 / per_second),
+                every: Some(Duration::from_secs_f64(load.connections as f64 / per_second)),
+            },
+        }
+    }
+
+    async fn next(&mut self) -> Instant {
+        let Some(every) = self.every else { return Instant::now() };
+        let due = self.next;
+        self.next += every;
+        if Instant::now() >= due {
+            return due;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        // The timer's own millisecond is not the server's.
+        Instant::now()
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(16_384) })
+    }
+
+    async fn exchange(&mut self, request: &[u8], expected: u16) -> Result<&[u8]> {
+        timeout(DEADLINE, self.exchange_unlimited(request, expected))
+            .await
+            .with_context(|| format!("no answer within {DEADLINE:?}"))?
+    }
+
+    async fn exchange_unlimited(&mut self, request: &[u8], expected: u16) -> Result<&[u8]> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        let head = loop {
+            self.read().await?;
+            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let (status, length) = parse(&self.buffer[..head])?;
+        while self.buffer.len() < head + length {
+            self.read().await?;
+        }
+        ensure!(self.buffer.len() == head + length, "the answer is longer than it says");
+        let body = &self.buffer[head..];
+        if status != expected {
+            let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            let (line, body) = (String::from_utf8_lossy(line), String::from_utf8_lossy(body));
+            bail!("{line} was answered with {status} and not with {expected}: {body}");
+        }
+        Ok(body)
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        let read = self.stream.read_buf(&mut self.buffer).await?;
+        ensure!(read > 0, "the server hung up");
+        Ok(())
+    }
+}
+
+/// Status and length of the body, from the head of an answer.
+fn parse(head: &[u8]) -> Result<(u16, usize)> {
+    const LENGTH: &str = "content-length:";
+    let head = std::str::from_utf8(head)?;
+    let status = head.get(9..12).context("no status")?.parse()?;
+    let length = head
+        .lines()
+        .find_map(|line| line.get(..LENGTH.len())?.eq_ignore_ascii_case(LENGTH).then(|| line[LENGTH.len()..].trim()))
+        .context("an answer without content-length")?;
+    Ok((status, length.parse()?))
+}

@@ -1,0 +1,177 @@
+//! What is printed, and `results.json`.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Error, Result};
+use runtime::Clock;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::system::System;
+use crate::{Subject, cdp};
+
+/// One line of the table in DESIGN, section 9.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    what: String,
+    #[serde(flatten)]
+    result: Outcome,
+    details: Value,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Outcome {
+    Ratio { ours_per_second: f64, limit: Limit, ratio: f64 },
+    Figures { unit: &'static str, figures: Vec<Figure> },
+}
+
+/// What ours is compared with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Limit {
+    what: String,
+    /// Before ours and after it.
+    runs_per_second: [f64; 2],
+    mean_per_second: f64,
+    aim_at_least: f64,
+}
+
+impl Limit {
+    pub(crate) fn new(what: impl Into<String>, runs_per_second: [f64; 2], aim_at_least: f64) -> Self {
+        let mean_per_second = runs_per_second.iter().sum::<f64>() / 2.0;
+        Self { what: what.into(), runs_per_second, mean_per_second, aim_at_least }
+    }
+}
+
+/// A number that is compared with nothing but its aim.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    name: &'static str,
+    value: f64,
+    aim_at_most: Option<f64>,
+}
+
+impl Figure {
+    pub(crate) fn new(name: &'static str, value: f64) -> Self {
+        Self { name, value, aim_at_most: None }
+    }
+
+    pub(crate) fn at_most(self, aim: f64) -> Self {
+        Self { aim_at_most: Some(aim), ..self }
+    }
+}
+
+impl Row {
+    pub(crate) fn ratio(what: String, ours_per_second: f64, limit: Limit, details: Value) -> Self {
+        let ratio = ours_per_second / limit.mean_per_second;
+        Self { what, result: Outcome::Ratio { ours_per_second, limit, ratio }, details }
+    }
+
+    pub(crate) fn figures(what: String, unit: &'static str, figures: Vec<Figure>, details: Value) -> Self {
+        Self { what, result: Outcome::Figures { unit, figures }, details }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.what)?;
+        match &self.result {
+            Outcome::Ratio { ours_per_second, limit, ratio } => {
+                let [before, after] = limit.runs_per_second;
+                let aim = limit.aim_at_least;
+                writeln!(f, "    ours   {ours_per_second:>10.1}/s")?;
+                writeln!(
+                    f,
+                    "    limit  {:>10.1}/s  {} ({before:.1} before, {after:.1} after)",
+                    limit.mean_per_second, limit.what
+                )?;
+                write!(f, "    ratio  {ratio:>10.2}    aim ≥ {aim}{}", missed(*ratio >= aim))
+            }
+            Outcome::Figures { unit, figures } => {
+                let lines = figures.iter().map(|figure| {
+                    let aim = figure.aim_at_most.map(|aim| format!("  aim ≤ {aim}{}", missed(figure.value <= aim)));
+                    format!("    {:<16}{:>10.2} {unit}{}", figure.name, figure.value, aim.unwrap_or_default())
+                });
+                f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+fn missed(reached: bool) -> &'static str {
+    if reached { "" } else { "  MISSED" }
+}
+
+/// A run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    circumstances: Value,
+    rows: Vec<Row>,
+    /// What was broken: subject and reason.
+    failures: Vec<(&'static str, String)>,
+}
+
+impl Report {
+    /// Prints under which circumstances the rows come about.
+    pub(crate) async fn begin(system: &System, quick: bool) -> Result<Self> {
+        let cores = std::thread::available_parallelism()?.get();
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        let postgres = system.postgres_version().await?;
+        let chromium = match cdp::executable() {
+            Ok(program) => said_by(&program, &["--version"]).await,
+            Err(_) => None,
+        };
+        let commit = said_by("git", &["describe", "--always", "--dirty"]).await;
+        let rustc = said_by("rustc", &["--version"]).await;
+        println!("{cores} cores, PostgreSQL {postgres}, profile {profile}{}", if quick { ", quick" } else { "" });
+        if quick || profile == "dev" {
+            println!("These figures show that the benchmark works, not how fast anything is.");
+        }
+        let circumstances = json!({
+            "date": Clock::system().now(),
+            "commit": commit,
+            "cores": cores,
+            "profile": profile,
+            "quick": quick,
+            "versions": {
+                "bench": env!("CARGO_PKG_VERSION"), "postgres": postgres, "chromium": chromium, "rustc": rustc,
+            },
+        });
+        Ok(Self { circumstances, rows: Vec::new(), failures: Vec::new() })
+    }
+
+    pub(crate) fn add(&mut self, rows: Vec<Row>) {
+        for row in &rows {
+            println!("\n{row}");
+        }
+        self.rows.extend(rows);
+    }
+
+    pub(crate) fn fail(&mut self, subject: Subject, error: &Error) {
+        println!("\n{} FAILED: {error:#}", subject.name());
+        self.failures.push((subject.name(), format!("{error:#}")));
+    }
+
+    /// Whether every measurement came to its end.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let file = folder.join("results.json");
+        std::fs::write(&file, serde_json::to_string_pretty(self)? + "\n")?;
+        println!("\n{}", file.display());
+        Ok(())
+    }
+}
+
+/// The first line that a program prints, if it runs at all.
+async fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().await.ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said.lines().next().filter(|_| output.status.success())?;
+    Some(line.trim().to_owned())
+}

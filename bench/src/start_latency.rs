@@ -1,0 +1,148 @@
+//! From a commit to the start of its handler, through relay and inbox, over both transports.
+//!
+//! The time counts from the event's `occurred_at`, which is taken when the command begins: the command and its commit
+//! are in it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, Utc};
+use contracts::Queue;
+use embedded::rabbitmq::{Options, PrivateNode};
+use messaging::inbox::Job;
+use messaging::retry::RetryPolicy;
+use messaging::worker::{Completed, Failure, Handler, Worker, WorkerConfig};
+use messaging::{TransportConfig, intake};
+use runtime::{Clock, Tasks};
+use serde_json::Value;
+use sqlx::PgPool;
+use standalone::Part;
+use tokio_util::sync::CancellationToken;
+
+use crate::Plan;
+use crate::load::{self, Latencies, Load, Pace};
+use crate::report::{Figure, Row};
+use crate::requests;
+use crate::system::{Database, System, address};
+
+const CONNECTIONS: usize = 4;
+const PER_SECOND: f64 = 50.0;
+const WARM_UP: Duration = Duration::from_secs(3);
+const MEASURE: Duration = Duration::from_secs(15);
+const SLOTS: usize = 4;
+/// Longest wait for the last events after the last command.
+const ARRIVAL: Duration = Duration::from_secs(20);
+/// Milliseconds.
+const AIM_P50: f64 = 4.0;
+const AIM_P99: f64 = 8.0;
+
+pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
+    let mut rows = vec![over(system, plan, "Postgres queue", TransportConfig::default()).await?];
+    let options = Options { fresh: true, ..Options::new(system.folder("rabbitmq")) };
+    let node = PrivateNode::start(options).await.context("cannot start a private RabbitMQ")?;
+    let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
+    let row = over(system, plan, "RabbitMQ", transport).await;
+    node.stop().await;
+    std::fs::remove_dir_all(system.folder("rabbitmq"))?;
+    rows.push(row?);
+    Ok(rows)
+}
+
+async fn over(system: &System, plan: &Plan, name: &str, transport: TransportConfig) -> Result<Row> {
+    let database = system.database("ours").await?;
+    let running = system.run(&database, &[Part::Command, Part::Relay], transport.clone()).await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let seen = Seen::default();
+    start_worker(&database, transport, &seen, &tasks);
+    let (warm_up, measure) = if plan.quick { (plan.warm_up, plan.measure * 2) } else { (WARM_UP, MEASURE) };
+    let load = Load {
+        address: address(&running)?,
+        connections: CONNECTIONS,
+        pace: Pace::Open { per_second: PER_SECOND },
+        warm_up,
+        measure,
+    };
+    let measured = load::run(load, requests::placing).await?;
+    seen.wait_for(usize::try_from(measured.answered)?).await?;
+    tasks.drain(ARRIVAL).await?;
+    running.stop().await?;
+    system.drop(database).await?;
+
+    let latencies = Latencies::new(seen.after(warm_up)?)?;
+    let figures = vec![
+        Figure::new("p50", latencies.per_mille(500)).at_most(AIM_P50),
+        Figure::new("p95", latencies.per_mille(950)),
+        Figure::new("p99", latencies.per_mille(990)).at_most(AIM_P99),
+        Figure::new("max", latencies.max()),
+    ];
+    let what = format!("command → handler start at {PER_SECOND}/s, {name}");
+    Ok(Row::figures(what, "ms", figures, latencies.json()))
+}
+
+fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, tasks: &Tasks) {
+    let (dead_jobs, _) = tokio::sync::mpsc::unbounded_channel();
+    let config = WorkerConfig {
+        queue: Queue::Notifications,
+        slots: SLOTS,
+        policy: RetryPolicy::DOCUMENTS,
+        owner: "bench".to_owned(),
+        dead_jobs,
+    };
+    let pool = &database.pool;
+    let stopwatch = Stopwatch { pool: pool.clone(), clock: Clock::system(), seen: seen.clone() };
+    tasks.spawn("worker", Worker::new(pool.clone(), config, stopwatch).run(tasks.clone()));
+    tasks.spawn("intake", intake::run(pool.clone(), transport, Queue::Notifications, tasks.clone()));
+}
+
+/// A handler that looks at the clock.
+#[derive(Debug)]
+struct Stopwatch {
+    pool: PgPool,
+    clock: Clock,
+    seen: Seen,
+}
+
+impl Handler for Stopwatch {
+    async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+        self.seen.add(job.occurred_at, self.clock.now());
+        let mut tx = self.pool.begin().await?;
+        let completed = Completed::mark(&mut tx, job, &Value::Null).await?;
+        tx.commit().await?;
+        Ok(completed)
+    }
+}
+
+/// When each event occurred and when its handler started.
+#[derive(Debug, Clone, Default)]
+struct Seen(Arc<Mutex<Vec<(DateTime<Utc>, DateTime<Utc>)>>>);
+
+impl Seen {
+    fn add(&self, occurred: DateTime<Utc>, started: DateTime<Utc>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((occurred, started));
+    }
+
+    fn all(&self) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until all have come, and no more than all.
+    async fn wait_for(&self, count: usize) -> Result<()> {
+        let until = Instant::now() + ARRIVAL;
+        while self.all().len() < count && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let seen = self.all().len();
+        ensure!(seen == count, "{count} orders were placed, {seen} handlers started");
+        Ok(())
+    }
+
+    /// How long those took that occurred after the warm-up.
+    fn after(&self, warm_up: Duration) -> Result<Vec<Duration>> {
+        let all = self.all();
+        let first = all.iter().map(|(occurred, _)| *occurred).min().context("nothing was seen")?;
+        let from = first + warm_up;
+        let measured = all.into_iter().filter(|(occurred, _)| *occurred >= from);
+        Ok(measured.map(|(occurred, started)| (started - occurred).to_std().unwrap_or_default()).collect())
+    }
+}

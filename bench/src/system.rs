@@ -1,0 +1,169 @@
+//! What is measured: databases on a private Postgres with the settings that every private Postgres of ours has, and
+//! parts of the system on them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use embedded::postgres::{Options, PrivateCluster};
+use messaging::TransportConfig;
+use serde_json::Value;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
+use standalone::{Part, Running};
+use tokio::process::Command;
+
+use crate::pgbench::Pgbench;
+use crate::{load, requests};
+
+/// Orders that are seeded in one statement.
+const SEED_CHUNK: u64 = 10_000;
+
+/// The private Postgres and the folder of the run.
+#[derive(Debug)]
+pub(crate) struct System {
+    cluster: PrivateCluster,
+    folder: PathBuf,
+}
+
+/// A database with the schema; [`drop`](Self::drop) makes room for the next.
+#[derive(Debug)]
+pub(crate) struct Database {
+    name: &'static str,
+    pub(crate) url: String,
+    pub(crate) pool: PgPool,
+}
+
+impl System {
+    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        let options = Options { fresh: true, ..Options::new(folder.join("postgres")) };
+        Ok(Self { cluster: PrivateCluster::start(options).await?, folder })
+    }
+
+    /// Stops Postgres and leaves nothing of it.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.cluster.stop().await;
+        Ok(fs::remove_dir_all(self.folder.join("postgres"))?)
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// An empty database, migrated.
+    pub(crate) async fn database(&self, name: &'static str) -> Result<Database> {
+        self.cluster.drop_database(name).await?;
+        self.cluster.create_database(name).await?;
+        let url = self.cluster.url(name);
+        standalone::private::migrate(&url.clone().into()).await?;
+        let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;
+        Ok(Database { name, url, pool })
+    }
+
+    pub(crate) async fn postgres_version(&self) -> Result<String> {
+        let mut connection = PgConnection::connect(&self.cluster.url("postgres")).await?;
+        let version = sqlx::query_scalar("show server_version").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(version)
+    }
+
+    /// `pgbench` on a database, with a script.
+    pub(crate) fn pgbench(&self, database: &Database, script: &'static str, clients: usize) -> Result<Pgbench> {
+        let server = fs::read_link(format!("/proc/{}/exe", self.cluster.pid()))?;
+        let program = server.with_file_name("pgbench");
+        ensure!(program.exists(), "{} is missing: Debian has it in the package postgresql", program.display());
+        Ok(Pgbench::new(program, database.url.clone(), script, clients))
+    }
+
+    /// Starts parts of the system on a database.
+    pub(crate) async fn run(&self, database: &Database, parts: &[Part], transport: TransportConfig) -> Result<Running> {
+        let mut options =
+            standalone::Options { parts: parts.to_vec(), transport, ..standalone::Options::new(database.url.clone()) };
+        options.workers.store.invoice_store_url = self.folder("invoices").display().to_string();
+        standalone::start(options).await
+    }
+
+    /// What an order looks like: one that the system itself has placed.
+    pub(crate) async fn sample_order(&self) -> Result<Value> {
+        let database = self.database("sample").await?;
+        let running = self.run(&database, &[Part::Command], TransportConfig::default()).await?;
+        let order = load::ask(address(&running)?, &requests::place(), 201).await?;
+        running.stop().await?;
+        self.drop(database).await?;
+        Ok(serde_json::from_slice(&order)?)
+    }
+
+    pub(crate) async fn drop(&self, database: Database) -> Result<()> {
+        database.pool.close().await;
+        self.cluster.drop_database(database.name).await
+    }
+}
+
+impl Database {
+    /// Orders 1 to `orders`, ready to be paid.
+    pub(crate) async fn seed_orders(&self, sample: &Value, orders: u64) -> Result<()> {
+        self.seed(include_str!("../sql/seed.sql"), sample, orders).await
+    }
+
+    /// Orders 1 to `orders` of the read model.
+    pub(crate) async fn seed_read_model(&self, sample: &Value, orders: u64) -> Result<()> {
+        self.seed(include_str!("../sql/seed_read.sql"), sample, orders).await
+    }
+
+    async fn seed(&self, statement: &'static str, sample: &Value, orders: u64) -> Result<()> {
+        for first in (1..=orders).step_by(usize::try_from(SEED_CHUNK)?) {
+            let last = orders.min(first + SEED_CHUNK - 1);
+            sqlx::query(statement)
+                .bind(sample)
+                .bind(i64::try_from(first)?)
+                .bind(i64::try_from(last)?)
+                .execute(&self.pool)
+                .await
+                .context("cannot seed orders")?;
+        }
+        sqlx::raw_sql("vacuum analyze").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// What the textbook scripts need besides the tables.
+    pub(crate) async fn add_helpers(&self) -> Result<()> {
+        sqlx::raw_sql(include_str!("../sql/helpers.sql")).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Every measured phase begins right after a checkpoint, so that none has another's pages to write.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        sqlx::raw_sql("checkpoint").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn outbox_rows(&self) -> Result<u64> {
+        let rows: i64 = sqlx::query_scalar("select count(*) from messaging.outbox").fetch_one(&self.pool).await?;
+        Ok(u64::try_from(rows)?)
+    }
+}
+
+/// Where a running system listens.
+pub(crate) fn address(running: &Running) -> Result<SocketAddr> {
+    Ok(running.base_url.trim_start_matches("http://").parse()?)
+}
+
+/// A program that the kernel ends when we end, however that may be.
+pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program.as_ref()).kill_on_drop(true);
+    command
+}
+
+/// Measures the limit, ours, and the limit again: what changed in between shows in the two.
+pub(crate) async fn between_limits<T>(
+    limit: impl AsyncFn() -> Result<f64>,
+    ours: impl AsyncFnOnce() -> Result<T>,
+) -> Result<([f64; 2], T)> {
+    let before = limit().await?;
+    let ours = ours().await?;
+    Ok(([before, limit().await?], ours))
+}

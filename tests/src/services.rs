@@ -1,0 +1,166 @@
+//! One Postgres and one RabbitMQ for all tests of a run, and a place of its own in each for every test.
+//!
+//! A static is never dropped, so nothing here stops the services: the kernel does, when the test process ends,
+//! however it ends (see `embedded`). Their folder is under the target folder and emptied by the next run.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use embedded::postgres::{self, PrivateCluster};
+use embedded::rabbitmq::{self, PrivateNode};
+use messaging::TransportConfig;
+use runtime::config::DatabaseConfig;
+use runtime::database;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::{MutexGuard, OnceCell, Semaphore, SemaphorePermit};
+
+const TEMPLATE: &str = "template_articurated";
+/// Databases in use at a time: a whole system on each stays within the cluster's 200 connections.
+const DATABASES: usize = 4;
+/// Runs of the tests at the same time, each with a folder of its own.
+const RUNS: usize = 16;
+
+/// The folder of this run, held for as long as the process lives.
+struct Place {
+    folder: PathBuf,
+    _lock: File,
+}
+
+static PLACE: LazyLock<Result<Place, String>> = LazyLock::new(|| place().map_err(|error| format!("{error:#}")));
+static CLUSTER: OnceCell<PrivateCluster> = OnceCell::const_new();
+static BROKER: OnceCell<tokio::sync::Mutex<PrivateNode>> = OnceCell::const_new();
+static FREE: Semaphore = Semaphore::const_new(DATABASES);
+/// Databases whose tests have ended.
+static FINISHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Next to the test binary's own folder: that survives no `cargo clean` and needs no further entry in .gitignore.
+fn place() -> Result<Place> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("a test binary stands in target/<profile>/deps")?;
+    for run in 0..RUNS {
+        let folder = target.join("system-tests").join(run.to_string());
+        fs::create_dir_all(&folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        if lock.try_lock().is_ok() {
+            return Ok(Place { folder, _lock: lock });
+        }
+    }
+    anyhow::bail!("{RUNS} runs of these tests are under way")
+}
+
+fn folder(name: &str) -> Result<PathBuf> {
+    match &*PLACE {
+        Ok(place) => Ok(place.folder.join(name)),
+        Err(error) => anyhow::bail!("{error}"),
+    }
+}
+
+fn unique(prefix: &str) -> String {
+    format!("{prefix}_{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn cluster() -> Result<&'static PrivateCluster> {
+    CLUSTER
+        .get_or_try_init(|| async {
+            crate::traces::install();
+            let options = postgres::Options { fresh: true, ..postgres::Options::new(folder("postgres")?) };
+            let cluster = PrivateCluster::start(options).await?;
+            cluster.create_database(TEMPLATE).await?;
+            let config = DatabaseConfig { database_url: cluster.url(TEMPLATE).into(), ..DatabaseConfig::default() };
+            let pool = database::connect(&config, None, "migrate").await?;
+            database::migrate(&pool).await?;
+            // A database that somebody is connected to cannot be copied.
+            pool.close().await;
+            Ok(cluster)
+        })
+        .await
+}
+
+/// A migrated database that belongs to one test.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    pub url: String,
+    /// The superuser's, for looking and for breaking things.
+    pub pool: PgPool,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Database {
+    pub async fn new() -> Result<Self> {
+        let permit = FREE.acquire().await?;
+        let cluster = cluster().await?;
+        let finished = std::mem::take(&mut *FINISHED.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in finished {
+            cluster.drop_database(&name).await?;
+        }
+        let name = unique("test");
+        cluster.create_database_from_template(&name, TEMPLATE).await?;
+        let url = cluster.url(&name);
+        let pool = PgPoolOptions::new().max_connections(4).connect(&url).await?;
+        Ok(Self { name, url, pool, _permit: permit })
+    }
+
+    /// A pool with the rights of one of the processes.
+    pub async fn pool_as(&self, role: &str) -> Result<PgPool> {
+        let config = DatabaseConfig { database_url: self.url.clone().into(), ..DatabaseConfig::default() };
+        database::connect(&config, Some(role), "test").await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        FINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.name));
+    }
+}
+
+/// The run's RabbitMQ, held by one test at a time: one of them restarts it.
+#[derive(Debug)]
+pub struct Broker {
+    node: MutexGuard<'static, PrivateNode>,
+    vhost: String,
+}
+
+impl Broker {
+    /// Starts the node at the first call, and makes a virtual host with nothing in it.
+    pub async fn new() -> Result<Self> {
+        let node = BROKER
+            .get_or_try_init(|| async {
+                let options = rabbitmq::Options { fresh: true, ..rabbitmq::Options::new(folder("rabbitmq")?) };
+                anyhow::Ok(tokio::sync::Mutex::new(PrivateNode::start(options).await?))
+            })
+            .await?
+            .lock()
+            .await;
+        let vhost = unique("test");
+        node.ctl(&["add_vhost", &vhost]).await?;
+        // Whoever connects by the node's URL.
+        node.ctl(&["set_permissions", "--vhost", &vhost, "articurated", ".*", ".*", ".*"]).await?;
+        Ok(Self { node, vhost })
+    }
+
+    pub fn transport(&self) -> TransportConfig {
+        let url = self.node.url().replace("/%2f", &format!("/{}", self.vhost));
+        TransportConfig { rabbitmq_url: Some(url.into()) }
+    }
+
+    /// The broker is gone at once, as in a crash, until [`restart`](Self::restart).
+    pub fn kill(&self) {
+        self.node.kill();
+    }
+
+    pub async fn restart(&mut self) -> Result<()> {
+        self.node.restart().await
+    }
+
+    /// Ready and unacknowledged messages in all queues of this test.
+    pub async fn messages(&self) -> Result<u64> {
+        let listed = self.node.ctl(&["list_queues", "--vhost", &self.vhost, "messages"]).await?;
+        Ok(listed.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum())
+    }
+}

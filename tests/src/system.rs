@@ -1,0 +1,100 @@
+//! A running system, with everything that a test wants to reach.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use runtime::Tasks;
+use standalone::{Options, Part, Running};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Api, Database, books};
+
+/// Commands and queries without the workers, who would start a Chromium.
+pub const COMMANDS_AND_QUERIES: [Part; 3] = [Part::Command, Part::Relay, Part::Query];
+
+/// One system on a database of its own.
+#[derive(Debug)]
+pub struct System {
+    pub api: Api,
+    /// The payment gateway.
+    pub gateway: Api,
+    pub database: Database,
+    options: Options,
+    running: Running,
+    folder: TempDir,
+}
+
+impl System {
+    /// Starts what `adjust` has left in the options: at first commands, relay and queries with default settings.
+    pub async fn start(adjust: impl FnOnce(&mut Options)) -> Result<Self> {
+        Self::start_on(Database::new().await?, adjust).await
+    }
+
+    /// The same, on a database that has been prepared.
+    pub async fn start_on(database: Database, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut options = Options::new(database.url.clone());
+        options.parts = COMMANDS_AND_QUERIES.to_vec();
+        let store = folder.path().join("invoices");
+        store.to_str().context("a plain path")?.clone_into(&mut options.workers.store.invoice_store_url);
+        adjust(&mut options);
+        let running = standalone::start(options.clone()).await?;
+        let api = Api::new(&format!("{}/api/v1", running.base_url))?;
+        let gateway = Api::new(&running.gateway_url)?;
+        Ok(Self { api, gateway, database, options, running, folder })
+    }
+
+    /// Another process for commands beside the first, on the same database.
+    pub async fn second_command_process(&self) -> Result<Second> {
+        let options = Options { parts: vec![Part::Command], ..self.options.clone() };
+        let running = standalone::start(options).await?;
+        Ok(Second { api: Api::new(&format!("{}/api/v1", running.base_url))?, running })
+    }
+
+    /// Another relay on the same database and transport; it ends when the tasks do.
+    pub async fn another_relay(&self, name: &str) -> Result<Tasks> {
+        let pool = self.database.pool_as("articurated_relay").await?;
+        let tasks = Tasks::new(CancellationToken::new());
+        outbox_relay::start(&pool, self.options.transport.clone(), self.options.relay.clone(), name, &tasks);
+        Ok(tasks)
+    }
+
+    /// The folder in which the invoices are.
+    pub fn invoices(&self) -> PathBuf {
+        self.folder.path().join("invoices")
+    }
+
+    /// Without `/api/v1`.
+    pub fn base_url(&self) -> &str {
+        &self.running.base_url
+    }
+
+    /// Stops in good order and checks that the books agree.
+    ///
+    /// # Errors
+    /// When a task had failed, did not end in time, or anything in the database contradicts itself.
+    pub async fn finish(self) -> Result<()> {
+        self.stop().await.map(drop)
+    }
+
+    /// [`finish`](Self::finish)es and hands back the database.
+    pub async fn stop(self) -> Result<Database> {
+        self.running.stop().await?;
+        books::check(&self.database.pool).await?;
+        Ok(self.database)
+    }
+}
+
+/// A second process that shares the database of a [`System`]; stop it first.
+#[derive(Debug)]
+pub struct Second {
+    pub api: Api,
+    running: Running,
+}
+
+impl Second {
+    pub async fn stop(self) -> Result<()> {
+        self.running.stop().await
+    }
+}

@@ -1,0 +1,156 @@
+//! What the database itself refuses, whoever asks.
+
+use anyhow::{Context, Result};
+use contracts::OrderState;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use standalone::Part;
+use tests::{System, shop};
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const CHECK_VIOLATION: &str = "23514";
+const ROLES: [&str; 4] = ["articurated_command", "articurated_relay", "articurated_workers", "articurated_query"];
+
+/// A system that has something in every table that a command writes to.
+async fn busy_shop() -> Result<System> {
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let order = shop::order_in(&system.api, OrderState::Delivered).await?;
+    shop::request_return(&system.api, &order, 0, 1).await?;
+    Ok(system)
+}
+
+/// A connection of the owner, or of one of the processes.
+async fn connect(system: &System, role: Option<&str>) -> Result<PgConnection> {
+    let mut connection = PgConnection::connect(&system.database.url).await?;
+    if let Some(role) = role {
+        sqlx::query(AssertSqlSafe(format!("set role {role}"))).execute(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+/// The SQLSTATE and the constraint with which a statement is refused.
+async fn refusal(connection: &mut PgConnection, statement: &str) -> Result<(String, Option<String>)> {
+    let refused = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(connection).await;
+    let error = refused.err().with_context(|| format!("carried out: {statement}"))?;
+    let error = error.into_database_error().with_context(|| format!("not refused by the database: {statement}"))?;
+    let code = error.code().context("a SQLSTATE")?.into_owned();
+    Ok((code, error.constraint().map(str::to_owned)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_changes_the_audit_not_even_its_owner() -> Result<()> {
+    let system = busy_shop().await?;
+    for role in [None].into_iter().chain(ROLES.map(Some)) {
+        let mut connection = connect(&system, role).await?;
+        for statement in [
+            "update command.state_transitions set actor = 'nobody'",
+            "update command.state_transitions set reason = reason",
+            "delete from command.state_transitions",
+            "truncate command.state_transitions",
+            "truncate command.state_transitions cascade",
+        ] {
+            let (code, _) = refusal(&mut connection, statement).await?;
+            assert_eq!(code, INSUFFICIENT_PRIVILEGE, "{role:?}: {statement}");
+        }
+    }
+    let kept: i64 = sqlx::query_scalar("select count(*) from command.state_transitions where actor = 'anonymous'")
+        .fetch_one(&system.database.pool)
+        .await?;
+    assert_eq!(kept, 6);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_process_sees_no_more_than_its_own() -> Result<()> {
+    let system = busy_shop().await?;
+    let tables = async |schema: &str| -> Result<Vec<String>> {
+        let tables: Vec<String> = sqlx::query_scalar("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = $1")
+            .bind(schema)
+            .fetch_all(&system.database.pool)
+            .await?;
+        anyhow::ensure!(!tables.is_empty(), "no tables in {schema}");
+        Ok(tables)
+    };
+    let mut forbidden = Vec::new();
+    for (role, schemas) in [
+        ("articurated_query", &["command", "work"][..]),
+        ("articurated_command", &["read", "work"]),
+        ("articurated_relay", &["command", "read"]),
+        ("articurated_workers", &["read"]),
+    ] {
+        for schema in schemas {
+            for table in tables(schema).await? {
+                forbidden.push((role, format!("select from {table}")));
+            }
+        }
+    }
+    for statement in ["update command.orders set state = state", "delete from command.orders", "select from command.orders"] {
+        forbidden.push(("articurated_workers", statement.to_owned()));
+    }
+    forbidden.push(("articurated_command", "select from messaging.inbox".to_owned()));
+    forbidden.push(("articurated_command", "update messaging.outbox set payload = '{}'".to_owned()));
+    forbidden.push(("articurated_query", "update messaging.outbox set payload = '{}'".to_owned()));
+    for role in ROLES {
+        forbidden.push((role, "delete from messaging.outbox".to_owned()));
+        forbidden.push((role, "create table command.mine (n int)".to_owned()));
+    }
+    for (role, statement) in forbidden {
+        let (code, _) = refusal(&mut connect(&system, Some(role)).await?, &statement).await?;
+        assert_eq!(code, INSUFFICIENT_PRIVILEGE, "{role}: {statement}");
+    }
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_cannot_be_true_is_refused_by_its_constraint() -> Result<()> {
+    let system = busy_shop().await?;
+    let mut owner = connect(&system, None).await?;
+    for (statement, constraint) in [
+        ("update command.orders set state = 'EATEN'", "orders_state_known"),
+        ("update command.orders set delivered_at = null", "orders_delivered_has_time"),
+        ("update command.orders set version = 0", "orders_version_positive"),
+        ("update command.orders set total_minor = -1", "orders_total_not_negative"),
+        ("update command.orders set currency = 'rupee'", "orders_currency_iso4217"),
+        ("update command.orders set order_number = ''", "orders_order_number_length"),
+        ("update command.orders set customer_id = repeat('x', 65)", "orders_customer_id_length"),
+        ("update command.order_items set quantity = 0", "order_items_quantity_range"),
+        ("update command.order_items set paid_minor = -1", "order_items_paid_not_negative"),
+        ("update command.returns set state = 'DELIVERED'", "returns_state_known"),
+        ("update command.returns set refund_amount_minor = -1", "returns_refund_not_negative"),
+        ("update command.return_items set quantity = 100001", "return_items_quantity_range"),
+        ("update messaging.outbox set shard = 16", "outbox_shard_range"),
+        ("update messaging.outbox set parked_at = now()", "outbox_parked_has_reason"),
+        ("update messaging.outbox set parked_at = now(), parked_reason = 'TIRED'", "outbox_parked_reason_known"),
+        (
+            "insert into command.state_transitions select entity_type, entity_id, 99, null, to_state, actor, actor_type,
+             trigger, reason, metadata, ip_address, request_id, trace_id, created_at from command.state_transitions limit 1",
+            "state_transitions_creation_is_first",
+        ),
+        (
+            "insert into command.state_transitions select entity_type, entity_id, 99, to_state, to_state, actor, 'ROBOT',
+             trigger, reason, metadata, ip_address, request_id, trace_id, created_at from command.state_transitions limit 1",
+            "state_transitions_actor_type_known",
+        ),
+        (
+            "insert into work.refunds (id, return_id, order_id, amount_minor, currency, status, version, created_at)
+             values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 'INR', 'PROCESSED', 1, now())",
+            "refunds_processed_is_whole",
+        ),
+        (
+            "insert into work.invoices (id, order_id, invoice_number, issued_at)
+             values (gen_random_uuid(), gen_random_uuid(), 'AC/26-27/000001/XYZ', now())",
+            "invoices_number_rule46",
+        ),
+        (
+            "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status)
+             select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, 'running' from messaging.outbox limit 1",
+            "inbox_running_has_lease",
+        ),
+    ] {
+        let (code, broken) = refusal(&mut owner, statement).await?;
+        assert_eq!((code.as_str(), broken.as_deref()), (CHECK_VIOLATION, Some(constraint)), "{statement}");
+    }
+    let no_home = "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
+                   values ('01890a5d-ac96-774b-bcce-b302099a8057', 'order', gen_random_uuid(), 1, 0, 'order.paid', '{}', now())";
+    assert_eq!(refusal(&mut owner, no_home).await?.0, CHECK_VIOLATION, "an event of 2023 has no partition to go to");
+    system.finish().await
+}

@@ -1,0 +1,15 @@
+//! The whole system, on real Postgres, RabbitMQ and Chromium. One binary, so that it is linked once.
+
+mod audit_database;
+mod errors;
+mod flows;
+mod gateway_faults;
+mod hangups;
+mod idempotency;
+mod openapi;
+mod projector;
+mod queries;
+mod races;
+mod relay;
+mod return_window;
+mod transitions;

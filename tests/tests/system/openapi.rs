@@ -1,0 +1,95 @@
+//! API-SPECIFICATION.yml: made from the code, and whole.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use reqwest::Method;
+use tests::System;
+
+/// R4, R5 and R8, written out.
+const OPERATIONS: [&str; 24] = [
+    "post /api/v1/orders",
+    "post /api/v1/orders/{id}/pay",
+    "post /api/v1/orders/{id}/processing",
+    "post /api/v1/orders/{id}/ship",
+    "post /api/v1/orders/{id}/deliver",
+    "post /api/v1/orders/{id}/cancel",
+    "patch /api/v1/orders/{id}/state",
+    "post /api/v1/returns",
+    "post /api/v1/returns/{id}/approve",
+    "post /api/v1/returns/{id}/reject",
+    "post /api/v1/returns/{id}/in-transit",
+    "post /api/v1/returns/{id}/received",
+    "post /api/v1/returns/{id}/complete",
+    "patch /api/v1/returns/{id}/state",
+    "get /api/v1/orders",
+    "get /api/v1/orders/{id}",
+    "get /api/v1/orders/{id}/history",
+    "get /api/v1/orders/{id}/invoice",
+    "get /api/v1/returns",
+    "get /api/v1/returns/{id}",
+    "get /api/v1/returns/{id}/history",
+    "post /refund",
+    "get /refund/{key}",
+    "get /refunds",
+];
+
+fn checked_in() -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../API-SPECIFICATION.yml");
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// `get /api/v1/orders`, of each operation in the description. The file is YAML; its paths and methods stand at
+/// fixed depths.
+fn operations(yaml: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut path = "";
+    let paths = yaml.lines().skip_while(|line| *line != "paths:").skip(1).take_while(|line| line.starts_with(' '));
+    for line in paths {
+        let (name, depth) = (line.trim().trim_end_matches(':'), line.len() - line.trim_start().len());
+        match depth {
+            2 => path = name,
+            4 if ["get", "post", "patch", "put", "delete"].contains(&name) => {
+                found.insert(format!("{name} {path}"));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_checked_in_description_is_the_one_that_the_code_makes() -> Result<()> {
+    let made = standalone::openapi::yaml()?;
+    // The whole text, so that a drift of one word counts; the message shows where it begins.
+    let checked_in = checked_in()?;
+    let drift = made.lines().zip(checked_in.lines()).find(|(made, checked_in)| made != checked_in);
+    assert!(made == checked_in, "`make openapi` brings it up to date; first difference: {drift:?}");
+    Ok(())
+}
+
+#[test]
+fn every_operation_of_the_requirements_is_described_and_no_other() -> Result<()> {
+    let wanted: BTreeSet<String> = OPERATIONS.iter().map(ToString::to_string).collect();
+    assert_eq!(operations(&checked_in()?), wanted);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_described_operation_is_there() -> Result<()> {
+    let system = System::start(|options| options.parts.push(standalone::Part::Gateway)).await?;
+    for operation in operations(&checked_in()?) {
+        let (method, path) = operation.split_once(' ').context("a method and a path")?;
+        let path = path.replace("{id}", "seven").replace("{key}", "seven");
+        let method = Method::from_bytes(method.to_uppercase().as_bytes())?;
+        let answer = match path.strip_prefix("/api/v1") {
+            Some(path) => system.api.call(method, path).send().await?,
+            None => system.gateway.call(method, &path).send().await?,
+        };
+        let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
+        assert!(!["ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED"].contains(&code.as_str()), "{operation}: {code}");
+        assert!(answer.status < 500, "{operation}: {}", answer.status);
+    }
+    system.finish().await
+}
