@@ -9,9 +9,9 @@ use crate::Plan;
 use crate::load::{self, Load, Pace};
 use crate::report::{Figure, Row};
 use crate::requests::{self, Stock};
-use crate::system::{System, address};
+use crate::system::System;
 
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 const PER_SECOND: f64 = 1_000.0;
 /// R13: the floor, in milliseconds.
 const AIM_P95: f64 = 200.0;
@@ -20,21 +20,22 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
     database.seed_orders(&sample, plan.orders).await?;
-    // Not the workers: an invoice for each of two hundred parcels a second is another measurement.
-    let parts = [Part::Command, Part::Relay, Part::Query];
-    let running = system.run(&database, &parts, TransportConfig::default()).await?;
     database.settle().await?;
     let per_second = if plan.quick { PER_SECOND / 10.0 } else { PER_SECOND };
     let stock = Stock::new(1, plan.orders);
-    let load = Load {
-        address: address(&running)?,
-        connections: CONNECTIONS,
-        pace: Pace::Open { per_second },
-        warm_up: plan.warm_up,
-        measure: plan.measure,
+    let work = async |address| {
+        let load = Load {
+            address,
+            connections: CONNECTIONS,
+            pace: Pace::Open { per_second },
+            warm_up: plan.warm_up,
+            measure: plan.measure,
+        };
+        load::run(load, || requests::mixing(&stock)).await
     };
-    let measured = load::run(load, || requests::mixing(&stock)).await?;
-    running.stop().await?;
+    // Not the workers: an invoice for each of two hundred parcels a second is another measurement.
+    let parts = [Part::Command, Part::Relay, Part::Query];
+    let measured = system.during(&database, &parts, TransportConfig::default(), work).await?;
     let rows = database.outbox_rows().await?;
     ensure!(rows == measured.answered, "{} answers, but {rows} outbox rows", measured.answered);
     system.drop(database).await?;

@@ -33,7 +33,7 @@ pub(crate) enum Pace {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
-    pub(crate) connections: usize,
+    pub(crate) connections: u32,
     pub(crate) pace: Pace,
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
@@ -101,14 +101,14 @@ struct Window {
 }
 
 async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
-    let mut connections = Vec::with_capacity(load.connections);
+    let mut connections = Vec::with_capacity(scripts.len());
     for script in scripts {
         connections.push((Connection::open(load.address).await?, script));
     }
     let start = Instant::now();
     let window = Window { from: start + load.warm_up, until: start + load.warm_up + load.measure };
     let mut talks = JoinSet::new();
-    for (number, (connection, script)) in connections.into_iter().enumerate() {
+    for (number, (connection, script)) in (0..).zip(connections) {
         let schedule = Schedule::new(&load, number, start);
         talks.spawn(converse(connection, script, schedule, window));
     }
@@ -120,7 +120,11 @@ async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
     let end = all.ran_dry.unwrap_or(window.until);
     let seconds = end.saturating_duration_since(window.from).as_secs_f64();
     let latencies = Latencies::new(all.latencies)?;
-    Ok(Measured { answered: all.answered, per_second: latencies.0.len() as f64 / seconds, latencies })
+    Ok(Measured {
+        answered: all.answered,
+        per_second: f64::from(u32::try_from(latencies.0.len())?) / seconds,
+        latencies,
+    })
 }
 
 /// What one connection has to say afterwards.
@@ -174,12 +178,12 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(load: &Load, connection: usize, start: Instant) -> Self {
+    fn new(load: &Load, connection: u32, start: Instant) -> Self {
         match load.pace {
             Pace::Closed => Self { next: start, every: None },
             Pace::Open { per_second } => Self {
-                next: start + Duration::from_secs_f64(connection as f64 / per_second),
-                every: Some(Duration::from_secs_f64(load.connections as f64 / per_second)),
+                next: start + Duration::from_secs_f64(f64::from(connection) / per_second),
+                every: Some(Duration::from_secs_f64(f64::from(load.connections) / per_second)),
             },
         }
     }

@@ -14,7 +14,7 @@ use workers::pdf::{PdfSettings, Renderer};
 use crate::Plan;
 use crate::cdp::{Browser, Page};
 use crate::report::{Limit, Row};
-use crate::system::{System, address, between_limits};
+use crate::system::{System, between_limits};
 use crate::{load, requests};
 
 const TABS: usize = 8;
@@ -38,16 +38,16 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 async fn invoice(system: &System) -> Result<String> {
     const SHIPPED: usize = 2;
     let database = system.database("sample").await?;
-    let running = system.run(&database, &[Part::Command], TransportConfig::default()).await?;
-    let address = address(&running)?;
-    let mut answer = load::ask(address, &requests::place(), 201).await?;
-    let placed: OrderDocument = serde_json::from_slice(&answer)?;
-    for step in 0..=SHIPPED {
-        answer = load::ask(address, &requests::step(placed.id, step), 200).await?;
-    }
-    running.stop().await?;
+    let work = async |address| {
+        let mut answer = load::ask(address, &requests::place(), 201).await?;
+        let placed: OrderDocument = serde_json::from_slice(&answer)?;
+        for step in 0..=SHIPPED {
+            answer = load::ask(address, &requests::step(placed.id, step), 200).await?;
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    };
+    let order: OrderDocument = system.during(&database, &[Part::Command], TransportConfig::default(), work).await?;
     system.drop(database).await?;
-    let order: OrderDocument = serde_json::from_slice(&answer)?;
     let view = InvoiceView {
         order: &order,
         invoice_number: "AC/26-27/000001",

@@ -9,9 +9,9 @@ use crate::Plan;
 use crate::load::{self, Load, Pace};
 use crate::report::{Limit, Row};
 use crate::requests;
-use crate::system::{System, address, between_limits};
+use crate::system::{System, between_limits};
 
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 const AIM: f64 = 2.0;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
@@ -24,20 +24,21 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         textbook.settle().await?;
         pgbench.run(plan).await
     };
-    let running = system.run(&ours, &[Part::Command], TransportConfig::default()).await?;
-    let load = Load {
-        address: address(&running)?,
-        connections: CONNECTIONS,
-        pace: Pace::Closed,
-        warm_up: plan.warm_up,
-        measure: plan.measure,
+    let work = async |address| {
+        let load = Load {
+            address,
+            connections: CONNECTIONS,
+            pace: Pace::Closed,
+            warm_up: plan.warm_up,
+            measure: plan.measure,
+        };
+        let placing = async || {
+            ours.settle().await?;
+            load::run(load, requests::placing).await
+        };
+        between_limits(limit, placing).await
     };
-    let (limits, measured) = between_limits(limit, async || {
-        ours.settle().await?;
-        load::run(load, requests::placing).await
-    })
-    .await?;
-    running.stop().await?;
+    let (limits, measured) = system.during(&ours, &[Part::Command], TransportConfig::default(), work).await?;
 
     for (database, placed) in [(&ours, measured.answered), (&textbook, pgbench.processed())] {
         let (orders, items): (i64, i64) =

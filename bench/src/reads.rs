@@ -12,9 +12,9 @@ use crate::Plan;
 use crate::load::{self, Load, Pace};
 use crate::report::{Limit, Row};
 use crate::requests;
-use crate::system::{System, address, between_limits};
+use crate::system::{System, between_limits};
 
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 const AIM: f64 = 0.7;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
@@ -23,21 +23,19 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     database.seed_read_model(&sample, plan.orders).await?;
     let pgbench =
         system.pgbench(&database, include_str!("../sql/read.sql"), CONNECTIONS)?.define("orders", plan.orders);
-    let running = system.run(&database, &[Part::Query], TransportConfig::default()).await?;
-    let load = Load {
-        address: address(&running)?,
-        connections: CONNECTIONS,
-        pace: Pace::Closed,
-        warm_up: plan.warm_up,
-        measure: plan.measure,
-    };
     let turn = Arc::new(AtomicU64::new(0));
-    let (limits, measured) = between_limits(
-        async || pgbench.run(plan).await,
-        async || load::run(load, || requests::reading(&turn, plan.orders)).await,
-    )
-    .await?;
-    running.stop().await?;
+    let work = async |address| {
+        let load = Load {
+            address,
+            connections: CONNECTIONS,
+            pace: Pace::Closed,
+            warm_up: plan.warm_up,
+            measure: plan.measure,
+        };
+        let reading = async || load::run(load, || requests::reading(&turn, plan.orders)).await;
+        between_limits(async || pgbench.run(plan).await, reading).await
+    };
+    let (limits, measured) = system.during(&database, &[Part::Query], TransportConfig::default(), work).await?;
     system.drop(database).await?;
     let what = format!("GET /orders/{{id}} over HTTP, {CONNECTIONS} connections");
     let limit = Limit::new(format!("pgbench, the same select, {CONNECTIONS} clients"), limits, AIM);

@@ -24,9 +24,9 @@ use crate::Plan;
 use crate::load::{self, Latencies, Load, Pace};
 use crate::report::{Figure, Row};
 use crate::requests;
-use crate::system::{Database, System, address};
+use crate::system::{Database, System};
 
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: u32 = 4;
 const PER_SECOND: f64 = 50.0;
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURE: Duration = Duration::from_secs(15);
@@ -51,22 +51,20 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 
 async fn over(system: &System, plan: &Plan, name: &str, transport: TransportConfig) -> Result<Row> {
     let database = system.database("ours").await?;
-    let running = system.run(&database, &[Part::Command, Part::Relay], transport.clone()).await?;
-    let tasks = Tasks::new(CancellationToken::new());
     let seen = Seen::default();
-    start_worker(&database, transport, &seen, &tasks);
-    let (warm_up, measure) = if plan.quick { (plan.warm_up, plan.measure * 2) } else { (WARM_UP, MEASURE) };
-    let load = Load {
-        address: address(&running)?,
-        connections: CONNECTIONS,
-        pace: Pace::Open { per_second: PER_SECOND },
-        warm_up,
-        measure,
+    let tasks = Tasks::new(CancellationToken::new());
+    start_worker(&database, transport.clone(), &seen, &tasks);
+    let (warm_up, measure) = if plan.quick { (plan.warm_up, plan.measure) } else { (WARM_UP, MEASURE) };
+    let work = async |address| {
+        let pace = Pace::Open { per_second: PER_SECOND };
+        let load = Load { address, connections: CONNECTIONS, pace, warm_up, measure };
+        let measured = load::run(load, requests::placing).await?;
+        seen.wait_for(usize::try_from(measured.answered)?).await
     };
-    let measured = load::run(load, requests::placing).await?;
-    seen.wait_for(usize::try_from(measured.answered)?).await?;
-    tasks.drain(ARRIVAL).await?;
-    running.stop().await?;
+    let arrived = system.during(&database, &[Part::Command, Part::Relay], transport, work).await;
+    let drained = tasks.drain(ARRIVAL).await;
+    arrived?;
+    drained?;
     system.drop(database).await?;
 
     let latencies = Latencies::new(seen.after(warm_up)?)?;
@@ -105,7 +103,7 @@ struct Stopwatch {
 
 impl Handler for Stopwatch {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        self.seen.add(job.occurred_at, self.clock.now());
+        self.seen.add(Start { occurred: job.occurred_at, started: self.clock.now() });
         let mut tx = self.pool.begin().await?;
         let completed = Completed::mark(&mut tx, job, &Value::Null).await?;
         tx.commit().await?;
@@ -113,16 +111,22 @@ impl Handler for Stopwatch {
     }
 }
 
-/// When each event occurred and when its handler started.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    occurred: DateTime<Utc>,
+    started: DateTime<Utc>,
+}
+
+/// The starts of all handlers so far.
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(DateTime<Utc>, DateTime<Utc>)>>>);
+struct Seen(Arc<Mutex<Vec<Start>>>);
 
 impl Seen {
-    fn add(&self, occurred: DateTime<Utc>, started: DateTime<Utc>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((occurred, started));
+    fn add(&self, start: Start) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(start);
     }
 
-    fn all(&self) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    fn all(&self) -> Vec<Start> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -140,9 +144,10 @@ impl Seen {
     /// How long those took that occurred after the warm-up.
     fn after(&self, warm_up: Duration) -> Result<Vec<Duration>> {
         let all = self.all();
-        let first = all.iter().map(|(occurred, _)| *occurred).min().context("nothing was seen")?;
+        let first = all.iter().map(|start| start.occurred).min().context("nothing was seen")?;
         let from = first + warm_up;
-        let measured = all.into_iter().filter(|(occurred, _)| *occurred >= from);
-        Ok(measured.map(|(occurred, started)| (started - occurred).to_std().unwrap_or_default()).collect())
+        let measured = all.into_iter().filter(|start| start.occurred >= from);
+        // A clock that is set back meanwhile makes a start that precedes its cause.
+        Ok(measured.map(|start| (start.started - start.occurred).to_std().unwrap_or_default()).collect())
     }
 }

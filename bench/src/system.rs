@@ -11,7 +11,7 @@ use messaging::TransportConfig;
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
-use standalone::{Part, Running};
+use standalone::Part;
 use tokio::process::Command;
 
 use crate::pgbench::Pgbench;
@@ -71,27 +71,38 @@ impl System {
     }
 
     /// `pgbench` on a database, with a script.
-    pub(crate) fn pgbench(&self, database: &Database, script: &'static str, clients: usize) -> Result<Pgbench> {
+    pub(crate) fn pgbench(&self, database: &Database, script: &'static str, clients: u32) -> Result<Pgbench> {
         let server = fs::read_link(format!("/proc/{}/exe", self.cluster.pid()))?;
         let program = server.with_file_name("pgbench");
         ensure!(program.exists(), "{} is missing: Debian has it in the package postgresql", program.display());
         Ok(Pgbench::new(program, database.url.clone(), script, clients))
     }
 
-    /// Starts parts of the system on a database.
-    pub(crate) async fn run(&self, database: &Database, parts: &[Part], transport: TransportConfig) -> Result<Running> {
+    /// Runs parts of the system on a database during some work, which gets their address.
+    pub(crate) async fn during<T>(
+        &self,
+        database: &Database,
+        parts: &[Part],
+        transport: TransportConfig,
+        work: impl AsyncFnOnce(SocketAddr) -> Result<T>,
+    ) -> Result<T> {
         let mut options =
             standalone::Options { parts: parts.to_vec(), transport, ..standalone::Options::new(database.url.clone()) };
         options.workers.store.invoice_store_url = self.folder("invoices").display().to_string();
-        standalone::start(options).await
+        let running = standalone::start(options).await?;
+        let address = running.base_url.trim_start_matches("http://").parse()?;
+        let outcome = work(address).await;
+        // Stopped even after a failure: the next measurement wants the machine for itself.
+        let stopped = running.stop().await;
+        let outcome = outcome?;
+        stopped.map(|()| outcome)
     }
 
     /// What an order looks like: one that the system itself has placed.
     pub(crate) async fn sample_order(&self) -> Result<Value> {
         let database = self.database("sample").await?;
-        let running = self.run(&database, &[Part::Command], TransportConfig::default()).await?;
-        let order = load::ask(address(&running)?, &requests::place(), 201).await?;
-        running.stop().await?;
+        let placed = async |address| load::ask(address, &requests::place(), 201).await;
+        let order = self.during(&database, &[Part::Command], TransportConfig::default(), placed).await?;
         self.drop(database).await?;
         Ok(serde_json::from_slice(&order)?)
     }
@@ -144,11 +155,6 @@ impl Database {
         let rows: i64 = sqlx::query_scalar("select count(*) from messaging.outbox").fetch_one(&self.pool).await?;
         Ok(u64::try_from(rows)?)
     }
-}
-
-/// Where a running system listens.
-pub(crate) fn address(running: &Running) -> Result<SocketAddr> {
-    Ok(running.base_url.trim_start_matches("http://").parse()?)
 }
 
 /// A program that the kernel ends when we end, however that may be.

@@ -1,19 +1,21 @@
 //! Transitions over HTTP against the textbook transaction.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
 use messaging::TransportConfig;
 use serde_json::json;
-use standalone::{Part, Running};
+use standalone::Part;
 
 use crate::Plan;
 use crate::load::{self, Load, Measured, Pace};
 use crate::report::{Limit, Row};
 use crate::requests::{self, Stock};
-use crate::system::{Database, System, address, between_limits};
+use crate::system::{Database, System, between_limits};
 
-const CONNECTIONS: [usize; 2] = [64, 256];
+const CONNECTIONS: [u32; 2] = [64, 256];
 /// More clients than this are no help to `pgbench` on a small machine: they wait for the same disk.
-const CLIENTS: usize = 64;
+const CLIENTS: u32 = 64;
 const AIM: f64 = 3.0;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
@@ -29,9 +31,8 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         textbook.settle().await?;
         pgbench.run(plan).await
     };
-    let running = system.run(&ours, &[Part::Command], TransportConfig::default()).await?;
-    let (limits, measured) = between_limits(limit, async || all(&running, &ours, plan).await).await?;
-    running.stop().await?;
+    let work = async |address| between_limits(limit, async || all(address, &ours, plan).await).await;
+    let (limits, measured) = system.during(&ours, &[Part::Command], TransportConfig::default(), work).await?;
 
     let answered: u64 = measured.iter().map(|measured| measured.answered).sum();
     check(&ours, answered).await?;
@@ -50,7 +51,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 }
 
 /// One measurement per number of connections, each with its share of the orders.
-async fn all(running: &Running, ours: &Database, plan: &Plan) -> Result<Vec<Measured>> {
+async fn all(address: SocketAddr, ours: &Database, plan: &Plan) -> Result<Vec<Measured>> {
     let share = plan.orders / CONNECTIONS.len() as u64;
     let mut first = 1;
     let mut all = Vec::new();
@@ -58,13 +59,7 @@ async fn all(running: &Running, ours: &Database, plan: &Plan) -> Result<Vec<Meas
         ours.settle().await?;
         let stock = Stock::new(first, first + share - 1);
         first += share;
-        let load = Load {
-            address: address(running)?,
-            connections,
-            pace: Pace::Closed,
-            warm_up: plan.warm_up,
-            measure: plan.measure,
-        };
+        let load = Load { address, connections, pace: Pace::Closed, warm_up: plan.warm_up, measure: plan.measure };
         all.push(load::run(load, || requests::walking(&stock)).await?);
     }
     Ok(all)

@@ -51,3 +51,26 @@ pub fn start(
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::routes().into_openapi()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_read_is_described() {
+        let paths: Vec<_> = openapi().paths.paths.into_keys().collect();
+        assert_eq!(
+            paths,
+            [
+                "/api/v1/orders",
+                "/api/v1/orders/{id}",
+                "/api/v1/orders/{id}/history",
+                "/api/v1/orders/{id}/invoice",
+                "/api/v1/returns",
+                "/api/v1/returns/{id}",
+                "/api/v1/returns/{id}/history",
+            ]
+        );
+        eprintln!("{}", openapi().to_yaml().unwrap());
+    }
+}

@@ -59,8 +59,9 @@ pub struct Call {
 }
 
 impl Call {
+    /// Any text as UTF-8, as clients send it who do not know better.
     pub fn header(self, name: &str, value: &str) -> Self {
-        Self { builder: self.builder.header(name, value), ..self }
+        Self { builder: self.builder.header(name, value.as_bytes()), ..self }
     }
 
     pub fn json(self, body: &Value) -> Self {

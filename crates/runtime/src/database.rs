@@ -63,7 +63,8 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
             Err(_) => sqlx::Error::Io(ErrorKind::TimedOut.into()),
         };
         if !may_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
-            return Err(error).with_context(|| format!("cannot use the database at {address} (DATABASE_URL)"));
+            // sqlx's message repeats its cause, so the cause is not chained.
+            anyhow::bail!("cannot use the database at {address} (DATABASE_URL): {error}");
         }
         if warned.elapsed() >= WARN_EVERY {
             warned = Instant::now();

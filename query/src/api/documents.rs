@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use contracts::Transition;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// The history of an order or a return, oldest first.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -15,6 +16,7 @@ pub struct History {
 /// A stored document and what is shown inside it: the invoice of an order, the refund of a return.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
+    pub(super) id: Uuid,
     pub(super) version: i32,
     pub(super) document: String,
     pub(super) child_version: Option<i32>,
@@ -73,7 +75,13 @@ mod tests {
 
     fn found(child: Option<&str>) -> Found {
         let child = child.map(str::to_owned);
-        Found { version: 4, document: r#"{"id": 1}"#.to_owned(), child_version: child.as_ref().map(|_| 1), child }
+        Found {
+            id: Uuid::nil(),
+            version: 4,
+            document: r#"{"id": 1}"#.to_owned(),
+            child_version: child.as_ref().map(|_| 1),
+            child,
+        }
     }
 
     fn headers(if_none_match: &str) -> HeaderMap {

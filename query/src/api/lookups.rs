@@ -20,7 +20,7 @@ const LANES: usize = 2;
 const MOST: usize = 64;
 
 /// Finds the documents with these ids.
-type Find = for<'c> fn(&'c mut PgConnection, Vec<Uuid>) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>>;
+type Find = for<'c> fn(&'c mut PgConnection, &'c [Uuid]) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>>;
 
 /// The look-ups of one kind of document; cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Lookups {
             Ok(found) => Ok(found),
             // The shared statement failed. Each asks again for itself: a connection that had died in the pool
             // costs nobody an answer, and anything worse gives everybody an error of his own.
-            Err(_) => Ok((self.find)(&mut *self.read.acquire().await?, vec![id]).await?.remove(&id)),
+            Err(_) => Ok((self.find)(&mut *self.read.acquire().await?, &[id]).await?.remove(&id)),
         }
     }
 
@@ -100,9 +100,9 @@ impl Lane {
     }
 
     async fn answer(&self, batch: Vec<Lookup>) -> sqlx::Result<()> {
-        let ids = batch.iter().map(|lookup| lookup.id).collect();
+        let ids: Vec<Uuid> = batch.iter().map(|lookup| lookup.id).collect();
         let mut conn = self.lookups.read.acquire().await?;
-        let found = (self.lookups.find)(&mut conn, ids).await?;
+        let found = (self.lookups.find)(&mut conn, &ids).await?;
         for Lookup { id, answer } in batch {
             // A client that has hung up misses nothing.
             let _hung_up = answer.send(found.get(&id).cloned());
@@ -115,6 +115,31 @@ impl Drop for Lane {
     fn drop(&mut self) {
         if self.open {
             self.lookups.queue.lock().unwrap_or_else(PoisonError::into_inner).lanes -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+    use super::*;
+    use crate::api::store;
+
+    #[tokio::test]
+    async fn without_a_database_everybody_gets_an_error_and_no_lane_stays_open() {
+        let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1);
+        let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(20)).connect_lazy_with(nowhere);
+        let lookups = Lookups::new(pool, store::orders);
+        let all = (1..=3).map(|n| lookups.get(Uuid::from_u128(n)));
+        for result in futures_util::future::join_all(all).await {
+            assert!(result.is_err());
+        }
+        // The last lane closes after its look-ups have been told.
+        while lookups.queue.lock().expect("not poisoned").lanes > 0 {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -13,43 +13,45 @@ use super::cursor::Cursor;
 use super::documents::Found;
 
 /// Orders with their invoices, by id.
-pub(super) fn orders(conn: &mut PgConnection, ids: Vec<Uuid>) -> BoxFuture<'_, sqlx::Result<HashMap<Uuid, Found>>> {
-    let query = sqlx::query!(
+pub(super) fn orders<'c>(
+    conn: &'c mut PgConnection,
+    ids: &'c [Uuid],
+) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+    sqlx::query_as!(
+        Found,
         r#"
-        select orders.id, orders.version, orders.document::text as "document!",
-               invoices.version as "child_version?", invoices.document::text as child
+        select orders.id as "id!", orders.version as "version!", orders.document::text as "document!",
+               invoices.version as "child_version?", invoices.document::text as "child?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
         where orders.id = any($1)
         "#,
-        &ids,
-    );
-    let query = query.map(|row| {
-        (
-            row.id,
-            Found { version: row.version, document: row.document, child_version: row.child_version, child: row.child },
-        )
-    });
-    query.fetch(conn).try_collect().boxed()
+        ids,
+    )
+    .fetch(conn)
+    .map_ok(|found| (found.id, found))
+    .try_collect()
+    .boxed()
 }
 
 /// Returns with their refunds, by id.
-pub(super) fn returns(conn: &mut PgConnection, ids: Vec<Uuid>) -> BoxFuture<'_, sqlx::Result<HashMap<Uuid, Found>>> {
-    let query = sqlx::query!(
+pub(super) fn returns<'c>(
+    conn: &'c mut PgConnection,
+    ids: &'c [Uuid],
+) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+    sqlx::query_as!(
+        Found,
         r#"
-        select returns.id, returns.version, returns.document::text as "document!",
-               refunds.version as "child_version?", refunds.document::text as child
+        select returns.id as "id!", returns.version as "version!", returns.document::text as "document!",
+               refunds.version as "child_version?", refunds.document::text as "child?"
         from read.returns left join read.refunds on refunds.return_id = returns.id
         where returns.id = any($1)
         "#,
-        &ids,
-    );
-    let query = query.map(|row| {
-        (
-            row.id,
-            Found { version: row.version, document: row.document, child_version: row.child_version, child: row.child },
-        )
-    });
-    query.fetch(conn).try_collect().boxed()
+        ids,
+    )
+    .fetch(conn)
+    .map_ok(|found| (found.id, found))
+    .try_collect()
+    .boxed()
 }
 
 /// The audit rows of an order or a return, oldest first.
@@ -80,7 +82,7 @@ pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Optio
     sqlx::query_as!(
         InvoiceOf,
         r#"
-        select orders.state, invoices.path as "path?", invoices.sha256 as "sha256?"
+        select orders.state as "state!", invoices.path as "path?", invoices.sha256 as "sha256?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
         where orders.id = $1
         "#,

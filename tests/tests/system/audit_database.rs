@@ -63,10 +63,11 @@ async fn nobody_changes_the_audit_not_even_its_owner() -> Result<()> {
 async fn each_process_sees_no_more_than_its_own() -> Result<()> {
     let system = busy_shop().await?;
     let tables = async |schema: &str| -> Result<Vec<String>> {
-        let tables: Vec<String> = sqlx::query_scalar("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = $1")
-            .bind(schema)
-            .fetch_all(&system.database.pool)
-            .await?;
+        let tables: Vec<String> =
+            sqlx::query_scalar("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = $1")
+                .bind(schema)
+                .fetch_all(&system.database.pool)
+                .await?;
         anyhow::ensure!(!tables.is_empty(), "no tables in {schema}");
         Ok(tables)
     };
@@ -83,7 +84,9 @@ async fn each_process_sees_no_more_than_its_own() -> Result<()> {
             }
         }
     }
-    for statement in ["update command.orders set state = state", "delete from command.orders", "select from command.orders"] {
+    for statement in
+        ["update command.orders set state = state", "delete from command.orders", "select from command.orders"]
+    {
         forbidden.push(("articurated_workers", statement.to_owned()));
     }
     forbidden.push(("articurated_command", "select from messaging.inbox".to_owned()));

@@ -1,1 +1,182 @@
-//! To be written.
+//! Refunds while the gateway misbehaves: never paid twice, never lost.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Json;
+use axum::routing::post;
+use contracts::{Queue, RefundStatus, ReturnDocument, ReturnState};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use standalone::{Options, Part};
+use tests::waiting::SOON;
+use tests::{System, books, eventually, shop};
+
+/// Every part, with retries in milliseconds. No PDF is wanted here, so there is no browser to start.
+fn hasty(options: &mut Options) {
+    options.parts = Part::ALL.to_vec();
+    options.workers.pdf.chromium_path = Some(PathBuf::from("/there/is/no/browser"));
+    options.workers.retries.refund_retry = Duration::from_millis(40);
+    options.workers.gateway_timeout = Duration::from_millis(400);
+}
+
+async fn misbehaving(faults: &str, rate: f64, seed: u64) -> Result<System> {
+    let faults = faults.parse()?;
+    System::start(|options| {
+        hasty(options);
+        options.gateway.gateway_faults = faults;
+        options.gateway.gateway_fault_rate = rate;
+        options.gateway.gateway_fault_seed = seed;
+    })
+    .await
+}
+
+/// What the gateway has paid for a return.
+async fn paid(system: &System, returned: &ReturnDocument) -> Result<Vec<i64>> {
+    let ledger = system.gateway.get("/refunds").await?.expect(200).json();
+    let entries = ledger["refunds"].as_array().context("a list")?;
+    Ok(entries
+        .iter()
+        .filter(|one| one["return_id"] == json!(returned.id))
+        .filter_map(|one| one["amount"].as_i64())
+        .collect())
+}
+
+/// The return as it is shown once its refund has come to an end.
+async fn settled(system: &System, returned: &ReturnDocument) -> Result<ReturnDocument> {
+    let path = format!("/returns/{}", returned.id);
+    eventually("the refund has come to an end", SOON, async || {
+        let seen = system.api.read(&path, &format!("return:{}@5", returned.id)).await?.expect(200).returned();
+        let status = seen.refund.as_ref().map(|refund| refund.status);
+        Ok(status.is_some_and(|status| status != RefundStatus::Pending).then_some(seen))
+    })
+    .await
+}
+
+async fn attempts(system: &System, returned: &ReturnDocument) -> Result<i32> {
+    let attempts =
+        sqlx::query_scalar("select attempts from messaging.inbox where queue = 'refunds' and aggregate_id = $1");
+    Ok(attempts.bind(returned.id).fetch_one(&system.database.pool).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_gateway_does_each_return_is_refunded_once() -> Result<()> {
+    // With one return at a time the calls come in one order, so the seed decides which of them are hit. The last
+    // column: how often the job must have been begun at least, or the fault has not hit and nothing is shown.
+    for (faults, rate, seed, begun) in [
+        ("timeout-after-success=2000", 1.0, 0, 2),
+        ("error=503", 0.5, SEED_503, 2),
+        ("garbage", 0.5, SEED_GARBAGE, 2),
+        ("duplicate", 1.0, 0, 1),
+        ("delay=2000", 0.5, SEED_503, 2),
+        ("error=429", 0.5, SEED_503, 2),
+    ] {
+        let system = misbehaving(faults, rate, seed).await?;
+        let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
+        let seen = settled(&system, &returned).await?;
+        let refund = seen.refund.context("a refund")?;
+        assert_eq!(refund.status, RefundStatus::Processed, "{faults}");
+        assert_eq!(refund.amount_minor, returned.refund_amount_minor, "{faults}");
+        assert_eq!(paid(&system, &returned).await?, [returned.refund_amount_minor], "{faults}");
+        assert!(attempts(&system, &returned).await? >= begun, "{faults}: {}", attempts(&system, &returned).await?);
+        system.finish().await?;
+    }
+    Ok(())
+}
+
+/// Under these seeds the first call is hit and one of the next few is not.
+const SEED_503: u64 = 1;
+const SEED_GARBAGE: u64 = 1;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_all_faults_at_once_nothing_is_paid_twice_and_nothing_is_unknown() -> Result<()> {
+    let system = misbehaving("timeout-after-success=1000,error=503,garbage,duplicate", 0.3, 7).await?;
+    let returns = try_join_all((0..12).map(|_| shop::return_in(&system.api, ReturnState::Completed))).await?;
+    for returned in &returns {
+        let refund = settled(&system, returned).await?.refund.context("a refund")?;
+        let paid = paid(&system, returned).await?;
+        match refund.status {
+            RefundStatus::Processed => assert_eq!(paid, [returned.refund_amount_minor]),
+            // Its attempts are spent. An operator retries it, and the look-up then finds what was paid, if anything.
+            _ => assert!(
+                paid.len() <= 1 && paid.iter().all(|amount| *amount == returned.refund_amount_minor),
+                "{paid:?}"
+            ),
+        }
+    }
+    let ledger = system.gateway.get("/refunds").await?.expect(200).json();
+    assert!(ledger["count"].as_u64() <= Some(12), "{ledger}");
+    books::drained(&system.database.pool, Queue::Refunds, SOON).await?;
+    system.finish().await
+}
+
+/// A webhook that keeps what it is sent.
+async fn webhook() -> Result<(String, Arc<Mutex<Vec<Value>>>)> {
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let store = received.clone();
+    let router = axum::Router::new().route(
+        "/alert",
+        post(move |Json(alert): Json<Value>| async move { store.lock().expect("not poisoned").push(alert) }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/alert", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok((url, received))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_the_gateway_refuses_is_dead_failed_and_told() -> Result<()> {
+    let (url, alerts) = webhook().await?;
+    let faults = "error=402".parse()?;
+    let system = System::start(|options| {
+        hasty(options);
+        options.gateway.gateway_faults = faults;
+        options.workers.alert_webhook_url = Some(url);
+    })
+    .await?;
+    let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
+    let refund = settled(&system, &returned).await?.refund.context("a refund")?;
+    assert_eq!((refund.status, refund.transaction_id), (RefundStatus::Failed, None));
+    assert_eq!(paid(&system, &returned).await?, Vec::<i64>::new());
+
+    let job: (String, i32, String) = sqlx::query_as(
+        "select status, attempts, last_error from messaging.inbox where queue = 'refunds' and aggregate_id = $1",
+    )
+    .bind(returned.id)
+    .fetch_one(&system.database.pool)
+    .await?;
+    assert_eq!((job.0.as_str(), job.1), ("dead", 1), "a refusal is final");
+    assert!(job.2.contains("402"), "{}", job.2);
+    let status: String = sqlx::query_scalar("select status from work.refunds where return_id = $1")
+        .bind(returned.id)
+        .fetch_one(&system.database.pool)
+        .await?;
+    assert_eq!(status, "FAILED");
+
+    let of_refund = |alert: &&Value| alert["queue"] == "refunds";
+    let alert = eventually("the webhook is called", SOON, async || {
+        Ok(alerts.lock().expect("not poisoned").iter().find(of_refund).cloned())
+    })
+    .await?;
+    assert_eq!((&alert["aggregate_id"], &alert["event_type"]), (&json!(returned.id), &json!("return.completed")));
+    assert!(alert["reason"].as_str().is_some_and(|reason| reason.contains("402")), "{alert}");
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_down_is_asked_again_until_the_attempts_are_spent() -> Result<()> {
+    let port = embedded::free_port()?;
+    let system = System::start(|options| {
+        hasty(options);
+        options.parts.retain(|part| *part != Part::Gateway);
+        options.workers.gateway_url = format!("http://127.0.0.1:{port}");
+    })
+    .await?;
+    let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
+    let refund = settled(&system, &returned).await?.refund.context("a refund")?;
+    assert_eq!(refund.status, RefundStatus::Failed);
+    assert_eq!(attempts(&system, &returned).await?, 6, "once and five retries");
+    system.finish().await
+}

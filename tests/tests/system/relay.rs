@@ -1,1 +1,195 @@
-//! To be written.
+//! From the outbox to the inbox: everything, once, in the order of each aggregate.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use contracts::{OrderState, Queue};
+use futures_util::future::try_join_all;
+use messaging::{TransportConfig, intake};
+use outbox_relay::LEASE;
+use runtime::Tasks;
+use sqlx::PgPool;
+use standalone::Part;
+use tests::services::Broker;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{Api, System, books, eventually, shop};
+use tokio_util::sync::CancellationToken;
+
+/// Events that reached a queue before an earlier one of the same aggregate did.
+const OUT_OF_ORDER: &str = "
+    select count(*) from (
+        select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version
+                                                    rows between unbounded preceding and 1 preceding) as late
+        from messaging.inbox
+    ) as events where late";
+
+/// Orders with four events each.
+async fn sell(api: &Api, orders: usize) -> Result<()> {
+    for _ in 0..orders.div_ceil(20) {
+        try_join_all((0..20.min(orders)).map(|_| shop::order_in(api, OrderState::Shipped))).await?;
+    }
+    Ok(())
+}
+
+async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// A relay in a runtime of its own, which can die as a process dies: at once, with its leases in hand.
+struct Doomed(tokio::runtime::Runtime);
+
+impl Doomed {
+    async fn start(system: &System, name: &'static str) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let config = runtime::config::DatabaseConfig {
+            database_url: system.database.url.clone().into(),
+            ..runtime::config::DatabaseConfig::default()
+        };
+        runtime
+            .spawn(async move {
+                let pool = runtime::database::connect(&config, Some("articurated_relay"), name).await?;
+                let tasks = Tasks::new(CancellationToken::new());
+                outbox_relay::start(&pool, TransportConfig::default(), outbox_relay::Settings::default(), name, &tasks);
+                anyhow::Ok(())
+            })
+            .await??;
+        Ok(Self(runtime))
+    }
+
+    fn dies(self) {
+        self.0.shutdown_background();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Result<()> {
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let pool = &system.database.pool;
+    let doomed = Doomed::start(&system, "doomed").await?;
+    let leaving = system.another_relay("leaving").await?;
+    let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
+    eventually_equal("both have their share", SOON, 2, async || count(pool, both).await).await?;
+    sell(&system.api, 60).await?;
+    leaving.drain(SOON).await?;
+    sell(&system.api, 40).await?;
+    doomed.dies();
+    sell(&system.api, 40).await?;
+    let late = system.another_relay("late").await?;
+    sell(&system.api, 20).await?;
+    books::delivered(pool, LEASE + SOON).await?;
+
+    assert_eq!(count(pool, "select count(*) from messaging.outbox").await?, 4 * 160);
+    assert_eq!(
+        count(pool, "select count(*) from messaging.outbox where attempts <> 1").await?,
+        0,
+        "each went out once"
+    );
+    assert_eq!(
+        count(pool, "select count(*) from messaging.inbox where received_at < occurred_at - interval '1 s'").await?,
+        0
+    );
+    assert_eq!(count(pool, OUT_OF_ORDER).await?, 0);
+    late.drain(SOON).await?;
+    let held = "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()";
+    assert_eq!(count(pool, held).await?, 0, "who leaves gives back what it held");
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_nobody_wants_is_parked_and_only_its_own_order_waits() -> Result<()> {
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    one_order_waits(&system, &[]).await?;
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_rabbitmq_too_only_the_order_of_an_unwanted_event_waits() -> Result<()> {
+    let broker = Broker::new().await?;
+    let transport = broker.transport();
+    let system = System::start(|options| {
+        options.parts = vec![Part::Command];
+        options.transport = transport.clone();
+    })
+    .await?;
+    one_order_waits(&system, &intakes(&system, &transport).await?).await?;
+    system.finish().await
+}
+
+async fn one_order_waits(system: &System, intakes: &[Tasks]) -> Result<()> {
+    let pool = &system.database.pool;
+    let stuck = shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?.id;
+    let others = try_join_all((0..5).map(|_| shop::order_in(&system.api, OrderState::ProcessingInWarehouse))).await?;
+    sqlx::query(
+        "update messaging.outbox set event_type = 'order.eaten' where aggregate_id = $1 and aggregate_version = 2",
+    )
+    .bind(stuck)
+    .execute(pool)
+    .await?;
+    let relay = system.another_relay("relay").await?;
+    let delivered = async |id| -> Result<Vec<i32>> {
+        let versions = "select aggregate_version from messaging.inbox where queue = 'projections' and aggregate_id = $1 order by 1";
+        Ok(sqlx::query_scalar(versions).bind(id).fetch_all(pool).await?)
+    };
+    for other in &others {
+        eventually_equal("the others go on", SOON, vec![1, 2, 3], async || delivered(other.id).await).await?;
+    }
+    let parked: (Option<String>, Option<String>) = eventually("the event is parked", SOON, async || {
+        let parked =
+            "select parked_reason, last_error from messaging.outbox where aggregate_id = $1 and parked_at is not null";
+        Ok(sqlx::query_as(parked).bind(stuck).fetch_optional(pool).await?)
+    })
+    .await?;
+    assert_eq!(parked.0.as_deref(), Some("UNROUTABLE"));
+    assert!(parked.1.is_some_and(|error| !error.is_empty()));
+    // A later order passes by as well, so the one that waits had its chance.
+    let later = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
+    eventually_equal("a later order goes on", SOON, vec![1], async || delivered(later).await).await?;
+    assert_eq!(delivered(stuck).await?, [1], "what comes after the parked event waits for it");
+    relay.drain(SOON).await?;
+    for tasks in intakes {
+        tasks.clone().drain(SOON).await?;
+    }
+    Ok(())
+}
+
+/// RabbitMQ → inbox for every queue, without the workers and the projector that would take from it.
+async fn intakes(system: &System, transport: &TransportConfig) -> Result<[Tasks; 1]> {
+    let pool = system.database.pool_as("articurated_workers").await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    for queue in Queue::ALL {
+        tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), queue, tasks.clone()));
+    }
+    Ok([tasks])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_may_crash_in_the_middle_and_nothing_is_lost_or_reordered() -> Result<()> {
+    let mut broker = Broker::new().await?;
+    let transport = broker.transport();
+    let system = System::start(|options| {
+        options.parts = vec![Part::Command, Part::Relay];
+        options.transport = transport.clone();
+    })
+    .await?;
+    let [intakes] = intakes(&system, &transport).await?;
+    let pool = &system.database.pool;
+    sell(&system.api, 60).await?;
+    eventually("some have arrived", SOON, async || {
+        Ok((count(pool, "select count(*) from messaging.inbox").await? > 0).then_some(()))
+    })
+    .await?;
+    let (selling, ()) = tokio::join!(sell(&system.api, 60), async { broker.kill() });
+    selling?;
+    // Selling goes on without the broker.
+    sell(&system.api, 20).await?;
+    let waiting = count(pool, "select count(*) from messaging.outbox where published_at is null").await?;
+    assert!(waiting > 0, "the broker is down, so something must wait");
+    broker.restart().await?;
+    sell(&system.api, 20).await?;
+    books::delivered(pool, Duration::from_secs(60)).await?;
+    assert_eq!(count(pool, OUT_OF_ORDER).await?, 0);
+    assert_eq!(count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?, 0);
+    intakes.drain(SOON).await?;
+    assert_eq!(broker.messages().await?, 0);
+    system.finish().await
+}

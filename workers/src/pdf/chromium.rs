@@ -14,7 +14,7 @@ use super::{PdfError, PdfSettings};
 /// Its process ends when the last user lets go of it.
 #[derive(Debug)]
 pub(super) struct Chromium {
-    connection: Connection,
+    pub(super) connection: Connection,
     idle: Mutex<Vec<Page>>,
     documents: AtomicU64,
     #[cfg(test)]

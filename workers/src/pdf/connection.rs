@@ -54,6 +54,8 @@ struct CallTable {
     /// Calls to these would never be answered.
     crashed_sessions: HashSet<String>,
     closed: bool,
+    #[cfg(test)]
+    refused: usize,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,12 @@ impl Connection {
         serde_json::from_str(result.get()).map_err(|error| Failure::Refused(format!("unreadable answer: {error}")))
     }
 
+    /// How many requests of documents have been refused.
+    #[cfg(test)]
+    pub(super) fn refused(&self) -> usize {
+        self.calls.lock().refused
+    }
+
     /// Whether calls to the tab can still be answered.
     pub(super) fn is_open(&self, session: &str) -> bool {
         let calls = self.calls.lock();
@@ -161,6 +169,10 @@ impl Answers {
     fn refuse(&self, session: &str, paused: Option<&RawValue>) {
         let paused = paused.and_then(|paused| serde_json::from_str::<Paused>(paused.get()).ok());
         let (Some(Paused { request_id }), Some(outbox)) = (paused, self.refusals.upgrade()) else { return };
+        #[cfg(test)]
+        {
+            self.calls.lock().refused += 1;
+        }
         let params = Fetch::FailRequest { request_id, error_reason: Network::ErrorReason::Aborted };
         // No call waits for id 0.
         let request = Request { id: 0, method: Fetch::FailRequest::NAME, params, session: Some(session) };

@@ -29,7 +29,7 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(3);
 /// our end however we come to ours, `kill -9` included: so there are no orphans.
 const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 18] = [
     "--headless",
     "--remote-debugging-pipe",
     "--no-startup-window",
@@ -43,7 +43,6 @@ const FLAGS: [&str; 19] = [
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-breakpad",
-    "--disable-crashpad-for-testing",
     "--password-store=basic",
     "--use-mock-keychain",
     // Hinting moves glyphs to screen pixels, which a printer does not have.

@@ -132,19 +132,19 @@ async fn two_megabytes_of_html_are_one_message() {
     renderer.shutdown().await;
 }
 
-/// A page that reaches for an address in every way there is, and stays long enough to get there.
+/// Reaches for an address in eight ways, for files, and for a script engine.
 fn reaching_html(port: u16) -> String {
     let address = format!("http://127.0.0.1:{port}");
     format!(
-        r#"<link rel="preconnect" href="{address}"><link rel="stylesheet" href="{address}/style">
-        <style>@import url("{address}/import"); body {{ background: url(http://localhost:{port}/background) }}
-        @font-face {{ font-family: x; src: url({address}/font) }} p {{ font-family: x }}</style>
+        r#"<p>the text itself</p><link rel="preconnect" href="{address}">
         <script src="{address}/script"></script><script>document.write("a script ran")</script>
         <img src="{address}/image"><img src="http://[::ffff:127.0.0.1]:{port}/mapped">
         <img src="x" onerror="document.write('a handler ran')">
-        <iframe src="{address}/frame"></iframe><iframe src="file:///etc/passwd" width="800"></iframe>
-        <object data="file:///etc/passwd"></object>{}"#,
-        slow_html()
+        <iframe src="{address}/frame"></iframe><object data="{address}/object"></object>
+        <iframe src="file:///etc/passwd" width="800"></iframe><object data="file:///etc/passwd"></object>
+        <link rel="stylesheet" href="{address}/style"><style>@import url("{address}/import");
+        i {{ background: url(http://localhost:{port}/background) }}
+        @font-face {{ font-family: x; src: url({address}/font) }} i {{ font-family: x }}</style><i>x</i>"#
     )
 }
 
@@ -155,11 +155,14 @@ async fn nothing_is_fetched_and_no_script_runs() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("non-blocking");
     let port = listener.local_addr().expect("an address").port();
-    let leaving = format!(r#"<meta http-equiv="refresh" content="0;url=http://127.0.0.1:{port}/">{}"#, slow_html());
-    for html in [reaching_html(port), leaving] {
+    let leaving = format!(r#"<meta http-equiv="refresh" content="0;url=http://127.0.0.1:{port}/"><p>the text itself"#);
+    let mut refused = 0;
+    for (html, requests) in [(reaching_html(port), 8), (leaving, 1)] {
         let text = text(&renderer.render(html).await.expect("a PDF"));
-        assert!(text.contains("printed"), "{text}");
+        assert!(text.contains("the text itself"), "{text}");
         assert!(!text.contains("root:") && !text.contains(" ran"), "{text}");
+        refused += requests;
+        eventually("each request is refused", || browser.connection.refused() >= refused).await;
         let connection = listener.accept().map_err(|error| error.kind());
         assert_eq!(connection.map(|(_, peer)| peer), Err(std::io::ErrorKind::WouldBlock));
     }

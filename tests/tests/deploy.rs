@@ -1,0 +1,342 @@
+//! docker-compose.yml, what it refers to, and .env.example, against the programs' own settings. No Docker is needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use embedded::postgres::{Options, PrivateCluster};
+use runtime::config::DatabaseConfig;
+use runtime::database;
+use serde_json::{Map, Value};
+
+const IMAGE: &str = "articurated:local";
+const PROGRAMS: [&str; 6] = ["command", "outbox-relay", "workers", "query", "payment-gateway", "standalone"];
+/// Who logs in to the database of docker-compose.yml, and the role that the process takes.
+const LOGINS: [(&str, &str); 4] = [
+    ("command", "articurated_command"),
+    ("relay", "articurated_relay"),
+    ("workers", "articurated_workers"),
+    ("query", "articurated_query"),
+];
+
+/// A program's settings, as its `--help` tells them.
+#[derive(Debug, Default)]
+struct Help {
+    flags: BTreeSet<String>,
+    /// Variable → default; empty when there is none.
+    defaults: BTreeMap<String, String>,
+    required: BTreeSet<String>,
+}
+
+/// A setting of .env.example: its default, and the programs that the heading above it names.
+type Documented = BTreeMap<String, (String, BTreeSet<String>)>;
+
+static PROGRAM_FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let test = std::env::current_exe().expect("a running program has a file");
+    let folder = test.ancestors().nth(2).expect("a test stands in target/<profile>/deps").to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--locked", "--target-dir"]).arg(folder.parent().expect("target/"));
+    build.args((!cfg!(debug_assertions)).then_some("--release"));
+    build.args(PROGRAMS.map(|program| format!("--package={program}")));
+    let built = build.current_dir(root()).env("SQLX_OFFLINE", "true").status().expect("cargo runs");
+    assert!(built.success(), "the programs do not compile");
+    folder
+});
+
+static COMPOSE: LazyLock<Value> = LazyLock::new(|| {
+    let mut compose: yaml_serde::Value = yaml_serde::from_str(&read("docker-compose.yml")).expect("YAML");
+    compose.apply_merge().expect("mappings are merged into mappings");
+    serde_json::to_value(compose).expect("nothing but JSON's types")
+});
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The text between the first `before` and the next `after`.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    Some(text.split_once(before)?.1.split_once(after)?.0)
+}
+
+fn help(command: &[&str]) -> Help {
+    let (program, subcommand) = command.split_first().expect("a program");
+    let output = Command::new(PROGRAM_FOLDER.join(program)).args(subcommand).arg("--help").env_clear().output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{command:?} is no command");
+    let text = String::from_utf8(output.stdout).expect("help is text");
+    let usage = between(&text, "Usage: ", "\n").expect("a usage line");
+    let (mut help, mut flag, mut variable) = (Help::default(), "", "");
+    for line in text.lines().map(str::trim_start) {
+        if line.starts_with('-') {
+            flag = line.split(' ').find(|word| word.starts_with("--")).unwrap_or(flag);
+            help.flags.insert(flag.to_owned());
+        } else if let Some(name) = between(line, "[env: ", "]") {
+            variable = name.trim_end_matches('=');
+            help.defaults.insert(variable.to_owned(), String::new());
+            if usage.contains(flag) {
+                help.required.insert(variable.to_owned());
+            }
+        } else if let Some(default) = between(line, "[default: ", "]") {
+            help.defaults.insert(variable.to_owned(), default.trim_matches('"').to_owned());
+        }
+    }
+    assert!(!help.defaults.is_empty(), "{command:?} has no settings");
+    help
+}
+
+fn services() -> &'static Map<String, Value> {
+    COMPOSE["services"].as_object().expect("services")
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().map(|text| text.as_str().expect("a string")).collect()
+}
+
+/// The services that run a program of ours, each with its command line.
+fn processes() -> Vec<(&'static str, &'static Value, Vec<&'static str>)> {
+    let ours = services().iter().filter(|(_, service)| service["image"] == IMAGE && service["entrypoint"].is_null());
+    ours.map(|(name, service)| (name.as_str(), service, strings(&service["command"]))).collect()
+}
+
+/// A variable of a service, with its interpolations at their defaults.
+fn variable(service: &Value, name: &str) -> Option<String> {
+    match &service["environment"][name] {
+        Value::Null => None,
+        Value::String(text) => Some(interpolated(text)),
+        other => Some(other.to_string()),
+    }
+}
+
+fn interpolated(text: &str) -> String {
+    let (mut plain, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        let (inner, after) = after.split_once('}').expect("a closed interpolation");
+        plain.push_str(before);
+        plain.push_str(inner.split_once(":-").expect("a default").1);
+        rest = after;
+    }
+    plain + rest
+}
+
+/// The port that a process listens on.
+fn port(service: &Value) -> Option<String> {
+    let ports = ["COMMAND_PORT", "QUERY_PORT", "RELAY_PORT", "WORKERS_PORT", "GATEWAY_PORT"];
+    ports.into_iter().find_map(|name| variable(service, name))
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.trim_end_matches('s').parse().expect("a number of seconds"))
+}
+
+#[test]
+fn every_process_of_ours_runs_a_program_with_settings_that_it_has() {
+    let mut run = BTreeSet::new();
+    for (name, service, command) in processes() {
+        assert!(PROGRAMS.contains(&command[0]), "{name}: {command:?}");
+        run.insert(command[0]);
+        let words: Vec<_> = command.iter().copied().take_while(|word| !word.starts_with('-')).collect();
+        let help = help(&words);
+        for flag in command.iter().filter(|word| word.starts_with('-')) {
+            let flag = flag.split('=').next().expect("split gives one at least");
+            assert!(help.flags.contains(flag), "{name}: {} knows no {flag}", command[0]);
+        }
+        let environment = service["environment"].as_object().expect("settings");
+        for variable in environment.keys() {
+            assert!(help.defaults.contains_key(variable), "{name}: {} knows no {variable}", command[0]);
+        }
+        for variable in &help.required {
+            assert!(environment.contains_key(variable), "{name} lacks {variable}");
+        }
+    }
+    assert_eq!(run, BTreeSet::from(PROGRAMS));
+}
+
+#[test]
+fn a_service_waits_only_for_what_can_come() {
+    for (name, service) in services() {
+        let awaited = service["depends_on"].as_object().cloned().unwrap_or_default();
+        for (other, how) in awaited {
+            let target =
+                services().get(&other).unwrap_or_else(|| panic!("{name} waits for {other}, which is not there"));
+            match how["condition"].as_str().expect("a condition") {
+                "service_healthy" => assert!(!target["healthcheck"]["test"].is_null(), "{other} has no health check"),
+                "service_completed_successfully" => assert_eq!(target["restart"], "no", "{other} never ends"),
+                other => panic!("{name}: {other}"),
+            }
+        }
+        let ends = service["restart"] == "no";
+        assert!(ends || !service["healthcheck"]["test"].is_null(), "{name} has no health check");
+        assert!(!service["mem_limit"].is_null(), "{name} has no memory limit");
+    }
+}
+
+#[test]
+fn ports_and_addresses_agree() {
+    let proxy = read("deploy/proxy/nginx.conf");
+    for (name, service, _) in processes() {
+        let Some(port) = port(service) else { continue };
+        assert_eq!(variable(service, "BIND_ADDRESS").as_deref(), Some("0.0.0.0"), "{name} is not to be reached");
+        let check = strings(&service["healthcheck"]["test"]).join(" ");
+        assert!(check.ends_with(&format!("http://127.0.0.1:{port}/health/ready")), "{name}: {check}");
+        for published in strings(&service["ports"]) {
+            assert!(published.ends_with(&format!(":{port}")), "{name} does not listen on {published}");
+        }
+        if let Some(upstream) = between(&proxy, &format!("server {name}:"), " ") {
+            assert_eq!(upstream, port, "the proxy's {name}");
+        }
+        for (variable_name, scheme) in [("DATABASE_URL", "postgres"), ("RABBITMQ_URL", "amqp"), ("GATEWAY_URL", "http")]
+        {
+            let Some(url) = variable(service, variable_name) else { continue };
+            let url = reqwest::Url::parse(&url).unwrap_or_else(|error| panic!("{name}: {url}: {error}"));
+            let host = url.host_str().expect("a host");
+            let target = services().get(host).unwrap_or_else(|| panic!("{name}: there is no service {host}"));
+            assert_eq!(url.scheme(), scheme, "{name}: {url}");
+            if let Some(listens) = self::port(target) {
+                assert_eq!(url.port().map(|port| port.to_string()), Some(listens), "{name}: {url}");
+            }
+        }
+    }
+    assert!(proxy.contains("server command:") && proxy.contains("server query:") && proxy.contains("listen 8000;"));
+    assert!(strings(&services()["proxy"]["ports"])[0].ends_with(":8000:8000"));
+}
+
+#[test]
+fn files_and_volumes_that_are_mounted_exist() {
+    for (name, service) in services() {
+        for mount in strings(&service["volumes"]) {
+            let source = mount.split(':').next().expect("split gives one at least");
+            if let Some(file) = source.strip_prefix("./") {
+                // Docker makes a folder that is missing; where a file is meant, that is no help.
+                assert!(file == "invoices" || root().join(file).is_file(), "{name}: {mount}");
+            } else {
+                assert!(COMPOSE["volumes"].get(source).is_some(), "{name}: {mount}");
+            }
+        }
+        for option in strings(&service["security_opt"]) {
+            if let Some(profile) = option.strip_prefix("seccomp=") {
+                serde_json::from_str::<Value>(&read(profile)).unwrap_or_else(|error| panic!("{profile}: {error}"));
+            }
+        }
+    }
+    let store = |name: &str| variable(&services()[name], "INVOICE_STORE_URL").expect("an invoice store");
+    for (name, mode) in [("workers", ""), ("query", ":ro")] {
+        let mount = format!("./invoices:{}{mode}", store(name));
+        assert!(strings(&services()[name]["volumes"]).contains(&mount.as_str()), "{name} has no {mount}");
+    }
+}
+
+#[test]
+fn one_service_builds_the_image_that_holds_every_program() {
+    let builds: Vec<_> = services().values().filter(|service| !service["build"].is_null()).collect();
+    assert_eq!(builds.len(), 1);
+    let dockerfile = read(builds[0]["build"]["dockerfile"].as_str().expect("a Dockerfile"));
+    assert_eq!(builds[0]["image"], IMAGE);
+    let copied = between(&dockerfile, "&& cp ", " /programs/").expect("the programs are copied out of the builder");
+    assert_eq!(copied.split(' ').collect::<BTreeSet<_>>(), BTreeSet::from(PROGRAMS));
+    for program in PROGRAMS {
+        assert!(dockerfile.contains(&format!("-p {program} ")), "{program} is not built");
+    }
+}
+
+#[test]
+fn a_process_is_not_killed_while_it_drains() {
+    let drain = |file: &str| {
+        let source = read(file);
+        let constant = between(&source, "const DRAIN", ";")?.to_owned();
+        Some(seconds(between(&constant, "from_secs(", ")")?))
+    };
+    let http = drain("crates/runtime/src/http/serve.rs").expect("a limit on draining requests");
+    for (name, service, command) in processes() {
+        if service["restart"] == "no" {
+            continue;
+        }
+        let tasks = drain(&format!("{}/src/main.rs", command[0])).unwrap_or_default();
+        let grace = seconds(service["stop_grace_period"].as_str().expect("a grace period"));
+        assert!(grace > http + tasks, "{name}: {grace:?} for {:?}", http + tasks);
+    }
+}
+
+/// .env.example.
+fn documented() -> Documented {
+    let (mut settings, mut readers, mut explained) = (Documented::new(), BTreeSet::new(), false);
+    for line in read(".env.example").lines() {
+        if let Some(heading) = between(line, "# == ", " ==") {
+            readers = heading.split(", ").map(str::to_owned).collect();
+        } else if let Some((name, default)) = line.strip_prefix('#').and_then(|line| line.split_once('='))
+            && !name.starts_with(' ')
+        {
+            assert!(explained, "nothing explains {name}");
+            let twice = settings.insert(name.to_owned(), (default.to_owned(), readers.clone()));
+            assert!(twice.is_none(), "{name} stands there twice");
+        }
+        assert!(line.is_empty() || line.starts_with('#'), "a copy of .env.example changes nothing, but {line:?} does");
+        explained = line.starts_with("# ");
+    }
+    settings
+}
+
+#[test]
+fn env_example_lists_every_setting_with_its_default_under_its_readers() {
+    let mut known = Documented::new();
+    let commands = PROGRAMS.iter().map(|program| vec![*program]).filter(|command| command[0] != "standalone");
+    for command in commands.chain([vec!["standalone", "run"], vec!["standalone", "migrate"]]) {
+        for (name, default) in help(&command).defaults {
+            let (documented, readers) = known.entry(name.clone()).or_insert_with(|| (default.clone(), BTreeSet::new()));
+            assert_eq!(*documented, default, "{name}: {command:?} and {readers:?} do not have the same default");
+            readers.insert(command[0].to_owned());
+        }
+    }
+    let compose = read("docker-compose.yml");
+    for (name, rest) in compose.split("${").skip(1).filter_map(|text| text.split_once(":-")) {
+        let default = rest.split_once('}').expect("a closed interpolation").0.to_owned();
+        let readers = BTreeSet::from(["docker compose".to_owned()]);
+        let same = known.entry(name.to_owned()).or_insert_with(|| (default.clone(), readers));
+        assert_eq!(same.0, default, "{name} has two defaults in docker-compose.yml");
+    }
+    let documented = documented();
+    for (name, setting) in &known {
+        assert_eq!(documented.get(name), Some(setting), "{name} in .env.example");
+    }
+    let unknown: Vec<_> = documented.keys().filter(|name| !known.contains_key(*name)).collect();
+    assert!(unknown.is_empty(), "nobody reads {unknown:?}");
+}
+
+#[tokio::test]
+async fn each_login_of_the_compose_database_can_take_its_own_role_and_no_other() -> Result<()> {
+    const PASSWORD: &str = "hush";
+    let folder = tempfile::tempdir()?;
+    let cluster = PrivateCluster::start(Options::new(folder.path().join("postgres"))).await?;
+    cluster.create_database("articurated").await?;
+    let mut psql = Command::new("psql");
+    psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"]);
+    psql.arg(root().join("deploy/postgres/logins.sql")).arg(cluster.url("articurated"));
+    ensure!(psql.env("POSTGRES_PASSWORD", PASSWORD).status().context("psql")?.success(), "logins.sql fails");
+
+    let config = |login: &str| DatabaseConfig {
+        database_url: format!("postgres://{login}:{PASSWORD}@127.0.0.1:{}/articurated", cluster.port()).into(),
+        max_connections: 1,
+        ..DatabaseConfig::default()
+    };
+    let migrating = database::connect(&config("migrate"), None, "deploy").await?;
+    database::migrate(&migrating).await?;
+    migrating.close().await;
+    for (login, _) in LOGINS {
+        for (owner, role) in LOGINS {
+            let pool = database::connect(&config(login), Some(role), "deploy").await;
+            assert_eq!(pool.is_ok(), login == owner, "{login} as {role}: {:?}", pool.err());
+        }
+    }
+
+    let compose = services().values().filter_map(|service| variable(service, "DATABASE_URL"));
+    let named: BTreeSet<_> = compose.filter_map(|url| Some(between(&url, "postgres://", ":")?.to_owned())).collect();
+    let logins = LOGINS.iter().map(|(login, _)| (*login).to_owned()).chain(["migrate".to_owned()]);
+    assert_eq!(named, logins.collect());
+    Ok(())
+}
