@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::system::bound_to_us;
 
@@ -156,7 +156,8 @@ struct Answer {
 
 impl Socket {
     async fn connect(url: &str) -> Result<Self> {
-        let (stream, _) = connect_async(url).await.context("cannot talk to Chromium")?;
+        // Without Nagle's algorithm, which would hold back the end of a document until the browser acknowledges the rest.
+        let (stream, _) = connect_async_with_config(url, None, true).await.context("cannot talk to Chromium")?;
         Ok(Self { stream, last_id: 0 })
     }
 

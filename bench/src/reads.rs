@@ -21,6 +21,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
     database.seed_read_model(&sample, plan.orders).await?;
+    database.settle().await?;
     let pgbench =
         system.pgbench(&database, include_str!("../sql/read.sql"), CONNECTIONS)?.define("orders", plan.orders);
     let turn = Arc::new(AtomicU64::new(0));

@@ -44,7 +44,6 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
     let row = over(system, plan, "RabbitMQ", transport).await;
     node.stop().await;
-    std::fs::remove_dir_all(system.folder("rabbitmq"))?;
     rows.push(row?);
     Ok(rows)
 }

@@ -20,6 +20,9 @@ use crate::{load, requests};
 /// Orders that are seeded in one statement.
 const SEED_CHUNK: u64 = 10_000;
 
+/// Everything of a run but its results is in here, and nothing stays.
+const RUN: &str = "run";
+
 /// The private Postgres and the folder of the run.
 #[derive(Debug)]
 pub(crate) struct System {
@@ -37,16 +40,17 @@ pub(crate) struct Database {
 
 impl System {
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+        let folder = folder.join(RUN);
+        fs::create_dir_all(&folder)?;
         let folder = folder.canonicalize()?;
         let options = Options { fresh: true, ..Options::new(folder.join("postgres")) };
         Ok(Self { cluster: PrivateCluster::start(options).await?, folder })
     }
 
-    /// Stops Postgres and leaves nothing of it.
+    /// Stops Postgres and removes the folder of the run.
     pub(crate) async fn stop(self) -> Result<()> {
         self.cluster.stop().await;
-        Ok(fs::remove_dir_all(self.folder.join("postgres"))?)
+        Ok(fs::remove_dir_all(self.folder)?)
     }
 
     pub(crate) fn folder(&self, name: &str) -> PathBuf {

@@ -135,7 +135,9 @@ fn version(value: &axum::http::HeaderValue) -> Result<Option<i32>, ApiError> {
     if text == "*" {
         return Ok(None);
     }
-    text.trim_matches('"').parse().map(Some).map_err(|_| {
+    // An ETag of the query side goes on behind a dot where an invoice or refund was added; the version is before it.
+    let number = text.trim_matches('"').split('.').next().unwrap_or_default();
+    number.parse().map(Some).map_err(|_| {
         ApiError::validation(vec![FieldError::new("If-Match", "must be the version from an ETag, for example \"3\"")])
     })
 }
@@ -154,10 +156,7 @@ impl InFlight {
         if let Some(key) = key
             && !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone())
         {
-            return Err(ApiError::conflict(
-                "IDEMPOTENCY_KEY_IN_PROGRESS",
-                "a command with this Idempotency-Key is being carried out; repeat the request in a moment",
-            ));
+            return Err(key_in_progress());
         }
         Ok(InFlightGuard { keys: self.clone(), key: key.cloned() })
     }
@@ -176,6 +175,14 @@ impl Drop for InFlightGuard {
             self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         }
     }
+}
+
+/// 409 for a key whose command is under way.
+pub(crate) fn key_in_progress() -> ApiError {
+    ApiError::conflict(
+        "IDEMPOTENCY_KEY_IN_PROGRESS",
+        "a command with this Idempotency-Key is being carried out; repeat the request in a moment",
+    )
 }
 
 /// 422 for a key that was used with another body.

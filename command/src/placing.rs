@@ -32,7 +32,13 @@ pub(crate) async fn place(
     let key = conditions.idempotency;
     let origin = Origin::new(context, body.actor.clone(), None, app.clock.now());
     let guard = app.in_flight.enter(key.as_ref())?;
-    let attempts = if body.order_number.is_some() { 1 } else { NUMBER_ATTEMPTS };
+    let attempts = match (&body.order_number, &key) {
+        (None, _) => NUMBER_ATTEMPTS,
+        // The number may have been taken a moment ago by this very request in another process: looked at once more,
+        // its answer is known.
+        (Some(_), Some(_)) => 2,
+        (Some(_), None) => 1,
+    };
     for _ in 0..attempts {
         let id = app.ids.next();
         let number = body.order_number.clone().unwrap_or_else(|| made_up_number(id, origin.at));

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::api::body::{Checks, RequestReturn};
 use crate::api::{Answer, not_found};
-use crate::intent::{Conditions, IdempotencyKey, Origin};
+use crate::intent::{Conditions, IdempotencyKey, Origin, key_in_progress};
 use crate::store::{self, NewReturn, OrderUnderLock};
 
 /// Requests a return. The transaction runs in a task of its own: a client that hangs up does not cut it in half.
@@ -60,13 +60,15 @@ struct Work {
 
 impl Work {
     async fn run(self, conn: &mut PgConnection) -> Result<Answer, ApiError> {
+        let order_id = self.body.order_id;
+        let order = store::lock_order(conn, order_id).await?;
+        // Under the lock: whoever held it before us may have answered this very request.
         if let Some(key) = &self.key
             && let Some(known) = store::known_answer(conn, key).await?
         {
             return Answer::known(known, Some(key), EntityType::Return);
         }
-        let order_id = self.body.order_id;
-        let Some(order) = store::lock_order(conn, order_id).await? else {
+        let Some(order) = order else {
             return Err(not_found(EntityType::Order, &order_id.to_string()));
         };
         let lines = self.decide(conn, &order).await?;
@@ -155,10 +157,16 @@ impl Work {
             at: self.origin.at,
             idempotency: self.key.as_ref(),
         };
-        let body = store::insert_return(conn, &new).await?;
+        let body = store::insert_return(conn, &new).await.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
         let (status, entity) = (StatusCode::CREATED, EntityType::Return);
         Ok(Answer { status, entity, id: document.id, version: 1, body, replayed: false })
     }
+}
+
+/// The key was used for another order in the same moment, where no lock makes the two wait for each other.
+fn key_taken(error: &sqlx::Error) -> Option<ApiError> {
+    let constraint = error.as_database_error()?.constraint()?;
+    (constraint == "idempotency_keys_pkey").then(key_in_progress)
 }
 
 fn refused(refusal: &ReturnRefusal) -> ApiError {

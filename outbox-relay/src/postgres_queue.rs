@@ -28,16 +28,25 @@ pub(crate) struct Moved {
     pub(crate) traceparents: Vec<String>,
 }
 
-/// Moves up to `limit` rows from `from_position` on, or only the row `only`.
+/// Which rows a relay may move.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) relay: &'a str,
+    /// The shards it knows to be its own; the statement takes them only while they are.
+    pub(crate) shards: &'a [i16],
+    /// Where the scan begins.
+    pub(crate) from_position: i64,
+}
+
+/// Moves up to `limit` rows, or only the row `only`.
 ///
 /// The lease rows are share-locked while the statement runs, so a take-over waits for it: the fence. The notifications
 /// go out with the commit; they may be inside the transaction because relays do not contend for it as commands do.
-/// A row whose type no queue wants is parked.
+/// A row whose type no queue wants is parked, and what stands behind it in its aggregate stays where it is.
 pub(crate) async fn forward(
     pool: &PgPool,
-    relay: &str,
+    source: Source<'_>,
     routes: &Routes,
-    from_position: i64,
     limit: i64,
     only: Option<Uuid>,
 ) -> sqlx::Result<Moved> {
@@ -45,7 +54,7 @@ pub(crate) async fn forward(
         r#"
         with held as materialized (
             select shard, epoch from messaging.shard_leases
-            where owner = $1 and expires_at > clock_timestamp()
+            where owner = $1 and shard = any($7) and expires_at > clock_timestamp()
             for share
         ), route as materialized (
             select * from unnest($2::text[], $3::text[]) as route (event_type, queue)
@@ -62,11 +71,16 @@ pub(crate) async fn forward(
                     and (earlier.parked_at is not null or earlier.next_attempt_at > clock_timestamp()))
             order by position
             limit $5
+        ), blocked as materialized (
+            select behind.event_id
+            from batch as unroutable join batch as behind using (aggregate_id)
+            where not unroutable.routable and behind.aggregate_version > unroutable.aggregate_version
         ), delivered as (
             insert into messaging.inbox
                 (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, headers, occurred_at)
             select queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, headers, occurred_at
             from batch join route using (event_type)
+            where event_id not in (select event_id from blocked)
             order by position
             on conflict do nothing
             returning queue
@@ -78,7 +92,7 @@ pub(crate) async fn forward(
                 parked_reason = case when not routable then 'UNROUTABLE' end,
                 last_error = case when not routable then 'no queue wants events of this type' end
             from batch
-            where row.event_id = batch.event_id
+            where row.event_id = batch.event_id and batch.event_id not in (select event_id from blocked)
         )
         select (select count(*) from batch) as "rows!",
                (select max(position) from batch) as last_position,
@@ -86,12 +100,13 @@ pub(crate) async fn forward(
                          where headers ->> 'traceparent' like '%-01'), '{}') as "traceparents!",
                (select count(pg_notify('inbox_' || queue, '')) from (select distinct queue from delivered) as woken) as "woken!"
         "#,
-        relay,
+        source.relay,
         &routes.event_types,
         &routes.queues,
-        from_position,
+        source.from_position,
         limit,
         only,
+        source.shards,
     )
     .fetch_one(pool)
     .await?;

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::leases::Leases;
-use crate::postgres_queue::{self, Routes};
+use crate::postgres_queue::{self, Routes, Source};
 use crate::store::{self, Failed};
 use crate::{Settings, broker};
 
@@ -53,6 +53,8 @@ pub struct Relay {
     name: String,
     routes: Routes,
     leases: watch::Receiver<Leases>,
+    /// The leases under which `low_water` came about.
+    scanned: Leases,
     low_water: LowWater,
 }
 
@@ -64,9 +66,17 @@ impl Relay {
         name: String,
         leases: watch::Receiver<Leases>,
     ) -> Self {
-        let low_water = LowWater::new();
-        let routes = Routes::new();
-        Self { pool, broker_url: transport.rabbitmq_url, publisher: None, settings, name, routes, leases, low_water }
+        Self {
+            pool,
+            broker_url: transport.rabbitmq_url,
+            publisher: None,
+            settings,
+            name,
+            routes: Routes::new(),
+            leases,
+            scanned: Leases::default(),
+            low_water: LowWater::new(),
+        }
     }
 
     /// Forwards until shutdown.
@@ -99,12 +109,17 @@ impl Relay {
     /// Moves one batch.
     pub async fn tick(&mut self) -> Result<Outcome, RelayError> {
         let leases = self.leases.borrow_and_update().clone();
+        if leases != self.scanned {
+            // A shard that comes from another relay may bring rows from below our mark.
+            self.low_water = LowWater::new();
+            self.scanned.clone_from(&leases);
+        }
         if leases.shards.is_empty() {
             return Ok(Outcome::Idle);
         }
         let started = Instant::now();
         let forwarded = match self.broker_url.clone() {
-            None => self.tick_postgres().await?,
+            None => self.tick_postgres(&leases).await?,
             Some(url) => self.tick_broker(&url, &leases).await?,
         };
         if forwarded == 0 {
@@ -115,15 +130,15 @@ impl Relay {
         Ok(Outcome::Forwarded(forwarded))
     }
 
-    async fn tick_postgres(&mut self) -> Result<usize, RelayError> {
+    async fn tick_postgres(&mut self, leases: &Leases) -> Result<usize, RelayError> {
         let from = self.low_water.scan_from();
-        let moved =
-            postgres_queue::forward(&self.pool, &self.name, &self.routes, from, self.settings.batch, None).await;
+        let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
+        let moved = postgres_queue::forward(&self.pool, source, &self.routes, self.settings.batch, None).await;
         let moved = match moved {
             Ok(moved) => moved,
             Err(sqlx::Error::Database(error)) if is_about_a_row(&*error) => {
                 tracing::warn!(%error, "batch refused; forwarding its rows one by one");
-                return Ok(self.forward_one_by_one(from).await?);
+                return Ok(self.forward_one_by_one(leases, from).await?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -135,12 +150,11 @@ impl Relay {
     }
 
     /// One bad row must not hold up the others: it gets its back-off and finally its parking place.
-    async fn forward_one_by_one(&mut self, from: i64) -> sqlx::Result<usize> {
-        let leases = self.leases.borrow().clone();
+    async fn forward_one_by_one(&mut self, leases: &Leases, from: i64) -> sqlx::Result<usize> {
         let mut forwarded = 0;
         for row in store::pending(&self.pool, &leases.shards, from, self.settings.batch).await? {
-            let only = Some(row.event_id);
-            match postgres_queue::forward(&self.pool, &self.name, &self.routes, from, 1, only).await {
+            let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
+            match postgres_queue::forward(&self.pool, source, &self.routes, 1, Some(row.event_id)).await {
                 Ok(_) => forwarded += 1,
                 Err(sqlx::Error::Database(error)) if is_about_a_row(&*error) => {
                     let parked = (row.attempts + 1 >= self.settings.max_attempts).then_some("ATTEMPTS_SPENT");

@@ -1,13 +1,13 @@
 //! The REST reads. They see the read models and nothing else.
 
-mod cursor;
-mod dates;
-mod documents;
-mod invoice;
-mod lookups;
-mod lists;
 mod orders;
 mod returns;
+mod invoice;
+mod documents;
+mod lookups;
+mod lists;
+mod cursor;
+mod dates;
 mod store;
 
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 //!
 //! Invariants: nothing here reads the command side's tables, and nothing but the projector writes `read`.
 
-mod api;
+mod settings;
+mod projector;
 mod applied;
 mod consistency;
-mod projector;
-mod settings;
+mod api;
 
 use std::sync::Arc;
 
@@ -71,6 +71,5 @@ mod tests {
                 "/api/v1/returns/{id}/history",
             ]
         );
-        eprintln!("{}", openapi().to_yaml().unwrap());
     }
 }

@@ -177,9 +177,16 @@ fn remove(path: &Path) -> Result<()> {
 
 async fn migrate(settings: Migrate) -> Result<()> {
     let telemetry = telemetry::init("migrate", &settings.telemetry)?;
-    let migrated = private::migrate(&settings.database_url).await;
+    let migrated = migrate_all(&settings).await;
     telemetry.shutdown();
-    migrated?;
+    migrated
+}
+
+/// Both databases get all of the schema; what the other one uses stays empty.
+async fn migrate_all(settings: &Migrate) -> Result<()> {
+    for url in [Some(&settings.database_url), settings.query_database_url.as_ref()].into_iter().flatten() {
+        private::migrate(url).await?;
+    }
     tracing::info!("the database is up to date");
     Ok(())
 }

@@ -100,6 +100,9 @@ pub struct Demo {
 pub struct Migrate {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
     pub database_url: SecretString,
+    /// The database of the read models, where they have one of their own
+    #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    pub query_database_url: Option<SecretString>,
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 }

@@ -229,7 +229,7 @@ fn closing_words(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
         p {
             "Should a piece not feel at home with you, it may be returned within " (days)
             @if days == 1 { " day" } @else { " days" }
-            " of its delivery. Please quote order " (invoice.order.order_number) "."
+            " of its delivery. Please quote order " span { (invoice.order.order_number) } "."
         }
         p.contact { (brand.contact) }
     }

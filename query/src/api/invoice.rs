@@ -30,6 +30,7 @@ use crate::consistency::Scope;
     responses(
         (
             status = 200,
+            description = "The PDF.",
             content_type = "application/pdf",
             headers(("etag" = String, description = "SHA-256 of the PDF")),
         ),

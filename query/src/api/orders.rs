@@ -21,7 +21,7 @@ use crate::consistency::Scope;
     tag = "Orders: queries",
     params(OrderListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
-        (status = 200, body = OrderPage),
+        (status = 200, description = "One page.", body = OrderPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
     )
@@ -50,6 +50,7 @@ pub(super) async fn list_orders(
     responses(
         (
             status = 200,
+            description = "The order.",
             body = OrderDocument,
             headers(("etag" = String, description = "`\"<version>\"`, with the invoice `\"<version>.<its version>\"`")),
         ),
@@ -81,7 +82,7 @@ pub(super) async fn get_order(
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
     responses(
-        (status = 200, body = History),
+        (status = 200, description = "Its history.", body = History),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),

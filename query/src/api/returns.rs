@@ -21,7 +21,7 @@ use crate::consistency::Scope;
     tag = "Returns: queries",
     params(ReturnListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
-        (status = 200, body = ReturnPage),
+        (status = 200, description = "One page.", body = ReturnPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
     )
@@ -50,6 +50,7 @@ pub(super) async fn list_returns(
     responses(
         (
             status = 200,
+            description = "The return.",
             body = ReturnDocument,
             headers(("etag" = String, description = "`\"<version>\"`, with the refund `\"<version>.<its version>\"`")),
         ),
@@ -81,7 +82,7 @@ pub(super) async fn get_return(
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
     responses(
-        (status = 200, body = History),
+        (status = 200, description = "Its history.", body = History),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),

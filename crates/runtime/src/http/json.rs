@@ -62,7 +62,11 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     }
     serde_json::from_slice(text).map_err(|error| match error.classify() {
         Category::Data => misfit::<T>(text, &error),
-        Category::Syntax | Category::Eof | Category::Io => malformed(&error),
+        // serde_json calls a number where an enum is wanted a syntax error; only text that is no JSON at all has one.
+        Category::Syntax | Category::Eof | Category::Io => match serde_json::from_slice::<Value>(text) {
+            Ok(_) => misfit::<T>(text, &error),
+            Err(error) => malformed(&error),
+        },
     })
 }
 
