@@ -5,6 +5,8 @@
 # Queries are checked against .sqlx/, so that nothing needs a database to compile.
 export SQLX_OFFLINE ?= true
 CARGO ?= cargo
+# `--bin`, never `-p`: cargo unites the features of the packages it is asked for, so `-p` would compile half of the
+# dependencies once more in another shape than the tests do.
 # postgres (the queue in Postgres itself) or rabbitmq (a private node, or the one RABBITMQ_URL names).
 TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
 
@@ -14,12 +16,12 @@ help: ## This list
 
 demo: ## Play a dozen orders end to end, print what became of them, check that all agrees
 	@scripts/setup.sh demo $(TRANSPORT)
-	@$(CARGO) run -p standalone -- demo examples/orders.json --transport $(TRANSPORT)
+	@$(CARGO) run --bin standalone -- demo examples/orders.json --transport $(TRANSPORT)
 
 run: export LOG_FORMAT ?= pretty
 run: ## Everything in one process: http://127.0.0.1:8000 (API, /docs), gateway on 9000
 	@scripts/setup.sh run $(TRANSPORT)
-	@$(CARGO) run -p standalone -- run --transport $(TRANSPORT)
+	@$(CARGO) run --bin standalone -- run --transport $(TRANSPORT)
 
 test: ## All tests, on real Postgres, RabbitMQ and Chromium
 	@scripts/setup.sh test
@@ -27,7 +29,7 @@ test: ## All tests, on real Postgres, RabbitMQ and Chromium
 
 bench: ## Measure against the limits of this machine, in the same run
 	@scripts/setup.sh bench
-	@$(CARGO) run --release -p bench
+	@$(CARGO) run --release --bin bench
 
 reset: ## Stop what runs from .data/ and begin again with an empty database (PDFs in invoices/ stay)
 	@scripts/reset.sh

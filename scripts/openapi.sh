@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 fresh=$(mktemp)
 trap 'rm -f "$fresh"' EXIT
-cargo run --quiet -p standalone -- openapi >"$fresh"
+cargo run --quiet --bin standalone -- openapi >"$fresh"
 
 if [[ ${1:-} == --check ]]; then
     diff -u API-SPECIFICATION.yml "$fresh" || { echo "API-SPECIFICATION.yml is not what the code says: make openapi" >&2; exit 1; }

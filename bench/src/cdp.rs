@@ -25,7 +25,7 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Those of our own renderer, but for the port in place of its pipe.
-const FLAGS: [&str; 19] = [
+const FLAGS: [&str; 18] = [
     "--headless",
     "--remote-debugging-port=0",
     "--no-startup-window",
@@ -39,7 +39,6 @@ const FLAGS: [&str; 19] = [
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-breakpad",
-    "--disable-crashpad-for-testing",
     "--password-store=basic",
     "--use-mock-keychain",
     "--font-render-hinting=none",

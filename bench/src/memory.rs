@@ -27,6 +27,7 @@ const PROCESSES: [(&str, &str); 5] = [
 ];
 /// All that a process gets of our environment: it shall run with its default settings.
 const ENVIRONMENT: [&str; 4] = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
+const SET_BY_CARGO_RUN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 const READY: Duration = Duration::from_secs(60);
 const EXIT: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(6);
@@ -58,23 +59,27 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(vec![Row::figures(what, "MiB", figures, details.into())])
 }
 
-/// The programs beside this one, built if they are not there.
+/// The programs beside this one, of the same sources.
 async fn programs() -> Result<Vec<PathBuf>> {
     let folder = std::env::current_exe()?.parent().context("a program is in a folder")?.to_owned();
-    let programs: Vec<_> = PROCESSES.iter().map(|(name, _)| folder.join(name)).collect();
-    if programs.iter().all(|program| program.exists()) {
-        return Ok(programs);
-    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--bins"]);
+    // `cargo run` tells us which package we are. Passed on, that would be news to build scripts that ask (ring's does),
+    // and half of the tree would be compiled again, now and at the next build without it.
+    for (name, _) in std::env::vars_os() {
+        if SET_BY_CARGO_RUN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     for (name, _) in PROCESSES {
         cargo.args(["--package", name]);
     }
+    // Takes no time when they are there and up to date.
     ensure!(cargo.status().await?.success(), "the processes cannot be built");
-    Ok(programs)
+    Ok(PROCESSES.iter().map(|(name, _)| folder.join(name)).collect())
 }
 
 struct Process {

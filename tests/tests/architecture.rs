@@ -1,4 +1,4 @@
-//! The arrows between crates are those that PROJECT_STRUCTURE.md draws: no more, and no fewer.
+//! The arrows between crates are those that `PROJECT_STRUCTURE.md` draws: no more, and no fewer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -40,7 +40,8 @@ static PROGRAM_FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--locked", "--target-dir"]).arg(folder.parent().expect("target/"));
     build.args((!cfg!(debug_assertions)).then_some("--release"));
-    build.args(PROGRAMS.map(|program| format!("--package={program}")));
+    // The whole workspace, as for the tests: fewer packages would unite to other features, and compile them anew.
+    build.args(["--workspace", "--bins"]);
     // What cargo tells this test of its own package would make build scripts run again, ring's among them, and then
     // half of the dependencies be compiled again: here, and at the next build outside as well.
     for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {

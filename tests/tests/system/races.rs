@@ -121,7 +121,7 @@ async fn hundreds_of_commands_on_few_orders_leave_every_order_on_a_legal_way() -
     let steps = ["pay", "ship", "processing", "deliver", "cancel", "pay", "processing", "ship"];
     // Slices with several commands of one aggregate: those must be carried out one after the other.
     let send = |n: usize| {
-        let api: &Api = if n % 3 == 0 { &second.api } else { &system.api };
+        let api: &Api = if n.is_multiple_of(3) { &second.api } else { &system.api };
         shop::step(api, orders[n % orders.len()].id, steps[(n / orders.len()) % steps.len()])
     };
     let answers: Vec<_> = join_all((0..400).map(send)).await.into_iter().collect::<Result<_>>()?;

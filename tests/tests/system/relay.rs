@@ -23,6 +23,9 @@ const OUT_OF_ORDER: &str = "
         from messaging.inbox
     ) as events where late";
 
+/// How long relay and intakes may take to be back: their reconnects back off to 5 s, an answer may take 10 s.
+const BACK: Duration = Duration::from_secs(60);
+
 /// Orders with four events each.
 async fn sell(api: &Api, orders: usize) -> Result<()> {
     for _ in 0..orders.div_ceil(20) {
@@ -163,7 +166,7 @@ async fn intakes(system: &System, transport: &TransportConfig) -> Result<[Tasks;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rabbitmq_may_crash_in_the_middle_and_nothing_is_lost_or_reordered() -> Result<()> {
+async fn rabbitmq_may_restart_and_crash_in_the_middle_and_nothing_is_lost_or_reordered() -> Result<()> {
     let mut broker = Broker::new().await?;
     let transport = broker.transport();
     let system = System::start(|options| {
@@ -173,23 +176,25 @@ async fn rabbitmq_may_crash_in_the_middle_and_nothing_is_lost_or_reordered() -> 
     .await?;
     let [intakes] = intakes(&system, &transport).await?;
     let pool = &system.database.pool;
-    sell(&system.api, 60).await?;
+    sell(&system.api, 40).await?;
     eventually("some have arrived", SOON, async || {
         Ok((count(pool, "select count(*) from messaging.inbox").await? > 0).then_some(()))
     })
     .await?;
+    tokio::try_join!(sell(&system.api, 60), broker.restart())?;
+    books::delivered(pool, BACK).await?;
+
     let (selling, ()) = tokio::join!(sell(&system.api, 60), async { broker.kill() });
     selling?;
-    // Selling goes on without the broker.
     sell(&system.api, 20).await?;
     let waiting = count(pool, "select count(*) from messaging.outbox where published_at is null").await?;
-    assert!(waiting > 0, "the broker is down, so something must wait");
+    assert!(waiting > 0, "the broker is gone, so something must wait");
     broker.restart().await?;
     sell(&system.api, 20).await?;
-    books::delivered(pool, Duration::from_secs(60)).await?;
+    books::delivered(pool, BACK).await?;
+
     assert_eq!(count(pool, OUT_OF_ORDER).await?, 0);
     assert_eq!(count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?, 0);
     intakes.drain(SOON).await?;
-    assert_eq!(broker.messages().await?, 0);
     system.finish().await
 }

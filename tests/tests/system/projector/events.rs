@@ -1,0 +1,121 @@
+//! Events to project, those of the workers included, without a worker.
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use contracts::{
+    ActorType, EntityType, EventType, Headers, InvoiceDocument, OrderState, RefundDocument, RefundStatus, ReturnState,
+    StateChanged, Transition, Trigger,
+};
+use messaging::outbox::{self, NewEvent};
+use runtime::{Clock, Ids};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgPool;
+use standalone::Part;
+use tests::{Database, System, shop};
+use uuid::Uuid;
+
+/// A database with the events of a few orders and returns in its outbox, and nothing else of them told yet.
+pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let api = &system.api;
+    for state in OrderState::ALL {
+        let order = shop::order_in(api, *state).await?;
+        if matches!(state, OrderState::Shipped | OrderState::Delivered) {
+            record_invoice(&system.database.pool, order.id, &order.order_number).await?;
+        }
+    }
+    for state in ReturnState::ALL {
+        let returned = shop::return_in(api, *state).await?;
+        if *state == ReturnState::Completed {
+            record_refund(&system.database.pool, returned.id, returned.order_id, returned.refund_amount_minor).await?;
+        }
+    }
+    let database = system.stop().await?;
+    let events: Vec<Uuid> =
+        sqlx::query_scalar("select event_id from messaging.outbox order by position").fetch_all(&database.pool).await?;
+    assert!(events.len() > 60, "{}", events.len());
+    Ok((database, events))
+}
+
+fn by_worker(
+    entity_type: EntityType,
+    entity_id: Uuid,
+    version: i32,
+    from: Option<&str>,
+    to: &str,
+    at: DateTime<Utc>,
+) -> Transition {
+    Transition {
+        entity_type,
+        entity_id,
+        version,
+        from_state: from.map(str::to_owned),
+        to_state: to.to_owned(),
+        actor: "system".to_owned(),
+        actor_type: ActorType::System,
+        trigger: Trigger::BackgroundJob,
+        reason: None,
+        metadata: json!({}),
+        ip_address: None,
+        request_id: None,
+        trace_id: None,
+        created_at: at,
+    }
+}
+
+async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &StateChanged<T>) -> Result<()> {
+    let event = NewEvent { event_id: Ids::system().next(), event_type, headers: &Headers::default(), change };
+    outbox::record(&mut *pool.acquire().await?, &event).await?;
+    Ok(())
+}
+
+/// What the workers would record, without the browser.
+async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<()> {
+    let (id, at) = (Ids::system().next(), Clock::system().now());
+    let snapshot = InvoiceDocument {
+        id,
+        order_id,
+        order_number: number.to_owned(),
+        invoice_number: "AC/26-27/000001".to_owned(),
+        customer_id: "cust-1".to_owned(),
+        customer_email: None,
+        currency: "INR".to_owned(),
+        total_minor: 1,
+        path: format!("invoice_{number}.pdf"),
+        size_bytes: 1,
+        sha256: "00".repeat(32),
+        issued_at: at,
+        generated_at: at,
+        carrier: None,
+        tracking_number: None,
+    };
+    let transition = by_worker(EntityType::Invoice, id, 1, None, "GENERATED", at);
+    record(pool, EventType::InvoiceGenerated, &StateChanged { snapshot, transition }).await
+}
+
+async fn record_refund(pool: &PgPool, return_id: Uuid, order_id: Uuid, amount_minor: i64) -> Result<()> {
+    let (id, at) = (Ids::system().next(), Clock::system().now());
+    let pending = RefundDocument {
+        id,
+        return_id,
+        order_id,
+        order_number: "AC-1".to_owned(),
+        customer_id: "cust-1".to_owned(),
+        customer_email: None,
+        status: RefundStatus::Pending,
+        version: 1,
+        amount_minor,
+        currency: "INR".to_owned(),
+        transaction_id: None,
+        created_at: at,
+        processed_at: None,
+    };
+    let mut processed = RefundDocument { status: RefundStatus::Processed, version: 2, ..pending.clone() };
+    processed.transaction_id = Some("txn_1".to_owned());
+    processed.processed_at = Some(at);
+    let transition = by_worker(EntityType::Refund, id, 1, None, "PENDING", at);
+    record(pool, EventType::RefundInitiated, &StateChanged { snapshot: pending, transition }).await?;
+    let transition = by_worker(EntityType::Refund, id, 2, Some("PENDING"), "PROCESSED", at);
+    record(pool, EventType::RefundProcessed, &StateChanged { snapshot: processed, transition }).await
+}
