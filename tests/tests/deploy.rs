@@ -319,6 +319,21 @@ fn env_example_lists_every_setting_with_its_default_under_its_readers() {
     assert!(unknown.is_empty(), "nobody reads {unknown:?}");
 }
 
+#[test]
+fn the_readme_has_every_setting_of_env_example_with_its_default() {
+    let readme = read("README.md");
+    let table = between(&readme, "<!-- settings -->", "<!-- /settings -->").expect("the README's settings");
+    let rows: BTreeMap<_, _> = table
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split_once("` | "))
+        .map(|(name, rest)| (name, rest.split(" |").next().unwrap_or_default().trim().trim_matches('`')))
+        .collect();
+    let documented = documented();
+    let expected: BTreeMap<_, _> =
+        documented.iter().map(|(name, (default, _))| (name.as_str(), default.as_str())).collect();
+    assert_eq!(rows, expected);
+}
+
 #[tokio::test]
 async fn each_login_of_the_compose_database_can_take_its_own_role_and_no_other() -> Result<()> {
     const PASSWORD: &str = "hush";

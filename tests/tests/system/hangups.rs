@@ -186,7 +186,6 @@ async fn a_dropped_begin_costs_the_next_borrower_nothing() -> Result<()> {
     // The same without the pool's hook, or the test would not show that it is needed.
     let bare = PgPoolOptions::new().max_connections(4).test_before_acquire(false).connect(&database.url).await?;
     let (lost, _) = lost_inserts(&bare, &database).await?;
-    eprintln!("LOST {lost}");
     assert!(lost > 0, "sqlx leaks no transaction any more: the hook in runtime::database can go");
     Ok(())
 }
