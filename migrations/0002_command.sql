@@ -1,5 +1,8 @@
 -- The command side: the current state of orders and returns, and the audit of how they came to it.
 
+-- Documents are compressed with lz4 wherever they are long enough to be compressed at all: Postgres' default, pglz, took
+-- a sixth of the server's time under load.
+
 -- One row per order. What can never change after the order is placed (customer, addresses, items, amounts)
 -- is frozen in `document`; what transitions add (transaction id, tracking number, times) is merged into
 -- `progress`. `document || progress || {state, version}` is the order as clients and events see it, so an
@@ -14,7 +17,7 @@ create table command.orders (
     version       integer     not null constraint orders_version_positive check (version >= 1),
     currency      text        not null constraint orders_currency_iso4217 check (currency ~ '^[A-Z]{3}$'),
     total_minor   bigint      not null constraint orders_total_not_negative check (total_minor >= 0),
-    document      jsonb       not null,
+    document      jsonb       compression lz4 not null,
     progress      jsonb       not null default '{}',
     delivered_at  timestamptz,
     created_at    timestamptz not null,
@@ -47,7 +50,7 @@ create table command.returns (
                                      ('REQUESTED', 'APPROVED', 'REJECTED', 'IN_TRANSIT', 'RECEIVED', 'COMPLETED')),
     version              integer     not null constraint returns_version_positive check (version >= 1),
     refund_amount_minor  bigint      not null constraint returns_refund_not_negative check (refund_amount_minor >= 0),
-    document             jsonb       not null,
+    document             jsonb       compression lz4 not null,
     progress             jsonb       not null default '{}',
     created_at           timestamptz not null,
     updated_at           timestamptz not null

@@ -28,7 +28,7 @@ create table messaging.outbox (
     aggregate_version  integer     not null,
     shard              smallint    not null constraint outbox_shard_range check (shard between 0 and 15),
     event_type         text        not null,
-    payload            jsonb       not null,
+    payload            jsonb       compression lz4 not null,
     headers            jsonb       not null default '{}',
     occurred_at        timestamptz not null,
     published_at       timestamptz,
@@ -90,7 +90,7 @@ create table messaging.inbox (
     aggregate_type     text        not null,
     aggregate_id       uuid        not null,
     aggregate_version  integer     not null,
-    payload            jsonb       not null,
+    payload            jsonb       compression lz4 not null,
     headers            jsonb       not null default '{}',
     occurred_at        timestamptz not null,
     received_at        timestamptz not null default clock_timestamp(),
@@ -131,7 +131,7 @@ begin
             day := (now() at time zone 'UTC')::date + i;
             child := parent || to_char(day, '_YYYYMMDD');
             continue when to_regclass('messaging.' || child) is not null;
-            execute format('create table messaging.%I (like messaging.%I including defaults including constraints)', child, parent);
+            execute format('create table messaging.%I (like messaging.%I including defaults including constraints including compression)', child, parent);
             execute format(
                 'alter table messaging.%I attach partition messaging.%I for values from (%L) to (%L)',
                 parent, child,

@@ -12,7 +12,7 @@ create table read.orders (
     customer_id   text        not null,
     state         text        not null,
     created_at    timestamptz not null,
-    document      json        not null
+    document      json        compression lz4 not null
 );
 -- Each filter of the list has an index that ends in the order of the list: a page is read, never sorted.
 create index orders_newest on read.orders (created_at desc, id desc);
@@ -28,7 +28,7 @@ create table read.returns (
     customer_id   text        not null,
     state         text        not null,
     created_at    timestamptz not null,
-    document      json        not null
+    document      json        compression lz4 not null
 );
 create index returns_newest on read.returns (created_at desc, id desc);
 create index returns_by_state on read.returns (state, created_at desc, id desc);
@@ -45,12 +45,12 @@ create table read.invoices (
     version   integer not null,
     path      text    not null,
     sha256    text    not null,
-    document  json    not null
+    document  json    compression lz4 not null
 );
 create table read.refunds (
     return_id  uuid    not null constraint refunds_pkey primary key,
     version    integer not null,
-    document   json    not null
+    document   json    compression lz4 not null
 );
 
 -- The history of every aggregate, one row per audit row.
@@ -58,7 +58,7 @@ create table read.history (
     aggregate_type  text    not null,
     aggregate_id    uuid    not null,
     version         integer not null,
-    entry           json    not null,
+    entry           json    compression lz4 not null,
     constraint history_pkey primary key (aggregate_type, aggregate_id, version)
 );
 

@@ -13,7 +13,7 @@ use crate::intent::IdempotencyKey;
 use crate::lanes::Slices;
 
 /// One aggregate's next step.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Transition {
     pub(crate) id: Uuid,
     pub(crate) to_state: &'static str,
