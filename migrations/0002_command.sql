@@ -15,7 +15,7 @@ create table command.orders (
     state         text        not null constraint orders_state_known check (state in
                               ('PENDING_PAYMENT', 'PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED', 'DELIVERED', 'CANCELLED')),
     version       integer     not null constraint orders_version_positive check (version >= 1),
-    currency      text        not null constraint orders_currency_iso4217 check (currency ~ '^[A-Z]{3}$'),
+    currency      text        not null constraint orders_currency_iso4217 check (char_length(currency) = 3),
     total_minor   bigint      not null constraint orders_total_not_negative check (total_minor >= 0),
     document      jsonb       compression lz4 not null,
     progress      jsonb       not null default '{}',

@@ -25,7 +25,7 @@ use connection::Failure;
 
 const TABS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(30);
-const BROWSER_MAX_JOBS: u64 = 100;
+const BROWSER_MAX_JOBS: u64 = 500;
 
 /// How PDFs are made.
 #[derive(clap::Args, Clone, Debug)]

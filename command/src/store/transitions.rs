@@ -122,6 +122,8 @@ impl From<Row> for TransitionOutcome {
 ///
 /// `locked` takes the row locks in the order of the ids, so slices cannot deadlock, and sees the latest committed
 /// version of each row, having waited for whoever held it. Everything after it is computed from what it saw.
+///
+/// The parentheses in `document || (progress || …)` count: without them the long document is walked twice.
 macro_rules! transition_statement {
     ($conn:expr, $slice:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
         let (columns, (legal_from, legal_to)) = (Columns::of($slice), legal_steps::<$machine>());
@@ -150,8 +152,8 @@ macro_rules! transition_statement {
                   and (expected_version is null or expected_version = locked.version)
                   and not exists (select from known where known.n = command.n)
                 returning n, locked.state as from_state, entity.version,
-                          entity.document || entity.progress
-                              || jsonb_build_object('state', entity.state, 'version', entity.version) as body
+                          entity.document || (entity.progress
+                              || jsonb_build_object('state', entity.state, 'version', entity.version)) as body
             ), audited as (
                 insert into command.state_transitions
                     (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
@@ -177,8 +179,8 @@ macro_rules! transition_statement {
                 from changed join command using (n) where key is not null
             )
             select locked.state as "state?", locked.version as "version?", changed.version as "applied_version?",
-                   coalesce(changed.body, locked.document || locked.progress
-                       || jsonb_build_object('state', locked.state, 'version', locked.version))::text as body,
+                   coalesce(changed.body, locked.document || (locked.progress
+                       || jsonb_build_object('state', locked.state, 'version', locked.version)))::text as body,
                    known.request_hash as "known_hash?", known.status as "known_status?",
                    known.response::text as known_body, known.entity_id as "known_id?"
             from command
