@@ -1,48 +1,24 @@
 //! A step of an order or a return: from a checked request to an answer.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use contracts::{EntityType, EventType};
 use domain::{Decision, InvalidTransition, State, decide};
 use runtime::ApiError;
-use runtime::http::RequestContext;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::api::{Answer, entity_id, not_found};
+use crate::api::body::{Checks, StepBody};
+use crate::api::{Answer, Incoming, entity_id, not_found};
 use crate::intent::{Conditions, Origin};
 use crate::lanes::{Lanes, Slices};
 use crate::store::{Transition, TransitionOutcome};
 
-/// What came with the request besides the step itself.
-pub(crate) struct Request<'a> {
-    id: &'a str,
-    context: RequestContext,
-    conditions: Conditions,
-}
-
-impl<'a> Request<'a> {
-    /// `verb` and `id` name the route for the idempotency key.
-    pub(crate) fn new(
-        id: &'a str,
-        context: RequestContext,
-        headers: &HeaderMap,
-        verb: &str,
-        body: &impl Serialize,
-    ) -> Result<Self, ApiError> {
-        let conditions = Conditions::read(headers, &format!("{id}/{verb}"), &context, body)?;
-        Ok(Self { id, context, conditions })
-    }
-}
-
 /// Takes an order to a state.
-pub(crate) async fn change_order(
+pub(crate) async fn change_order<B: StepBody>(
     app: &App,
-    request: Request<'_>,
+    incoming: Incoming<B>,
+    verb: &str,
     to: contracts::OrderState,
-    data: Value,
-    reason: Option<String>,
-    actor: Option<String>,
 ) -> Result<Answer, ApiError> {
     use contracts::OrderState as S;
     let (event_type, time) = match to {
@@ -54,18 +30,16 @@ pub(crate) async fn change_order(
         S::Cancelled => (EventType::OrderCancelled, "cancelled_at"),
     };
     let to = state_named::<domain::OrderState>(to.as_str())?;
-    let step = Step { entity: EntityType::Order, to, event_type, time, data };
-    step.carry_out(app, &app.order_transitions, request, reason, actor).await
+    let step = Step { entity: EntityType::Order, to, event_type, time };
+    step.carry_out(app, &app.order_transitions, incoming, verb).await
 }
 
 /// Takes a return to a state.
-pub(crate) async fn change_return(
+pub(crate) async fn change_return<B: StepBody>(
     app: &App,
-    request: Request<'_>,
+    incoming: Incoming<B>,
+    verb: &str,
     to: contracts::ReturnState,
-    data: Value,
-    reason: Option<String>,
-    actor: Option<String>,
 ) -> Result<Answer, ApiError> {
     use contracts::ReturnState as S;
     let (event_type, time) = match to {
@@ -77,8 +51,8 @@ pub(crate) async fn change_return(
         S::Completed => (EventType::ReturnCompleted, "completed_at"),
     };
     let to = state_named::<domain::ReturnState>(to.as_str())?;
-    let step = Step { entity: EntityType::Return, to, event_type, time, data };
-    step.carry_out(app, &app.return_transitions, request, reason, actor).await
+    let step = Step { entity: EntityType::Return, to, event_type, time };
+    step.carry_out(app, &app.return_transitions, incoming, verb).await
 }
 
 /// The domain's state of that name. `contracts` and `domain` name the same states; a test compares them.
@@ -93,24 +67,29 @@ struct Step<S> {
     event_type: EventType,
     /// The field of the document that gets the time.
     time: &'static str,
-    /// Further fields of the document; nulls are left out.
-    data: Value,
 }
 
 impl<S: State> Step<S> {
-    async fn carry_out<L>(
+    /// `verb` and the id name the route for the idempotency key.
+    async fn carry_out<L, B>(
         &self,
         app: &App,
         lanes: &Lanes<L>,
-        request: Request<'_>,
-        reason: Option<String>,
-        actor: Option<String>,
+        incoming: Incoming<B>,
+        verb: &str,
     ) -> Result<Answer, ApiError>
     where
         L: Slices<Command = Transition, Outcome = TransitionOutcome>,
+        B: StepBody,
     {
-        let origin = Origin::new(request.context, actor, reason, app.clock.now());
-        let command = self.command(app, request.id, &origin, request.conditions)?;
+        let Incoming { id, context, headers, body } = incoming;
+        let mut checks = Checks::default();
+        checks.step(body.reason(), body.actor());
+        body.check(&mut checks);
+        checks.done()?;
+        let conditions = Conditions::read(&headers, &format!("{id}/{verb}"), &context, &body)?;
+        let origin = Origin::new(context, body.actor().cloned(), body.reason().cloned(), app.clock.now());
+        let command = self.command(app, &id, body.data(), &origin, conditions)?;
         let (expected, key) = (command.expected_version, command.idempotency.clone());
         let _guard = app.in_flight.enter(key.as_ref())?;
         let again = key.is_some().then(|| command.clone());
@@ -120,12 +99,22 @@ impl<S: State> Step<S> {
         if let (TransitionOutcome::Unchanged { .. }, Some(again)) = (&outcome, again) {
             outcome = lanes.execute(again).await?;
         }
-        self.answer(request.id, outcome, expected, key.as_ref())
+        self.answer(&id, outcome, expected, key.as_ref())
     }
 
-    fn command(&self, app: &App, id: &str, origin: &Origin, conditions: Conditions) -> Result<Transition, ApiError> {
+    fn command(
+        &self,
+        app: &App,
+        id: &str,
+        data: Value,
+        origin: &Origin,
+        conditions: Conditions,
+    ) -> Result<Transition, ApiError> {
         let id = entity_id(self.entity, id)?;
-        let mut data = self.data.as_object().cloned().unwrap_or_default();
+        let mut data = match data {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
         data.retain(|_, value| !value.is_null());
         let metadata = Value::Object(data.clone());
         let mut progress: Map<String, Value> = data;

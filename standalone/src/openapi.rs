@@ -39,7 +39,7 @@ fn merged() -> OpenApi {
     }
     let mut whole = OpenApiBuilder::new()
         .info(info)
-        .servers(Some([Server::new("http://127.0.0.1:8000")]))
+        .servers(Some([Server::new("/"), Server::new("http://127.0.0.1:8000")]))
         .build()
         .merge_from(command::openapi())
         .merge_from(query::openapi())

@@ -3,6 +3,7 @@
 use contracts::{Address, OrderState, ReturnState};
 use runtime::{ApiError, FieldError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -191,6 +192,104 @@ pub(crate) struct ChangeReturnState {
     #[serde(default)]
     #[schema(max_length = 64)]
     pub(crate) actor: Option<String>,
+}
+
+/// The body of a step: a reason and an actor, and for some steps more.
+pub(crate) trait StepBody: Serialize {
+    fn reason(&self) -> Option<&String>;
+    fn actor(&self) -> Option<&String>;
+
+    /// Checks the rest.
+    fn check(&self, _checks: &mut Checks) {}
+
+    /// What the entity's document gets from it; nulls are left out.
+    fn data(&self) -> Value {
+        Value::Null
+    }
+}
+
+macro_rules! step_body {
+    ($body:ty { $($more:item)* }) => {
+        impl StepBody for $body {
+            fn reason(&self) -> Option<&String> {
+                self.reason.as_ref()
+            }
+
+            fn actor(&self) -> Option<&String> {
+                self.actor.as_ref()
+            }
+
+            $($more)*
+        }
+    };
+}
+
+step_body!(Step {});
+step_body!(ChangeOrderState {});
+step_body!(Pay {
+    fn check(&self, checks: &mut Checks) {
+        checks.optional("payment_transaction_id", self.payment_transaction_id.as_ref(), 128);
+    }
+
+    fn data(&self) -> Value {
+        json!({ "payment_transaction_id": self.payment_transaction_id })
+    }
+});
+step_body!(Ship {
+    fn check(&self, checks: &mut Checks) {
+        checks.optional("carrier", self.carrier.as_ref(), 64);
+        checks.optional("tracking_number", self.tracking_number.as_ref(), 128);
+    }
+
+    fn data(&self) -> Value {
+        json!({ "carrier": self.carrier, "tracking_number": self.tracking_number })
+    }
+});
+step_body!(Approve {
+    fn check(&self, checks: &mut Checks) {
+        checks.optional("notes", self.notes.as_ref(), 1000);
+    }
+
+    fn data(&self) -> Value {
+        approval(self.notes.as_ref())
+    }
+});
+step_body!(Reject {
+    fn check(&self, checks: &mut Checks) {
+        checks.text("category", self.category.as_deref().unwrap_or_default(), 64);
+        if self.reason.is_none() {
+            checks.wrong("reason", "must not be empty");
+        }
+    }
+
+    fn data(&self) -> Value {
+        rejection(self.category.as_deref(), self.reason.as_ref())
+    }
+});
+step_body!(ChangeReturnState {
+    fn check(&self, checks: &mut Checks) {
+        checks.optional("category", self.category.as_ref(), 64);
+        checks.optional("notes", self.notes.as_ref(), 1000);
+        if self.new_state == ReturnState::Rejected && self.reason.is_none() {
+            checks.wrong("reason", "is wanted for a rejection");
+        }
+    }
+
+    fn data(&self) -> Value {
+        match self.new_state {
+            ReturnState::Approved => approval(self.notes.as_ref()),
+            ReturnState::Rejected => rejection(self.category.as_deref().or(Some("OTHER")), self.reason.as_ref()),
+            _ => Value::Null,
+        }
+    }
+});
+
+fn approval(notes: Option<&String>) -> Value {
+    json!({ "approval_notes": notes })
+}
+
+fn rejection(category: Option<&str>, reason: Option<&String>) -> Value {
+    json!({ "rejection_category": category, "rejection_reason": reason })
 }
 
 /// Collects everything that is wrong with a body, so that a client mends it in one go.

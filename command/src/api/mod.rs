@@ -4,10 +4,13 @@ pub(crate) mod body;
 mod orders;
 mod returns;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contracts::{CONSISTENCY_TOKEN_HEADER, EntityType, ErrorBody};
 use runtime::ApiError;
+use runtime::http::{ApiJson, RequestContext};
+use serde::de::DeserializeOwned;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
@@ -64,6 +67,30 @@ enum CommandErrors {
     /// `SERVICE_UNAVAILABLE`: try again; with an `Idempotency-Key` that is safe.
     #[response(status = 503)]
     Unavailable(ErrorBody),
+}
+
+/// A command on its way to one entity: what the path, the headers and the body say.
+#[derive(Debug)]
+pub(crate) struct Incoming<B> {
+    pub(crate) id: String,
+    pub(crate) context: RequestContext,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: B,
+}
+
+impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Incoming<B> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let Path(id) = Path::from_request_parts(&mut parts, state)
+            .await
+            .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", error.body_text()))?;
+        let context = RequestContext::from_request_parts(&mut parts, state).await?;
+        let headers = parts.headers.clone();
+        let ApiJson(body) = ApiJson::from_request(Request::from_parts(parts, body), state).await?;
+        Ok(Self { id, context, headers, body })
+    }
 }
 
 /// A carried-out command.

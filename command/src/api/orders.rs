@@ -1,19 +1,18 @@
 //! Order commands.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use contracts::{OrderDocument, OrderState};
 use runtime::ApiError;
 use runtime::http::{ApiJson, RequestContext};
-use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{ChangeOrderState, Checks, Pay, PlaceOrder, Ship, Step};
-use super::{Answer, CommandErrors};
+use super::body::{ChangeOrderState, Pay, PlaceOrder, Ship, Step};
+use super::{Answer, CommandErrors, Incoming};
 use crate::App;
 use crate::placing::place;
-use crate::transitions::{Request, change_order};
+use crate::transitions::change_order;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -48,20 +47,8 @@ async fn place_order(
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn pay(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Pay>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.optional("payment_transaction_id", body.payment_transaction_id.as_ref(), 128);
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "pay", &body)?;
-    let data = json!({ "payment_transaction_id": body.payment_transaction_id });
-    change_order(&app, request, OrderState::Paid, data, body.reason, body.actor).await
+async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, ApiError> {
+    change_order(&app, incoming, "pay", OrderState::Paid).await
 }
 
 /// Send to the warehouse
@@ -70,14 +57,8 @@ async fn pay(
 #[utoipa::path(post, path = "/orders/{id}/processing", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn processing(
-    state: State<App>,
-    id: Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    body: ApiJson<Step>,
-) -> Result<Answer, ApiError> {
-    step(state, id, context, headers, body, "processing", OrderState::ProcessingInWarehouse).await
+async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    change_order(&app, incoming, "processing", OrderState::ProcessingInWarehouse).await
 }
 
 /// Ship
@@ -86,21 +67,8 @@ async fn processing(
 #[utoipa::path(post, path = "/orders/{id}/ship", tag = "Orders: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn ship(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Ship>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.optional("carrier", body.carrier.as_ref(), 64);
-    checks.optional("tracking_number", body.tracking_number.as_ref(), 128);
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "ship", &body)?;
-    let data = json!({ "carrier": body.carrier, "tracking_number": body.tracking_number });
-    change_order(&app, request, OrderState::Shipped, data, body.reason, body.actor).await
+async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
+    change_order(&app, incoming, "ship", OrderState::Shipped).await
 }
 
 /// Deliver
@@ -109,14 +77,8 @@ async fn ship(
 #[utoipa::path(post, path = "/orders/{id}/deliver", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn deliver(
-    state: State<App>,
-    id: Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    body: ApiJson<Step>,
-) -> Result<Answer, ApiError> {
-    step(state, id, context, headers, body, "deliver", OrderState::Delivered).await
+async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    change_order(&app, incoming, "deliver", OrderState::Delivered).await
 }
 
 /// Cancel
@@ -125,14 +87,8 @@ async fn deliver(
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn cancel(
-    state: State<App>,
-    id: Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    body: ApiJson<Step>,
-) -> Result<Answer, ApiError> {
-    step(state, id, context, headers, body, "cancel", OrderState::Cancelled).await
+async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    change_order(&app, incoming, "cancel", OrderState::Cancelled).await
 }
 
 /// Change an order's state
@@ -141,33 +97,7 @@ async fn cancel(
 #[utoipa::path(patch, path = "/orders/{id}/state", tag = "Orders: commands", request_body = ChangeOrderState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn change_state(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<ChangeOrderState>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "state", &body)?;
-    change_order(&app, request, body.new_state, Value::Null, body.reason, body.actor).await
-}
-
-/// A transition that brings no data of its own.
-async fn step(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Step>,
-    verb: &str,
-    to: OrderState,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, verb, &body)?;
-    change_order(&app, request, to, Value::Null, body.reason, body.actor).await
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Answer, ApiError> {
+    let to = incoming.body.new_state;
+    change_order(&app, incoming, "state", to).await
 }

@@ -1,19 +1,18 @@
 //! Return commands.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use contracts::{ReturnDocument, ReturnState};
 use runtime::ApiError;
 use runtime::http::{ApiJson, RequestContext};
-use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Approve, ChangeReturnState, Checks, Reject, RequestReturn, Ship, Step};
-use super::{Answer, CommandErrors};
+use super::body::{Approve, ChangeReturnState, Reject, RequestReturn, Ship, Step};
+use super::{Answer, CommandErrors, Incoming};
 use crate::App;
 use crate::returning;
-use crate::transitions::{Request, change_return};
+use crate::transitions::change_return;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -49,19 +48,8 @@ async fn request_return(
 #[utoipa::path(post, path = "/returns/{id}/approve", tag = "Returns: commands", request_body = Approve,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn approve(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Approve>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.optional("notes", body.notes.as_ref(), 1000);
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "approve", &body)?;
-    change_return(&app, request, ReturnState::Approved, approval(body.notes.as_ref()), body.reason, body.actor).await
+async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Answer, ApiError> {
+    change_return(&app, incoming, "approve", ReturnState::Approved).await
 }
 
 /// Reject
@@ -70,21 +58,8 @@ async fn approve(
 #[utoipa::path(post, path = "/returns/{id}/reject", tag = "Returns: commands", request_body = Reject,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn reject(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Reject>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.text("category", body.category.as_deref().unwrap_or_default(), 64);
-    checks.text("reason", body.reason.as_deref().unwrap_or_default(), 1000);
-    checks.optional("actor", body.actor.as_ref(), 64);
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "reject", &body)?;
-    let data = rejection(body.category.as_deref(), body.reason.as_ref());
-    change_return(&app, request, ReturnState::Rejected, data, body.reason, body.actor).await
+async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Answer, ApiError> {
+    change_return(&app, incoming, "reject", ReturnState::Rejected).await
 }
 
 /// On its way back
@@ -93,21 +68,8 @@ async fn reject(
 #[utoipa::path(post, path = "/returns/{id}/in-transit", tag = "Returns: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn in_transit(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Ship>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.optional("carrier", body.carrier.as_ref(), 64);
-    checks.optional("tracking_number", body.tracking_number.as_ref(), 128);
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "in-transit", &body)?;
-    let data = json!({ "carrier": body.carrier, "tracking_number": body.tracking_number });
-    change_return(&app, request, ReturnState::InTransit, data, body.reason, body.actor).await
+async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
+    change_return(&app, incoming, "in-transit", ReturnState::InTransit).await
 }
 
 /// Received
@@ -116,14 +78,8 @@ async fn in_transit(
 #[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn received(
-    state: State<App>,
-    id: Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    body: ApiJson<Step>,
-) -> Result<Answer, ApiError> {
-    step(state, id, context, headers, body, "received", ReturnState::Received).await
+async fn received(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    change_return(&app, incoming, "received", ReturnState::Received).await
 }
 
 /// Complete
@@ -132,14 +88,8 @@ async fn received(
 #[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn complete(
-    state: State<App>,
-    id: Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    body: ApiJson<Step>,
-) -> Result<Answer, ApiError> {
-    step(state, id, context, headers, body, "complete", ReturnState::Completed).await
+async fn complete(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    change_return(&app, incoming, "complete", ReturnState::Completed).await
 }
 
 /// Change a return's state
@@ -148,51 +98,7 @@ async fn complete(
 #[utoipa::path(patch, path = "/returns/{id}/state", tag = "Returns: commands", request_body = ChangeReturnState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn change_state(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<ChangeReturnState>,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.optional("category", body.category.as_ref(), 64);
-    checks.optional("notes", body.notes.as_ref(), 1000);
-    if body.new_state == ReturnState::Rejected && body.reason.is_none() {
-        checks.wrong("reason", "is wanted for a rejection");
-    }
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, "state", &body)?;
-    let data = match body.new_state {
-        ReturnState::Approved => approval(body.notes.as_ref()),
-        ReturnState::Rejected => rejection(body.category.as_deref().or(Some("OTHER")), body.reason.as_ref()),
-        _ => Value::Null,
-    };
-    change_return(&app, request, body.new_state, data, body.reason, body.actor).await
-}
-
-fn approval(notes: Option<&String>) -> Value {
-    json!({ "approval_notes": notes })
-}
-
-fn rejection(category: Option<&str>, reason: Option<&String>) -> Value {
-    json!({ "rejection_category": category, "rejection_reason": reason })
-}
-
-/// A transition that brings no data of its own.
-async fn step(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    context: RequestContext,
-    headers: HeaderMap,
-    ApiJson(body): ApiJson<Step>,
-    verb: &str,
-    to: ReturnState,
-) -> Result<Answer, ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    checks.done()?;
-    let request = Request::new(&id, context, &headers, verb, &body)?;
-    change_return(&app, request, to, Value::Null, body.reason, body.actor).await
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Answer, ApiError> {
+    let to = incoming.body.new_state;
+    change_return(&app, incoming, "state", to).await
 }

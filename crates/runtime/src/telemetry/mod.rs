@@ -3,6 +3,7 @@
 mod export;
 mod json;
 
+use std::io::IsTerminal;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         LogFormat::Json => {
             fmt::layer().fmt_fields(fmt::format::JsonFields::new()).event_format(json::JsonLines { service }).boxed()
         }
-        LogFormat::Pretty => fmt::layer().with_target(false).boxed(),
+        LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal()).boxed(),
     };
     // An error means that somebody was here before: then the logs go where that one put them.
     let first = tracing_subscriber::registry().with(filter).with(spans).with(logs).try_init().is_ok();
