@@ -1,6 +1,7 @@
 //! As little as it takes to print with Chromium: the limit for a renderer. One web socket per tab, one call at a time;
 //! no deadlines, no shielding from the network, no recovery.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -18,44 +19,17 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
+use workers::pdf::{FLAGS, find_chromium};
+
 use crate::system::bound_to_us;
 
-const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Those of our own renderer, but for the port in place of its pipe.
-const FLAGS: [&str; 18] = [
-    "--headless",
-    "--remote-debugging-port=0",
-    "--no-startup-window",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-    "--disable-extensions",
-    "--disable-breakpad",
-    "--password-store=basic",
-    "--use-mock-keychain",
-    "--font-render-hinting=none",
-    "--force-color-profile=srgb",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-];
-
 /// The browser that our renderer would find.
-pub(crate) fn executable() -> Result<String> {
-    if let Ok(path) = std::env::var("CHROMIUM_PATH") {
-        return Ok(path);
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = NAMES
-        .iter()
-        .find_map(|name| std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file()));
-    Ok(found.context("no Chromium on the PATH")?.display().to_string())
+pub(crate) fn executable() -> Result<PathBuf> {
+    let configured = std::env::var_os("CHROMIUM_PATH").map(PathBuf::from);
+    Ok(find_chromium(configured.as_deref())?)
 }
 
 /// A running browser.
@@ -74,7 +48,10 @@ impl Browser {
     pub(crate) async fn launch() -> Result<Self> {
         let profile = tempfile::Builder::new().prefix("articurated-bench-").tempdir()?;
         let mut command = bound_to_us(executable()?);
-        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display()));
+        command
+            .arg("--remote-debugging-port=0")
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.path().display()));
         if Uid::effective().is_root() {
             command.arg("--no-sandbox");
         }

@@ -121,7 +121,7 @@ impl Report {
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let postgres = system.postgres_version().await?;
         let chromium = match cdp::executable() {
-            Ok(program) => said_by(&program, &["--version"]).await,
+            Ok(program) => said_by(&program.to_string_lossy(), &["--version"]).await,
             Err(_) => None,
         };
         let commit = said_by("git", &["describe", "--always", "--dirty"]).await;

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 
 use crate::store;
 
-/// How long a lease lasts on the database's clock. A relay that was killed is replaced after at most this long.
+/// How long a lease lasts on the database's clock. A relay that was killed is replaced after at most this long and one
+/// [`RENEW`]: 10 s together.
 pub const LEASE: Duration = Duration::from_secs(8);
-/// Three renewals may fail before a lease is lost.
+/// Three renewals may fail before a lease is lost; in each turn a relay also takes what others have lost.
 const RENEW: Duration = Duration::from_secs(2);
 
 /// The shards held, each with the fencing epoch under which it was taken.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use messaging::rabbitmq::{BrokerError, Publisher};
 use messaging::{TransportConfig, Wakeup};
 use runtime::Tasks;
+use runtime::database::refuses_the_data;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -136,7 +137,7 @@ impl Relay {
         let moved = postgres_queue::forward(&self.pool, source, &self.routes, self.settings.batch, None).await;
         let moved = match moved {
             Ok(moved) => moved,
-            Err(sqlx::Error::Database(error)) if is_about_a_row(&*error) => {
+            Err(error) if refuses_the_data(&error) => {
                 tracing::warn!(%error, "batch refused; forwarding its rows one by one");
                 return Ok(self.forward_one_by_one(leases, from).await?);
             }
@@ -156,7 +157,7 @@ impl Relay {
             let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
             match postgres_queue::forward(&self.pool, source, &self.routes, 1, Some(row.event_id)).await {
                 Ok(_) => forwarded += 1,
-                Err(sqlx::Error::Database(error)) if is_about_a_row(&*error) => {
+                Err(error) if refuses_the_data(&error) => {
                     let parked = (row.attempts + 1 >= self.settings.max_attempts).then_some("ATTEMPTS_SPENT");
                     let failed = Failed { event_id: row.event_id, error: error.to_string(), parked, delay: ROW_RETRY };
                     self.record_failure(&failed).await?;
@@ -220,11 +221,6 @@ fn trace_published(traceparent: Option<&str>) {
     let span = tracing::info_span!("relay.event.publish");
     runtime::telemetry::continue_trace(&span, traceparent);
     span.in_scope(|| {});
-}
-
-/// SQLSTATE classes 22 (data exception) and 23 (integrity, which includes "no partition for this row").
-fn is_about_a_row(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// Where a scan may start, so that dead index entries of published rows cost nothing.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contracts::{EntityType, Envelope, Headers};
+use runtime::database::interval;
 use serde_json::value::RawValue;
-use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
@@ -217,8 +217,4 @@ pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
 /// Makes the daily partitions of the coming fortnight.
 pub(crate) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<i32> {
     sqlx::query_scalar!(r#"select messaging.ensure_partitions(0, 14) as "made!""#).fetch_one(pool).await
-}
-
-fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use contracts::Queue;
 use messaging::Wakeup;
 use messaging::inbox::{self, Job};
+use runtime::database::refuses_the_data;
 use runtime::{Clock, Tasks};
-use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ impl Projector {
         let (batch, poisoned) = Batch::decode(&jobs);
         if let Err(error) = self.write(&mut taken, &batch).await {
             taken.rollback().await?;
-            return if is_refusal(&error) { self.narrow(&jobs, &error).await } else { Err(error) };
+            return if refuses_the_data(&error) { self.narrow(&jobs, &error).await } else { Err(error) };
         }
         for (job, poison) in &poisoned {
             bury(&mut taken, job, &poison.to_string()).await?;
@@ -163,11 +163,4 @@ async fn bury(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<
     tracing::error!(alert = true, event.id = %job.event_id, event.type = job.event_type, reason, "event buried");
     metrics::counter!("projection_events_buried_total").increment(1);
     inbox::bury(conn, Queue::Projections, job.event_id, reason).await
-}
-
-/// Whether the database refused the data itself (SQLSTATE class 22 data exception, 23 constraint, 54 limit):
-/// trying the same again would fail again.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(DatabaseError::code);
-    code.is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
 }

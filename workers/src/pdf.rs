@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use chromium::Chromium;
 use connection::Failure;
+pub use process::{FLAGS, find as find_chromium};
 
 const TABS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contracts::{EntityType, Envelope, EventType, Headers, Queue};
+use runtime::database::interval;
 use serde_json::value::RawValue;
-use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -357,8 +357,4 @@ pub async fn backlog(executor: impl PgExecutor<'_>, queue: Queue) -> sqlx::Resul
     )
     .fetch_all(executor)
     .await
-}
-
-fn interval(duration: Duration) -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }

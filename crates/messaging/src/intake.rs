@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contracts::{Envelope, Queue};
 use runtime::Tasks;
+use runtime::database::refuses_the_data;
 use secrecy::SecretString;
 use sqlx::PgPool;
 
@@ -62,7 +63,7 @@ async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Rece
     loop {
         match inbox::insert(pool, queue, &events).await {
             Ok(_) => return consumer.acknowledge(received).await,
-            Err(sqlx::Error::Database(error)) if is_about_the_row(&*error) => {
+            Err(error) if refuses_the_data(&error) => {
                 tracing::warn!(%queue, %error, "batch refused; storing its rows one by one");
                 return store_one_by_one(pool, queue, consumer, received).await;
             }
@@ -87,7 +88,7 @@ async fn store_one_by_one(
                     consumer.acknowledge_one(*tag).await?;
                     break;
                 }
-                Err(sqlx::Error::Database(error)) if is_about_the_row(&*error) => {
+                Err(error) if refuses_the_data(&error) => {
                     tracing::error!(alert = true, %queue, event.id = %event.event_id, %error, "message moved to the dead-letter queue");
                     consumer.reject(*tag).await?;
                     break;
@@ -97,9 +98,4 @@ async fn store_one_by_one(
         }
     }
     Ok(())
-}
-
-/// SQLSTATE classes 22 (data exception) and 23 (integrity, which includes "no partition for this row").
-fn is_about_the_row(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }

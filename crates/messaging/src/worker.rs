@@ -17,9 +17,10 @@ use crate::inbox::{self, Job, Next};
 use crate::retry::RetryPolicy;
 use crate::wakeup::Wakeup;
 
-/// A claimed job is ours for this long after the last heartbeat; a dead worker's job waits at most this long.
-pub const LEASE: Duration = Duration::from_secs(30);
-/// Three heartbeats may fail before the lease is lost.
+/// A claimed job is ours for this long after the last heartbeat. A dead worker's job waits at most this long and one
+/// [`RECLAIM`]: 30 s together.
+pub const LEASE: Duration = Duration::from_secs(25);
+/// Two heartbeats may fail before the lease is lost.
 const HEARTBEAT: Duration = Duration::from_secs(8);
 /// How often a queue is looked at when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::time::timeout;
@@ -97,6 +99,18 @@ fn may_come_up(error: &sqlx::Error) -> bool {
 async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
     connection.execute(sqlx::raw_sql("begin; rollback")).await?;
     Ok(true)
+}
+
+/// Whether the database refused the data itself (SQLSTATE class 22 data exception, 23 constraint, which includes "no
+/// partition for this row", 54 limit): trying the same again would fail again.
+pub fn refuses_the_data(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
+}
+
+/// A duration as Postgres adds it to a time, in microseconds. sqlx's own conversion refuses nanoseconds.
+pub fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
 /// Brings the schema up to date. Concurrent callers wait for each other.

@@ -29,9 +29,9 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(3);
 /// our end however we come to ours, `kill -9` included: so there are no orphans.
 const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
-const FLAGS: [&str; 18] = [
+/// What every browser of ours is started with; the bench starts the one it compares with alike.
+pub const FLAGS: [&str; 17] = [
     "--headless",
-    "--remote-debugging-pipe",
     "--no-startup-window",
     "--no-first-run",
     "--no-default-browser-check",
@@ -56,7 +56,7 @@ const FLAGS: [&str; 18] = [
 const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH"];
 
 /// The executable: the configured one, or the first of the known names on the PATH.
-pub(super) fn find(configured: Option<&Path>) -> Result<PathBuf, PdfError> {
+pub fn find(configured: Option<&Path>) -> Result<PathBuf, PdfError> {
     if let Some(path) = configured {
         let found = path.is_file().then(|| path.to_owned());
         return found.ok_or_else(|| PdfError::ChromiumMissing(path.display().to_string()));
@@ -126,7 +126,7 @@ fn command(executable: &Path, profile: &Profile) -> io::Result<Command> {
     let mut user_data_dir = OsString::from("--user-data-dir=");
     user_data_dir.push(folder);
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", START]).arg(executable).args(FLAGS).arg(user_data_dir);
+    command.args(["-c", START]).arg(executable).arg("--remote-debugging-pipe").args(FLAGS).arg(user_data_dir);
     if Uid::effective().is_root() {
         // Chromium refuses to run as root with its sandbox. Anyone else keeps it.
         command.arg("--no-sandbox");
