@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use contracts::Queue;
 use embedded::postgres::{self, PrivateCluster};
 use embedded::rabbitmq::{self, PrivateNode};
 use messaging::TransportConfig;
@@ -156,6 +157,12 @@ impl Broker {
 
     pub async fn restart(&mut self) -> Result<()> {
         self.node.restart().await
+    }
+
+    /// Takes a queue away, its binding with it.
+    pub async fn delete_queue(&self, queue: Queue) -> Result<()> {
+        let name = format!("articurated.{queue}");
+        self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &name]).await.map(drop)
     }
 
     /// Ready and unacknowledged messages in all queues of this test.

@@ -118,6 +118,34 @@ async fn on_rabbitmq_too_only_the_order_of_an_unwanted_event_waits() -> Result<(
     system.finish().await
 }
 
+/// Pipelined publishes share a window, and lapin 4.12.3 may hang a returned message on a neighbour's confirm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -> Result<()> {
+    let broker = Broker::new().await?;
+    let transport = broker.transport();
+    let system = System::start(|options| {
+        options.parts = vec![Part::Command, Part::Relay];
+        options.transport = transport.clone();
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let placed = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
+    let published = "select count(*) from messaging.outbox where published_at is not null";
+    eventually_equal("all went out", SOON, 20, async || count(pool, published).await).await?;
+
+    // `order.created` is wanted by this queue, `order.paid` is not.
+    broker.delete_queue(Queue::Notifications).await?;
+    let pay = try_join_all(placed.into_iter().map(|order| shop::bring(&system.api, order, OrderState::Paid)));
+    let place = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment)));
+    tokio::try_join!(pay, place)?;
+
+    let parked = "select count(*) from messaging.outbox where parked_reason = 'UNROUTABLE' and published_at is null \
+                  and event_type = 'order.created'";
+    eventually_equal("what was returned is parked", SOON, 20, async || count(pool, parked).await).await?;
+    eventually_equal("what was taken went out", SOON, 40, async || count(pool, published).await).await?;
+    system.finish().await
+}
+
 async fn one_order_waits(system: &System, intakes: &[Tasks]) -> Result<()> {
     let pool = &system.database.pool;
     let stuck = shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?.id;
