@@ -182,7 +182,9 @@ impl<S: Slices> Lane<S> {
             Some(connection) => connection,
             None => self.pool.acquire().await?,
         };
+        runtime::faults::point("command.slice.ready");
         let outcomes = S::execute(&mut connection, slice).await;
+        runtime::faults::point("command.slice.committed");
         match &outcomes {
             Ok(_) | Err(sqlx::Error::Database(_)) => self.connection = Some(connection),
             Err(_) => drop(connection.detach()),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use messaging::rabbitmq::{BrokerError, Publisher};
 use messaging::{TransportConfig, Wakeup};
-use runtime::Tasks;
+use runtime::{Tasks, faults};
 use runtime::database::refuses_the_data;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -134,7 +134,9 @@ impl Relay {
     async fn tick_postgres(&mut self, leases: &Leases) -> Result<usize, RelayError> {
         let from = self.low_water.scan_from();
         let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
+        faults::point("relay.batch.ready");
         let moved = postgres_queue::forward(&self.pool, source, &self.routes, self.settings.batch, None).await;
+        faults::point("relay.batch.forwarded");
         let moved = match moved {
             Ok(moved) => moved,
             Err(error) if refuses_the_data(&error) => {
@@ -172,6 +174,7 @@ impl Relay {
         let from = self.low_water.scan_from();
         let batch = store::pending(&self.pool, &leases.shards, from, self.settings.batch).await?;
         let Some(last) = batch.last() else { return Ok(0) };
+        faults::point("relay.batch.claimed");
         let publisher = match self.publisher.take() {
             Some(publisher) => publisher,
             None => Publisher::connect(url).await?,
@@ -179,10 +182,12 @@ impl Relay {
         // On an error the publisher is dropped here and the batch is read again: what went out twice, the inbox drops.
         let sent = broker::publish(&publisher, &batch, self.settings.max_attempts).await?;
         self.publisher = Some(publisher);
+        faults::point("relay.batch.confirmed");
         for failed in &sent.failed {
             self.record_failure(failed).await?;
         }
         let marked = store::mark_published(&self.pool, leases, &sent.confirmed).await?;
+        faults::point("relay.batch.marked");
         if usize::try_from(marked).unwrap_or(0) < sent.confirmed.len() {
             tracing::warn!(
                 confirmed = sent.confirmed.len(),

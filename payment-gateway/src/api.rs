@@ -123,10 +123,12 @@ impl Call {
         // The ledger waits for the disk.
         let pay = move || {
             let refund = gateway.refund(&request, &key);
+            runtime::faults::point("gateway.refund.received");
             (1..times).try_for_each(|_| gateway.ledger.enter(refund.clone()).map(drop))?;
             gateway.ledger.enter(refund)
         };
         let entered = tokio::task::spawn_blocking(pay).await.map_err(ApiError::internal)?;
+        runtime::faults::point("gateway.refund.entered");
         entered.map_err(refused)
     }
 

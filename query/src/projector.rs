@@ -12,7 +12,7 @@ use contracts::Queue;
 use messaging::Wakeup;
 use messaging::inbox::{self, Job};
 use runtime::database::refuses_the_data;
-use runtime::{Clock, Tasks};
+use runtime::{Clock, Tasks, faults};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +112,9 @@ impl Projector {
             bury(&mut taken, job, &poison.to_string()).await?;
         }
         inbox::finish_batch(&mut taken, Queue::Projections, batch.event_ids()).await?;
+        faults::point("projector.batch.ready");
         taken.commit().await?;
+        faults::point("projector.batch.committed");
 
         self.limit = (self.limit * 2).min(self.largest);
         self.applied.announce(|| batch.documents());
@@ -130,7 +132,9 @@ impl Projector {
             Some(read) => {
                 let mut transaction = read.begin().await?;
                 store::write(&mut transaction, batch).await?;
-                transaction.commit().await
+                transaction.commit().await?;
+                faults::point("projector.models.committed");
+                Ok(())
             }
         }
     }

@@ -6,7 +6,7 @@ use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
 use runtime::database::in_transaction;
-use runtime::{Clock, Ids};
+use runtime::{Clock, Ids, faults};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use storage::InvoiceStore;
@@ -35,9 +35,12 @@ impl Handler for Invoices {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
         let order = change::snapshot::<OrderDocument>(job)?;
         let row = self.number(&order).await?;
+        faults::point("invoice.number.committed");
         let pdf = self.render(&order, &row).await?;
+        faults::point("invoice.rendered");
         let name = InvoiceStore::invoice_name(&order.order_number);
         self.files.put(&name, pdf.clone()).await.map_err(|error| Failure::Retry(error.to_string()))?;
+        faults::point("invoice.stored");
         self.complete(job, order, row, name, &pdf).await
     }
 }
@@ -119,7 +122,9 @@ impl Invoices {
                 NewEvent { event_id, event_type: EventType::InvoiceGenerated, headers: &headers, change: &change };
             outbox::record(&mut tx, &event).await?;
         }
+        faults::point("invoice.completion.ready");
         tx.commit().await?;
+        faults::point("invoice.completion.committed");
         tracing::info!(result = %result, "invoice stored");
         Ok(completed)
     }

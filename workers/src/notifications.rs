@@ -6,7 +6,7 @@
 use contracts::{EventType, InvoiceDocument, OrderDocument, RefundDocument, ReturnDocument};
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Failure, Handler};
-use runtime::{Clock, Ids};
+use runtime::{Clock, Ids, faults};
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -44,7 +44,9 @@ impl Handler for Notifications {
         if message.has_recipient {
             store::insert_email(&mut tx, job.event_id, message.kind, &message_id, self.clock.now()).await?;
         }
+        faults::point("notification.completion.ready");
         tx.commit().await?;
+        faults::point("notification.completion.committed");
         if message.has_recipient {
             let Message { kind, subject, order_number, attachment, .. } = message;
             tracing::info!(kind, subject, order_number, attachment, message_id, "e-mail");

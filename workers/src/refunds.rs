@@ -12,7 +12,7 @@ use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
 use runtime::database::in_transaction;
-use runtime::{Clock, Ids};
+use runtime::{Clock, Ids, faults};
 use sqlx::{PgConnection, PgPool};
 
 use crate::change;
@@ -34,7 +34,12 @@ impl Handler for Refunds {
         let row = self.initiate(job, &returned).await?;
         let transaction_id = match &row.transaction_id {
             Some(paid_before) => paid_before.clone(),
-            None => self.pay(job, &returned).await?,
+            None => {
+                faults::point("refund.row.committed");
+                let transaction_id = self.pay(job, &returned).await?;
+                faults::point("refund.paid");
+                transaction_id
+            }
         };
         self.complete(job, &returned, &row, transaction_id).await
     }
@@ -124,7 +129,9 @@ impl Refunds {
             snapshot.processed_at = Some(at);
             self.record(&mut tx, job, EventType::RefundProcessed, &StateChanged { snapshot, transition }).await?;
         }
+        faults::point("refund.completion.ready");
         tx.commit().await?;
+        faults::point("refund.completion.committed");
         tracing::info!(result = %result, "refund processed");
         Ok(completed)
     }

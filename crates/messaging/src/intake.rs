@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use contracts::{Envelope, Queue};
-use runtime::Tasks;
+use runtime::{Tasks, faults};
 use runtime::database::refuses_the_data;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -51,7 +51,9 @@ async fn consume(
     *wait = RECONNECT.0;
     loop {
         let received = consumer.receive().await?;
+        faults::point("intake.batch.received");
         store(pool, queue, &consumer, &received).await?;
+        faults::point("intake.batch.acknowledged");
         hint.send();
     }
 }
@@ -62,7 +64,10 @@ async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Rece
     let events: Vec<Envelope> = received.events.iter().map(|(_, event)| event.clone()).collect();
     loop {
         match inbox::insert(pool, queue, &events).await {
-            Ok(_) => return consumer.acknowledge(received).await,
+            Ok(_) => {
+                faults::point("intake.batch.committed");
+                return consumer.acknowledge(received).await;
+            }
             Err(error) if refuses_the_data(&error) => {
                 tracing::warn!(%queue, %error, "batch refused; storing its rows one by one");
                 return store_one_by_one(pool, queue, consumer, received).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Queue;
-use runtime::Tasks;
+use runtime::{Tasks, faults};
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -172,7 +172,11 @@ impl<H: Handler> Worker<H> {
 
     async fn claim(&self, limit: usize) -> sqlx::Result<Vec<Job>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        inbox::claim(&self.pool, self.config.queue, &self.config.owner, limit, LEASE).await
+        let jobs = inbox::claim(&self.pool, self.config.queue, &self.config.owner, limit, LEASE).await?;
+        if !jobs.is_empty() {
+            faults::point("worker.jobs.claimed");
+        }
+        Ok(jobs)
     }
 
     async fn reclaim(&self) {

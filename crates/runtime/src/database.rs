@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::config::DatabaseConfig;
+use crate::faults;
 
 /// How long a starting process waits for its database: in a compose file both start at once.
 const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
@@ -134,7 +135,9 @@ where
         let mut transaction = pool.begin().await?;
         match work(&mut transaction).await {
             Ok(value) => {
+                faults::point("transaction.ready");
                 transaction.commit().await?;
+                faults::point("transaction.committed");
                 Ok(value)
             }
             Err(error) => {

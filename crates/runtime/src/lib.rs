@@ -8,6 +8,7 @@ pub mod config;
 pub mod database;
 pub mod docs;
 pub mod error;
+pub mod faults;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -6,6 +6,7 @@ use contracts::{Envelope, Queue};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use runtime::faults;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -71,6 +72,7 @@ impl Publisher {
         for message in window {
             confirms.push(within("publish", self.send(message)).await?);
         }
+        faults::point("relay.window.published");
         let mut acknowledged = Vec::with_capacity(window.len());
         let mut returned = HashSet::new();
         let mut note = |message: lapin::message::BasicReturnMessage| {

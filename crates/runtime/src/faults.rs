@@ -1,0 +1,75 @@
+//! Places in which a process can be told to die, for the fault tests.
+//!
+//! A process that is started with `FAULT_POINT=relay.confirmed:37` kills itself with SIGKILL when it passes that place
+//! for the 37th time: exactly there, with nothing flushed, closed or rolled back. `stop` instead of a kill
+//! (`FAULT_POINT=relay.confirmed:37:stop`) sends SIGSTOP, as if the machine had frozen.
+//!
+//! The places are in every build, so what is tested is what is shipped. Without the variable, passing one costs a load
+//! and a branch.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::signal::{Signal, raise};
+
+/// `<place>:<n-th pass>[:stop]`.
+const VARIABLE: &str = "FAULT_POINT";
+
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    place: String,
+    pass: u64,
+    signal: Signal,
+}
+
+static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
+    let text = std::env::var(VARIABLE).ok()?;
+    let fault = parse(&text);
+    match &fault {
+        Some(fault) => tracing::warn!(place = fault.place, pass = fault.pass, "this process will kill itself"),
+        None => tracing::error!(%text, "FAULT_POINT is not <place>:<n-th pass>[:stop] and is ignored"),
+    }
+    fault
+});
+static PASSES: AtomicU64 = AtomicU64::new(0);
+
+/// Marks a place in which the process may be killed. Names read `<who>.<what has just happened>`.
+pub fn point(place: &str) {
+    let Some(fault) = &*FAULT else { return };
+    if fault.place == place && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == fault.pass {
+        // Cannot fail for the own process; if it did, nothing would happen, and the test would see that.
+        let _ = raise(fault.signal);
+    }
+}
+
+fn parse(text: &str) -> Option<Fault> {
+    let mut parts = text.split(':');
+    let place = parts.next().filter(|place| !place.is_empty())?.to_owned();
+    let pass = parts.next()?.parse().ok().filter(|pass| *pass > 0)?;
+    let signal = match (parts.next(), parts.next()) {
+        (None, _) => Signal::SIGKILL,
+        (Some("stop"), None) => Signal::SIGSTOP,
+        _ => return None,
+    };
+    Some(Fault { place, pass, signal })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_its_place_and_its_turn() {
+        let fault = |pass, signal| Some(Fault { place: "relay.confirmed".to_owned(), pass, signal });
+        assert_eq!(parse("relay.confirmed:37"), fault(37, Signal::SIGKILL));
+        assert_eq!(parse("relay.confirmed:1:stop"), fault(1, Signal::SIGSTOP));
+    }
+
+    #[test]
+    fn what_is_no_fault_does_nothing() {
+        for text in ["", "relay.confirmed", "relay.confirmed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        point("a place that nobody asked for");
+    }
+}
