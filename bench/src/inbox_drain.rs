@@ -44,7 +44,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         let worker = work(&database, &jobs, plan).await?;
         deliver(&jobs, &database).await?;
         let batches = rate(plan, async || take_batch(&database).await).await?;
-        anyhow::Ok([("worker, 64 slots", worker), ("batch consumer", batches)])
+        anyhow::Ok([(format!("worker, {SLOTS} slots"), worker), ("batch consumer".to_owned(), batches)])
     };
     let (limits, ours) = between_limits(by_hand, ours).await?;
     system.drop(database).await?;

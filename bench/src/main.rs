@@ -122,7 +122,7 @@ impl Plan {
 
     /// As much data as wanted, or a little of it.
     const fn share(&self, wanted: u64) -> u64 {
-        if self.quick { wanted / 20 } else { wanted }
+        if self.quick { wanted / 10 } else { wanted }
     }
 }
 

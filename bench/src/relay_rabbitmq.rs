@@ -54,7 +54,7 @@ async fn on(node: &PrivateNode, system: &System, plan: &Plan) -> Result<Row> {
     let per_event = backlog.messages() as f64 / backlog.events as f64;
     let details = json!({
         "messages": backlog.messages(), "mean_bytes": bytes / messages.len(), "events_per_second": course.per_second()?,
-        "course": course.json()?,
+        "course": course.json(),
     });
     let limit = Limit::new(format!("bare client, {WINDOW} unconfirmed"), limits, AIM);
     Ok(Row::ratio("relay, RabbitMQ (messages)".to_owned(), course.per_second()? * per_event, limit, details))
