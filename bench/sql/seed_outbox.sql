@@ -1,5 +1,6 @@
--- Events $2 to $3 of a backlog, as commands leave them: 64 orders at a time take four steps each, as under a load of 64
--- clients. They are copies of the order $1; the id of an order is its number.
+-- Events $2 to $3 of a backlog, as commands leave them: 1,024 orders at a time take four steps each, so that a thousand
+-- other events lie between one step of an order and the next. They are copies of the order $1; the id of an order is its
+-- number.
 insert into messaging.outbox
     (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
 select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid,
@@ -19,7 +20,7 @@ select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '70
        now()
 from generate_series($2::bigint, $3::bigint) as n
 cross join lateral (
-    select (n - 1) / 256 * 64 + (n - 1) % 64 + 1 as "order", ((n - 1) % 256 / 64 + 1)::int as version,
+    select (n - 1) / 4096 * 1024 + (n - 1) % 1024 + 1 as "order", ((n - 1) % 4096 / 1024 + 1)::int as version,
            array[null, 'PENDING_PAYMENT', 'PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED'] as states
 ) as turn
 cross join lateral (

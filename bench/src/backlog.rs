@@ -17,7 +17,7 @@ const MESSAGES_PER_ORDER: u64 = 6;
 /// Steps of one order.
 const EVENTS_PER_ORDER: u64 = 4;
 /// A backlog consists of whole rounds: that many orders take their steps side by side.
-const ROUND: u64 = 64 * EVENTS_PER_ORDER;
+const ROUND: u64 = 1_024 * EVENTS_PER_ORDER;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A relay that does nothing for so long is stuck.

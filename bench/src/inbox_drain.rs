@@ -129,6 +129,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),
+        patience: messaging::worker::PATIENCE,
         dead_jobs,
     };
     let done = Arc::new(AtomicU64::new(0));
