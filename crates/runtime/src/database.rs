@@ -8,6 +8,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
@@ -114,9 +115,12 @@ pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
+/// The schema that this release knows.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
 /// Brings the schema up to date. Concurrent callers wait for each other.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    sqlx::migrate!("../../migrations").run(pool).await.context("cannot migrate the database")
+    MIGRATOR.run(pool).await.context("cannot migrate the database")
 }
 
 /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`.
