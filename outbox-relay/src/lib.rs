@@ -3,7 +3,7 @@
 //! - [`leases`]: which shards this instance may publish;
 //! - [`relay`]: the loop, and [`low_water`], where its scans begin;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
-//! - [`broker`]: outbox → RabbitMQ with confirms;
+//! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms;
 //! - [`upkeep`]: partitions made ahead of time and dropped after theirs, gauges.
 //!
 //! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
@@ -17,6 +17,7 @@ mod leases;
 mod low_water;
 mod postgres_queue;
 mod relay;
+mod stream;
 mod store;
 mod upkeep;
 

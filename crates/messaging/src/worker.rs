@@ -24,8 +24,8 @@ pub const LEASE: Duration = Duration::from_secs(25);
 const HEARTBEAT: Duration = Duration::from_secs(8);
 /// How often a queue is looked at when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a worker that is asked to stop waits for the jobs in hand.
-const FINISH: Duration = Duration::from_secs(15);
+/// How long a worker that is asked to stop waits for the jobs in hand, before it gives them back.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 /// How often leases of dead workers are collected.
 const RECLAIM: Duration = Duration::from_secs(5);
 
@@ -103,6 +103,8 @@ pub struct WorkerConfig {
     pub policy: RetryPolicy,
     /// Names this process in leases.
     pub owner: String,
+    /// How long the jobs in hand may take to end at shutdown; usually [`PATIENCE`].
+    pub patience: Duration,
     /// Dead jobs are reported here, after they were logged.
     pub dead_jobs: tokio::sync::mpsc::UnboundedSender<DeadJob>,
 }
@@ -148,8 +150,8 @@ impl<H: Handler> Worker<H> {
     }
 
     async fn finish(&self, mut running: JoinSet<Outcome>) {
-        let finished = tokio::time::timeout(FINISH, async { while running.join_next().await.is_some() {} }).await;
-        if finished.is_ok() {
+        let all = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.patience, all).await.is_ok() {
             return;
         }
         // A completion that is being committed either counts, and the row is done, or it does not, and the row is given back.
@@ -157,7 +159,7 @@ impl<H: Handler> Worker<H> {
         match inbox::release(&self.pool, self.config.queue, &self.config.owner).await {
             Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "gave back jobs that did not end in time"),
             Err(error) => {
-                tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire")
+                tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire");
             }
         }
     }
