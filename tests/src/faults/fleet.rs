@@ -1,5 +1,6 @@
 //! All processes of a run.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,7 +139,7 @@ fn cast(stage: &Stage) -> [Cast; 7] {
 
 /// Settings under which a run converges: back-offs of a second, and a gateway that is not waited for.
 fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
-    let path = |path: std::path::PathBuf| path.display().to_string();
+    let path = |path: &Path| path.display().to_string();
     let port = match cast.role {
         Role::Command => "COMMAND_PORT",
         Role::Relay => "RELAY_PORT",
@@ -149,7 +150,7 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
     let mut environment = vec![("LOG", "info,sqlx=error".to_owned()), (port, cast.port.to_string())];
     environment.push(("TMPDIR", path(stage.temporary())));
     if cast.role == Role::Gateway {
-        environment.push(("LEDGER_FILE", path(stage.ledger())));
+        environment.push(("LEDGER_FILE", path(&stage.ledger())));
         return environment;
     }
     environment.push(("DATABASE_URL", stage.database_url()));
@@ -159,7 +160,7 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
         // A row that Postgres refuses is stuck after two attempts, so that an operator is wanted soon.
         Role::Relay => environment.push(("RELAY_MAX_ATTEMPTS", "2".to_owned())),
         Role::Workers => environment.extend([
-            ("INVOICE_STORE_URL", path(stage.invoices())),
+            ("INVOICE_STORE_URL", path(&stage.invoices())),
             ("GATEWAY_URL", stage.gateway_url()),
             ("GATEWAY_TIMEOUT_SECONDS", "1".to_owned()),
             ("DOCUMENT_RETRY_SECONDS", "1".to_owned()),
@@ -167,7 +168,7 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
             ("PDF_TABS", "2".to_owned()),
         ]),
         Role::Query => {
-            environment.push(("INVOICE_STORE_URL", path(stage.invoices())));
+            environment.push(("INVOICE_STORE_URL", path(&stage.invoices())));
             environment.extend(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
         }
         Role::Command | Role::Gateway => {}

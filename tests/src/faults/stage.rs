@@ -10,6 +10,7 @@ use embedded::rabbitmq::{self, PrivateNode};
 use embedded::free_port;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
 
 use super::proxy::{Mode, Proxy};
 use super::{Plan, Setup};
@@ -48,8 +49,11 @@ pub(super) struct Stage {
     pub(super) ports: Ports,
     /// The superuser's, past the proxy.
     pub(super) pool: PgPool,
-    /// Logs, ledger, invoices and temporary files.
+    /// Logs, ledger and invoices.
     pub(super) folder: PathBuf,
+    /// What the processes call their temporary folder. Not in the other one: the path of Chromium's socket is too long
+    /// then.
+    temporary: TempDir,
 }
 
 impl Stage {
@@ -59,7 +63,7 @@ impl Stage {
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
-        fs::create_dir_all(folder.join("tmp"))?;
+        fs::create_dir_all(&folder)?;
         let options = postgres::Options::new(services::folder(&format!("faults-{transport}-postgres"))?);
         let cluster = PrivateCluster::start(postgres::Options { fresh: true, ..options }).await?;
         for name in [DATABASE, READ_DATABASE] {
@@ -89,7 +93,7 @@ impl Stage {
             gateway: proxy(ports.gateway, plan.seed).await?,
         };
         let pool = PgPoolOptions::new().max_connections(6).connect_with(ours(&cluster)?).await?;
-        Ok(Self { setup: plan.setup, cluster, node, proxies, ports, pool, folder })
+        Ok(Self { setup: plan.setup, cluster, node, proxies, ports, pool, folder, temporary: tempfile::tempdir()? })
     }
 
     /// The database as the processes reach it.
@@ -122,8 +126,8 @@ impl Stage {
         self.folder.join("invoices")
     }
 
-    pub(super) fn temporary(&self) -> PathBuf {
-        self.folder.join("tmp")
+    pub(super) fn temporary(&self) -> &Path {
+        self.temporary.path()
     }
 
     pub(super) fn log(&self, process: &str) -> PathBuf {
