@@ -195,7 +195,7 @@ impl Keeper {
 
     /// A life with a kill in a place, or at any moment.
     fn draw_life(&mut self) -> Fate {
-        if self.chance.random_bool(0.35) {
+        if self.chance.random_bool(0.2) {
             return self.draw_moment();
         }
         if self.deck.is_empty() {
@@ -203,7 +203,7 @@ impl Keeper {
             self.deck.shuffle(&mut self.chance);
         }
         let Some(place) = self.deck.pop() else { return self.draw_moment() };
-        let pass = self.chance.random_range(1..=if place.often { 60 } else { 6 });
+        let pass = self.chance.random_range(1..=if place.often { 40 } else { 3 });
         if self.chance.random_bool(0.1) { Fate::Freezes(place.name, pass) } else { Fate::Dies(place.name, pass) }
     }
 
