@@ -18,6 +18,9 @@ end $$;
 
 grant usage on schema command, messaging, work, read to articurated_operator;
 grant select on all tables in schema command, messaging, work, read to articurated_operator;
+-- Grows when an operator has changed rows that the relay has left behind: it looks at the shard from the beginning again.
+alter table messaging.shard_leases add column sweeps bigint not null default 0;
+
 grant update on messaging.outbox, messaging.inbox, messaging.queues, messaging.shard_leases to articurated_operator;
 
 -- One row per act of an operator, in the transaction of the act. Append-only, like the audit of orders and returns.

@@ -84,6 +84,7 @@ fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, ta
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),
+        patience: messaging::worker::PATIENCE,
         dead_jobs,
     };
     let pool = &database.pool;

@@ -76,6 +76,7 @@ impl Origin {
             traceparent: self.traceparent.clone(),
             request_id: Some(self.request_id.clone()),
             actor: Some(self.actor.clone()),
+            schema_version: None,
         }
     }
 }

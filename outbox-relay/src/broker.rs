@@ -19,15 +19,13 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(crate) struct Published {
     pub(crate) confirmed: Vec<Uuid>,
     pub(crate) failed: Vec<Failed>,
+    /// Why the rest of the batch was not tried; what stands above is certain all the same.
+    pub(crate) interrupted: Option<BrokerError>,
 }
 
 /// Publishes a batch in windows in which no aggregate appears twice: the next version of an aggregate is sent only
 /// after the broker has answered for the one before, and not at all when that one failed.
-pub(crate) async fn publish(
-    publisher: &Publisher,
-    batch: &[Pending],
-    max_attempts: i32,
-) -> Result<Published, BrokerError> {
+pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attempts: i32) -> Published {
     let mut result = Published::default();
     let mut blocked = HashSet::new();
     for window in windows(batch) {
@@ -43,8 +41,13 @@ pub(crate) async fn publish(
             }
         }
         let outgoing: Vec<_> = messages.iter().flat_map(Message::copies).collect();
-        let verdicts = publisher.publish(&outgoing).await?;
-        let mut verdicts = verdicts.into_iter();
+        let mut verdicts = match publisher.publish(&outgoing).await {
+            Ok(verdicts) => verdicts.into_iter(),
+            Err(error) => {
+                result.interrupted = Some(error);
+                return result;
+            }
+        };
         for message in &messages {
             let mine: Vec<_> = verdicts.by_ref().take(message.queues.len()).collect();
             match message.judge(&mine, max_attempts) {
@@ -56,13 +59,13 @@ pub(crate) async fn publish(
             }
         }
     }
-    Ok(result)
+    result
 }
 
 /// Splits a batch by the rank of each row within its aggregate.
 fn windows(batch: &[Pending]) -> Vec<Vec<&Pending>> {
     let mut ordered: Vec<_> = batch.iter().collect();
-    ordered.sort_by_key(|row| (row.aggregate_id, row.event.as_ref().map(|event| event.aggregate_version)));
+    ordered.sort_by_key(|row| (row.aggregate_id, row.event.as_ref().map(|event| event.aggregate_version).ok()));
     let mut ranks = HashMap::new();
     let mut windows: Vec<Vec<&Pending>> = Vec::new();
     for row in ordered {
@@ -92,7 +95,7 @@ impl<'a> Message<'a> {
             parked: Some(reason),
             delay: Duration::ZERO,
         };
-        let event = row.event.as_ref().ok_or_else(|| parked("UNDECODABLE", "unknown aggregate type".to_owned()))?;
+        let event = row.event.as_ref().map_err(|error| parked("UNDECODABLE", error.clone()))?;
         let body = serde_json::to_vec(event).map_err(|error| parked("UNDECODABLE", error.to_string()))?;
         if body.len() > MAX_MESSAGE_BYTES {
             return Err(parked("TOO_LARGE", format!("{} bytes; the limit is {MAX_MESSAGE_BYTES}", body.len())));
@@ -143,7 +146,7 @@ mod tests {
             headers: contracts::Headers::default(),
             payload: serde_json::value::to_raw_value(&()).expect("null"),
         };
-        Pending { position: 0, attempts: 0, event_id: event.event_id, aggregate_id, event: Some(event) }
+        Pending { position: 0, attempts: 0, event_id: event.event_id, aggregate_id, event: Ok(event) }
     }
 
     fn versions(batch: &[Pending]) -> Vec<Vec<(u128, i32)>> {

@@ -15,11 +15,13 @@ pub const LEASE: Duration = Duration::from_secs(8);
 /// Three renewals may fail before a lease is lost; in each turn a relay also takes what others have lost.
 const RENEW: Duration = Duration::from_secs(2);
 
-/// The shards held, each with the fencing epoch under which it was taken.
+/// The shards held, each with the fencing epoch under which it was taken, and how often an operator has asked for a
+/// sweep of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Leases {
     pub shards: Vec<i16>,
     pub epochs: Vec<i64>,
+    pub sweeps: Vec<i64>,
 }
 
 /// Keeps leases until shutdown and then gives them up, so that a successor need not wait for their expiry.

@@ -1,15 +1,16 @@
 //! Forwards committed outbox rows to the consumers' queues: never loses one, never reorders an aggregate.
 //!
 //! - [`leases`]: which shards this instance may publish;
-//! - [`relay`]: the loop;
+//! - [`relay`]: the loop, and [`low_water`], where its scans begin;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
 //! - [`broker`]: outbox → RabbitMQ with confirms;
-//! - [`upkeep`]: partitions ahead of time, gauges.
+//! - [`upkeep`]: partitions made ahead of time and dropped after theirs, gauges.
 //!
 //! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
 
 mod broker;
 mod leases;
+mod low_water;
 mod postgres_queue;
 mod relay;
 mod store;
@@ -33,11 +34,15 @@ pub struct Settings {
     #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub max_attempts: i32,
+    /// Days after which a day of the outbox and the inbox is dropped, once all of it is settled (1 to 36500).
+    #[arg(long = "outbox-retention-days", env = "OUTBOX_RETENTION_DAYS", default_value_t = 90,
+          value_parser = clap::value_parser!(i32).range(1..=36_500))]
+    pub retention_days: i32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 1_000, max_attempts: 20 }
+        Self { batch: 1_000, max_attempts: 20, retention_days: 90 }
     }
 }
 
@@ -46,7 +51,7 @@ impl Default for Settings {
 /// `name` tells this instance from others in leases and logs; it must be unique among living relays.
 pub fn start(pool: &PgPool, transport: TransportConfig, settings: Settings, name: &str, tasks: &Tasks) {
     let leases = leases::start(pool.clone(), name.to_owned(), tasks);
+    tasks.spawn("relay upkeep", upkeep::run(pool.clone(), settings.retention_days, tasks.clone()));
     let relay = Relay::new(pool.clone(), transport, settings, name.to_owned(), leases);
     tasks.spawn("relay", relay.run(tasks.clone()));
-    tasks.spawn("relay upkeep", upkeep::run(pool.clone(), tasks.clone()));
 }

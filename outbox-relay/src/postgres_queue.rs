@@ -24,6 +24,8 @@ impl Routes {
 pub(crate) struct Moved {
     pub(crate) rows: i64,
     pub(crate) last_position: Option<i64>,
+    /// Whether a row was among them for which others of its aggregate had to wait.
+    pub(crate) troubled: bool,
     /// `traceparent` of the rows whose trace is sampled.
     pub(crate) traceparents: Vec<String>,
 }
@@ -68,7 +70,7 @@ pub(crate) async fn forward(
                   select from messaging.outbox as earlier
                   where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
                     and earlier.published_at is null and earlier.attempts > 0
-                    and (earlier.parked_at is not null or earlier.next_attempt_at > clock_timestamp()))
+                    and earlier.parked_reason is distinct from 'SKIPPED')
             order by position
             limit $5
         ), blocked as materialized (
@@ -96,6 +98,7 @@ pub(crate) async fn forward(
         )
         select (select count(*) from batch) as "rows!",
                (select max(position) from batch) as last_position,
+               exists (select from batch where attempts > 0) as "troubled!",
                coalesce((select array_agg(headers ->> 'traceparent') from batch
                          where headers ->> 'traceparent' like '%-01'), '{}') as "traceparents!",
                (select count(pg_notify('inbox_' || queue, '')) from (select distinct queue from delivered) as woken) as "woken!"
@@ -110,5 +113,10 @@ pub(crate) async fn forward(
     )
     .fetch_one(pool)
     .await?;
-    Ok(Moved { rows: row.rows, last_position: row.last_position, traceparents: row.traceparents })
+    Ok(Moved {
+        rows: row.rows,
+        last_position: row.last_position,
+        troubled: row.troubled,
+        traceparents: row.traceparents,
+    })
 }

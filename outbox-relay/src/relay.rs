@@ -1,29 +1,27 @@
 //! The forwarding loop: a tick moves one batch; between ticks it sleeps until a hint or the next poll.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use messaging::rabbitmq::{BrokerError, Publisher};
 use messaging::{TransportConfig, Wakeup};
-use runtime::{Tasks, faults};
 use runtime::database::refuses_the_data;
+use runtime::{Tasks, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::leases::Leases;
+use crate::low_water::LowWater;
 use crate::postgres_queue::{self, Routes, Source};
-use crate::store::{self, Failed};
+use crate::store::{self, Failed, Pending};
 use crate::{Settings, broker};
 
 /// Shortest and longest sleep when there is nothing to do and no hint comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Rows that commit later than this after they took their position wait for the full sweep.
-const LATE_COMMIT: Duration = Duration::from_secs(5);
-/// Every scan in between starts at the low-water mark.
-const FULL_SWEEP: Duration = Duration::from_secs(30);
-/// First and longest wait after an error.
-const ERROR_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// First and longest wait after an error. The longest is what an outage may cost beyond its end.
+const ERROR_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// How long a batch that is under way when the relay is asked to stop may go on.
+const FINISH: Duration = Duration::from_secs(5);
 /// Wait before a row that Postgres refused is tried again.
 const ROW_RETRY: Duration = Duration::from_secs(5);
 
@@ -80,8 +78,21 @@ impl Relay {
         }
     }
 
-    /// Forwards until shutdown.
-    pub async fn run(mut self, tasks: Tasks) {
+    /// Forwards until shutdown. A batch that is then under way is finished if that is soon; dropped half-way, it is
+    /// published again by a successor, and the inbox drops what arrives twice.
+    pub async fn run(self, tasks: Tasks) {
+        let shutdown = tasks.shutdown.clone();
+        let patience = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(FINISH).await;
+        };
+        tokio::select! {
+            () = self.forward(tasks) => {}
+            () = patience => tracing::warn!("stopped in the middle of a batch"),
+        }
+    }
+
+    async fn forward(mut self, tasks: Tasks) {
         let wakeup = Wakeup::start(&self.pool, messaging::outbox::CHANNEL, &tasks);
         let (mut idle, mut error_wait) = (POLL.0, ERROR_WAIT.0);
         while !tasks.shutdown.is_cancelled() {
@@ -111,12 +122,15 @@ impl Relay {
     pub async fn tick(&mut self) -> Result<Outcome, RelayError> {
         let leases = self.leases.borrow_and_update().clone();
         if leases != self.scanned {
-            // A shard that comes from another relay may bring rows from below our mark.
+            // A shard that comes from another relay may bring rows from below our mark; so may an operator's act.
             self.low_water = LowWater::new();
             self.scanned.clone_from(&leases);
         }
         if leases.shards.is_empty() {
             return Ok(Outcome::Idle);
+        }
+        if self.low_water.wants_writers() {
+            self.low_water.writers(store::writers(&self.pool).await?);
         }
         let started = Instant::now();
         let forwarded = match self.broker_url.clone() {
@@ -145,8 +159,9 @@ impl Relay {
             }
             Err(error) => return Err(error.into()),
         };
-        if let Some(position) = moved.last_position {
-            self.low_water.seen(position);
+        self.low_water.scanned(moved.last_position, moved.rows < self.settings.batch);
+        if moved.troubled {
+            self.low_water.sweep_in(Duration::ZERO);
         }
         moved.traceparents.iter().for_each(|parent| trace_published(Some(parent)));
         Ok(usize::try_from(moved.rows).unwrap_or(0))
@@ -155,36 +170,44 @@ impl Relay {
     /// One bad row must not hold up the others: it gets its back-off and finally its parking place.
     async fn forward_one_by_one(&mut self, leases: &Leases, from: i64) -> sqlx::Result<usize> {
         let mut forwarded = 0;
-        for row in store::pending(&self.pool, &leases.shards, from, self.settings.batch).await? {
+        let batch = store::pending(&self.pool, &leases.shards, from, self.settings.batch).await?;
+        for row in &batch {
             let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
             match postgres_queue::forward(&self.pool, source, &self.routes, 1, Some(row.event_id)).await {
                 Ok(_) => forwarded += 1,
                 Err(error) if refuses_the_data(&error) => {
                     let parked = (row.attempts + 1 >= self.settings.max_attempts).then_some("ATTEMPTS_SPENT");
                     let failed = Failed { event_id: row.event_id, error: error.to_string(), parked, delay: ROW_RETRY };
-                    self.record_failure(&failed).await?;
+                    self.record_failure(leases, &failed).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.note_handled(&batch);
         Ok(forwarded)
     }
 
     async fn tick_broker(&mut self, url: &SecretString, leases: &Leases) -> Result<usize, RelayError> {
         let from = self.low_water.scan_from();
         let batch = store::pending(&self.pool, &leases.shards, from, self.settings.batch).await?;
-        let Some(last) = batch.last() else { return Ok(0) };
+        if batch.is_empty() {
+            self.note_handled(&batch);
+            return Ok(0);
+        }
         faults::point("relay.batch.claimed");
         let publisher = match self.publisher.take() {
             Some(publisher) => publisher,
             None => Publisher::connect(url).await?,
         };
-        // On an error the publisher is dropped here and the batch is read again: what went out twice, the inbox drops.
-        let sent = broker::publish(&publisher, &batch, self.settings.max_attempts).await?;
-        self.publisher = Some(publisher);
+        let sent = broker::publish(&publisher, &batch, self.settings.max_attempts).await;
+        // After an error the publisher is dropped and the rest is read again: what went out twice, the inbox drops. An
+        // alarm ends, and nothing was sent: that connection is still good.
+        if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
+            self.publisher = Some(publisher);
+        }
         faults::point("relay.batch.confirmed");
         for failed in &sent.failed {
-            self.record_failure(failed).await?;
+            self.record_failure(leases, failed).await?;
         }
         let marked = store::mark_published(&self.pool, leases, &sent.confirmed).await?;
         faults::point("relay.batch.marked");
@@ -195,15 +218,28 @@ impl Relay {
                 "lease lost while publishing; the new owner publishes again"
             );
         }
-        self.low_water.seen(last.position);
         batch
             .iter()
-            .filter_map(|row| row.event.as_ref())
+            .filter_map(|row| row.event.as_ref().ok())
             .for_each(|event| trace_published(event.headers.traceparent.as_deref()));
+        if let Some(error) = sent.interrupted {
+            return Err(error.into());
+        }
+        self.note_handled(&batch);
         Ok(sent.confirmed.len() + sent.failed.len())
     }
 
-    async fn record_failure(&mut self, failed: &Failed) -> sqlx::Result<()> {
+    /// Only when every row of the batch is out or has its turn later: the mark must not pass what was merely read.
+    fn note_handled(&mut self, batch: &[Pending]) {
+        let exhausted = i64::try_from(batch.len()).unwrap_or(i64::MAX) < self.settings.batch;
+        self.low_water.scanned(batch.last().map(|row| row.position), exhausted);
+        if batch.iter().any(|row| row.attempts > 0) {
+            // What waits behind it in its aggregate may stand below the mark.
+            self.low_water.sweep_in(Duration::ZERO);
+        }
+    }
+
+    async fn record_failure(&mut self, leases: &Leases, failed: &Failed) -> sqlx::Result<()> {
         match failed.parked {
             Some(reason) => {
                 metrics::counter!("outbox_parked_total", "reason" => reason).increment(1);
@@ -214,7 +250,7 @@ impl Relay {
             }
         }
         self.low_water.sweep_in(failed.delay);
-        store::mark_failed(&self.pool, failed).await
+        store::mark_failed(&self.pool, leases, failed).await
     }
 }
 
@@ -226,43 +262,4 @@ fn trace_published(traceparent: Option<&str>) {
     let span = tracing::info_span!("relay.event.publish");
     runtime::telemetry::continue_trace(&span, traceparent);
     span.in_scope(|| {});
-}
-
-/// Where a scan may start, so that dead index entries of published rows cost nothing.
-///
-/// Positions commit out of order, so the mark trails [`LATE_COMMIT`] behind what has been seen, and a full sweep
-/// every [`FULL_SWEEP`] finds what committed later still. A row that failed asks for a sweep when its turn comes.
-#[derive(Debug)]
-struct LowWater {
-    mark: i64,
-    seen: VecDeque<(Instant, i64)>,
-    sweep_at: Instant,
-}
-
-impl LowWater {
-    fn new() -> Self {
-        Self { mark: 0, seen: VecDeque::new(), sweep_at: Instant::now() }
-    }
-
-    fn seen(&mut self, position: i64) {
-        self.seen.push_back((Instant::now(), position));
-    }
-
-    fn sweep_in(&mut self, delay: Duration) {
-        self.sweep_at = self.sweep_at.min(Instant::now() + delay);
-    }
-
-    fn scan_from(&mut self) -> i64 {
-        while let Some((at, position)) = self.seen.front().copied()
-            && at.elapsed() > LATE_COMMIT
-        {
-            self.mark = self.mark.max(position);
-            self.seen.pop_front();
-        }
-        if Instant::now() >= self.sweep_at {
-            self.sweep_at = Instant::now() + FULL_SWEEP;
-            return 0;
-        }
-        self.mark
-    }
 }

@@ -48,17 +48,17 @@ pub(crate) async fn renew_leases(pool: &PgPool, name: &str, lease: Duration) -> 
             epoch = epoch + case when lease.shard in (select shard from mine) then 0 else 1 end,
             expires_at = clock_timestamp() + $2
         where lease.shard in (select shard from mine union all select shard from free)
-        returning lease.shard, lease.epoch
+        returning lease.shard, lease.epoch, lease.sweeps
         "#,
         name,
         interval(lease),
     )
     .fetch_all(pool)
     .await?;
-    let mut held: Vec<_> = rows.into_iter().map(|row| (row.shard, row.epoch)).collect();
+    let mut held: Vec<_> = rows.into_iter().map(|row| (row.shard, row.epoch, row.sweeps)).collect();
     held.sort_unstable();
-    let (shards, epochs) = held.into_iter().unzip();
-    Ok(Leases { shards, epochs })
+    let (shards, epochs, sweeps) = held.into_iter().collect();
+    Ok(Leases { shards, epochs, sweeps })
 }
 
 /// Gives up everything this relay holds.
@@ -80,13 +80,14 @@ pub(crate) async fn release_leases(pool: &PgPool, name: &str) -> sqlx::Result<()
 pub(crate) struct Pending {
     pub(crate) position: i64,
     pub(crate) attempts: i32,
-    /// `None`: the row cannot be decoded by this version, which is a reason to park it.
-    pub(crate) event: Option<Envelope>,
+    /// Why the row cannot be decoded by this version is a reason to park it.
+    pub(crate) event: Result<Envelope, String>,
     pub(crate) event_id: Uuid,
     pub(crate) aggregate_id: Uuid,
 }
 
-/// Rows of the given shards that may go out, oldest first. A row behind a failed row of its own aggregate waits.
+/// Rows of the given shards that may go out, oldest first. A row behind a troubled one of its own aggregate (tried
+/// before, not out yet, not skipped) waits until that one is out, so the order holds across batches too.
 pub(crate) async fn pending(
     executor: impl PgExecutor<'_>,
     shards: &[i16],
@@ -96,7 +97,7 @@ pub(crate) async fn pending(
     let rows = sqlx::query!(
         r#"
         select position, attempts, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Headers>", occurred_at
+               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>", occurred_at
         from messaging.outbox as row
         where published_at is null and parked_at is null
           and shard = any($1) and position >= $2
@@ -105,7 +106,7 @@ pub(crate) async fn pending(
               select from messaging.outbox as earlier
               where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
                 and earlier.published_at is null and earlier.attempts > 0
-                and (earlier.parked_at is not null or earlier.next_attempt_at > clock_timestamp()))
+                and earlier.parked_reason is distinct from 'SKIPPED')
         order by position
         limit $3
         "#,
@@ -122,18 +123,26 @@ pub(crate) async fn pending(
             attempts: row.attempts,
             event_id: row.event_id,
             aggregate_id: row.aggregate_id,
-            event: EntityType::parse(&row.aggregate_type).map(|aggregate_type| Envelope {
+            event: decode(&row.aggregate_type, &row.headers).map(|(aggregate_type, headers)| Envelope {
                 event_id: row.event_id,
                 event_type: row.event_type,
                 aggregate_type,
                 aggregate_id: row.aggregate_id,
                 aggregate_version: row.aggregate_version,
                 occurred_at: row.occurred_at,
-                headers: row.headers.0,
+                headers,
                 payload: row.payload.0,
             }),
         })
         .collect())
+}
+
+/// What can be wrong with one row must not fail the query that reads a thousand.
+fn decode(aggregate_type: &str, headers: &RawValue) -> Result<(EntityType, Headers), String> {
+    let aggregate_type =
+        EntityType::parse(aggregate_type).ok_or_else(|| format!("unknown aggregate type {aggregate_type:?}"))?;
+    let headers = serde_json::from_str(headers.get()).map_err(|error| format!("headers: {error}"))?;
+    Ok((aggregate_type, headers))
 }
 
 /// Marks rows as published, as far as their shard is still leased under the epoch they were read under.
@@ -149,7 +158,7 @@ pub(crate) async fn mark_published(pool: &PgPool, leases: &Leases, event_ids: &[
         )
         update messaging.outbox as row
         set published_at = clock_timestamp(), attempts = attempts + 1, relay_epoch = held.epoch,
-            last_error = null, next_attempt_at = null
+            last_error = null, next_attempt_at = null, parked_at = null, parked_reason = null
         from held
         where row.shard = held.shard and row.event_id = any($3) and row.published_at is null
         "#,
@@ -172,23 +181,47 @@ pub(crate) struct Failed {
     pub(crate) delay: Duration,
 }
 
-/// Records a failed row: back-off, or parked.
-pub(crate) async fn mark_failed(pool: &PgPool, failed: &Failed) -> sqlx::Result<()> {
+/// Records a failed row: back-off, or parked. A relay that has lost the shard's lease changes nothing.
+pub(crate) async fn mark_failed(pool: &PgPool, leases: &Leases, failed: &Failed) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        update messaging.outbox
+        with held as materialized (
+            select lease.shard
+            from messaging.shard_leases as lease
+            join unnest($5::smallint[], $6::bigint[]) as mine (shard, epoch) using (shard, epoch)
+            for share of lease
+        )
+        update messaging.outbox as row
         set attempts = attempts + 1, last_error = $2, next_attempt_at = clock_timestamp() + $3,
             parked_at = case when $4::text is not null then clock_timestamp() end, parked_reason = $4
-        where event_id = $1 and published_at is null
+        from held
+        where row.shard = held.shard and row.event_id = $1 and row.published_at is null and row.parked_at is null
         "#,
         failed.event_id,
         failed.error,
         interval(failed.delay),
         failed.parked,
+        &leases.shards,
+        &leases.epochs,
     )
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// The transactions that have written to the outbox, or are about to, and have not ended.
+///
+/// The lock that every writer holds says so, without any right to look into other sessions.
+pub(crate) async fn writers(pool: &PgPool) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select distinct virtualtransaction as "writer!" from pg_locks
+        where locktype = 'relation' and relation = 'messaging.outbox'::regclass and mode = 'RowExclusiveLock'
+          and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
+        "#
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// What waits in the outbox.
@@ -205,7 +238,8 @@ pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
         OutboxBacklog,
         r#"
         select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as "pending!",
-               (select count(*) from messaging.outbox where published_at is null and attempts > 0 and parked_at is not null) as "parked!",
+               (select count(*) from messaging.outbox where published_at is null and attempts > 0 and parked_at is not null
+                  and parked_reason <> 'SKIPPED') as "parked!",
                (select occurred_at from messaging.outbox where published_at is null and parked_at is null
                 order by position limit 1) as oldest
         "#
@@ -217,4 +251,9 @@ pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
 /// Makes the daily partitions of the coming fortnight.
 pub(crate) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<i32> {
     sqlx::query_scalar!(r#"select messaging.ensure_partitions(0, 14) as "made!""#).fetch_one(pool).await
+}
+
+/// Drops one partition that is past the retention and settled; its name, or `None` when there is no such.
+pub(crate) async fn drop_expired_partition(pool: &PgPool, retention_days: i32) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!("select messaging.drop_expired_partition($1)", retention_days).fetch_one(pool).await
 }

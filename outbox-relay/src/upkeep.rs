@@ -1,4 +1,4 @@
-//! Partitions ahead of time, and gauges for operators.
+//! Partitions made ahead of time and dropped after the retention, and gauges for operators.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::store;
 const PARTITIONS: Duration = Duration::from_secs(3_600);
 const GAUGES: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(pool: PgPool, tasks: Tasks) {
+pub(crate) async fn run(pool: PgPool, retention_days: i32, tasks: Tasks) {
     let mut partitions = tokio::time::interval(PARTITIONS);
     let mut gauges = tokio::time::interval(GAUGES);
     loop {
         let done = tokio::select! {
             () = tasks.shutdown.cancelled() => return,
-            _ = partitions.tick() => ensure_partitions(&pool).await,
+            _ = partitions.tick() => keep_partitions(&pool, retention_days).await,
             _ = gauges.tick() => refresh_gauges(&pool).await,
         };
         if let Err(error) = done {
@@ -27,10 +27,13 @@ pub(crate) async fn run(pool: PgPool, tasks: Tasks) {
     }
 }
 
-async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<()> {
+async fn keep_partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<()> {
     let made = store::ensure_partitions(pool).await?;
     if made > 0 {
         tracing::info!(made, "partitions made");
+    }
+    while let Some(dropped) = store::drop_expired_partition(pool, retention_days).await? {
+        tracing::info!(dropped, retention_days, "partition dropped");
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use batch::{Batch, Poison};
 
 /// Waits between attempts while the database fails: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What one [`Projector::tick`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

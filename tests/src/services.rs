@@ -164,6 +164,24 @@ impl Broker {
         self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &name]).await.map(drop)
     }
 
+    /// Raises the memory alarm, which blocks whoever publishes, or ends it.
+    pub async fn memory_alarm(&self, raised: bool) -> Result<()> {
+        let watermark = if raised { "0.000001" } else { "0.6" };
+        self.node.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
+    }
+
+    /// Takes a queue's bindings away, and leaves the queue.
+    pub async fn unbind(&self, queue: Queue) -> Result<()> {
+        let remove = format!(
+            "lists:foreach(fun(B) -> rabbit_binding:remove(B, <<\"tests\">>) end, \
+             rabbit_binding:list_for_source_and_destination( \
+             rabbit_misc:r(<<\"{vhost}\">>, exchange, <<\"articurated.events\">>), \
+             rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"articurated.{queue}\">>))).",
+            vhost = self.vhost,
+        );
+        self.node.ctl(&["eval", &remove]).await.map(drop)
+    }
+
     /// Ready and unacknowledged messages in all queues of this test.
     pub async fn messages(&self) -> Result<u64> {
         let listed = self.node.ctl(&["list_queues", "--vhost", &self.vhost, "messages"]).await?;

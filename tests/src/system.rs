@@ -78,6 +78,11 @@ impl System {
         self.stop().await.map(drop)
     }
 
+    /// Stops in good order and looks at nothing: for a test that has written to the database itself.
+    pub async fn abandon(self) -> Result<()> {
+        self.running.stop().await
+    }
+
     /// [`finish`](Self::finish)es and hands back the database.
     pub async fn stop(self) -> Result<Database> {
         self.running.stop().await?;

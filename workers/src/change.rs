@@ -20,6 +20,7 @@ pub(crate) fn headers(job: &Job) -> Headers {
         traceparent: runtime::telemetry::traceparent().or_else(|| job.headers.traceparent.clone()),
         request_id: job.headers.request_id.clone(),
         actor: Some("system".to_owned()),
+        schema_version: None,
     }
 }
 

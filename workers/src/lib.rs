@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use contracts::Queue;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Handler, Worker, WorkerConfig};
+use messaging::worker::{Handler, PATIENCE, Worker, WorkerConfig};
 use messaging::{TransportConfig, intake};
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
@@ -142,6 +142,7 @@ pub fn start(
         slots: slots.into(),
         policy,
         owner: name.to_owned(),
+        patience: PATIENCE,
         dead_jobs: dead_jobs.clone(),
     };
     let renderer = Renderer::start(settings.pdf.clone());

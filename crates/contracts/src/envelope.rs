@@ -38,6 +38,20 @@ pub struct Headers {
     pub request_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// The shape of the payload; absent means 1, the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+}
+
+/// The only shape of payloads there has been. A release that changes the shape sends another number, so that an older
+/// consumer buries the event instead of misreading it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+impl Headers {
+    /// Whether this release can read the payload.
+    pub fn schema_is_known(&self) -> bool {
+        self.schema_version.is_none_or(|version| version == SCHEMA_VERSION)
+    }
 }
 
 /// The payload of every event: the aggregate's full state after the change, and the change itself.

@@ -13,7 +13,7 @@ pub use documents::{
     ActorType, Address, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState, RefundDocument,
     RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Transition, Trigger,
 };
-pub use envelope::{Envelope, EventType, Headers, StateChanged, UnknownEventType};
+pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use error::{ErrorBody, ErrorDetail};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::{EntityType, Envelope, EventType, Headers, Queue};
+use contracts::{EntityType, Envelope, EventType, Headers, Queue, SCHEMA_VERSION};
 use runtime::database::interval;
 use serde_json::value::RawValue;
 use sqlx::types::Json;
@@ -32,6 +32,8 @@ pub struct Job {
     /// A `StateChanged<T>` as JSON text.
     pub payload: Box<RawValue>,
     pub headers: Headers,
+    /// Why nobody can consume this row, if nobody can: it must be buried, never tried again.
+    pub poison: Option<String>,
     pub occurred_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
     /// Attempts begun, this one included; 1 is the first.
@@ -62,7 +64,7 @@ struct Row {
     aggregate_id: Uuid,
     aggregate_version: i32,
     payload: Json<Box<RawValue>>,
-    headers: Json<Headers>,
+    headers: Json<Box<RawValue>>,
     occurred_at: DateTime<Utc>,
     received_at: DateTime<Utc>,
     attempts: i32,
@@ -71,7 +73,18 @@ struct Row {
 }
 
 impl Row {
+    /// One row that cannot be decoded must not fail the claim of the others.
     fn into_job(self, queue: Queue) -> Job {
+        let (headers, poison) = match serde_json::from_str::<Headers>(self.headers.get()) {
+            Ok(headers) if headers.schema_is_known() => (headers, None),
+            Ok(headers) => {
+                let version = headers.schema_version.unwrap_or_default();
+                let reason =
+                    format!("schema version {version} is unknown to this release, which reads {SCHEMA_VERSION}");
+                (headers, Some(reason))
+            }
+            Err(error) => (Headers::default(), Some(format!("undecodable headers: {error}"))),
+        };
         Job {
             queue,
             event_id: self.event_id,
@@ -80,7 +93,8 @@ impl Row {
             aggregate_id: self.aggregate_id,
             aggregate_version: self.aggregate_version,
             payload: self.payload.0,
-            headers: self.headers.0,
+            headers,
+            poison,
             occurred_at: self.occurred_at,
             received_at: self.received_at,
             attempts: self.attempts,
@@ -152,7 +166,7 @@ pub async fn take_batch(conn: &mut PgConnection, queue: Queue, limit: i64) -> sq
         Row,
         r#"
         select event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Headers>",
+               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>",
                occurred_at, received_at, attempts + 1 as "attempts!", status = 'in_doubt' as "in_doubt!", fence
         from messaging.inbox
         where queue = $1 and status in ('ready', 'in_doubt') and run_at <= clock_timestamp()
@@ -229,7 +243,7 @@ pub async fn claim(
         from picked
         where job.queue = $1 and job.event_id = picked.event_id
         returning job.event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-                  payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Headers>",
+                  payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>",
                   occurred_at, received_at, attempts, picked.status = 'in_doubt' as "in_doubt!", fence
         "#,
         queue.as_str(),
@@ -333,6 +347,24 @@ pub async fn reclaim_expired(executor: impl PgExecutor<'_>, queue: Queue) -> sql
     .execute(executor)
     .await?;
     Ok(reclaimed.rows_affected())
+}
+
+/// Gives the rows that `owner` still has back to the queue, at the end of its process. The attempt does not count:
+/// nothing went wrong with the job. They come back as `in_doubt`, because the effect may have happened.
+pub async fn release(executor: impl PgExecutor<'_>, queue: Queue, owner: &str) -> sqlx::Result<u64> {
+    let released = sqlx::query!(
+        r#"
+        update messaging.inbox
+        set status = 'in_doubt', run_at = clock_timestamp(), attempts = attempts - 1, lease_owner = null,
+            leased_until = null, last_error = 'the worker ' || lease_owner || ' was stopped'
+        where queue = $1 and status = 'running' and lease_owner = $2
+        "#,
+        queue.as_str(),
+        owner,
+    )
+    .execute(executor)
+    .await?;
+    Ok(released.rows_affected())
 }
 
 /// How many rows of a queue stand in each status, and since when the oldest has been ready.

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use contracts::{Envelope, Queue};
-use runtime::{Tasks, faults};
 use runtime::database::refuses_the_data;
+use runtime::{Tasks, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
 
@@ -15,7 +15,7 @@ use crate::wakeup::Hint;
 use crate::{TransportConfig, inbox};
 
 /// First and longest wait before a lost connection is made again.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// Wait before a batch that the database did not take is tried again.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 

@@ -24,6 +24,8 @@ pub const LEASE: Duration = Duration::from_secs(25);
 const HEARTBEAT: Duration = Duration::from_secs(8);
 /// How often a queue is looked at when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a worker that is asked to stop waits for the jobs in hand, before it gives them back.
+pub const PATIENCE: Duration = Duration::from_secs(15);
 /// How often leases of dead workers are collected.
 const RECLAIM: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,8 @@ pub struct WorkerConfig {
     pub policy: RetryPolicy,
     /// Names this process in leases.
     pub owner: String,
+    /// How long the jobs in hand may take to end at shutdown; usually [`PATIENCE`].
+    pub patience: Duration,
     /// Dead jobs are reported here, after they were logged.
     pub dead_jobs: tokio::sync::mpsc::UnboundedSender<DeadJob>,
 }
@@ -128,7 +132,7 @@ impl<H: Handler> Worker<H> {
         Arc::new(Self { pool, config, handler })
     }
 
-    /// Works until shutdown; then finishes the jobs in hand.
+    /// Works until shutdown; then finishes the jobs in hand, and gives back those that take too long.
     pub async fn run(self: Arc<Self>, tasks: Tasks) {
         let wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), &tasks);
         let mut running = JoinSet::new();
@@ -142,7 +146,22 @@ impl<H: Handler> Worker<H> {
                 _ = reclaim.tick() => self.reclaim().await,
             }
         }
-        while running.join_next().await.is_some() {}
+        self.finish(running).await;
+    }
+
+    async fn finish(&self, mut running: JoinSet<Outcome>) {
+        let all = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.patience, all).await.is_ok() {
+            return;
+        }
+        // A completion that is being committed either counts, and the row is done, or it does not, and the row is given back.
+        running.shutdown().await;
+        match inbox::release(&self.pool, self.config.queue, &self.config.owner).await {
+            Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "gave back jobs that did not end in time"),
+            Err(error) => {
+                tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire")
+            }
+        }
     }
 
     /// Claims one batch and does it to the end: what `run` does, step by step, for tests.
@@ -205,7 +224,9 @@ impl<H: Handler> Worker<H> {
         let started = std::time::Instant::now();
         let waited = (job.received_at - job.occurred_at).to_std().unwrap_or_default();
         metrics::histogram!("inbox_delivery_seconds", "queue" => job.queue.as_str()).record(waited);
-        let result = if self.config.policy.allows_another(job.attempts - 1) {
+        let result = if let Some(poison) = &job.poison {
+            Err(Failure::Dead(poison.clone()))
+        } else if self.config.policy.allows_another(job.attempts - 1) {
             self.with_heartbeat(&job).await
         } else {
             // Claimed once more after its worker died during the last attempt.

@@ -21,6 +21,8 @@ use crate::faults;
 const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 const WARN_EVERY: Duration = Duration::from_secs(5);
+/// A pooled connection that has not been used for this long is tested before it is used again.
+const RESTED: Duration = Duration::from_millis(500);
 /// A transaction that does nothing for this long is a bug that holds locks.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -31,9 +33,17 @@ pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_na
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
-        // A ping before every use costs a round trip on the hot path; a connection that died in the pool gives
-        // one 503 instead.
+        // A ping before every use costs a round trip on the hot path. A connection that has rested for a while can
+        // afford one, and after a restart of the database all of them have: otherwise each gave an error of its own.
         .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                if used.idle_for >= RESTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_release(|connection, _| Box::pin(end_transaction(connection)))
         .connect_lazy_with(options))
 }

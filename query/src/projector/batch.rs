@@ -13,6 +13,8 @@ use uuid::Uuid;
 /// Why an event can never be applied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Poison {
+    #[error("{0}")]
+    Envelope(String),
     #[error(transparent)]
     UnknownEventType(#[from] UnknownEventType),
     #[error("unknown aggregate type {0:?}")]
@@ -138,6 +140,9 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, job: &'a Job) -> Result<(), Poison> {
+        if let Some(poison) = &job.poison {
+            return Err(Poison::Envelope(poison.clone()));
+        }
         job.event_type.parse::<EventType>()?;
         let kind = EntityType::parse(&job.aggregate_type)
             .ok_or_else(|| Poison::UnknownAggregateType(job.aggregate_type.clone()))?;

@@ -1,11 +1,13 @@
 //! The whole system, on real Postgres, RabbitMQ and Chromium. One binary, so that it is linked once.
 
 mod audit_database;
+mod broker;
 mod errors;
 mod flows;
 mod gateway_faults;
 mod hangups;
 mod idempotency;
+mod inbox;
 mod openapi;
 mod projector;
 mod queries;

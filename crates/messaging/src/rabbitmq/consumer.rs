@@ -8,7 +8,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use secrecy::SecretString;
 
-use super::{BrokerError, broker_queue, connect, within};
+use super::{BrokerError, PROBE, broker_queue, connect, within};
 
 /// Unacknowledged messages the broker sends ahead.
 const PREFETCH: u16 = 1_000;
@@ -52,16 +52,10 @@ impl Consumer {
         let mut delivery = Self::delivered(self.deliveries.next().await)?;
         let mut received = Received { events: Vec::new(), last_tag: 0 };
         loop {
-            match serde_json::from_slice::<Envelope>(&delivery.data) {
-                Ok(event) => {
-                    received.last_tag = delivery.delivery_tag;
-                    received.events.push((delivery.delivery_tag, event));
-                }
-                Err(error) => {
-                    let message_id = delivery.properties.message_id().as_ref().map(ToString::to_string);
-                    tracing::error!(alert = true, ?message_id, %error, "undecodable message moved to the dead-letter queue");
-                    self.reject(delivery.delivery_tag).await?;
-                }
+            if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == PROBE) {
+                self.acknowledge_one(delivery.delivery_tag).await?;
+            } else {
+                self.take(delivery, &mut received).await?;
             }
             if received.events.len() == BATCH {
                 return Ok(received);
@@ -69,6 +63,21 @@ impl Consumer {
             match self.deliveries.next().now_or_never() {
                 Some(next) => delivery = Self::delivered(next)?,
                 None => return Ok(received),
+            }
+        }
+    }
+
+    async fn take(&self, delivery: Delivery, received: &mut Received) -> Result<(), BrokerError> {
+        match serde_json::from_slice::<Envelope>(&delivery.data) {
+            Ok(event) => {
+                received.last_tag = delivery.delivery_tag;
+                received.events.push((delivery.delivery_tag, event));
+                Ok(())
+            }
+            Err(error) => {
+                let message_id = delivery.properties.message_id().as_ref().map(ToString::to_string);
+                tracing::error!(alert = true, ?message_id, %error, "undecodable message moved to the dead-letter queue");
+                self.reject(delivery.delivery_tag).await
             }
         }
     }

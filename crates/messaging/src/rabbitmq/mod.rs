@@ -10,6 +10,7 @@
 
 mod publisher;
 mod consumer;
+mod examination;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use runtime::health::Check;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use consumer::{Consumer, Received};
+pub use examination::{Defect, examine};
 pub use publisher::{Outgoing, Publisher, Verdict};
 
 /// Durable topic exchange that every event goes through.
@@ -31,6 +33,11 @@ const DEAD_EXCHANGE: &str = "articurated.dead";
 const DEAD_QUEUE: &str = "articurated.dead";
 /// Longest wait for any single answer of the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for a connection. A broker that is starting takes connections before it can serve them, and must be
+/// asked again soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// AMQP's `type` of a message that only asks whether it can be delivered. Consumers drop it.
+const PROBE: &str = "articurated.probe";
 
 /// How rows get from the outbox to the inbox.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -45,8 +52,10 @@ pub struct TransportConfig {
 pub enum BrokerError {
     #[error("RabbitMQ: {0}")]
     Lapin(#[from] lapin::Error),
-    #[error("RabbitMQ did not answer within {TIMEOUT:?} ({0})")]
-    Timeout(&'static str),
+    #[error("RabbitMQ did not answer within {1:?} ({0})")]
+    Timeout(&'static str, Duration),
+    #[error("RabbitMQ takes no messages: an alarm (memory or disk) blocks the connection")]
+    Blocked,
     #[error("RabbitMQ closed the consumer")]
     ConsumerClosed,
 }
@@ -60,15 +69,30 @@ async fn within<T, E>(what: &'static str, work: impl Future<Output = Result<T, E
 where
     BrokerError: From<E>,
 {
-    match tokio::time::timeout(TIMEOUT, work).await {
+    at_most(TIMEOUT, what, work).await
+}
+
+async fn at_most<T, E>(
+    limit: Duration,
+    what: &'static str,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, BrokerError>
+where
+    BrokerError: From<E>,
+{
+    match tokio::time::timeout(limit, work).await {
         Ok(result) => Ok(result?),
-        Err(_elapsed) => Err(BrokerError::Timeout(what)),
+        Err(_elapsed) => Err(BrokerError::Timeout(what, limit)),
     }
 }
 
-async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel), BrokerError> {
+async fn open(url: &SecretString, name: &str) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
-    let connection = within("connect", Connection::connect(url.expose_secret(), properties)).await?;
+    at_most(CONNECT_TIMEOUT, "connect", Connection::connect(url.expose_secret(), properties)).await
+}
+
+async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel), BrokerError> {
+    let connection = open(url, name).await?;
     let channel = within("open channel", connection.create_channel()).await?;
     declare_topology(&channel).await?;
     Ok((connection, channel))
@@ -122,6 +146,5 @@ pub fn readiness(transport: &TransportConfig) -> Option<Check> {
 }
 
 async fn ping(url: &SecretString) -> Result<(), BrokerError> {
-    let properties = ConnectionProperties::default().with_connection_name("articurated readiness".into());
-    within("connect", Connection::connect(url.expose_secret(), properties)).await.map(drop)
+    open(url, "articurated readiness").await.map(drop)
 }

@@ -45,8 +45,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Publisher {
     channel: Channel,
-    /// Held so that the connection lives as long as its channel.
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Publisher {
@@ -54,7 +53,7 @@ impl Publisher {
     pub async fn connect(url: &SecretString) -> Result<Self, BrokerError> {
         let (connection, channel) = connect(url, "articurated relay").await?;
         within("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { channel, _connection: connection })
+        Ok(Self { channel, connection })
     }
 
     /// Publishes a window of messages and waits until the broker has answered for every one of them.
@@ -64,13 +63,19 @@ impl Publisher {
     /// acknowledged while its neighbour looks returned. Returns do arrive before the last confirm of the window,
     /// so: drain every confirm, collect the ids that came back, and only then decide, by id.
     ///
+    /// While an alarm blocks the connection this waits: what has been sent is in the connection's buffers, and to send
+    /// it again over a new one would only add to the flood when the alarm ends. The connection's heartbeats bound it.
+    ///
     /// # Errors
     /// After an error nothing is known about the window: drop this publisher and publish it again; the inbox
-    /// drops what arrives twice.
+    /// drops what arrives twice. [`BrokerError::Blocked`] comes before anything is sent, and the publisher is still good.
     pub async fn publish(&self, window: &[Outgoing<'_>]) -> Result<Vec<Verdict>, BrokerError> {
+        if self.is_blocked() {
+            return Err(BrokerError::Blocked);
+        }
         let mut confirms = Vec::with_capacity(window.len());
         for message in window {
-            confirms.push(within("publish", self.send(message)).await?);
+            confirms.push(self.answered("publish", self.send(message)).await?);
         }
         faults::point("relay.window.published");
         let mut acknowledged = Vec::with_capacity(window.len());
@@ -79,13 +84,13 @@ impl Publisher {
             returned.insert((message.properties.message_id().clone(), message.routing_key.clone()));
         };
         for confirm in confirms {
-            let confirmation = within("confirm", confirm).await?;
+            let confirmation = self.answered("confirm", confirm).await?;
             acknowledged.push(matches!(confirmation, Confirmation::Ack(_)));
             if let Some(message) = confirmation.take_message() {
                 note(*Box::new(message));
             }
         }
-        within("confirms", self.channel.wait_for_confirms()).await?.into_iter().for_each(note);
+        self.answered("confirms", self.channel.wait_for_confirms()).await?.into_iter().for_each(note);
         Ok(window
             .iter()
             .zip(acknowledged)
@@ -98,6 +103,28 @@ impl Publisher {
                 }
             })
             .collect())
+    }
+
+    /// Whether the broker has said that it takes no messages for now.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Waits for an answer of the broker; while it blocks the connection, for longer than usual.
+    async fn answered<T>(
+        &self,
+        what: &'static str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BrokerError> {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            match within(what, &mut answer).await {
+                Err(BrokerError::Timeout(..)) if self.is_blocked() => {
+                    tracing::warn!(waiting_for = what, "{}", BrokerError::Blocked);
+                }
+                answered => return answered,
+            }
+        }
     }
 
     async fn send(&self, message: &Outgoing<'_>) -> lapin::Result<lapin::PublisherConfirm> {

@@ -1,0 +1,147 @@
+//! Where a scan of the outbox may start, so that the dead index entries of published rows cost nothing.
+//!
+//! Positions commit out of order: a transaction may take position 7 and commit long after 8 went out. If scans already
+//! started behind 7 by then, its row would wait for the next full sweep, and worse, the following version of the same
+//! aggregate could go out before it. So the mark only moves over positions that nobody can still commit.
+//!
+//! Whoever writes to the outbox holds a lock on it until the end of its transaction, and takes the lock before the
+//! position. So when all who hold the lock at some moment have let go, every position that was taken before that moment
+//! is committed or will never be. A transaction that stays open holds the mark back, never a row.
+
+use std::time::{Duration, Instant};
+
+/// How often the writers are looked at, while there is something to move over.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A scan from the very beginning, whatever the mark says.
+const FULL_SWEEP: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct LowWater {
+    mark: i64,
+    /// The highest position that has been handled.
+    seen: i64,
+    looked: Option<Instant>,
+    fence: Fence,
+    sweep_at: Instant,
+}
+
+#[derive(Debug)]
+enum Fence {
+    None,
+    /// These transactions may still commit something below the position.
+    Writers(i64, Vec<String>),
+    /// Nobody can; one more scan finds what they left.
+    Settled(i64),
+}
+
+impl LowWater {
+    /// The first scan is a full one.
+    pub(crate) fn new() -> Self {
+        Self { mark: 0, seen: 0, looked: None, fence: Fence::None, sweep_at: Instant::now() }
+    }
+
+    /// Whether [`writers`](Self::writers) wants to be told who holds the outbox.
+    pub(crate) fn wants_writers(&self) -> bool {
+        self.seen > self.mark
+            && !matches!(self.fence, Fence::Settled(_))
+            && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+    }
+
+    /// Takes note of the transactions that write to the outbox now. Must be asked for after everything that was `seen`.
+    pub(crate) fn writers(&mut self, now: Vec<String>) {
+        self.looked = Some(Instant::now());
+        self.fence = match std::mem::replace(&mut self.fence, Fence::None) {
+            Fence::None if now.is_empty() => Fence::Settled(self.seen),
+            Fence::None => Fence::Writers(self.seen, now),
+            Fence::Writers(position, then) if then.iter().all(|writer| !now.contains(writer)) => {
+                Fence::Settled(position)
+            }
+            waiting => waiting,
+        };
+    }
+
+    /// The position at which the scan that is about to begin starts.
+    pub(crate) fn scan_from(&mut self) -> i64 {
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + FULL_SWEEP;
+            return 0;
+        }
+        self.mark
+    }
+
+    /// Takes note of a scan: the last position it returned, and whether there was no more to return.
+    pub(crate) fn scanned(&mut self, last: Option<i64>, exhausted: bool) {
+        let last = last.unwrap_or(self.seen);
+        if let Fence::Settled(position) = self.fence {
+            // What the scan did not reach because its batch was full stays above the mark.
+            let covered = if exhausted { position } else { position.min(last) };
+            self.mark = self.mark.max(covered);
+            self.fence = Fence::None;
+        }
+        self.seen = self.seen.max(last);
+    }
+
+    /// Asks for a full sweep, because a row below the mark can go out then.
+    pub(crate) fn sweep_in(&mut self, delay: Duration) {
+        self.sweep_at = self.sweep_at.min(Instant::now() + delay);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanned_to(position: i64) -> LowWater {
+        let mut low_water = LowWater::new();
+        assert_eq!(low_water.scan_from(), 0, "the first scan is a full one");
+        low_water.scanned(Some(position), true);
+        low_water.looked = None;
+        low_water
+    }
+
+    fn writers(low_water: &mut LowWater, names: &[&str]) {
+        low_water.writers(names.iter().map(ToString::to_string).collect());
+    }
+
+    #[test]
+    fn without_writers_the_next_scan_moves_the_mark() {
+        let mut low_water = scanned_to(10);
+        assert!(low_water.wants_writers());
+        writers(&mut low_water, &[]);
+        assert_eq!(low_water.scan_from(), 0, "what committed last has not been looked for yet");
+        low_water.scanned(None, true);
+        assert_eq!(low_water.scan_from(), 10);
+    }
+
+    #[test]
+    fn a_writer_holds_the_mark_back_until_its_own_end_and_no_longer() {
+        let mut low_water = scanned_to(10);
+        writers(&mut low_water, &["3/7", "4/1"]);
+        low_water.scanned(Some(20), true);
+        writers(&mut low_water, &["4/1", "5/2"]);
+        low_water.scanned(None, true);
+        assert_eq!(low_water.scan_from(), 0, "4/1 may still commit");
+        writers(&mut low_water, &["5/2"]);
+        low_water.scanned(None, true);
+        assert_eq!(low_water.scan_from(), 10, "5/2 came later: whatever it has taken is above 10");
+    }
+
+    #[test]
+    fn a_full_batch_moves_the_mark_no_further_than_it_reached() {
+        let mut low_water = scanned_to(100);
+        writers(&mut low_water, &[]);
+        low_water.scanned(Some(40), false);
+        assert_eq!(low_water.scan_from(), 40);
+    }
+
+    #[test]
+    fn a_row_that_may_go_later_is_looked_for_then() {
+        let mut low_water = scanned_to(10);
+        writers(&mut low_water, &[]);
+        low_water.scanned(None, true);
+        assert_eq!(low_water.scan_from(), 10);
+        low_water.sweep_in(Duration::ZERO);
+        assert_eq!(low_water.scan_from(), 0);
+        assert_eq!(low_water.scan_from(), 10);
+    }
+}

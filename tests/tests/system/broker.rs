@@ -1,0 +1,147 @@
+//! RabbitMQ in its bad moods, and what an operator is told about them.
+
+use anyhow::Result;
+use contracts::{OrderState, Queue};
+use messaging::rabbitmq::{Defect, examine};
+use messaging::{TransportConfig, intake};
+use runtime::Tasks;
+use sqlx::PgPool;
+use standalone::Part;
+use tests::services::Broker;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{System, books, shop};
+use tokio_util::sync::CancellationToken;
+
+async fn commands_and_relay(broker: &Broker) -> Result<System> {
+    System::start(|options| {
+        options.parts = vec![Part::Command, Part::Relay];
+        options.transport = broker.transport();
+    })
+    .await
+}
+
+async fn intakes(pool: &PgPool, transport: &TransportConfig) -> Tasks {
+    let tasks = Tasks::new(CancellationToken::new());
+    for queue in Queue::ALL {
+        tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), queue, tasks.clone()));
+    }
+    tasks
+}
+
+async fn defects(broker: &Broker) -> Vec<Defect> {
+    examine(&broker.transport()).await.expect("the transport is RabbitMQ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
+    let broker = Broker::new().await?;
+    let system = commands_and_relay(&broker).await?;
+    let pool = &system.database.pool;
+    let inbox = system.database.pool_as("articurated_workers").await?;
+    let tasks = intakes(&inbox, &broker.transport()).await;
+    shop::order_in(&system.api, OrderState::Paid).await?;
+    books::delivered(pool, SOON).await?;
+
+    broker.memory_alarm(true).await?;
+    let blocked = async {
+        // The broker notices at its next look at its memory, so the first probes may still get through.
+        eventually_equal("the examination sees the alarm", SOON, true, async || {
+            Ok(defects(&broker).await.contains(&Defect::Blocked))
+        })
+        .await?;
+        shop::order_in(&system.api, OrderState::Shipped).await?;
+        let waiting = "select count(*) from messaging.outbox where published_at is null and attempts = 0";
+        eventually_equal("what is placed meanwhile waits", SOON, 4_i64, async || {
+            Ok(sqlx::query_scalar(waiting).fetch_one(pool).await?)
+        })
+        .await
+    }
+    .await;
+    broker.memory_alarm(false).await?;
+    blocked?;
+    books::delivered(pool, SOON).await?;
+    let parked: i64 =
+        sqlx::query_scalar("select count(*) from messaging.outbox where parked_at is not null").fetch_one(pool).await?;
+    assert_eq!(parked, 0, "an alarm is nobody's fault");
+    tasks.drain(SOON).await?;
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()> {
+    let broker = Broker::new().await?;
+    assert_eq!(defects(&broker).await, [Defect::ExchangeMissing], "nothing has been declared yet");
+
+    let system = commands_and_relay(&broker).await?;
+    let inbox = system.database.pool_as("articurated_workers").await?;
+    let tasks = intakes(&inbox, &broker.transport()).await;
+    eventually_equal("all is well", SOON, Vec::new(), async || Ok(defects(&broker).await)).await?;
+
+    broker.unbind(Queue::Refunds).await?;
+    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)]);
+    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "it mends nothing");
+    tasks.drain(SOON).await?;
+    let alone: Vec<_> =
+        defects(&broker).await.into_iter().filter(|defect| matches!(defect, Defect::NoConsumer(..))).collect();
+    assert_eq!(alone, Queue::ALL.map(|queue| Defect::NoConsumer(queue, 0)), "nobody takes anything any more");
+
+    broker.delete_queue(Queue::Invoices).await?;
+    assert!(defects(&broker).await.contains(&Defect::QueueMissing(Queue::Invoices)));
+    let arrived: i64 = sqlx::query_scalar("select count(*) from messaging.inbox").fetch_one(&inbox).await?;
+    assert_eq!(arrived, 0, "probes are no events");
+
+    let nowhere = TransportConfig { rabbitmq_url: Some("amqp://127.0.0.1:1".to_owned().into()) };
+    assert!(matches!(examine(&nowhere).await.as_deref(), Some([Defect::Unreachable(_)])));
+    assert_eq!(examine(&TransportConfig::default()).await, None);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
+    let broker = Broker::new().await?;
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let pool = &system.database.pool;
+    let spoilt = [
+        ("UNDECODABLE", r#"headers = '{"request_id": {}}'"#),
+        ("UNROUTABLE", "event_type = 'order.eaten'"),
+        ("TOO_LARGE", "payload = jsonb_build_object('snapshot', repeat('x', 9 * 1024 * 1024))"),
+    ];
+    for (_, spoil) in spoilt {
+        let order = shop::order_in(&system.api, OrderState::Paid).await?.id;
+        let update = format!("update messaging.outbox set {spoil} where aggregate_id = $1 and aggregate_version = 1");
+        sqlx::query(sqlx::AssertSqlSafe(update)).bind(order).execute(pool).await?;
+    }
+    let healthy = shop::order_in(&system.api, OrderState::Paid).await?.id;
+    let database = system.stop().await?;
+    let system = System::start_on(database, |options| {
+        options.parts = vec![Part::Relay];
+        options.transport = broker.transport();
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let out = "select count(*) from messaging.outbox where aggregate_id = $1 and published_at is not null";
+    eventually_equal("the healthy order goes out", SOON, 2_i64, async || {
+        Ok(sqlx::query_scalar(out).bind(healthy).fetch_one(pool).await?)
+    })
+    .await?;
+    let parked = "select parked_reason from messaging.outbox where parked_at is not null order by 1";
+    eventually_equal(
+        "each of the others is parked",
+        SOON,
+        vec!["TOO_LARGE", "UNDECODABLE", "UNROUTABLE"],
+        async || {
+            let reasons: Vec<String> = sqlx::query_scalar(parked).fetch_all(pool).await?;
+            Ok(reasons
+                .into_iter()
+                .map(|reason| spoilt.iter().find(|known| known.0 == reason).map_or("?", |known| known.0))
+                .collect())
+        },
+    )
+    .await?;
+    let waiting: i64 =
+        sqlx::query_scalar("select count(*) from messaging.outbox where published_at is null and parked_at is null")
+            .fetch_one(pool)
+            .await?;
+    assert_eq!(waiting, 3, "and holds back the next event of its own order");
+    system.finish().await
+}

@@ -1,0 +1,197 @@
+//! Jobs that cannot be done, and workers that are stopped while they do one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use contracts::{EntityType, Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
+use messaging::inbox::{self, Job};
+use messaging::retry::RetryPolicy;
+use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
+use runtime::{Clock, Ids, Tasks};
+use serde_json::json;
+use serde_json::value::to_raw_value;
+use sqlx::PgPool;
+use standalone::Part;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{Database, System, shop};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const QUEUE: Queue = Queue::Notifications;
+
+/// Says that it has begun, and ends when it is let.
+struct Gated {
+    pool: PgPool,
+    begun: Arc<Semaphore>,
+    gate: Arc<Semaphore>,
+}
+
+impl Handler for Gated {
+    async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+        self.begun.add_permits(1);
+        self.gate.acquire().await.map_err(|error| Failure::Retry(error.to_string()))?.forget();
+        let mut tx = self.pool.begin().await?;
+        let completed = Completed::mark(&mut tx, job, &json!({})).await?;
+        tx.commit().await?;
+        Ok(completed)
+    }
+}
+
+fn config(owner: &str, patience: Duration) -> WorkerConfig {
+    let (dead_jobs, _) = mpsc::unbounded_channel();
+    WorkerConfig {
+        queue: QUEUE,
+        slots: 4,
+        policy: RetryPolicy::DOCUMENTS,
+        owner: owner.to_owned(),
+        patience,
+        dead_jobs,
+    }
+}
+
+fn event() -> Envelope {
+    Envelope {
+        event_id: Ids::system().next(),
+        event_type: "order.created".to_owned(),
+        aggregate_type: EntityType::Order,
+        aggregate_id: Uuid::from_u128(7),
+        aggregate_version: 1,
+        occurred_at: Clock::system().now(),
+        headers: Headers::default(),
+        payload: to_raw_value(&json!({})).expect("JSON"),
+    }
+}
+
+/// Status, attempts and last error of the only job.
+async fn job(pool: &PgPool) -> Result<(String, i32, Option<String>)> {
+    Ok(sqlx::query_as("select status, attempts, last_error from messaging.inbox").fetch_one(pool).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_stopped_finishes_its_job_or_gives_it_back() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    inbox::insert(&pool, QUEUE, &[event()]).await?;
+    let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = || Gated { pool: pool.clone(), begun: begun.clone(), gate: gate.clone() };
+
+    // Stopped while the job hangs: back in the queue, to be looked up, and the attempt does not count.
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("hanging", Worker::new(pool.clone(), config("hanging", Duration::ZERO), handler()).run(tasks.clone()));
+    begun.acquire().await?.forget();
+    tasks.drain(SOON).await?;
+    let (status, attempts, error) = job(&database.pool).await?;
+    assert_eq!((status.as_str(), attempts), ("in_doubt", 0));
+    assert_eq!(error.as_deref(), Some("the worker hanging was stopped"));
+
+    // Stopped while the job goes on: it is waited for.
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("patient", Worker::new(pool.clone(), config("patient", SOON), handler()).run(tasks.clone()));
+    begun.acquire().await?.forget();
+    tasks.shutdown.cancel();
+    gate.add_permits(1);
+    tasks.drain(SOON).await?;
+    let (status, attempts, error) = job(&database.pool).await?;
+    assert_eq!((status.as_str(), attempts, error), ("done", 1, None));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_nobody_can_read_dies_and_takes_no_other_with_it() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let from_the_future =
+        Envelope { headers: Headers { schema_version: Some(SCHEMA_VERSION + 1), ..Headers::default() }, ..event() };
+    let (garbled, good) = (event(), event());
+    inbox::insert(&pool, QUEUE, &[from_the_future.clone(), garbled.clone(), good.clone()]).await?;
+    sqlx::query(r#"update messaging.inbox set headers = '{"actor": 7}' where event_id = $1"#)
+        .bind(garbled.event_id)
+        .execute(&database.pool)
+        .await?;
+
+    let gate = Arc::new(Semaphore::new(1));
+    let handler = Gated { pool: pool.clone(), begun: Arc::new(Semaphore::new(0)), gate };
+    let outcomes = Worker::new(pool.clone(), config("reader", SOON), handler).tick().await?;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Dead).count(), 2, "{outcomes:?}");
+
+    let ended = async |event: &Envelope| -> Result<(String, Option<String>)> {
+        let row = "select status, last_error from messaging.inbox where event_id = $1";
+        Ok(sqlx::query_as(row).bind(event.event_id).fetch_one(&database.pool).await?)
+    };
+    assert_eq!(ended(&good).await?, ("done".to_owned(), None));
+    let (status, reason) = ended(&from_the_future).await?;
+    assert_eq!(status, "dead");
+    assert_eq!(reason.as_deref(), Some("schema version 2 is unknown to this release, which reads 1"));
+    let (status, reason) = ended(&garbled).await?;
+    assert_eq!(status, "dead");
+    assert!(reason.is_some_and(|reason| reason.starts_with("undecodable headers: ")), "with the reason");
+    Ok(())
+}
+
+/// The projector has a loop of its own, and buries by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_projector_buries_what_it_cannot_read_and_goes_on() -> Result<()> {
+    let system = System::start(|options| options.parts = vec![Part::Command, Part::Relay]).await?;
+    let pool = &system.database.pool;
+    shop::order_in(&system.api, OrderState::Paid).await?;
+    let arrived = "select count(*) from messaging.inbox where queue = 'projections'";
+    eventually_equal("both events arrived", SOON, 2_i64, async || {
+        Ok(sqlx::query_scalar(arrived).fetch_one(pool).await?)
+    })
+    .await?;
+    sqlx::query(
+        r#"update messaging.inbox set headers = '{"schema_version": 9}' where queue = 'projections' and aggregate_version = 1"#,
+    )
+    .execute(pool)
+    .await?;
+    let database = system.stop().await?;
+    let system = System::start_on(database, |options| options.parts = vec![Part::Query]).await?;
+    let statuses = "select status from messaging.inbox where queue = 'projections' order by aggregate_version";
+    eventually_equal("one dead, one done", SOON, vec!["dead".to_owned(), "done".to_owned()], async || {
+        Ok(sqlx::query_scalar(statuses).fetch_all(&system.database.pool).await?)
+    })
+    .await?;
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_beyond_the_retention_are_dropped_once_they_are_settled() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = &database.pool;
+    let relay = database.pool_as("articurated_relay").await?;
+    sqlx::query("select messaging.ensure_partitions(12, 0)").execute(pool).await?;
+    let days_ago = async |days: i32| -> Result<(DateTime<Utc>, String)> {
+        let day = "select date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - make_interval(days => $1) + interval '1 h',
+                          to_char(now() at time zone 'UTC' - make_interval(days => $1), 'YYYYMMDD')";
+        Ok(sqlx::query_as(day).bind(days).fetch_one(pool).await?)
+    };
+    let insert = "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard,
+                      event_type, payload, occurred_at, published_at)
+                  values (messaging.lowest_event_id($1), 'order', gen_random_uuid(), 1, 0, 'order.created', '{}', $1,
+                          case when $2 then now() end)";
+    let (settled, settled_day) = days_ago(12).await?;
+    let (pending, pending_day) = days_ago(11).await?;
+    for (at, published) in [(settled, true), (pending, false)] {
+        sqlx::query(insert).bind(at).bind(published).execute(pool).await?;
+    }
+    let mut dropped = Vec::new();
+    let drop_one = "select messaging.drop_expired_partition(9)";
+    while let Some(name) = sqlx::query_scalar::<_, Option<String>>(drop_one).fetch_one(&relay).await? {
+        dropped.push(name);
+    }
+    let (_, tenth_day) = days_ago(10).await?;
+    let expected: Vec<_> = ["outbox", "inbox"]
+        .iter()
+        .flat_map(|table| [&settled_day, &tenth_day].map(|day| format!("{table}_{day}")))
+        .collect();
+    assert_eq!(dropped, expected, "the day of the pending row ({pending_day}) and the last nine days stay");
+
+    sqlx::query("update messaging.outbox set published_at = now() where published_at is null").execute(pool).await?;
+    let dropped: Option<String> = sqlx::query_scalar(drop_one).fetch_one(&relay).await?;
+    assert_eq!(dropped, Some(format!("outbox_{pending_day}")), "once it is settled, its day goes as well");
+    assert!(sqlx::query("select messaging.drop_expired_partition(0)").execute(&relay).await.is_err());
+    Ok(())
+}
