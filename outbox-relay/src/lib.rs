@@ -8,6 +8,9 @@
 //!
 //! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
 
+pub mod operations;
+pub mod cli;
+
 mod broker;
 mod leases;
 mod low_water;

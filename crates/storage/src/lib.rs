@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -89,6 +90,14 @@ pub fn open(url: &str) -> Result<InvoiceStore, OpenError> {
     Ok(InvoiceStore { store: Arc::new(store), folder })
 }
 
+/// As [`open`], for somebody who only looks: a folder that does not exist is an error, and not made.
+pub fn open_existing(url: &str) -> Result<InvoiceStore, OpenError> {
+    match std::fs::read_dir(local_folder(url)?) {
+        Ok(_) => open(url),
+        Err(error) => Err(OpenError::Folder { url: url.to_owned(), source: error.into() }),
+    }
+}
+
 fn local_folder(url: &str) -> Result<PathBuf, OpenError> {
     let url = url.trim();
     if url.is_empty() {
@@ -136,6 +145,25 @@ impl InvoiceStore {
         let (size, name) = (found.meta.size, name.to_owned());
         let content = found.into_stream().map_err(move |error| failed(&name, error)).boxed();
         Ok(StoredFile { size, content })
+    }
+
+    /// Files that a writer began `age` ago or earlier and never gave their real names: he was killed. `object_store`
+    /// calls them `<name>#<number>` and lists them nowhere.
+    pub fn unfinished_uploads(&self, age: Duration) -> Result<Vec<String>, StoreError> {
+        let of_folder = |error: std::io::Error| StoreError::Failed(error.into());
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(of_folder)? {
+            let entry = entry.map_err(of_folder)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_upload = name.rsplit_once('#').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
+            // What is gone by now was an upload under way.
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed >= age));
+            if is_upload && is_old {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Where a file is, for people: in logs, tables and mails.
@@ -213,6 +241,25 @@ mod tests {
         for name in ["", "a/b.pdf", "..", ".", "a\0b"] {
             assert!(matches!(store.get(name).await, Err(StoreError::BadName { .. })), "{name:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_was_never_finished_is_found() {
+        let (folder, store) = temporary();
+        store.put("invoice_A#1.pdf", Bytes::from_static(b"%PDF")).await.expect("written");
+        assert!(store.unfinished_uploads(Duration::ZERO).expect("a folder").is_empty());
+        std::fs::write(folder.path().join("made/on/demand/invoice_B.pdf#1"), "%PD").expect("half a file");
+        assert_eq!(store.unfinished_uploads(Duration::ZERO).expect("a folder"), ["invoice_B.pdf#1"]);
+        assert!(store.unfinished_uploads(Duration::from_secs(3600)).expect("a folder").is_empty(), "may be under way");
+    }
+
+    #[test]
+    fn who_only_looks_makes_no_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = folder.path().join("nothing").display().to_string();
+        assert!(matches!(open_existing(&url), Err(OpenError::Folder { .. })));
+        assert!(!folder.path().join("nothing").exists());
+        assert!(open_existing(&folder.path().display().to_string()).is_ok());
     }
 
     #[test]
