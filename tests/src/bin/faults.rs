@@ -53,7 +53,7 @@ async fn main() -> Result<ExitCode> {
         kills: cli.kills,
         returns: cli.returns,
         at_most: at_least * 3 + Duration::from_secs(600),
-        storm: Duration::from_secs(30),
+        storm: Duration::from_secs(40),
         orders_per_second: cli.orders_per_second,
     };
     let transport = cli.transport.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

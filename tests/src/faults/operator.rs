@@ -1,7 +1,35 @@
 //! What an operator does during a run, and asks at its end.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 use sqlx::PgPool;
+use tokio::process::Command;
+
+use super::stage::Stage;
+use crate::programs;
+
+/// Everything that the audit holds against the system, in words; nothing may be pending or under way.
+pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
+    let mut command = Command::new(programs::folder().join("outbox-relay"));
+    command.args(["audit", "--drained", "--json", "--gateway-url", &stage.gateway_url(), "--invoice-store"]);
+    command.arg(stage.invoices()).kill_on_drop(true);
+    command.env_clear().env("DATABASE_URL", stage.database_url());
+    command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
+    command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
+    let output = command.output().await?;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("the audit says {}", String::from_utf8_lossy(&output.stderr)))?;
+    let rules = report["rules"].as_array().context("the audit has rules")?;
+    let mut found = Vec::new();
+    for rule in rules {
+        let complaints = [&rule["examples"], &rule["not_checked"]].into_iter().flat_map(Value::as_array).flatten();
+        found.extend(complaints.map(|complaint| format!("audit, rule {}: {complaint}", rule["rule"])));
+    }
+    if found.is_empty() && !output.status.success() {
+        found.push(format!("the audit ended with {} and found nothing", output.status));
+    }
+    Ok(found)
+}
 
 /// Sends parked rows again.
 pub(super) async fn replay_parked(pool: &PgPool) -> Result<u64> {

@@ -20,7 +20,7 @@ use super::stage::Stage;
 use super::tally::Tally;
 use super::{broker, operator};
 use crate::waiting::eventually;
-use crate::{Api, books};
+use crate::Api;
 
 /// A dead worker's job is taken over after 30 s, and may then have to be retried.
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
@@ -77,9 +77,7 @@ pub(super) async fn check_processes(stage: &Stage, tally: &Tally) {
 
 /// Compares everything with everything.
 pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result<Vec<GatewayRefund>> {
-    if let Err(error) = books::check(&stage.pool).await {
-        tally.violated(format!("{error:#}"));
-    }
+    operator::audit(stage).await?.into_iter().for_each(|found| tally.violated(found));
     check_states(&stage.pool, known, tally).await?;
     let ledger = ledger(stage)?;
     check_refunds(known, &ledger, tally);
