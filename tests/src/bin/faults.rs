@@ -14,24 +14,24 @@ use tests::faults::{self, Plan, Setup};
 #[command(version)]
 struct Cli {
     /// The run goes on for so long, and then until the other two are reached.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, env = "MINUTES", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     minutes: u64,
     /// Repeats the draws of an earlier run; chosen by chance when absent.
-    #[arg(long)]
+    #[arg(long, env = "SEED")]
     seed: Option<u64>,
-    #[arg(long, value_enum, default_value = "postgres")]
+    #[arg(long, env = "TRANSPORT", value_enum, default_value = "postgres")]
     transport: Transport,
     /// Processes to be killed.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, env = "KILLS", default_value_t = 200)]
     kills: u64,
     /// Returns to be completed, each with its refund.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, env = "RETURNS", default_value_t = 1_000)]
     returns: u64,
     /// Orders begun in a second.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, env = "ORDERS_PER_SECOND", default_value_t = 3.0)]
     orders_per_second: f64,
     /// Keep the read models in a database of their own.
-    #[arg(long)]
+    #[arg(long, env = "READ_DATABASE")]
     read_database: bool,
 }
 
@@ -57,7 +57,8 @@ async fn main() -> Result<ExitCode> {
         orders_per_second: cli.orders_per_second,
     };
     let transport = cli.transport.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    let again = format!("SEED={seed} make faults TRANSPORT={transport}");
+    let read_database = if cli.read_database { " READ_DATABASE=yes" } else { "" };
+    let again = format!("make faults SEED={seed} TRANSPORT={transport}{read_database}");
     eprintln!("{again}");
     let report = faults::run(&plan).await?;
     print!("{report}");

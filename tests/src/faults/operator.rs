@@ -1,5 +1,7 @@
 //! What an operator does during a run, and asks at its end.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -61,8 +63,10 @@ pub(super) async fn retry_dead(pool: &PgPool) -> Result<u64> {
     Ok(retried.execute(pool).await?.rows_affected())
 }
 
-/// How many rows are shown as stuck.
-pub(super) async fn stuck(pool: &PgPool) -> Result<i64> {
-    let stuck = "select count(*) from messaging.outbox where published_at is null and (parked_at is not null or attempts > 0)";
-    Ok(sqlx::query_scalar(stuck).fetch_one(pool).await?)
+/// The age of the oldest row that is shown as stuck.
+pub(super) async fn oldest_stuck(pool: &PgPool) -> Result<Option<Duration>> {
+    let stuck = "select extract(epoch from clock_timestamp() - min(occurred_at))::float8 from messaging.outbox
+                 where published_at is null and (parked_at is not null or attempts > 0)";
+    let seconds: Option<f64> = sqlx::query_scalar(stuck).fetch_one(pool).await?;
+    Ok(seconds.map(Duration::from_secs_f64))
 }

@@ -1,7 +1,7 @@
 //! A TCP proxy in this process that treats connections as a bad network does, drawn from a seed.
 //!
 //! Whatever it does, it never invents, changes or reorders bytes: what arrives is a prefix of what was sent, but for
-//! [`Mode::Blackhole`], after which the connection is cut.
+//! [`Mode::Blackhole`], after which the connection is cut. So what a process makes of it is the process's own doing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +49,9 @@ enum Trouble {
     Drop,
     /// Ended by RST on both sides.
     Reset,
+    /// Forgotten, as by a firewall: whatever is sent from now on gets lost, and neither side hears of the other's end.
+    /// It lasts until the client gives the connection up.
+    Vanish,
 }
 
 impl Trouble {
@@ -58,6 +61,7 @@ impl Trouble {
             Self::HalfClose(_) => "half-closed",
             Self::Drop => "dropped",
             Self::Reset => "reset",
+            Self::Vanish => "vanished",
         }
     }
 }
@@ -169,7 +173,8 @@ impl Connection {
         let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
         let (state, heeded) = watch::channel(State::Open);
         let delay = draw_delay(&mut self.chance);
-        let reset = {
+        let mut cuts = self.cuts.clone();
+        let end = {
             let (client_in, client_out) = client.split();
             let (server_in, server_out) = server.split();
             let way = |direction| Way {
@@ -185,18 +190,30 @@ impl Connection {
                     way(Direction::ToClient).pump(server_in, client_out),
                 );
             };
-            let mut cuts = self.cuts.clone();
-            let troubles =
-                troubles(&mut self.chance, self.mode.clone(), &state, &self.incidents, &self.swallowed);
+            let troubles = troubles(&mut self.chance, self.mode.clone(), &state, &self.incidents, &self.swallowed);
             tokio::select! {
-                () = pumps => false,
-                end = troubles => end == Trouble::Reset,
-                _ = cuts.changed() => true,
+                () = pumps => Trouble::Drop,
+                end = troubles => end,
+                _ = cuts.changed() => Trouble::Reset,
             }
         };
-        if reset {
+        if end == Trouble::Reset || end == Trouble::Vanish && is_cut_while_lost(&mut client, &mut server, cuts).await {
             let _ = client.set_zero_linger().and_then(|()| server.set_zero_linger());
         }
+    }
+}
+
+/// Takes whatever is sent on a vanished connection until the client gives it up, or until it is cut.
+async fn is_cut_while_lost(client: &mut TcpStream, server: &mut TcpStream, mut cuts: watch::Receiver<u64>) -> bool {
+    let (mut from_client, mut from_server) = (tokio::io::sink(), tokio::io::sink());
+    let server_is_not_heard = async {
+        let _ = tokio::io::copy(server, &mut from_server).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::io::copy(client, &mut from_client) => false,
+        () = server_is_not_heard => false,
+        _ = cuts.changed() => true,
     }
 }
 
@@ -236,7 +253,7 @@ async fn troubles(
                 tokio::select! { _ = mode.changed() => {}, () = sleep(HALF_CLOSED) => {} }
                 return Trouble::Drop;
             }
-            Trouble::Drop | Trouble::Reset => return trouble,
+            Trouble::Drop | Trouble::Reset | Trouble::Vanish => return trouble,
         }
     }
 }
@@ -247,10 +264,11 @@ const HALF_CLOSED: Duration = Duration::from_secs(3);
 /// The next trouble of a connection, and when it comes.
 fn draw(chance: &mut StdRng) -> (Duration, Trouble) {
     let after = Duration::from_millis(chance.random_range(200..12_000));
-    let trouble = match chance.random_range(0..6) {
+    let trouble = match chance.random_range(0..7) {
         0..=2 => Trouble::Stall(Duration::from_millis(chance.random_range(50..4_000))),
         3 => Trouble::HalfClose(if chance.random_bool(0.5) { Direction::ToServer } else { Direction::ToClient }),
         4 => Trouble::Drop,
+        5 => Trouble::Vanish,
         _ => Trouble::Reset,
     };
     (after, trouble)
@@ -376,7 +394,7 @@ mod tests {
         };
         assert_eq!(draws(3), draws(3));
         assert_ne!(draws(3), draws(4));
-        for kind in ["stalled", "half-closed", "dropped", "reset"] {
+        for kind in ["stalled", "half-closed", "dropped", "vanished", "reset"] {
             assert!(draws(3).iter().any(|(_, trouble)| trouble.name() == kind), "{kind}");
         }
     }

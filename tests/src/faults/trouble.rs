@@ -21,6 +21,9 @@ use crate::waiting::eventually;
 /// Much longer than a recovery may take: by then it is not slow, it does not happen.
 const GIVEN_UP: Duration = Duration::from_secs(60);
 
+/// How long one attempt to get a row stuck may take.
+const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
+
 /// Something that is done once in a storm or again and again.
 #[derive(Debug, Clone, Copy)]
 enum Act {
@@ -134,25 +137,32 @@ pub(super) async fn measure_stuck_row(
 ) -> Result<()> {
     operator::replay_parked(&stage.pool).await?;
     let customer = format!("unlucky-{round}");
-    if stage.setup.rabbitmq {
-        // What an order's life sends to all the time, so that something meets the gap soon.
-        let queue = [Queue::Notifications, Queue::Projections][usize::from(chance.random_bool(0.5))];
-        broker::unbind(stage, queue, tally).await?;
-    } else {
+    if !stage.setup.rabbitmq {
         database::refuse(&stage.pool, &customer).await?;
     }
-    let committed = Instant::now();
-    if Customer::new(stage, round, &customer, book, tally)?.place().await.is_err() {
-        return Ok(());
-    }
-    let shown = eventually("a stuck row is shown", GIVEN_UP, async || {
-        Ok((operator::stuck(&stage.pool).await? > 0).then_some(()))
-    })
-    .await;
-    match shown {
-        Ok(()) => tally.stuck_showed(committed.elapsed()),
-        Err(error) => tally.violated(format!("{error:#} (allowed are {STUCK_SHOWS:?})")),
-    }
+    let mut customer = Customer::new(stage, round, &customer, book, tally)?;
+    let started = Instant::now();
+    let shown = loop {
+        if stage.setup.rabbitmq {
+            // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
+            // broker has just been restarted, declares the topology again.
+            let queue = [Queue::Notifications, Queue::Projections][usize::from(chance.random_bool(0.5))];
+            broker::unbind(stage, queue, tally).await?;
+        }
+        if customer.place().await.is_err() {
+            break None;
+        }
+        let shown = async || operator::oldest_stuck(&stage.pool).await;
+        match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
+            Ok(age) => break Some(age),
+            Err(_) if started.elapsed() < GIVEN_UP => {}
+            Err(error) => {
+                tally.violated(format!("{error:#} (allowed are {STUCK_SHOWS:?})"));
+                break None;
+            }
+        }
+    };
+    shown.into_iter().for_each(|age| tally.stuck_showed(age));
     database::accept_all(&stage.pool).await?;
     if let Some(broker) = &stage.proxies.broker {
         // Whoever connects declares the topology again.
