@@ -90,7 +90,7 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
 
 /// A server that is not there yet, is going down, or says that it is starting up; a wrong password stays wrong.
 ///
-/// sqlx 0.9.0 calls it a protocol error ("unexpected response from SSLRequest: 0x00") when the server hangs up before
+/// sqlx 0.9.0 calls it a protocol error ("unexpected response from `SSLRequest`: 0x00") when the server hangs up before
 /// it has said anything.
 fn may_come_up(error: &sqlx::Error) -> bool {
     /// 57P01 `admin_shutdown`, 57P02 `crash_shutdown`, 57P03 `cannot_connect_now`; 53300 `too_many_connections`.
