@@ -1,21 +1,24 @@
-//! The relay as a process.
+//! `outbox-relay [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | acts | audit | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, FromArgMatches, Subcommand};
 use messaging::TransportConfig;
-use runtime::Tasks;
+use outbox_relay::api::{self, ApiSettings};
+use outbox_relay::cli;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
+use runtime::{Clock, Tasks};
 
-/// ArtiCurated's outbox relay: forwards committed events to their consumers.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Config {
-    /// Address to listen on, for health and metrics.
+/// The relay as a process.
+#[derive(Debug, Args)]
+struct Run {
+    /// Address to listen on.
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
     bind_address: IpAddr,
+    /// The operators' API, health and metrics.
     #[arg(long, env = "RELAY_PORT", default_value_t = 8003)]
     relay_port: u16,
     #[command(flatten)]
@@ -27,15 +30,49 @@ struct Config {
     #[command(flatten)]
     settings: outbox_relay::Settings,
     #[command(flatten)]
+    api: ApiSettings,
+    #[command(flatten)]
     telemetry: TelemetryConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Forwards events until it is stopped (the default).
+    Run(Box<Run>),
+    #[command(flatten)]
+    Operate(cli::Command),
 }
 
 /// Longest wait for the work in hand when the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+async fn main() -> anyhow::Result<ExitCode> {
+    match parse() {
+        Action::Run(settings) => run(*settings).await.map(|()| ExitCode::SUCCESS),
+        Action::Operate(command) => Ok(cli::run(command).await),
+    }
+}
+
+/// The settings of `run` stand at the top level as well, so that the relay needs no word to start; they must not be
+/// asked of the other commands.
+fn parse() -> Action {
+    let command = Action::augment_subcommands(Run::augment_args(clap::Command::new("outbox-relay")))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("ArtiCurated's outbox relay: forwards committed events to their consumers, and serves its operators")
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .subcommand_required(false)
+        .arg_required_else_help(false);
+    let matches = command.get_matches();
+    let parsed = match matches.subcommand() {
+        None => Run::from_arg_matches(&matches).map(|settings| Action::Run(Box::new(settings))),
+        Some(_) => Action::from_arg_matches(&matches),
+    };
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+async fn run(config: Run) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init("outbox-relay", &config.telemetry)?;
     let listener = runtime::http::bind(SocketAddr::new(config.bind_address, config.relay_port), "RELAY_PORT").await?;
     let pool = runtime::database::connect(&config.database, Some("articurated_relay"), "outbox-relay").await?;
@@ -43,8 +80,11 @@ async fn main() -> anyhow::Result<()> {
     let name = format!("relay-{}", runtime::Ids::system().next());
     let mut checks = vec![Check::database(&pool)];
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
+    let retention_days = config.settings.retention_days;
+    let transport = config.transport.clone();
+    let operators = api::routes(&config.database, transport, config.api, retention_days, Clock::system()).await?;
     outbox_relay::start(&pool, config.transport, config.settings, &name, &tasks);
-    let router = runtime::http::layered(health::routes(checks), "outbox-relay", &config.limits);
+    let router = runtime::http::layered(operators.merge(health::routes(checks)), "outbox-relay", &config.limits);
     runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
     let drained = tasks.drain(DRAIN).await;
     telemetry.shutdown();

@@ -86,7 +86,8 @@ impl System {
     /// [`finish`](Self::finish)es and hands back the database.
     pub async fn stop(self) -> Result<Database> {
         self.running.stop().await?;
-        books::check(&self.database.pool).await?;
+        let broker = self.options.transport.rabbitmq_url.is_some();
+        books::check(&self.database.pool, broker).await?;
         Ok(self.database)
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -89,6 +90,14 @@ pub fn open(url: &str) -> Result<InvoiceStore, OpenError> {
     Ok(InvoiceStore { store: Arc::new(store), folder })
 }
 
+/// As [`open`], for somebody who only looks: a folder that does not exist is an error, and not made.
+pub fn open_existing(url: &str) -> Result<InvoiceStore, OpenError> {
+    match std::fs::read_dir(local_folder(url)?) {
+        Ok(_) => open(url),
+        Err(error) => Err(OpenError::Folder { url: url.to_owned(), source: error.into() }),
+    }
+}
+
 fn local_folder(url: &str) -> Result<PathBuf, OpenError> {
     let url = url.trim();
     if url.is_empty() {
@@ -127,7 +136,18 @@ impl InvoiceStore {
     /// sees the old content or the new, and a crash leaves no half-written invoice under the real name.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), StoreError> {
         self.store.put(&location(name)?, content.into()).await.map_err(|error| failed(name, error))?;
+        self.remove_unfinished(name);
         Ok(())
+    }
+
+    /// Removes what earlier writers of this file have begun before they were killed: nobody else ever would. One that is
+    /// still alive has lost its job to us; its rename fails, and it is told so.
+    fn remove_unfinished(&self, name: &str) {
+        for number in 1_u32.. {
+            if std::fs::remove_file(self.folder.join(format!("{name}#{number}"))).is_err() {
+                return;
+            }
+        }
     }
 
     /// Opens a file for reading.
@@ -136,6 +156,25 @@ impl InvoiceStore {
         let (size, name) = (found.meta.size, name.to_owned());
         let content = found.into_stream().map_err(move |error| failed(&name, error)).boxed();
         Ok(StoredFile { size, content })
+    }
+
+    /// Files that a writer began `age` ago or earlier and never gave their real names: he was killed. `object_store`
+    /// calls them `<name>#<number>` and lists them nowhere.
+    pub fn unfinished_uploads(&self, age: Duration) -> Result<Vec<String>, StoreError> {
+        let of_folder = |error: std::io::Error| StoreError::Failed(error.into());
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(of_folder)? {
+            let entry = entry.map_err(of_folder)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_upload = name.rsplit_once('#').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
+            // What is gone by now was an upload under way.
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed >= age));
+            if is_upload && is_old {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Where a file is, for people: in logs, tables and mails.
@@ -213,6 +252,36 @@ mod tests {
         for name in ["", "a/b.pdf", "..", ".", "a\0b"] {
             assert!(matches!(store.get(name).await, Err(StoreError::BadName { .. })), "{name:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_was_never_finished_is_found() {
+        let (folder, store) = temporary();
+        store.put("invoice_A#1.pdf", Bytes::from_static(b"%PDF")).await.expect("written");
+        assert!(store.unfinished_uploads(Duration::ZERO).expect("a folder").is_empty());
+        std::fs::write(folder.path().join("made/on/demand/invoice_B.pdf#1"), "%PD").expect("half a file");
+        assert_eq!(store.unfinished_uploads(Duration::ZERO).expect("a folder"), ["invoice_B.pdf#1"]);
+        assert!(store.unfinished_uploads(Duration::from_secs(3600)).expect("a folder").is_empty(), "may be under way");
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_a_file_removes_what_killed_writers_of_it_have_left() {
+        let (folder, store) = temporary();
+        for left in ["invoice_A.pdf#1", "invoice_A.pdf#2", "invoice_B.pdf#1"] {
+            std::fs::write(folder.path().join("made/on/demand").join(left), "%PD").expect("half a file");
+        }
+        store.put("invoice_A.pdf", Bytes::from_static(b"%PDF")).await.expect("written");
+        assert_eq!(store.unfinished_uploads(Duration::ZERO).expect("a folder"), ["invoice_B.pdf#1"]);
+        assert_eq!(store.get("invoice_A.pdf").await.expect("there").size, 4);
+    }
+
+    #[test]
+    fn who_only_looks_makes_no_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = folder.path().join("nothing").display().to_string();
+        assert!(matches!(open_existing(&url), Err(OpenError::Folder { .. })));
+        assert!(!folder.path().join("nothing").exists());
+        assert!(open_existing(&folder.path().display().to_string()).is_ok());
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! Rule 4, second half: what the workers made of the events. A job is done in the transaction of its effect, so there
+//! is never the one without the other.
+
+use super::report::{Findings, Found, Rule};
+use super::snapshot::{Snapshot, violations};
+
+pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
+    findings.add(Rule::Effects, invoices(snapshot).await?);
+    findings.add(Rule::Effects, refunds(snapshot).await?);
+    findings.add(Rule::Effects, emails(snapshot).await?);
+    findings.add(Rule::Effects, groundless_emails(snapshot).await?);
+    Ok(())
+}
+
+async fn invoices(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('order %s: its invoice is %s, its job %s', coalesce(aggregate_id, order_id),
+                      case when stored_at is null then 'not stored' else 'stored' end, status)
+        from (select * from messaging.inbox where queue = 'invoices') as job
+        left join work.invoices on order_id = aggregate_id
+        where (status = 'done') <> (stored_at is not null)
+        union all
+        select format('order %s is %s and has an invoice', orders.id, state)
+        from work.invoices join command.orders on orders.id = order_id
+        where state not in ('SHIPPED', 'DELIVERED')
+        "#
+    )
+}
+
+async fn refunds(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('return %s: its refund is %s, its job %s', aggregate_id, coalesce(refunds.status, 'missing'), job.status)
+        from (select * from messaging.inbox where queue = 'refunds') as job
+        left join work.refunds on return_id = aggregate_id
+        where (job.status = 'done') <> coalesce(refunds.status = 'PROCESSED', false)
+        "#
+    )
+}
+
+async fn emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s %s: %s e-mails, its job %s%s', event_type, job.event_id, count(sent_at), status,
+                      case when result ? 'skipped' then ' (skipped)' end)
+        from messaging.inbox as job left join work.emails on emails.event_id = job.event_id
+        where queue = 'notifications'
+        group by job.queue, job.event_id
+        having count(sent_at) <> case when status = 'done' and not coalesce(result ? 'skipped', false) then 1 else 0 end
+        "#
+    )
+}
+
+/// An e-mail about an event that the queue has never had. The event's id carries its day.
+async fn groundless_emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    let days = snapshot.days.clone();
+    violations!(
+        snapshot,
+        r#"
+        select format('the e-mail %s (%s) belongs to no job: %s', message_id, kind, event_id)
+        from work.emails
+        where not exists (select from messaging.inbox where queue = 'notifications' and inbox.event_id = emails.event_id)
+          and to_char(to_timestamp(('x' || left(replace(event_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)
+                      at time zone 'UTC', 'YYYYMMDD') = any($1)
+        "#,
+        &days,
+    )
+}

@@ -1,0 +1,138 @@
+//! Rule 7: invoice numbers and their PDFs.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+use storage::{InvoiceStore, StoreError};
+
+use super::Sources;
+use super::report::{Findings, Found, Rule};
+use super::snapshot::{Snapshot, violations};
+
+/// PDFs read at the same time.
+const READERS: usize = 8;
+/// An upload that has not ended after this is not going to.
+const UPLOAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// An invoice whose PDF must be in the store.
+#[derive(Debug)]
+pub(super) struct Stored {
+    invoice_number: String,
+    path: String,
+    size_bytes: i64,
+    sha256: String,
+}
+
+pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
+    findings.add(Rule::Invoices, gaps(snapshot).await?);
+    findings.add(Rule::Invoices, strangers(snapshot).await?);
+    findings.add(Rule::Invoices, shared_files(snapshot).await?);
+    Ok(())
+}
+
+pub(super) async fn stored(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        r#"
+        select invoice_number, path as "path!", size_bytes as "size_bytes!", sha256 as "sha256!"
+        from work.invoices where stored_at is not null
+        "#
+    )
+    .fetch_all(snapshot.connection())
+    .await
+}
+
+/// Reads every PDF there must be. A file is written before its row is, and stays.
+pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findings: &mut Findings) {
+    let Some(url) = &sources.invoice_store else {
+        findings.left_out(Rule::Invoices, "the PDFs: no store was named (--invoice-store)");
+        findings.left_out(Rule::Leftovers, "temporary files of the invoice store: none was named (--invoice-store)");
+        return;
+    };
+    let store = match storage::open_existing(url) {
+        Ok(store) => store,
+        Err(error) => {
+            findings.could_not(Rule::Invoices, format!("the PDFs: {error}"));
+            findings.could_not(Rule::Leftovers, format!("temporary files: {error}"));
+            return;
+        }
+    };
+    let mut found = Found::default();
+    let mut complaints = stream::iter(stored).map(|invoice| examine(store.clone(), invoice)).buffer_unordered(READERS);
+    while let Some(complaint) = complaints.next().await {
+        complaint.into_iter().for_each(|complaint| found.push(complaint));
+    }
+    findings.add(Rule::Invoices, found);
+    match store.unfinished_uploads(UPLOAD_WITHIN) {
+        Ok(names) => {
+            let mut found = Found::default();
+            names.into_iter().for_each(|name| found.push(format!("{} was never finished", store.display_path(&name))));
+            findings.add(Rule::Leftovers, found);
+        }
+        Err(error) => findings.could_not(Rule::Leftovers, format!("temporary files: {error}")),
+    }
+}
+
+/// What is wrong with an invoice's PDF.
+async fn examine(store: InvoiceStore, invoice: Stored) -> Option<String> {
+    let Stored { invoice_number, path, size_bytes, sha256 } = invoice;
+    match fingerprint(&store, &path).await {
+        Err(error) => Some(format!("invoice {invoice_number}: {error}")),
+        Ok((size, _)) if i64::try_from(size) != Ok(size_bytes) => {
+            Some(format!("invoice {invoice_number}: {path} has {size} bytes instead of {size_bytes}"))
+        }
+        Ok((_, hash)) => (hash != sha256).then(|| format!("invoice {invoice_number}: {path} is not what was stored")),
+    }
+}
+
+async fn fingerprint(store: &InvoiceStore, name: &str) -> Result<(u64, String), StoreError> {
+    let mut file = store.get(name).await?;
+    let mut hash = Sha256::new();
+    while let Some(chunk) = file.content.try_next().await? {
+        hash.update(&chunk);
+    }
+    Ok((file.size, format!("{:x}", hash.finalize())))
+}
+
+async fn gaps(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('the number %s of the series %s is on no invoice', n, series)
+        from work.document_series cross join generate_series(1, last_number) as n
+        left join (select substring(invoice_number from '^(.*)/[0-9]+$') as series,
+                          substring(invoice_number from '/([0-9]+)$')::bigint as n, id from work.invoices) as given
+            using (series, n)
+        where given.id is null
+        "#
+    )
+}
+
+/// Numbers that their series has never given, or has given twice under two spellings.
+async fn strangers(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        with given as (
+            select invoice_number, substring(invoice_number from '^(.*)/[0-9]+$') as series,
+                   substring(invoice_number from '/([0-9]+)$')::bigint as n
+            from work.invoices
+        )
+        select format('the series of %s has not given that number (the last is %s)', invoice_number, coalesce(last_number, 0))
+        from given left join work.document_series using (series)
+        where last_number is null or n not between 1 and last_number
+        union all
+        select format('the number %s of the series %s is on %s invoices', n, series, count(*))
+        from given where series is not null group by series, n having count(*) > 1
+        "#
+    )
+}
+
+async fn shared_files(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s belongs to %s invoices', path, count(*))
+        from work.invoices where path is not null group by path having count(*) > 1
+        "#
+    )
+}

@@ -1,0 +1,57 @@
+//! Rule 9: what a dead process may have left in the database. The files are looked at with the invoices.
+
+use super::report::{Findings, Found, Rule};
+use super::snapshot::{Snapshot, violations};
+
+pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
+    let may_look = sqlx::query_scalar!(r#"select pg_has_role('pg_read_all_stats', 'usage') as "may!""#)
+        .fetch_one(snapshot.connection())
+        .await?;
+    if may_look {
+        findings.add(Rule::Leftovers, idle_transactions(snapshot).await?);
+    } else {
+        findings.could_not(Rule::Leftovers, "open transactions: the right pg_read_all_stats is missing");
+    }
+    findings.add(Rule::Leftovers, prepared_transactions(snapshot).await?);
+    findings.add(Rule::Leftovers, expired_leases(snapshot).await?);
+    Ok(())
+}
+
+async fn idle_transactions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s (pid %s) has left a transaction open since %s', application_name, pid, xact_start)
+        from pg_stat_activity
+        where datname = current_database() and state like 'idle in transaction%'
+          and state_change < clock_timestamp() - interval '1 minute'
+        "#
+    )
+}
+
+async fn prepared_transactions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('the transaction %s was prepared at %s and not ended', gid, prepared)
+        from pg_prepared_xacts where database = current_database() and prepared < clock_timestamp() - interval '1 minute'
+        "#
+    )
+}
+
+/// Compared with the moment of the snapshot. A shard is taken over by any living relay, a job by any worker of its
+/// queue within 30 s.
+async fn expired_leases(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s %s in the queue %s runs at %s, whose lease ended at %s', event_type, event_id, queue, lease_owner, leased_until)
+        from messaging.inbox where status = 'running' and leased_until < now() - interval '30 seconds'
+        union all
+        select format('the shard %s still belongs to %s, whose lease ended at %s', shard, owner, expires_at)
+        from messaging.shard_leases
+        where owner is not null and expires_at < now() - interval '30 seconds'
+          and exists (select from messaging.relay_instances where relay_instances.expires_at > now())
+        "#
+    )
+}

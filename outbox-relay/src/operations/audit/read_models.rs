@@ -1,0 +1,357 @@
+//! Rule 6: the read models are the fold of the events.
+//!
+//! An event carries the whole document, so the fold of an aggregate's events is its newest one. Both sides are read in
+//! the order of their ids and compared as they come: neither is held in memory, and the read side may be another
+//! database. That one is looked at later, and may be ahead.
+
+use std::cmp::Ordering;
+use std::pin::Pin;
+
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, TryStreamExt};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use super::Scope;
+use super::report::{Findings, Found, Rule};
+use super::snapshot::{self, Snapshot};
+
+type Rows<'c, T> = Pin<Box<dyn Stream<Item = sqlx::Result<T>> + Send + 'c>>;
+
+/// An event that a read model may show: the newest that was projected, and those after it.
+#[derive(Debug)]
+struct Event {
+    kind: String,
+    id: Uuid,
+    version: i32,
+    projected: bool,
+    skipped: bool,
+    digest: String,
+    /// Versions of this aggregate before its first event in the outbox.
+    forgotten: i32,
+    /// Its events that were projected.
+    projected_events: i64,
+}
+
+/// What the read side has of one aggregate.
+#[derive(Debug)]
+struct Model {
+    kind: String,
+    id: Uuid,
+    /// Null when there is a history and nothing else.
+    version: Option<i32>,
+    digest: Option<String>,
+    /// Whether the columns say what the document says.
+    agrees: Option<bool>,
+    entries: i64,
+}
+
+/// What the events of one aggregate demand.
+#[derive(Debug)]
+struct Fold {
+    kind: String,
+    id: Uuid,
+    events: Vec<Event>,
+}
+
+pub(super) async fn check(
+    pool: &PgPool,
+    snapshot: &mut Snapshot,
+    scope: &Scope,
+    findings: &mut Findings,
+) -> sqlx::Result<()> {
+    let elsewhere = scope.sources.query_database_url.as_ref();
+    let opened = match elsewhere {
+        None => snapshot.twin(pool).await.map_err(anyhow::Error::from),
+        Some(url) => open_elsewhere(url).await,
+    };
+    let mut read = match opened {
+        Ok(read) => read,
+        Err(error) => {
+            findings.could_not(Rule::ReadModels, format!("the database of the read models: {error:#}"));
+            return Ok(());
+        }
+    };
+    let judge = Judge {
+        drained: scope.drained,
+        may_be_ahead: elsewhere.is_some() && !scope.drained,
+        days: snapshot.days.clone(),
+    };
+    let found = compare(&judge, events(snapshot.connection()), models(&mut read)).await?;
+    read.rollback().await?;
+    findings.add(Rule::ReadModels, found);
+    Ok(())
+}
+
+async fn open_elsewhere(url: &SecretString) -> anyhow::Result<Transaction<'static, Postgres>> {
+    crate::operations::reach(url).await?;
+    let pool = PgPoolOptions::new().max_connections(1).connect(url.expose_secret()).await?;
+    Ok(snapshot::open(&pool, None).await?)
+}
+
+fn events(conn: &mut PgConnection) -> Rows<'_, Event> {
+    Box::pin(
+        sqlx::query_as!(
+            Event,
+            r#"
+            with job as (
+                select event_id, status from messaging.inbox where queue = 'projections'
+            ), told as (
+                select event_id, aggregate_version as version, coalesce(job.status = 'done', false) as projected,
+                       coalesce(parked_reason = 'SKIPPED', false) as skipped,
+                       min(aggregate_version) over aggregate - 1 as forgotten,
+                       count(*) filter (where job.status = 'done') over aggregate as projected_events,
+                       coalesce(max(aggregate_version) filter (where job.status = 'done') over aggregate, 0) as newest
+                from messaging.outbox left join job using (event_id)
+                window aggregate as (partition by aggregate_type, aggregate_id)
+            )
+            select aggregate_type as "kind!", aggregate_id as "id!", version as "version!", projected as "projected!",
+                   skipped as "skipped!", md5((payload -> 'snapshot')::text) as "digest!", forgotten as "forgotten!",
+                   projected_events as "projected_events!"
+            from told join messaging.outbox using (event_id)
+            where version >= newest
+            order by aggregate_type collate "C", aggregate_id, version
+            "#
+        )
+        .fetch(conn),
+    )
+}
+
+fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
+    Box::pin(
+        sqlx::query_as!(
+            Model,
+            r#"
+            with shown as (
+                select 'order' as kind, id, version, document::jsonb as document,
+                       jsonb_build_object('version', version, 'state', state, 'order_number', order_number, 'customer_id', customer_id) as columns
+                from read.orders
+                union all
+                select 'return', id, version, document::jsonb,
+                       jsonb_build_object('version', version, 'state', state, 'order_number', order_number, 'customer_id', customer_id, 'order_id', order_id)
+                from read.returns
+                union all
+                select 'invoice', (document ->> 'id')::uuid, version, document::jsonb,
+                       jsonb_build_object('path', path, 'sha256', sha256, 'order_id', order_id)
+                from read.invoices
+                union all
+                select 'refund', (document ->> 'id')::uuid, version, document::jsonb,
+                       jsonb_build_object('version', version, 'return_id', return_id)
+                from read.refunds
+            ), model as (
+                select kind, id, version, md5(document::text) as digest, document @> columns as agrees from shown
+            ), history as (
+                select aggregate_type as kind, aggregate_id as id, count(*) as entries from read.history group by 1, 2
+            )
+            select kind as "kind!", id as "id!", version as "version?", digest as "digest?", agrees as "agrees?",
+                   coalesce(entries, 0) as "entries!"
+            from model full join history using (kind, id)
+            order by kind collate "C", id
+            "#
+        )
+        .fetch(conn),
+    )
+}
+
+async fn compare(judge: &Judge, mut events: Rows<'_, Event>, mut models: Rows<'_, Model>) -> sqlx::Result<Found> {
+    let mut found = Found::default();
+    let (mut event, mut model) = (events.try_next().await?, models.try_next().await?);
+    while event.is_some() || model.is_some() {
+        let side = match (&event, &model) {
+            (Some(event), Some(model)) => (&event.kind, event.id).cmp(&(&model.kind, model.id)),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let fold = if side == Ordering::Greater { None } else { next_fold(&mut event, &mut events).await? };
+        let shown = if side == Ordering::Less { None } else { model.take() };
+        if shown.is_some() {
+            model = models.try_next().await?;
+        }
+        let complaint = match (fold, shown) {
+            (Some(fold), shown) => judge.of_events(&fold, shown.as_ref()),
+            (None, Some(shown)) => judge.without_events(&shown),
+            (None, None) => None,
+        };
+        complaint.into_iter().for_each(|complaint| found.push(complaint));
+    }
+    Ok(found)
+}
+
+/// The events of the aggregate that `next` begins.
+async fn next_fold(next: &mut Option<Event>, events: &mut Rows<'_, Event>) -> sqlx::Result<Option<Fold>> {
+    let Some(first) = next.take() else { return Ok(None) };
+    let mut fold = Fold { kind: first.kind.clone(), id: first.id, events: vec![first] };
+    while let Some(event) = events.try_next().await? {
+        if (&event.kind, event.id) != (&fold.kind, fold.id) {
+            *next = Some(event);
+            break;
+        }
+        fold.events.push(event);
+    }
+    Ok(Some(fold))
+}
+
+/// What the read side must show.
+#[derive(Debug)]
+struct Judge {
+    /// Everything must have been projected.
+    drained: bool,
+    /// The read side was looked at later than the events.
+    may_be_ahead: bool,
+    days: Vec<String>,
+}
+
+impl Judge {
+    /// What is wrong with the read model of an aggregate that has events.
+    fn of_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<String> {
+        let Fold { kind, id, events } = fold;
+        let wanted = |event: &&Event| event.projected || self.drained && !event.skipped;
+        let least = events.iter().filter(wanted).map(|event| event.version).max();
+        let most = events.iter().map(|event| event.version).max().unwrap_or_default();
+        let Some(Model { version: Some(version), digest, agrees, entries, .. }) = shown else {
+            return least.map(|least| format!("{kind} {id} is not shown, its events are at {least}"));
+        };
+        if least.is_some_and(|least| *version < least) {
+            return Some(format!("{kind} {id} is shown at {version}, its events are at {}", least.unwrap_or_default()));
+        }
+        if *version > most {
+            return (!self.may_be_ahead)
+                .then(|| format!("{kind} {id} is shown at {version}, its events are only at {most}"));
+        }
+        let told = events.iter().find(|event| event.version == *version);
+        if told.is_none_or(|event| Some(&event.digest) != digest.as_ref()) {
+            return Some(format!("{kind} {id} is not shown as its event of version {version} tells it"));
+        }
+        if *agrees != Some(true) {
+            return Some(format!("{kind} {id} is listed under other values than its document has"));
+        }
+        self.history(fold, *entries)
+    }
+
+    fn history(&self, fold: &Fold, entries: i64) -> Option<String> {
+        let Fold { kind, id, events } = fold;
+        let first = events.first()?;
+        let unprojected = events.iter().filter(|event| !event.projected && !event.skipped).count();
+        let owed = if self.drained { i64::try_from(unprojected).unwrap_or(i64::MAX) } else { 0 };
+        let least = i64::from(first.forgotten) + first.projected_events + owed;
+        let most = events.last().map_or(0, |event| i64::from(event.version));
+        if entries < least {
+            return Some(format!("the history of {kind} {id} has {entries} entries instead of {least}"));
+        }
+        (entries > most && !self.may_be_ahead)
+            .then(|| format!("the history of {kind} {id} has {entries} entries, and its events are at {most}"))
+    }
+
+    /// What is wrong with a read model that no event in the outbox tells of.
+    fn without_events(&self, shown: &Model) -> Option<String> {
+        let Model { kind, id, .. } = shown;
+        let born = born(*id).map(|born| born.format("%Y%m%d").to_string());
+        // Its events may have left with their day, though not those of a day that is still there.
+        let forgotten = born.is_some_and(|born| !self.days.contains(&born));
+        (!forgotten && !self.may_be_ahead).then(|| format!("{kind} {id} is shown, and no event tells of it"))
+    }
+}
+
+/// When an aggregate began, by its `UUIDv7`.
+fn born(id: Uuid) -> Option<DateTime<Utc>> {
+    let (seconds, nanos) = id.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn event(version: i32, projected: bool) -> Event {
+        Event {
+            kind: "order".to_owned(),
+            id: Uuid::from_u128(7),
+            version,
+            projected,
+            skipped: false,
+            digest: format!("document {version}"),
+            forgotten: 0,
+            projected_events: if projected { i64::from(version) } else { 0 },
+        }
+    }
+
+    fn model(version: i32) -> Model {
+        Model {
+            kind: "order".to_owned(),
+            id: Uuid::from_u128(7),
+            version: Some(version),
+            digest: Some(format!("document {version}")),
+            agrees: Some(true),
+            entries: i64::from(version),
+        }
+    }
+
+    async fn complaints(judge: &Judge, events: Vec<Event>, models: Vec<Model>) -> Vec<String> {
+        let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
+        let models = Box::pin(stream::iter(models.into_iter().map(Ok)));
+        compare(judge, events, models).await.expect("no database").examples
+    }
+
+    const BUSY: Judge = Judge { drained: false, may_be_ahead: false, days: Vec::new() };
+    const DRAINED: Judge = Judge { drained: true, may_be_ahead: false, days: Vec::new() };
+    const ELSEWHERE: Judge = Judge { drained: false, may_be_ahead: true, days: Vec::new() };
+
+    #[tokio::test]
+    async fn a_read_model_is_its_newest_event_or_the_difference_is_named() {
+        let skipped = || Event { skipped: true, ..event(3, false) };
+        let other_document = || Model { digest: Some("another".to_owned()), ..model(2) };
+        let other_columns = || Model { agrees: Some(false), ..model(2) };
+        let short_history = || Model { entries: 1, ..model(2) };
+        let long_history = || Model { entries: 3, ..model(2) };
+        let only_history = || Model { version: None, digest: None, agrees: None, ..model(2) };
+        for (what, judge, events, models, fine) in [
+            ("nothing", DRAINED, vec![], vec![], true),
+            ("shown", DRAINED, vec![event(2, true)], vec![model(2)], true),
+            ("not projected yet", BUSY, vec![event(1, false)], vec![], true),
+            ("never projected", DRAINED, vec![event(1, false)], vec![], false),
+            ("projected and not shown", BUSY, vec![event(2, true)], vec![], false),
+            ("a history and nothing else", BUSY, vec![event(2, true)], vec![only_history()], false),
+            ("shown while being projected", BUSY, vec![event(2, true), event(3, false)], vec![model(2)], true),
+            ("out of date", DRAINED, vec![event(2, true), event(3, false)], vec![model(2)], false),
+            ("out of date for good", DRAINED, vec![event(2, true), skipped()], vec![model(2)], true),
+            ("shown although skipped", DRAINED, vec![event(2, true), skipped()], vec![model(3)], true),
+            ("behind", BUSY, vec![event(2, true)], vec![model(1)], false),
+            ("ahead of all events", BUSY, vec![event(2, true)], vec![model(3)], false),
+            ("looked at later", ELSEWHERE, vec![event(2, true)], vec![model(3)], true),
+            ("another document", BUSY, vec![event(2, true)], vec![other_document()], false),
+            ("other columns", BUSY, vec![event(2, true)], vec![other_columns()], false),
+            ("too little history", BUSY, vec![event(2, true)], vec![short_history()], false),
+            ("too much history", BUSY, vec![event(2, true)], vec![long_history()], false),
+            ("no events", BUSY, vec![], vec![model(2)], false),
+            ("no events yet", ELSEWHERE, vec![], vec![model(2)], true),
+        ] {
+            let complaints = complaints(&judge, events, models).await;
+            assert_eq!(complaints.is_empty(), fine, "{what}: {complaints:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_older_than_the_outbox_is_not_missed() {
+        let id: Uuid = "019aa2b5-2c00-7000-8000-000000000000".parse().expect("a UUIDv7");
+        let old = || Model { id, ..model(2) };
+        let day = born(id).expect("a time").format("%Y%m%d").to_string();
+        assert!(complaints(&BUSY, vec![], vec![old()]).await.is_empty());
+        let judge = Judge { days: vec![day], ..BUSY };
+        assert_eq!(complaints(&judge, vec![], vec![old()]).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn many_aggregates_are_told_apart() {
+        let of = |n: u128| {
+            (Event { id: Uuid::from_u128(n), ..event(1, true) }, Model { id: Uuid::from_u128(n), ..model(1) })
+        };
+        let (first, second, third) = (of(1), of(2), of(3));
+        let complaints = complaints(&BUSY, vec![first.0, second.0], vec![first.1, third.1]).await;
+        let named: Vec<_> = complaints.iter().map(|text| text.contains("is not shown")).collect();
+        assert_eq!(named, [true, false], "{complaints:?}");
+    }
+}

@@ -1,0 +1,83 @@
+//! One moment of the database, for as long as the audit takes.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+/// A transaction that sees one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    transaction: Transaction<'static, Postgres>,
+    pub(super) at: DateTime<Utc>,
+    /// The days of the outbox, as `20261121`, oldest first. Days in between may be missing: they were settled before
+    /// older ones.
+    pub(super) days: Vec<String>,
+}
+
+impl Snapshot {
+    pub(super) async fn begin(pool: &PgPool) -> sqlx::Result<Self> {
+        let mut transaction = open(pool, None).await?;
+        let at = sqlx::query_scalar!(r#"select now() as "at!""#).fetch_one(&mut *transaction).await?;
+        let days = sqlx::query_scalar!(
+            r#"
+            select right(child.relname, 8) as "day!" from pg_inherits join pg_class as child on child.oid = inhrelid
+            where inhparent = 'messaging.outbox'::regclass order by 1
+            "#
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        Ok(Self { transaction, at, days })
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// Another connection that sees the same moment.
+    pub(super) async fn twin(&mut self, pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let name =
+            sqlx::query_scalar!(r#"select pg_export_snapshot() as "name!""#).fetch_one(self.connection()).await?;
+        open(pool, Some(&name)).await
+    }
+
+    /// The moment, and the first day of the outbox.
+    pub(super) async fn end(self) -> sqlx::Result<(DateTime<Utc>, Option<String>)> {
+        self.transaction.rollback().await?;
+        Ok((self.at, self.days.into_iter().next()))
+    }
+}
+
+/// Opens a transaction that sees one moment: its own, or that of an exported snapshot.
+///
+/// An audit reads everything there is, so a statement may take longer here than anywhere else.
+pub(super) async fn open(pool: &PgPool, snapshot: Option<&str>) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;
+    if let Some(name) = snapshot {
+        let name = name.replace('\'', "''");
+        let import = format!("set transaction snapshot '{name}'");
+        sqlx::query(sqlx::AssertSqlSafe(import)).execute(&mut *transaction).await?;
+    }
+    for limit in ["set local statement_timeout = '20min'", "set local work_mem = '64MB'"] {
+        sqlx::query(limit).execute(&mut *transaction).await?;
+    }
+    Ok(transaction)
+}
+
+/// Runs a query for violations, each a line of text, and counts them all.
+macro_rules! violations {
+    ($snapshot:expr, $query:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query!(
+            "select violation as \"violation!\", count(*) over () as \"total!\" from ("
+                + $query
+                + ") as found (violation) limit 20"
+            $(, $argument)*
+        )
+        .fetch_all($snapshot.connection())
+        .await
+        .map(|rows| $crate::operations::audit::report::Found {
+            total: rows.first().map_or(0, |row| row.total.unsigned_abs()),
+            examples: rows.into_iter().map(|row| row.violation).collect(),
+        })
+    };
+}
+pub(super) use violations;

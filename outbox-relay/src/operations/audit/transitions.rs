@@ -1,0 +1,92 @@
+//! Rules 1 and 2: the audit, the events, and the states that follow from them.
+
+use super::report::{Findings, Found, Rule};
+use super::snapshot::{Snapshot, violations};
+
+pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
+    findings.add(Rule::Transitions, unmatched(snapshot).await?);
+    findings.add(Rule::Transitions, told_twice(snapshot).await?);
+    findings.add(Rule::Transitions, told_otherwise(snapshot).await?);
+    findings.add(Rule::Versions, broken_chains(snapshot).await?);
+    findings.add(Rule::Versions, unfounded_states(snapshot).await?);
+    Ok(())
+}
+
+/// A transition near midnight may have its event on the other side of it: two clocks are read.
+async fn unmatched(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    let days = snapshot.days.clone();
+    violations!(
+        snapshot,
+        r#"
+        select case when event_id is null
+                    then format('%s %s@%s has no event', entity_type, entity_id, version)
+                    else format('the event %s tells of %s %s@%s, which is not in the audit',
+                                event_id, aggregate_type, aggregate_id, aggregate_version) end
+        from command.state_transitions full join messaging.outbox
+            on (entity_type, entity_id, version) = (aggregate_type, aggregate_id, aggregate_version)
+        where entity_id is null
+           or event_id is null
+              and to_char(created_at at time zone 'UTC' - interval '5 minutes', 'YYYYMMDD') = any($1)
+              and to_char(created_at at time zone 'UTC' + interval '5 minutes', 'YYYYMMDD') = any($1)
+        "#,
+        &days,
+    )
+}
+
+async fn told_twice(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s %s@%s has %s events', aggregate_type, aggregate_id, aggregate_version, count(*))
+        from messaging.outbox group by aggregate_type, aggregate_id, aggregate_version having count(*) > 1
+        "#
+    )
+}
+
+async fn told_otherwise(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('the event %s says %s, the audit of %s %s@%s says %s',
+                      event_id, payload #>> '{transition,to_state}', entity_type, entity_id, version, to_state)
+        from command.state_transitions join messaging.outbox
+            on (entity_type, entity_id, version) = (aggregate_type, aggregate_id, aggregate_version)
+        where payload #>> '{transition,to_state}' is distinct from to_state
+        "#
+    )
+}
+
+async fn broken_chains(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s %s@%s: from %s to %s, as number %s and after %s',
+                      entity_type, entity_id, version, coalesce(from_state, '-'), to_state, place, coalesce(before, '-'))
+        from (select *, row_number() over steps as place, lag(to_state) over steps as before
+              from command.state_transitions window steps as (partition by entity_type, entity_id order by version)) as chain
+        where version <> place or from_state is distinct from before
+        "#
+    )
+}
+
+/// An invoice has a number before it is made; only then does it have a state.
+async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        with last as (
+            select distinct on (entity_type, entity_id) entity_type as kind, entity_id as id, version, to_state as state
+            from command.state_transitions order by entity_type, entity_id, version desc
+        ), present as (
+            select 'order' as kind, id, version, state from command.orders
+            union all select 'return', id, version, state from command.returns
+            union all select 'refund', id, version, status from work.refunds
+            union all select 'invoice', id, 1, 'GENERATED' from work.invoices where stored_at is not null
+        )
+        select format('%s %s is %s@%s, its audit says %s@%s', kind, id,
+                      coalesce(present.state, 'missing'), present.version, coalesce(last.state, 'nothing'), last.version)
+        from present full join last using (kind, id)
+        where (present.state, present.version) is distinct from (last.state, last.version)
+        "#
+    )
+}
