@@ -1,6 +1,6 @@
 # Every target first sets up what it needs (scripts/setup.sh); when all is there, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults bench reset fmt lint check sqlx openapi
+.PHONY: help demo run test faults mutants bench reset fmt lint check sqlx openapi
 
 # Queries are checked against .sqlx/, so that nothing needs a database to compile.
 export SQLX_OFFLINE ?= true
@@ -31,6 +31,10 @@ test: ## All tests, on real Postgres, RabbitMQ and Chromium
 faults: ## Kill, freeze, cut off and crash everything for MINUTES=5; SEED=n repeats a run
 	@scripts/setup.sh faults $(TRANSPORT)
 	@$(CARGO) run --bin faults -- --transport $(TRANSPORT)
+
+mutants: ## Plant bugs, one after the other, and show that a test notices each; ONLY=name plants one
+	@scripts/setup.sh test
+	@scripts/mutants.sh $(ONLY)
 
 bench: ## Measure against the limits of this machine, in the same run
 	@scripts/setup.sh bench
