@@ -49,6 +49,16 @@ pub async fn rows_about(pool: &PgPool, id: Uuid) -> Result<(i64, i64)> {
     .await?)
 }
 
+/// How many events reached a queue after a later one of the same aggregate did.
+pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
+    let late = "select count(*) from (
+                    select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version
+                                                                rows between unbounded preceding and 1 preceding) as late
+                    from messaging.inbox
+                ) as events where late";
+    Ok(sqlx::query_scalar(late).fetch_one(pool).await?)
+}
+
 /// Waits until every event has been delivered to every queue that wants it.
 pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
     let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();

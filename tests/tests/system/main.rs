@@ -15,4 +15,5 @@ mod queries;
 mod races;
 mod relay;
 mod return_window;
+mod takeover;
 mod transitions;
