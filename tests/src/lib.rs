@@ -5,7 +5,8 @@
 //! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
 //! - [`books`]: what must hold in the database, whatever was done to the system;
-//! - [`waiting`]: conditions with a deadline instead of sleeps.
+//! - [`waiting`]: conditions with a deadline instead of sleeps;
+//! - [`programs`]: the real programs, built.
 
 pub mod services;
 pub mod system;
@@ -13,6 +14,7 @@ pub mod api;
 pub mod shop;
 pub mod books;
 pub mod waiting;
+pub mod programs;
 
 mod traces;
 
