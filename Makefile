@@ -1,6 +1,6 @@
 # Every target first sets up what it needs (scripts/setup.sh); when all is there, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test bench reset fmt lint check sqlx openapi
+.PHONY: help demo run test faults bench reset fmt lint check sqlx openapi
 
 # Queries are checked against .sqlx/, so that nothing needs a database to compile.
 export SQLX_OFFLINE ?= true
@@ -12,7 +12,7 @@ TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Option: TRANSPORT=rabbitmq with demo and run. Every setting is in the README."
+	@echo "  Option: TRANSPORT=rabbitmq with demo, run and faults. Every setting is in the README."
 
 demo: ## Play a dozen orders end to end, print what became of them, check that all agrees
 	@scripts/setup.sh demo $(TRANSPORT)
@@ -26,6 +26,11 @@ run: ## Everything in one process: http://127.0.0.1:8000 (API, /docs), gateway o
 test: ## All tests, on real Postgres, RabbitMQ and Chromium
 	@scripts/setup.sh test
 	@$(CARGO) test --workspace
+
+# MINUTES, KILLS, RETURNS, SEED, ORDERS_PER_SECOND and READ_DATABASE are read by the program itself.
+faults: ## Kill, freeze, cut off and crash everything for MINUTES=5; SEED=n repeats a run
+	@scripts/setup.sh faults $(TRANSPORT)
+	@$(CARGO) run --bin faults -- --transport $(TRANSPORT)
 
 bench: ## Measure against the limits of this machine, in the same run
 	@scripts/setup.sh bench

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that this machine has what a target of the Makefile needs; says nothing when it has.
 #
-#   scripts/setup.sh demo|run [postgres|rabbitmq]
+#   scripts/setup.sh demo|run|faults [postgres|rabbitmq]
 #   scripts/setup.sh test|bench|sqlx
 #
 # As root or with sudo it installs Debian packages; otherwise it names the command that does.
@@ -61,8 +61,8 @@ fi
 if [[ $target == test ]]; then
     need 'has pdftotext' poppler-utils
 fi
-# The demo's node is always its own.
-if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target == demo || -z ${RABBITMQ_URL:-})) ]]; then
+# The node of the demo, and of the faults, is always its own.
+if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
     has_rabbitmq || { packages+=(rabbitmq-server); services+=(rabbitmq-server epmd); }
 fi
 

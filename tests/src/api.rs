@@ -23,8 +23,13 @@ pub struct Api {
 
 impl Api {
     pub fn new(base: &str) -> Result<Self> {
+        Self::with_timeout(base, TIMEOUT)
+    }
+
+    /// A client that gives a request up after some time.
+    pub fn with_timeout(base: &str, timeout: Duration) -> Result<Self> {
         runtime::tls::install();
-        Ok(Self { base: base.to_owned(), http: Client::builder().timeout(TIMEOUT).build()? })
+        Ok(Self { base: base.to_owned(), http: Client::builder().timeout(timeout).build()? })
     }
 
     /// A call to be completed with headers and a body.

@@ -6,7 +6,8 @@
 //! - [`shop`]: orders and returns, brought into any state by real commands;
 //! - [`books`]: what must hold in the database, whatever was done to the system;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
-//! - [`programs`]: the real programs, built.
+//! - [`programs`]: the real programs, built;
+//! - [`faults`]: the real programs while everything around them breaks.
 
 pub mod services;
 pub mod system;
@@ -15,6 +16,7 @@ pub mod shop;
 pub mod books;
 pub mod waiting;
 pub mod programs;
+pub mod faults;
 
 mod traces;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use contracts::Queue;
 use embedded::postgres::{self, PrivateCluster};
 use embedded::rabbitmq::{self, PrivateNode};
@@ -39,12 +39,10 @@ static FREE: Semaphore = Semaphore::const_new(DATABASES);
 static FINISHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Next to the test binary's own folder: that survives no `cargo clean` and needs no further entry in .gitignore.
+/// Next to the programs: that survives no `cargo clean` and needs no further entry in .gitignore.
 fn place() -> Result<Place> {
-    let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(2).context("a test binary stands in target/<profile>/deps")?;
     for run in 0..RUNS {
-        let folder = target.join("system-tests").join(run.to_string());
+        let folder = crate::programs::profile_folder().join("system-tests").join(run.to_string());
         fs::create_dir_all(&folder)?;
         let lock = File::create(folder.join("lock"))?;
         if lock.try_lock().is_ok() {
@@ -54,7 +52,8 @@ fn place() -> Result<Place> {
     anyhow::bail!("{RUNS} runs of these tests are under way")
 }
 
-fn folder(name: &str) -> Result<PathBuf> {
+/// A folder of this run of the tests.
+pub(crate) fn folder(name: &str) -> Result<PathBuf> {
     match &*PLACE {
         Ok(place) => Ok(place.folder.join(name)),
         Err(error) => anyhow::bail!("{error}"),

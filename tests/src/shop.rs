@@ -35,11 +35,15 @@ pub async fn step(api: &Api, order: Uuid, step: &str) -> Result<Answer> {
 
 /// POSTs `/returns/{id}/{step}`, with what a rejection wants.
 pub async fn return_step(api: &Api, id: Uuid, step: &str) -> Result<Answer> {
-    let body = match step {
+    api.post(&format!("/returns/{id}/{step}"), &return_step_body(step)).await
+}
+
+/// What a step of a return is sent with.
+pub fn return_step_body(step: &str) -> Value {
+    match step {
         "reject" => json!({ "category": "WORN", "reason": "The glaze is scratched." }),
         _ => json!({}),
-    };
-    api.post(&format!("/returns/{id}/{step}"), &body).await
+    }
 }
 
 /// A new order, in that state.

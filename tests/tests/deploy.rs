@@ -1,7 +1,6 @@
 //! docker-compose.yml, what it refers to, and .env.example, against the programs' own settings. No Docker is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use embedded::postgres::{Options, PrivateCluster};
 use runtime::config::DatabaseConfig;
 use runtime::database;
 use serde_json::{Map, Value};
+use tests::programs::{self, root};
 
 const IMAGE: &str = "articurated:local";
 const PROGRAMS: [&str; 6] = ["command", "outbox-relay", "workers", "query", "payment-gateway", "standalone"];
@@ -34,35 +34,11 @@ struct Help {
 /// A setting of .env.example: its default, and the programs that the heading above it names.
 type Documented = BTreeMap<String, (String, BTreeSet<String>)>;
 
-static PROGRAM_FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().expect("a running program has a file");
-    let folder = test.ancestors().nth(2).expect("a test stands in target/<profile>/deps").to_owned();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--locked", "--target-dir"]).arg(folder.parent().expect("target/"));
-    build.args((!cfg!(debug_assertions)).then_some("--release"));
-    // The whole workspace, as for the tests: fewer packages would unite to other features, and compile them anew.
-    build.args(["--workspace", "--bins"]);
-    // What cargo tells this test of its own package would make build scripts run again, ring's among them, and then
-    // half of the dependencies be compiled again: here, and at the next build outside as well.
-    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            build.env_remove(name);
-        }
-    }
-    let built = build.current_dir(root()).env("SQLX_OFFLINE", "true").status().expect("cargo runs");
-    assert!(built.success(), "the programs do not compile");
-    folder
-});
-
 static COMPOSE: LazyLock<Value> = LazyLock::new(|| {
     let mut compose: yaml_serde::Value = yaml_serde::from_str(&read("docker-compose.yml")).expect("YAML");
     compose.apply_merge().expect("mappings are merged into mappings");
     serde_json::to_value(compose).expect("nothing but JSON's types")
 });
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -75,7 +51,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
 
 fn help(command: &[&str]) -> Help {
     let (program, subcommand) = command.split_first().expect("a program");
-    let output = Command::new(PROGRAM_FOLDER.join(program)).args(subcommand).arg("--help").env_clear().output();
+    let output = Command::new(programs::folder().join(program)).args(subcommand).arg("--help").env_clear().output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{command:?} is no command");
     let text = String::from_utf8(output.stdout).expect("help is text");

@@ -7,15 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::kill;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+
+pub use nix::sys::signal::Signal;
 
 /// A command whose process receives `signal` from the kernel when the thread that spawned it is gone.
 ///
 /// `setpriv` does it, because the system call would be unsafe code here. It must be the last step before the
 /// program: the kernel clears the setting when a process changes its user.
-pub(crate) fn bound_to_us(signal: Signal, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn bound_to_us(signal: Signal, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal.as_str().trim_start_matches("SIG"), "--"]).arg(program);
     command.stdin(Stdio::null());
@@ -26,7 +28,7 @@ pub(crate) fn bound_to_us(signal: Signal, program: impl AsRef<std::ffi::OsStr>) 
 
 /// A running (or ended) child, reaped by a thread of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Child {
+pub struct Child {
     name: &'static str,
     pid: Pid,
     end: Arc<End>,
@@ -47,7 +49,7 @@ impl End {
 impl Child {
     /// Spawns from a thread that then waits for the child: the parent-death signal is bound to the spawning
     /// *thread*, and a caller's thread (a test, a runtime's worker) may end long before the process does.
-    pub(crate) fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
+    pub fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
         let end = Arc::new(End::default());
         let (started, pid) = mpsc::sync_channel(1);
         let reaper = Arc::clone(&end);
@@ -73,16 +75,18 @@ impl Child {
         Ok(Self { name, pid, end })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process id, which may belong to another process once it has ended.
+    pub fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()
     }
 
-    pub(crate) fn exited(&self) -> Option<ExitStatus> {
+    /// How it ended, if it has.
+    pub fn exited(&self) -> Option<ExitStatus> {
         *self.end.lock()
     }
 
     /// Signals the child if it still runs.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let status = self.end.lock();
         if status.is_none() {
             let _ = kill(self.pid, signal);
@@ -90,7 +94,7 @@ impl Child {
     }
 
     /// Waits for the end; false when the time is over first.
-    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+    pub fn wait(&self, at_most: Duration) -> bool {
         let (status, _) = self
             .end
             .reaped
@@ -100,7 +104,7 @@ impl Child {
     }
 
     /// Asks with `signal`, then insists. The process is gone when this returns.
-    pub(crate) fn stop(&self, signal: Signal, patience: Duration) {
+    pub fn stop(&self, signal: Signal, patience: Duration) {
         self.signal(signal);
         if !self.wait(patience) {
             tracing::warn!(service = self.name, pid = self.pid(), "did not stop in time and is killed");
@@ -110,7 +114,7 @@ impl Child {
     }
 
     /// Polls until `ready` says so; an early end of the child or the deadline is an error.
-    pub(crate) fn wait_until(&self, deadline: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
+    pub fn wait_until(&self, deadline: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         let until = Instant::now() + deadline;
         loop {
             if let Some(status) = self.exited() {

@@ -5,8 +5,8 @@
 
 pub mod postgres;
 pub mod rabbitmq;
+pub mod child;
 
-mod child;
 mod folder;
 mod ports;
 mod programs;

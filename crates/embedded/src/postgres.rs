@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,18 @@ impl Options {
 /// A running Postgres; it stops when this is dropped.
 #[derive(Debug)]
 pub struct PrivateCluster {
+    place: Arc<Place>,
     child: Child,
-    port: u16,
+}
+
+/// What stays the same over restarts.
+#[derive(Debug)]
+struct Place {
+    folder: Folder,
+    programs: PathBuf,
+    run_as: Option<RunAs>,
     password: String,
-    _folder: Folder,
+    port: u16,
 }
 
 impl PrivateCluster {
@@ -80,48 +89,19 @@ impl PrivateCluster {
     }
 
     fn start_blocking(options: &Options) -> Result<Self> {
-        let (programs, version) = programs::postgres()?;
-        // Postgres refuses to run as root.
-        let run_as = if Uid::effective().is_root() {
-            Some(
-                RunAs::user("postgres")
-                    .context("as root, Postgres runs as the user that apt-get install postgresql makes")?,
-            )
-        } else {
-            None
-        };
-        let folder = Folder::open(&options.folder, run_as)?;
-        let data = folder.join("data");
-        stop_leftover(&data)?;
-        if options.fresh && data.exists() {
-            fs::remove_dir_all(&data)?;
-        }
-        let password = folder.password()?;
-        if data.exists() {
-            check_usable(&data, version, run_as)?;
-        } else {
-            init(&programs, &folder, &data, run_as)?;
-        }
-        let last = folder.read("port").and_then(|text| text.parse().ok());
-        let port = ports::claim(options.port, last, "Postgres")?;
-        folder.write("port", &port.to_string())?;
-
-        let child = Child::spawn("postgres", server(&programs, &folder, &data, port, run_as)?)?;
-        if let Err(error) = child.wait_until(START_DEADLINE, || is_ready(&data, child.pid())) {
-            child.stop(Signal::SIGINT, STOP_PATIENCE);
-            return Err(error.context(folder.log_tail(LOG)));
-        }
-        tracing::info!(port, pid = child.pid(), folder = %options.folder.display(), "a private Postgres is ready");
-        Ok(Self { child, port, password, _folder: folder })
+        let place = Arc::new(Place::prepare(options)?);
+        let child = place.start_server()?;
+        tracing::info!(port = place.port, pid = child.pid(), folder = %options.folder.display(), "a private Postgres is ready");
+        Ok(Self { place, child })
     }
 
     /// The superuser's URL of a database of this cluster. It holds the password: do not log it.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.place.password, self.place.port)
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.place.port
     }
 
     /// Process id of the server.
@@ -153,6 +133,23 @@ impl PrivateCluster {
         self.execute(format!("drop database if exists {} with (force)", identifier(name)?)).await
     }
 
+    /// The server is gone at once and has tidied up nothing, as in a crash (`pg_ctl stop -m immediate`); `restart`
+    /// brings it back on the same port with all that was committed.
+    pub fn kill(&self) {
+        self.child.stop(Signal::SIGQUIT, STOP_PATIENCE);
+    }
+
+    /// Stops the server if it runs, and starts it again; after a [`kill`](Self::kill) it recovers from its log first.
+    pub async fn restart(&mut self) -> Result<()> {
+        let (place, stopped) = (Arc::clone(&self.place), self.child.clone());
+        self.child = tokio::task::spawn_blocking(move || {
+            stopped.stop(Signal::SIGINT, STOP_PATIENCE);
+            place.start_server()
+        })
+        .await??;
+        Ok(())
+    }
+
     /// Closes every connection and stops. Dropping does the same, but blocks the thread meanwhile.
     pub async fn stop(self) {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
@@ -175,6 +172,59 @@ impl Drop for PrivateCluster {
     fn drop(&mut self) {
         // SIGINT is Postgres' "fast shutdown": clients are disconnected, everything is written, then it ends.
         self.child.stop(Signal::SIGINT, STOP_PATIENCE);
+    }
+}
+
+impl Place {
+    fn prepare(options: &Options) -> Result<Self> {
+        let (programs, version) = programs::postgres()?;
+        // Postgres refuses to run as root.
+        let run_as = if Uid::effective().is_root() {
+            Some(
+                RunAs::user("postgres")
+                    .context("as root, Postgres runs as the user that apt-get install postgresql makes")?,
+            )
+        } else {
+            None
+        };
+        let folder = Folder::open(&options.folder, run_as)?;
+        let data = folder.join("data");
+        stop_leftover(&data)?;
+        if options.fresh && data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        let password = folder.password()?;
+        if data.exists() {
+            check_usable(&data, version, run_as)?;
+        } else {
+            init(&programs, &folder, &data, run_as)?;
+        }
+        let last = folder.read("port").and_then(|text| text.parse().ok());
+        let port = ports::claim(options.port, last, "Postgres")?;
+        folder.write("port", &port.to_string())?;
+        Ok(Self { folder, programs, run_as, password, port })
+    }
+
+    fn start_server(&self) -> Result<Child> {
+        let data = self.folder.join("data");
+        let child = Child::spawn("postgres", self.server(&data)?)?;
+        if let Err(error) = child.wait_until(START_DEADLINE, || is_ready(&data, child.pid())) {
+            child.stop(Signal::SIGINT, STOP_PATIENCE);
+            return Err(error.context(self.folder.log_tail(LOG)));
+        }
+        Ok(child)
+    }
+
+    fn server(&self, data: &Path) -> Result<Command> {
+        let log = self.folder.new_log(LOG)?;
+        let mut command = bound_to_us(Signal::SIGINT, self.programs.join("postgres"));
+        command.arg("-D").arg(data).arg("-p").arg(self.port.to_string());
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).current_dir(self.folder.join("."));
+        as_user(&mut command, self.run_as);
+        Ok(command)
     }
 }
 
@@ -202,18 +252,6 @@ fn init(programs: &Path, folder: &Folder, data: &Path, run_as: Option<RunAs>) ->
     let output = command.output().context("cannot run initdb")?;
     ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(fs::rename(unfinished, data)?)
-}
-
-fn server(programs: &Path, folder: &Folder, data: &Path, port: u16, run_as: Option<RunAs>) -> Result<Command> {
-    let log = folder.new_log(LOG)?;
-    let mut command = bound_to_us(Signal::SIGINT, programs.join("postgres"));
-    command.arg("-D").arg(data).arg("-p").arg(port.to_string());
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
-    command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).current_dir(folder.join("."));
-    as_user(&mut command, run_as);
-    Ok(command)
 }
 
 fn as_user(command: &mut Command, run_as: Option<RunAs>) {

@@ -81,6 +81,33 @@ async fn a_cluster_keeps_its_data_over_a_stop_and_leaves_no_process() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_crashes_comes_back_on_its_port_with_what_was_committed() {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let options = postgres::Options::new(place.path().join("postgres"));
+    let mut cluster = postgres::PrivateCluster::start(options).await.unwrap();
+    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    sqlx::raw_sql(
+        "create table kept (n integer); begin; insert into kept values (1); commit; begin; insert into kept values (2)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+
+    let (port, crashed) = (cluster.port(), cluster.pid());
+    cluster.kill();
+    wait_until_gone(&[crashed]);
+    assert!(sqlx::query("commit").execute(&mut connection).await.is_err(), "the connection broke with the server");
+    cluster.restart().await.unwrap();
+    assert_eq!(cluster.port(), port);
+    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    let kept: Vec<i32> = sqlx::query_scalar("select n from kept").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(kept, [1]);
+    connection.close().await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_cluster_wants_its_password_and_a_taken_port_is_refused() {
     let place = tempfile::tempdir().unwrap();
     // Closed to the user postgres: as root, the folder has to be made elsewhere.

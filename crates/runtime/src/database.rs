@@ -88,12 +88,16 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     }
 }
 
-/// A server that is not there yet, or says that it is starting up; a wrong password stays wrong.
+/// A server that is not there yet, is going down, or says that it is starting up; a wrong password stays wrong.
+///
+/// sqlx 0.9.0 calls it a protocol error ("unexpected response from `SSLRequest`: 0x00") when the server hangs up before
+/// it has said anything.
 fn may_come_up(error: &sqlx::Error) -> bool {
-    const CANNOT_CONNECT_NOW: &str = "57P03";
+    /// 57P01 `admin_shutdown`, 57P02 `crash_shutdown`, 57P03 `cannot_connect_now`; 53300 `too_many_connections`.
+    const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
     match error {
-        sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == CANNOT_CONNECT_NOW),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| PASSING.contains(&code.as_ref())),
         _ => false,
     }
 }
@@ -191,6 +195,22 @@ mod tests {
         let error = connect(&config, None, "test").await.expect_err("no address");
         let text = format!("{error:#}");
         assert!(text.starts_with("DATABASE_URL is not a Postgres address") && !text.contains("hush"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_at_once_is_waited_for() -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("postgres://user:hush@{}/x?sslmode=prefer", listener.local_addr()?);
+        let refused = PgConnection::connect(&url);
+        let hang_up = async {
+            use tokio::io::AsyncReadExt;
+            let (mut connection, _) = listener.accept().await?;
+            connection.read(&mut [0; 64]).await
+        };
+        let (error, _) = tokio::join!(refused, hang_up);
+        let error = error.expect_err("nobody answered");
+        assert!(may_come_up(&error), "{error:?}");
+        Ok(())
     }
 
     #[test]

@@ -136,7 +136,18 @@ impl InvoiceStore {
     /// sees the old content or the new, and a crash leaves no half-written invoice under the real name.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), StoreError> {
         self.store.put(&location(name)?, content.into()).await.map_err(|error| failed(name, error))?;
+        self.remove_unfinished(name);
         Ok(())
+    }
+
+    /// Removes what earlier writers of this file have begun before they were killed: nobody else ever would. One that is
+    /// still alive has lost its job to us; its rename fails, and it is told so.
+    fn remove_unfinished(&self, name: &str) {
+        for number in 1_u32.. {
+            if std::fs::remove_file(self.folder.join(format!("{name}#{number}"))).is_err() {
+                return;
+            }
+        }
     }
 
     /// Opens a file for reading.
@@ -251,6 +262,17 @@ mod tests {
         std::fs::write(folder.path().join("made/on/demand/invoice_B.pdf#1"), "%PD").expect("half a file");
         assert_eq!(store.unfinished_uploads(Duration::ZERO).expect("a folder"), ["invoice_B.pdf#1"]);
         assert!(store.unfinished_uploads(Duration::from_secs(3600)).expect("a folder").is_empty(), "may be under way");
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_a_file_removes_what_killed_writers_of_it_have_left() {
+        let (folder, store) = temporary();
+        for left in ["invoice_A.pdf#1", "invoice_A.pdf#2", "invoice_B.pdf#1"] {
+            std::fs::write(folder.path().join("made/on/demand").join(left), "%PD").expect("half a file");
+        }
+        store.put("invoice_A.pdf", Bytes::from_static(b"%PDF")).await.expect("written");
+        assert_eq!(store.unfinished_uploads(Duration::ZERO).expect("a folder"), ["invoice_B.pdf#1"]);
+        assert_eq!(store.get("invoice_A.pdf").await.expect("there").size, 4);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod audit_database;
 mod broker;
 mod errors;
+mod faults;
 mod flows;
 mod gateway_faults;
 mod hangups;

@@ -1,0 +1,177 @@
+//! All processes of a run.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::places::Role;
+use super::process::{Keeper, Recipe, Status};
+use super::stage::Stage;
+use super::tally::Tally;
+use super::{Plan, Weather, chance};
+use crate::waiting::eventually;
+use crate::{Api, programs};
+
+/// How long everybody may take to be well once nothing harms them: a dead relay's lease, a start under load.
+const WELL_WITHIN: Duration = Duration::from_secs(60);
+
+/// The processes, each with its keeper.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    weather: watch::Sender<Weather>,
+    members: Vec<Member>,
+    keepers: JoinSet<Result<()>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: &'static str,
+    health: Api,
+    status: watch::Receiver<Status>,
+}
+
+impl Fleet {
+    /// Starts everybody, in calm.
+    pub(super) async fn start(stage: &Stage, plan: &Plan, tally: &Arc<Tally>) -> Result<Self> {
+        let folder = tokio::task::spawn_blocking(programs::folder).await?;
+        let weather = watch::Sender::new(Weather::Calm);
+        let (mut members, mut keepers, stop) = (Vec::new(), JoinSet::new(), CancellationToken::new());
+        for cast in cast(stage) {
+            let (status, seen) = watch::channel(Status { weather: Weather::Calm, starts: 0 });
+            let health = Api::new(&format!("http://127.0.0.1:{}", cast.port))?;
+            members.push(Member { name: cast.name, health, status: seen });
+            let recipe = Recipe {
+                name: cast.name,
+                role: cast.role,
+                program: folder.join(cast.program),
+                environment: environment(stage, &cast),
+                log: stage.log(cast.name),
+            };
+            let keeper = Keeper {
+                recipe,
+                setup: plan.setup,
+                chance: chance(plan.seed, cast.name),
+                weather: weather.subscribe(),
+                status,
+                tally: tally.clone(),
+                stop: stop.clone(),
+                deck: Vec::new(),
+            };
+            keepers.spawn(keeper.run());
+        }
+        let fleet = Self { weather, members, keepers, stop };
+        fleet.well(stage).await?;
+        Ok(fleet)
+    }
+
+    /// From now on everybody is harmed.
+    pub(super) fn storm(&self) {
+        self.weather.send_replace(Weather::Storm);
+    }
+
+    /// Harms nobody any more, and waits until everybody is well.
+    pub(super) async fn calm(&self, stage: &Stage) -> Result<()> {
+        self.weather.send_replace(Weather::Calm);
+        self.well(stage).await
+    }
+
+    /// Stops everybody in good order.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        self.stop.cancel();
+        while let Some(kept) = self.keepers.join_next().await {
+            kept??;
+        }
+        Ok(())
+    }
+
+    async fn well(&self, stage: &Stage) -> Result<()> {
+        for member in &self.members {
+            let mut status = member.status.clone();
+            let alive = status.wait_for(|status| status.weather == Weather::Calm && status.starts > 0);
+            tokio::time::timeout(WELL_WITHIN, alive).await.with_context(|| format!("{} is down", member.name))??;
+            eventually(&format!("{} is ready", member.name), WELL_WITHIN, async || {
+                let answer = member.health.get("/health/ready").await;
+                Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
+            })
+            .await?;
+        }
+        eventually("every shard is leased by a relay that lives", WELL_WITHIN, async || {
+            let leased: i64 = sqlx::query_scalar(
+                "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()
+                     and owner in (select name from messaging.relay_instances
+                                   where expires_at > clock_timestamp() + interval '5 s')",
+            )
+            .fetch_one(&stage.pool)
+            .await?;
+            Ok((leased == 16).then_some(()))
+        })
+        .await
+    }
+}
+
+/// Who plays which part.
+struct Cast {
+    name: &'static str,
+    role: Role,
+    program: &'static str,
+    port: u16,
+}
+
+fn cast(stage: &Stage) -> [Cast; 7] {
+    let ports = &stage.ports;
+    let cast = |name, role, program, port| Cast { name, role, program, port };
+    [
+        cast("gateway", Role::Gateway, "payment-gateway", ports.gateway),
+        cast("command", Role::Command, "command", ports.command),
+        cast("relay 1", Role::Relay, "outbox-relay", ports.relays[0]),
+        cast("relay 2", Role::Relay, "outbox-relay", ports.relays[1]),
+        cast("workers 1", Role::Workers, "workers", ports.workers[0]),
+        cast("workers 2", Role::Workers, "workers", ports.workers[1]),
+        cast("query", Role::Query, "query", ports.query),
+    ]
+}
+
+/// Settings under which a run converges: back-offs of a second, and a gateway that is not waited for.
+fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
+    let path = |path: &Path| path.display().to_string();
+    let port = match cast.role {
+        Role::Command => "COMMAND_PORT",
+        Role::Relay => "RELAY_PORT",
+        Role::Workers => "WORKERS_PORT",
+        Role::Query => "QUERY_PORT",
+        Role::Gateway => "GATEWAY_PORT",
+    };
+    let mut environment = vec![("LOG", "info,sqlx=error".to_owned()), (port, cast.port.to_string())];
+    environment.push(("TMPDIR", path(stage.temporary())));
+    if cast.role == Role::Gateway {
+        environment.push(("LEDGER_FILE", path(&stage.ledger())));
+        return environment;
+    }
+    environment.push(("DATABASE_URL", stage.database_url()));
+    environment.push(("DATABASE_MAX_CONNECTIONS", "10".to_owned()));
+    environment.extend(stage.broker_url().filter(|_| cast.role != Role::Command).map(|url| ("RABBITMQ_URL", url)));
+    match cast.role {
+        // A row that Postgres refuses is stuck after two attempts, so that an operator is wanted soon.
+        Role::Relay => environment.push(("RELAY_MAX_ATTEMPTS", "2".to_owned())),
+        Role::Workers => environment.extend([
+            ("INVOICE_STORE_URL", path(&stage.invoices())),
+            ("GATEWAY_URL", stage.gateway_url()),
+            ("GATEWAY_TIMEOUT_SECONDS", "1".to_owned()),
+            ("DOCUMENT_RETRY_SECONDS", "1".to_owned()),
+            ("REFUND_RETRY_SECONDS", "1".to_owned()),
+            ("PDF_TABS", "2".to_owned()),
+        ]),
+        Role::Query => {
+            environment.push(("INVOICE_STORE_URL", path(&stage.invoices())));
+            environment.extend(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
+        }
+        Role::Command | Role::Gateway => {}
+    }
+    environment
+}

@@ -1,0 +1,230 @@
+//! Customers and staff who order, ship and return, and repeat every request under its key until it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use contracts::{IDEMPOTENCY_KEY_HEADER, OrderDocument, OrderState, ReturnDocument, ReturnState};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::book::Book;
+use super::stage::Stage;
+use super::tally::Tally;
+use super::{Plan, chance};
+use crate::{Answer, Api, shop};
+
+/// Customers at the same time.
+const CUSTOMERS: u32 = 8;
+/// A request is given up after this, and repeated.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Wait before a request is repeated.
+const REPEAT: Duration = Duration::from_millis(150);
+/// No fault of ours lasts so long: a request that is not answered by then never will be.
+const AT_LAST: Duration = Duration::from_secs(90);
+
+/// Everybody who orders.
+#[derive(Debug)]
+pub(super) struct Load {
+    customers: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Load {
+    pub(super) fn start(stage: &Stage, plan: &Plan, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<Self> {
+        let (mut customers, stop) = (JoinSet::new(), CancellationToken::new());
+        for number in 0..CUSTOMERS {
+            let customer = Customer::new(stage, plan.seed, &format!("customer-{number}"), book, tally)?;
+            let pause = Duration::from_secs_f64(f64::from(CUSTOMERS) / plan.orders_per_second);
+            customers.spawn(customer.shop(pause, stop.clone()));
+        }
+        Ok(Self { customers, stop })
+    }
+
+    /// Lets everybody have the answer that they wait for, and no more.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        self.stop.cancel();
+        while let Some(customer) = self.customers.join_next().await {
+            customer?;
+        }
+        Ok(())
+    }
+}
+
+/// One customer, and whoever serves that customer.
+pub(super) struct Customer {
+    name: String,
+    api: Api,
+    chance: StdRng,
+    keys: u64,
+    book: Arc<Book>,
+    tally: Arc<Tally>,
+}
+
+/// An answer that nothing explains; it has been noted.
+#[derive(Debug)]
+pub(super) struct Surprise;
+
+impl Customer {
+    pub(super) fn new(stage: &Stage, seed: u64, name: &str, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<Self> {
+        let base = format!("http://127.0.0.1:{}/api/v1", stage.ports.command);
+        Ok(Self {
+            name: name.to_owned(),
+            api: Api::with_timeout(&base, PATIENCE)?,
+            chance: chance(seed, name),
+            keys: 0,
+            book: book.clone(),
+            tally: tally.clone(),
+        })
+    }
+
+    async fn shop(mut self, pause: Duration, stop: CancellationToken) {
+        let mut next = interval(pause);
+        next.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A surprise is the end of an order, not of the customer.
+        while !stop.is_cancelled() {
+            tokio::select! { () = stop.cancelled() => return, _ = next.tick() => {} }
+            let _ = self.order_and_return(&stop).await;
+        }
+    }
+
+    /// An order's whole life, as far as it gets before it is to stop.
+    async fn order_and_return(&mut self, stop: &CancellationToken) -> Result<(), Surprise> {
+        let mut order = self.place().await?;
+        for (step, state) in [
+            ("pay", OrderState::Paid),
+            ("processing", OrderState::ProcessingInWarehouse),
+            ("ship", OrderState::Shipped),
+            ("deliver", OrderState::Delivered),
+        ] {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let may_cancel = matches!(order.state, OrderState::PendingPayment | OrderState::Paid);
+            if may_cancel && self.chance.random_bool(0.04) {
+                self.step(&order, "cancel", OrderState::Cancelled).await?;
+                return Ok(());
+            }
+            order = self.step(&order, step, state).await?;
+        }
+        for line in 0..order.items.len() {
+            // Of some lines nothing is returned, of others some units, or all, in one return or in several.
+            let mut left = i64::from(order.items[line].quantity);
+            while left > 0 && !stop.is_cancelled() && self.chance.random_bool(0.75) {
+                let quantity = self.chance.random_range(1..=left);
+                left -= quantity;
+                self.send_back(&order, line, quantity, stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Places an order, and remembers it.
+    pub(super) async fn place(&mut self) -> Result<OrderDocument, Surprise> {
+        let lines: Vec<_> = (0..self.chance.random_range(1..=3))
+            .map(|_| (self.chance.random_range(1..=4), self.chance.random_range(10_000..=5_000_000)))
+            .collect();
+        let mut body = shop::order_of(&lines);
+        body["customer_id"] = json!(self.name);
+        body["discount_minor"] = json!(self.chance.random_range(0..=9_999));
+        let order: OrderDocument = self.ask("/orders", &body, 201).await?;
+        self.book.order(order.clone());
+        Ok(order)
+    }
+
+    /// Takes an order a step further, and remembers it.
+    pub(super) async fn step(
+        &mut self,
+        order: &OrderDocument,
+        step: &str,
+        state: OrderState,
+    ) -> Result<OrderDocument, Surprise> {
+        let after: OrderDocument = self.ask(&format!("/orders/{}/{step}", order.id), &json!({}), 200).await?;
+        self.expect((after.id, after.state, after.version) == (order.id, state, order.version + 1), &after)?;
+        self.book.order(after.clone());
+        Ok(after)
+    }
+
+    async fn send_back(
+        &mut self,
+        order: &OrderDocument,
+        line: usize,
+        quantity: i64,
+        stop: &CancellationToken,
+    ) -> Result<(), Surprise> {
+        let mut returned: ReturnDocument = self.ask("/returns", &shop::return_of(order, line, quantity), 201).await?;
+        self.book.returned(returned.clone());
+        let rejected = self.chance.random_bool(0.06);
+        let steps: &[_] = if rejected {
+            &[("reject", ReturnState::Rejected)]
+        } else {
+            &[
+                ("approve", ReturnState::Approved),
+                ("in-transit", ReturnState::InTransit),
+                ("received", ReturnState::Received),
+                ("complete", ReturnState::Completed),
+            ]
+        };
+        for (step, state) in steps {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            let path = format!("/returns/{}/{step}", returned.id);
+            let after: ReturnDocument = self.ask(&path, &shop::return_step_body(step), 200).await?;
+            self.expect((after.id, after.state, after.version) == (returned.id, *state, returned.version + 1), &after)?;
+            self.book.returned(after.clone());
+            returned = after;
+        }
+        Ok(())
+    }
+
+    /// Sends a command until it is answered. Everything but the wanted status is either a reason to repeat it, with the
+    /// same key, or a surprise.
+    async fn ask<T: DeserializeOwned>(&mut self, path: &str, body: &Value, status: u16) -> Result<T, Surprise> {
+        self.keys += 1;
+        let key = format!("{}-{}", self.name, self.keys);
+        let started = Instant::now();
+        loop {
+            let call = self.api.call(Method::POST, path).header(IDEMPOTENCY_KEY_HEADER, &key).json(body);
+            match call.send().await {
+                Ok(answer) if answer.status == status => {
+                    return serde_json::from_slice(&answer.body).map_err(|_| self.surprised(path, &answer));
+                }
+                Ok(answer) if is_worth_repeating(&answer) => {}
+                Ok(answer) => return Err(self.surprised(path, &answer)),
+                Err(_) => {}
+            }
+            self.tally.did("requests repeated");
+            if started.elapsed() > AT_LAST {
+                self.tally.violated(format!("POST {path} with the key {key} was not answered within {AT_LAST:?}"));
+                return Err(Surprise);
+            }
+            sleep(REPEAT).await;
+        }
+    }
+
+    fn surprised(&self, path: &str, answer: &Answer) -> Surprise {
+        self.tally.violated(format!("POST {path} was answered {} {}", answer.status, answer.text()));
+        Surprise
+    }
+
+    fn expect(&self, holds: bool, answer: &impl std::fmt::Debug) -> Result<(), Surprise> {
+        if holds {
+            return Ok(());
+        }
+        self.tally.violated(format!("a command was answered with {answer:?}"));
+        Err(Surprise)
+    }
+}
+
+/// The service is overloaded or broken, or still at work on this very request.
+fn is_worth_repeating(answer: &Answer) -> bool {
+    let in_progress = answer.status == 409 && answer.text().contains("IDEMPOTENCY_KEY_IN_PROGRESS");
+    in_progress || answer.status == 429 || answer.status >= 500
+}

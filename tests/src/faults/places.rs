@@ -1,0 +1,142 @@
+//! Every place in which a process can be told to die (`runtime::faults::point`), and who passes it.
+
+use super::Setup;
+
+/// A process of ours; two of them run as twins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Command,
+    Relay,
+    Workers,
+    Query,
+    Gateway,
+}
+
+/// Where a place is passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Always,
+    Postgres,
+    RabbitMq,
+    /// With the read models in a database of their own.
+    ReadDatabase,
+}
+
+/// A place and its passers. One that is passed many times a second may be passed longer before the kill.
+#[derive(Debug)]
+pub struct Place {
+    pub name: &'static str,
+    roles: &'static [Role],
+    only: Only,
+    pub often: bool,
+}
+
+impl Place {
+    const fn often(name: &'static str, roles: &'static [Role], only: Only) -> Self {
+        Self { name, roles, only, often: true }
+    }
+
+    const fn seldom(name: &'static str, roles: &'static [Role], only: Only) -> Self {
+        Self { name, roles, only, often: false }
+    }
+
+    fn is_passed(&self, setup: Setup) -> bool {
+        match self.only {
+            Only::Always => true,
+            Only::Postgres => !setup.rabbitmq,
+            Only::RabbitMq => setup.rabbitmq,
+            Only::ReadDatabase => setup.read_database,
+        }
+    }
+}
+
+const INTAKES: &[Role] = &[Role::Workers, Role::Query];
+
+const PLACES: &[Place] = &[
+    Place::often("command.slice.ready", &[Role::Command], Only::Always),
+    Place::often("command.slice.committed", &[Role::Command], Only::Always),
+    Place::seldom("transaction.ready", &[Role::Command, Role::Workers], Only::Always),
+    Place::seldom("transaction.committed", &[Role::Command, Role::Workers], Only::Always),
+    Place::often("relay.batch.ready", &[Role::Relay], Only::Postgres),
+    Place::often("relay.batch.forwarded", &[Role::Relay], Only::Postgres),
+    Place::often("relay.batch.claimed", &[Role::Relay], Only::RabbitMq),
+    Place::often("relay.window.published", &[Role::Relay], Only::RabbitMq),
+    Place::often("relay.batch.confirmed", &[Role::Relay], Only::RabbitMq),
+    Place::often("relay.batch.marked", &[Role::Relay], Only::RabbitMq),
+    Place::often("intake.batch.received", INTAKES, Only::RabbitMq),
+    Place::often("intake.batch.committed", INTAKES, Only::RabbitMq),
+    Place::often("intake.batch.acknowledged", INTAKES, Only::RabbitMq),
+    Place::seldom("worker.jobs.claimed", &[Role::Workers], Only::Always),
+    Place::seldom("refund.row.committed", &[Role::Workers], Only::Always),
+    Place::seldom("refund.paid", &[Role::Workers], Only::Always),
+    Place::seldom("refund.completion.ready", &[Role::Workers], Only::Always),
+    Place::seldom("refund.completion.committed", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.number.committed", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.rendered", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.stored", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.completion.ready", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.completion.committed", &[Role::Workers], Only::Always),
+    Place::seldom("notification.completion.ready", &[Role::Workers], Only::Always),
+    Place::seldom("notification.completion.committed", &[Role::Workers], Only::Always),
+    Place::often("projector.batch.ready", &[Role::Query], Only::Always),
+    Place::often("projector.batch.committed", &[Role::Query], Only::Always),
+    Place::often("projector.models.committed", &[Role::Query], Only::ReadDatabase),
+    Place::seldom("gateway.refund.received", &[Role::Gateway], Only::Always),
+    Place::seldom("gateway.refund.entered", &[Role::Gateway], Only::Always),
+];
+
+/// The places that are passed under a setup.
+pub fn under(setup: Setup) -> impl Iterator<Item = &'static Place> {
+    PLACES.iter().filter(move |place| place.is_passed(setup))
+}
+
+/// The places that a process passes under a setup.
+pub fn of(role: Role, setup: Setup) -> impl Iterator<Item = &'static Place> {
+    under(setup).filter(move |place| place.roles.contains(&role))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The names in `faults::point("…")` of every source below a folder.
+    fn called(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() && !path.ends_with("target") {
+                called(&path, names);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("text");
+                let calls = text.split("faults::point(\"").skip(1).filter_map(|rest| rest.split_once('"'));
+                names.extend(calls.map(|(name, _)| name.to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_place_in_the_sources_is_in_the_table_and_none_besides() {
+        let mut names = BTreeSet::new();
+        for folder in ["command", "outbox-relay", "workers", "query", "payment-gateway", "crates"] {
+            called(&crate::programs::root().join(folder), &mut names);
+        }
+        let known: BTreeSet<_> = PLACES.iter().map(|place| place.name.to_owned()).collect();
+        assert_eq!(known, names, "left the table, right the calls in the sources");
+        assert_eq!(known.len(), PLACES.len(), "a name stands in the table twice");
+    }
+
+    #[test]
+    fn every_place_is_passed_by_somebody_under_some_setup() {
+        let setups = [Setup { rabbitmq: false, read_database: false }, Setup { rabbitmq: true, read_database: true }];
+        let roles = [Role::Command, Role::Relay, Role::Workers, Role::Query, Role::Gateway];
+        for place in PLACES {
+            let passed = setups
+                .iter()
+                .any(|setup| roles.iter().any(|role| of(*role, *setup).any(|passed| passed.name == place.name)));
+            assert!(passed, "{}", place.name);
+        }
+    }
+}

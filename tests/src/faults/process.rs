@@ -1,0 +1,280 @@
+//! One process of ours, started again whenever it dies, and what is done to it in each of its lives.
+
+use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use embedded::child::{Child, Signal, bound_to_us};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::places::{self, Role};
+use super::tally::Tally;
+use super::{Setup, Weather};
+
+/// How often a process is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A place that has not been passed often enough by then gets no kill: the process dies where it is.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a process that is asked to stop may take: the longest drain of ours, and a little.
+const DRAIN: Duration = Duration::from_secs(50);
+
+/// What a process is started with.
+#[derive(Debug, Clone)]
+pub(super) struct Recipe {
+    /// Tells twins apart.
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    pub(super) program: PathBuf,
+    pub(super) environment: Vec<(&'static str, String)>,
+    pub(super) log: PathBuf,
+}
+
+/// What is to happen to a process in one life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Live,
+    /// Dies in a place, at the n-th pass.
+    Dies(&'static str, u64),
+    /// Freezes in a place, at the n-th pass.
+    Freezes(&'static str, u64),
+    /// Is killed at some moment.
+    Killed(Instant),
+    /// Is frozen at some moment.
+    Frozen(Instant),
+}
+
+impl Fate {
+    /// Whether the process itself carries it out, which it cannot be talked out of.
+    const fn is_armed(self) -> bool {
+        matches!(self, Self::Dies(..) | Self::Freezes(..))
+    }
+}
+
+/// What is known about a process outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Status {
+    /// The weather that the process lives under.
+    pub(super) weather: Weather,
+    pub(super) starts: u64,
+}
+
+/// Keeps one process running until `stop`; then lets it finish in good order.
+pub(super) struct Keeper {
+    pub(super) recipe: Recipe,
+    pub(super) setup: Setup,
+    pub(super) chance: StdRng,
+    pub(super) weather: watch::Receiver<Weather>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) stop: CancellationToken,
+    /// The places still to come in this turn: every place comes once before one comes twice.
+    pub(super) deck: Vec<&'static places::Place>,
+}
+
+/// How a life ended.
+enum End {
+    Died,
+    Stopped,
+}
+
+/// A life that ends with this value, however the run does.
+struct Life {
+    child: Child,
+    /// We killed it, so it did not die of its fate.
+    killed: bool,
+}
+
+impl Life {
+    fn kill(&mut self) {
+        self.killed = true;
+        self.child.signal(Signal::SIGKILL);
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.child.signal(Signal::SIGKILL);
+    }
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) -> Result<()> {
+        loop {
+            let weather = *self.weather.borrow_and_update();
+            let fate = match weather {
+                Weather::Calm => Fate::Live,
+                Weather::Storm => self.draw_life(),
+            };
+            let mut life = Life { child: self.start(fate)?, killed: false };
+            self.status.send_modify(|status| *status = Status { weather, starts: status.starts + 1 });
+            match self.live(&mut life, fate).await {
+                End::Died => {}
+                End::Stopped => return Ok(()),
+            }
+        }
+    }
+
+    fn start(&mut self, fate: Fate) -> Result<Child> {
+        let recipe = &self.recipe;
+        let mut command = bound_to_us(Signal::SIGKILL, &recipe.program);
+        // Settings of whoever runs this are not for these processes.
+        let kept = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
+        command.env_clear().envs(kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
+        if recipe.role == Role::Gateway {
+            let rate = if *self.weather.borrow() == Weather::Storm { "0.08" } else { "0" };
+            command.env("GATEWAY_FAULTS", "delay=1500,error=503,timeout-after-success=2500,garbage,duplicate");
+            command.env("GATEWAY_FAULT_RATE", rate).env("GATEWAY_FAULT_SEED", self.chance.random::<u64>().to_string());
+        }
+        match fate {
+            Fate::Dies(place, pass) => drop(command.env("FAULT_POINT", format!("{place}:{pass}"))),
+            Fate::Freezes(place, pass) => drop(command.env("FAULT_POINT", format!("{place}:{pass}:stop"))),
+            Fate::Live | Fate::Killed(_) | Fate::Frozen(_) => {}
+        }
+        let log = OpenOptions::new().create(true).append(true).open(&recipe.log)?;
+        command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));
+        Child::spawn(recipe.name, command)
+    }
+
+    async fn live(&mut self, life: &mut Life, mut fate: Fate) -> End {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let asked_at = match fate {
+                Fate::Killed(at) | Fate::Frozen(at) => Some(at),
+                Fate::Dies(..) | Fate::Freezes(..) => Some(patience),
+                Fate::Live => None,
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return self.finish(life).await,
+                () = ended(&life.child) => return self.bury(life, fate).await,
+                _ = self.weather.changed() => fate = self.heed_weather(life, fate),
+                () = frozen(&life.child), if matches!(fate, Fate::Freezes(..)) => {
+                    if let Fate::Freezes(place, _) = fate {
+                        self.tally.did(&format!("frozen at {place}"));
+                    }
+                    self.thaw(&life.child).await;
+                    fate = self.draw_moment();
+                }
+                () = sleep_until(asked_at.unwrap_or(patience)), if asked_at.is_some() => match fate {
+                    Fate::Frozen(_) => {
+                        life.child.signal(Signal::SIGSTOP);
+                        self.tally.did(&format!("{} frozen", self.recipe.name));
+                        self.thaw(&life.child).await;
+                        fate = self.draw_moment();
+                    }
+                    _ => {
+                        life.kill();
+                        fate = Fate::Live;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What becomes of a fate when the weather changes.
+    fn heed_weather(&mut self, life: &mut Life, fate: Fate) -> Fate {
+        let weather = *self.weather.borrow_and_update();
+        // What is armed cannot be disarmed, and the gateway is told of the weather when it starts.
+        if weather == Weather::Calm && (fate.is_armed() || self.recipe.role == Role::Gateway) {
+            life.kill();
+            return Fate::Live;
+        }
+        self.status.send_modify(|status| status.weather = weather);
+        if weather == Weather::Storm { self.draw_moment() } else { Fate::Live }
+    }
+
+    /// A life with a kill in a place, or at any moment.
+    fn draw_life(&mut self) -> Fate {
+        if self.chance.random_bool(0.2) {
+            return self.draw_moment();
+        }
+        if self.deck.is_empty() {
+            self.deck = places::of(self.recipe.role, self.setup).collect();
+            self.deck.shuffle(&mut self.chance);
+        }
+        let Some(place) = self.deck.pop() else { return self.draw_moment() };
+        let pass = self.chance.random_range(1..=if place.often { 40 } else { 3 });
+        if self.chance.random_bool(0.1) { Fate::Freezes(place.name, pass) } else { Fate::Dies(place.name, pass) }
+    }
+
+    /// A kill or a freeze at some moment of a life that has begun.
+    fn draw_moment(&mut self) -> Fate {
+        let at = Instant::now() + Duration::from_millis(self.chance.random_range(300..8_000));
+        if self.chance.random_bool(0.2) { Fate::Frozen(at) } else { Fate::Killed(at) }
+    }
+
+    /// Keeps a process frozen for longer than what it has leased, or until the storm is over.
+    async fn thaw(&mut self, child: &Child) {
+        let (shortest, longest) = match self.recipe.role {
+            Role::Relay => (outbox_relay::LEASE.as_secs() + 1, outbox_relay::LEASE.as_secs() + 4),
+            Role::Workers => (messaging::worker::LEASE.as_secs() + 1, messaging::worker::LEASE.as_secs() + 8),
+            Role::Command | Role::Query | Role::Gateway => (1, 4),
+        };
+        let length = Duration::from_secs(self.chance.random_range(shortest..=longest));
+        let mut weather = self.weather.clone();
+        tokio::select! {
+            () = sleep(length) => {}
+            _ = weather.wait_for(|weather| *weather == Weather::Calm) => {}
+            () = self.stop.cancelled() => {}
+        }
+        child.signal(Signal::SIGCONT);
+    }
+
+    /// Notes how a process died.
+    async fn bury(&self, life: &Life, fate: Fate) -> End {
+        let status = life.child.exited().unwrap_or_default();
+        match fate {
+            _ if status.signal() != Some(Signal::SIGKILL as i32) => {
+                self.tally.violated(format!("{} ended by itself ({status}); see its log", self.recipe.name));
+                // Its port may be taken, its database out of reach: whatever it is, it is not gone in an instant.
+                sleep(Duration::from_millis(500)).await;
+            }
+            Fate::Dies(place, _) if !life.killed => self.tally.killed(place),
+            _ => self.tally.killed("anywhere"),
+        }
+        End::Died
+    }
+
+    /// The process ends in good order, or that is a violation.
+    async fn finish(&self, life: &mut Life) -> End {
+        life.child.signal(Signal::SIGCONT);
+        life.child.signal(Signal::SIGTERM);
+        let name = self.recipe.name;
+        if tokio::time::timeout(DRAIN, ended(&life.child)).await.is_err() {
+            self.tally.violated(format!("{name} did not stop within {DRAIN:?}"));
+            return End::Stopped;
+        }
+        let status = life.child.exited().unwrap_or_default();
+        if !status.success() {
+            self.tally.violated(format!("{name} was asked to stop and ended with {status}"));
+        }
+        End::Stopped
+    }
+}
+
+async fn ended(child: &Child) {
+    while child.exited().is_none() {
+        sleep(LOOK).await;
+    }
+}
+
+/// Returns when the process has stopped itself.
+async fn frozen(child: &Child) {
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    };
+    while !is_stopped() {
+        sleep(LOOK).await;
+    }
+}

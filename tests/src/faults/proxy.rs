@@ -1,0 +1,401 @@
+//! A TCP proxy in this process that treats connections as a bad network does, drawn from a seed.
+//!
+//! Whatever it does, it never invents, changes or reorders bytes: what arrives is a prefix of what was sent, but for
+//! [`Mode::Blackhole`], after which the connection is cut. So what a process makes of it is the process's own doing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// The way that bytes take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// How all connections of a proxy are treated, also those that are open already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything passes.
+    Quiet,
+    /// Every connection has the troubles that its number and the seed draw for it.
+    Stormy,
+    /// What is sent this way is taken and thrown away, while the connection looks well. A connection that lost
+    /// something is reset when the mode ends: with bytes missing it could only be misunderstood.
+    Blackhole(Direction),
+}
+
+/// What happens to a connection that lives long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Nothing moves for a while, and nobody is told.
+    Stall(Duration),
+    /// One side believes that the other has finished; the other way stays open.
+    HalfClose(Direction),
+    /// Closed in order on both sides, in the middle of whatever it was.
+    Drop,
+    /// Ended by RST on both sides.
+    Reset,
+    /// Forgotten, as by a firewall: whatever is sent from now on gets lost, and neither side hears of the other's end.
+    /// It lasts until the client gives the connection up.
+    Vanish,
+}
+
+impl Trouble {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stall(_) => "stalled",
+            Self::HalfClose(_) => "half-closed",
+            Self::Drop => "dropped",
+            Self::Reset => "reset",
+            Self::Vanish => "vanished",
+        }
+    }
+}
+
+/// What a pump has to heed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Stalled,
+    HalfClosed(Direction),
+}
+
+/// Listens on a port of its own, for as long as it lives, and passes connections on to one target.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    mode: watch::Sender<Mode>,
+    cuts: watch::Sender<u64>,
+    incidents: Incidents,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+type Incidents = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
+impl Proxy {
+    /// Starts in [`Mode::Quiet`].
+    pub async fn start(target: SocketAddr, seed: u64) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (mode, cuts) = (watch::Sender::new(Mode::Quiet), watch::Sender::new(0));
+        let incidents = Incidents::default();
+        let acceptor = Acceptor { target, seed, mode: mode.clone(), cuts: cuts.clone(), incidents: incidents.clone() };
+        let accepting = tokio::spawn(acceptor.run(listener));
+        Ok(Self { address, mode, cuts, incidents, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// Resets every connection there is; new ones are welcome.
+    pub fn cut_all(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// What it has done to connections so far, and how often.
+    pub fn incidents(&self) -> BTreeMap<&'static str, u64> {
+        self.incidents.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+struct Acceptor {
+    target: SocketAddr,
+    seed: u64,
+    mode: watch::Sender<Mode>,
+    cuts: watch::Sender<u64>,
+    incidents: Incidents,
+}
+
+impl Acceptor {
+    /// The connections end with this future: they belong to its set.
+    async fn run(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        for number in 0.. {
+            let Ok((client, _)) = listener.accept().await else { continue };
+            while connections.try_join_next().is_some() {}
+            let connection = Connection {
+                chance: StdRng::seed_from_u64(self.seed.wrapping_add(number)),
+                mode: self.mode.subscribe(),
+                cuts: self.cuts.subscribe(),
+                incidents: self.incidents.clone(),
+                swallowed: AtomicBool::new(false),
+            };
+            let target = self.target;
+            connections.spawn(async move {
+                match TcpStream::connect(target).await {
+                    Ok(server) => connection.serve(client, server).await,
+                    // What a client sees of a server that is down, as far as a proxy can show it.
+                    Err(_) => drop(client.set_zero_linger()),
+                }
+            });
+        }
+    }
+}
+
+struct Connection {
+    chance: StdRng,
+    mode: watch::Receiver<Mode>,
+    cuts: watch::Receiver<u64>,
+    incidents: Incidents,
+    /// Whether a black hole has taken anything.
+    swallowed: AtomicBool,
+}
+
+impl Connection {
+    async fn serve(mut self, mut client: TcpStream, mut server: TcpStream) {
+        // Answers must not wait for each other here: the processes switch Nagle's algorithm off as well.
+        let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
+        let (state, heeded) = watch::channel(State::Open);
+        let delay = draw_delay(&mut self.chance);
+        let mut cuts = self.cuts.clone();
+        let end = {
+            let (client_in, client_out) = client.split();
+            let (server_in, server_out) = server.split();
+            let way = |direction| Way {
+                direction,
+                delay,
+                mode: self.mode.clone(),
+                state: heeded.clone(),
+                swallowed: &self.swallowed,
+            };
+            let pumps = async {
+                tokio::join!(
+                    way(Direction::ToServer).pump(client_in, server_out),
+                    way(Direction::ToClient).pump(server_in, client_out),
+                );
+            };
+            let troubles = troubles(&mut self.chance, self.mode.clone(), &state, &self.incidents, &self.swallowed);
+            tokio::select! {
+                () = pumps => Trouble::Drop,
+                end = troubles => end,
+                _ = cuts.changed() => Trouble::Reset,
+            }
+        };
+        if end == Trouble::Reset || end == Trouble::Vanish && is_cut_while_lost(&mut client, &mut server, cuts).await {
+            let _ = client.set_zero_linger().and_then(|()| server.set_zero_linger());
+        }
+    }
+}
+
+/// Takes whatever is sent on a vanished connection until the client gives it up, or until it is cut.
+async fn is_cut_while_lost(client: &mut TcpStream, server: &mut TcpStream, mut cuts: watch::Receiver<u64>) -> bool {
+    let (mut from_client, mut from_server) = (tokio::io::sink(), tokio::io::sink());
+    let server_is_not_heard = async {
+        let _ = tokio::io::copy(server, &mut from_server).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = tokio::io::copy(client, &mut from_client) => false,
+        () = server_is_not_heard => false,
+        _ = cuts.changed() => true,
+    }
+}
+
+/// Lets troubles happen to a connection until one ends it, and returns that one.
+async fn troubles(
+    chance: &mut StdRng,
+    mut mode: watch::Receiver<Mode>,
+    state: &watch::Sender<State>,
+    incidents: &Incidents,
+    swallowed: &AtomicBool,
+) -> Trouble {
+    loop {
+        let current = *mode.borrow_and_update();
+        if current != Mode::Stormy {
+            // An error means that the proxy is gone, and this connection with it.
+            let _ = mode.changed().await;
+            if swallowed.load(Ordering::Relaxed) {
+                return Trouble::Reset;
+            }
+            continue;
+        }
+        let (after, trouble) = draw(chance);
+        tokio::select! {
+            _ = mode.changed() => continue,
+            () = sleep(after) => {}
+        }
+        *incidents.lock().unwrap_or_else(PoisonError::into_inner).entry(trouble.name()).or_default() += 1;
+        match trouble {
+            Trouble::Stall(length) => {
+                state.send_replace(State::Stalled);
+                tokio::select! { _ = mode.changed() => {}, () = sleep(length) => {} }
+                state.send_replace(State::Open);
+            }
+            Trouble::HalfClose(direction) => {
+                state.send_replace(State::HalfClosed(direction));
+                // Not for ever: a peer that waits for the open half would wait as long as this lasts.
+                tokio::select! { _ = mode.changed() => {}, () = sleep(HALF_CLOSED) => {} }
+                return Trouble::Drop;
+            }
+            Trouble::Drop | Trouble::Reset | Trouble::Vanish => return trouble,
+        }
+    }
+}
+
+/// How long the open half of a half-closed connection stays.
+const HALF_CLOSED: Duration = Duration::from_secs(3);
+
+/// The next trouble of a connection, and when it comes.
+fn draw(chance: &mut StdRng) -> (Duration, Trouble) {
+    let after = Duration::from_millis(chance.random_range(200..12_000));
+    let trouble = match chance.random_range(0..7) {
+        0..=2 => Trouble::Stall(Duration::from_millis(chance.random_range(50..4_000))),
+        3 => Trouble::HalfClose(if chance.random_bool(0.5) { Direction::ToServer } else { Direction::ToClient }),
+        4 => Trouble::Drop,
+        5 => Trouble::Vanish,
+        _ => Trouble::Reset,
+    };
+    (after, trouble)
+}
+
+/// One connection of three is slow, by so much for every piece that passes.
+fn draw_delay(chance: &mut StdRng) -> Duration {
+    let millis = chance.random_range(1..20);
+    if chance.random_range(0..3) == 0 { Duration::from_millis(millis) } else { Duration::ZERO }
+}
+
+/// One direction of a connection.
+struct Way<'a> {
+    direction: Direction,
+    delay: Duration,
+    mode: watch::Receiver<Mode>,
+    state: watch::Receiver<State>,
+    swallowed: &'a AtomicBool,
+}
+
+impl Way<'_> {
+    async fn pump(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) {
+        let closed = State::HalfClosed(self.direction);
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let mut state = self.state.clone();
+            let read = tokio::select! {
+                read = from.read(&mut buffer) => read.unwrap_or(0),
+                _ = state.wait_for(|state| *state == closed) => 0,
+            };
+            if read == 0 {
+                let _ = to.shutdown().await;
+                return;
+            }
+            // An error means that the connection is being dropped.
+            let _ = self.state.wait_for(|state| *state != State::Stalled).await;
+            let mode = *self.mode.borrow();
+            if mode == Mode::Blackhole(self.direction) {
+                self.swallowed.store(true, Ordering::Relaxed);
+                continue;
+            }
+            if mode == Mode::Stormy && !self.delay.is_zero() {
+                sleep(self.delay).await;
+            }
+            if to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+
+    use super::*;
+
+    /// A server that sends back what it gets, behind a proxy.
+    async fn echo(seed: u64) -> Result<Proxy> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let target = listener.local_addr()?;
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        Ok(Proxy::start(target, seed).await?)
+    }
+
+    async fn said(stream: &mut TcpStream, text: &str) -> io::Result<String> {
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = vec![0; text.len()];
+        stream.read_exact(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// How a connection ended that is only read from.
+    async fn end(stream: &mut TcpStream) -> Result<usize, io::ErrorKind> {
+        let mut rest = Vec::new();
+        tokio::time::timeout(crate::waiting::SOON, stream.read_to_end(&mut rest))
+            .await
+            .expect("it ends")
+            .map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn a_quiet_proxy_passes_everything_on_until_it_cuts() -> Result<()> {
+        let proxy = echo(1).await?;
+        let mut stream = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut stream, "hello").await?, "hello");
+        proxy.cut_all();
+        assert_eq!(end(&mut stream).await, Err(io::ErrorKind::ConnectionReset));
+        let mut again = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut again, "again").await?, "again");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_black_hole_takes_one_direction_and_resets_what_it_took_from() -> Result<()> {
+        let proxy = echo(1).await?;
+        let mut harmed = TcpStream::connect(proxy.address()).await?;
+        let mut idle = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut harmed, "before").await?, "before");
+        assert_eq!(said(&mut idle, "before").await?, "before");
+        proxy.set(Mode::Blackhole(Direction::ToClient));
+        harmed.write_all(b"lost").await?;
+        let nothing = tokio::time::timeout(Duration::from_millis(200), harmed.read_u8()).await;
+        assert!(nothing.is_err(), "the answer must not arrive, and nothing must tell: {nothing:?}");
+        proxy.set(Mode::Quiet);
+        assert_eq!(end(&mut harmed).await, Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(said(&mut idle, "after").await?, "after");
+        Ok(())
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_troubles_again() {
+        let draws = |seed| {
+            let mut chance = StdRng::seed_from_u64(seed);
+            (0..50).map(|_| draw(&mut chance)).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(3), draws(3));
+        assert_ne!(draws(3), draws(4));
+        for kind in ["stalled", "half-closed", "dropped", "vanished", "reset"] {
+            assert!(draws(3).iter().any(|(_, trouble)| trouble.name() == kind), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A run from its first process to its verdict.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::book::Book;
+use super::fleet::Fleet;
+use super::load::Load;
+use super::stage::{self, Stage};
+use super::tally::{Report, Tally};
+use super::{Plan, chance, database, trouble, verdict};
+
+/// Plays a run. Logs and files stay where the error or the report says when something is wrong.
+///
+/// # Errors
+/// When the harness itself could not go on, or the system did not come to rest.
+pub async fn run(plan: &Plan) -> Result<Report> {
+    let started = Instant::now();
+    let (tally, book) = (Arc::new(Tally::default()), Arc::new(Book::default()));
+    let mut stage = Stage::set(plan).await?;
+    let folder = stage.folder.clone();
+    let played = play(plan, &mut stage, &book, &tally).await;
+    for (kind, times) in stage.incidents() {
+        tally.did_often(&format!("connections {kind}"), times);
+    }
+    if let Err(error) = &played {
+        tally.violated(format!("{error:#}"));
+    }
+    stage.strike().await;
+    let known = book.known();
+    let report = Report {
+        plan: plan.clone(),
+        took: started.elapsed(),
+        orders: known.orders.len(),
+        returns: known.returns.len(),
+        completed_returns: usize::try_from(book.completed_returns())?,
+        refunds: played.unwrap_or_default(),
+        counts: tally.counts(),
+        logs: folder,
+    };
+    if report.violations().is_empty() {
+        stage::clear(&report.logs)?;
+    }
+    Ok(report)
+}
+
+/// Returns how many refunds the gateway's ledger has in the end.
+async fn play(plan: &Plan, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<usize> {
+    database::prepare(&stage.pool).await?;
+    let fleet = Fleet::start(stage, plan, tally).await?;
+    let load = Load::start(stage, plan, book, tally)?;
+    let mut chance = chance(plan.seed, "trouble");
+    let started = Instant::now();
+    for round in 1.. {
+        fleet.storm();
+        trouble::storm(stage, plan.storm, &mut chance, tally).await?;
+        fleet.calm(stage).await?;
+        trouble::measure_recoveries(stage, tally).await?;
+        trouble::measure_stuck_row(stage, round, &mut chance, book, tally).await?;
+        let (kills, returns, elapsed) = (tally.kills(), book.completed_returns(), started.elapsed());
+        eprintln!("round {round}: {elapsed:.0?}, {kills} kills, {returns} completed returns");
+        if elapsed >= plan.at_least && kills >= plan.kills && returns >= plan.returns {
+            break;
+        }
+        if elapsed >= plan.at_most {
+            tally.violated(format!("after {elapsed:.0?} only {kills} kills and {returns} completed returns"));
+            break;
+        }
+    }
+    load.stop().await?;
+    let resting = Instant::now();
+    verdict::drain(stage, tally).await?;
+    tally.did_often("seconds until everything had drained", resting.elapsed().as_secs());
+    let ledger = verdict::check(stage, &book.known(), tally).await?;
+    fleet.stop().await?;
+    verdict::check_processes(stage, tally).await;
+    Ok(ledger.len())
+}

@@ -1,0 +1,175 @@
+//! What a run is played on: private services, a proxy before each, and a folder for what everybody says.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use embedded::free_port;
+use embedded::postgres::{self, PrivateCluster};
+use embedded::rabbitmq::{self, PrivateNode};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
+
+use super::proxy::{Mode, Proxy};
+use super::{Plan, Setup};
+use crate::{programs, services};
+
+const DATABASE: &str = "articurated";
+const READ_DATABASE: &str = "articurated_read";
+/// By which the harness' own connections are told from those that it cuts.
+pub(super) const OURS: &str = "faults";
+
+/// The ports of a run, kept over the restarts of the processes that listen on them.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) command: u16,
+    pub(super) relays: [u16; 2],
+    pub(super) workers: [u16; 2],
+    pub(super) query: u16,
+    pub(super) gateway: u16,
+}
+
+/// The proxies of a run.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    pub(super) database: Proxy,
+    pub(super) broker: Option<Proxy>,
+    pub(super) gateway: Proxy,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) setup: Setup,
+    pub(super) cluster: PrivateCluster,
+    pub(super) node: Option<PrivateNode>,
+    pub(super) proxies: Proxies,
+    pub(super) ports: Ports,
+    /// The superuser's, past the proxy.
+    pub(super) pool: PgPool,
+    /// Logs, ledger and invoices.
+    pub(super) folder: PathBuf,
+    /// What the processes call their temporary folder. Not in the other one: the path of Chromium's socket is too long
+    /// then.
+    temporary: TempDir,
+}
+
+impl Stage {
+    pub(super) async fn set(plan: &Plan) -> Result<Self> {
+        let transport = if plan.setup.rabbitmq { "rabbitmq" } else { "postgres" };
+        let folder = programs::profile_folder().join("fault-runs").join(format!("{transport}-{}", plan.seed));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        let options = postgres::Options::new(services::folder(&format!("faults-{transport}-postgres"))?);
+        let cluster = PrivateCluster::start(postgres::Options { fresh: true, ..options }).await?;
+        for name in [DATABASE, READ_DATABASE] {
+            cluster.create_database(name).await?;
+            standalone::private::migrate(&cluster.url(name).into()).await?;
+        }
+        let node = match plan.setup.rabbitmq {
+            false => None,
+            true => {
+                let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
+                Some(PrivateNode::start(rabbitmq::Options { fresh: true, ..options }).await?)
+            }
+        };
+        let ports = Ports {
+            command: free_port()?,
+            relays: [free_port()?, free_port()?],
+            workers: [free_port()?, free_port()?],
+            query: free_port()?,
+            gateway: free_port()?,
+        };
+        let proxies = Proxies {
+            database: proxy(cluster.port(), plan.seed).await?,
+            broker: match &node {
+                Some(node) => Some(proxy(node.port(), plan.seed).await?),
+                None => None,
+            },
+            gateway: proxy(ports.gateway, plan.seed).await?,
+        };
+        let pool = PgPoolOptions::new().max_connections(6).connect_with(ours(&cluster)?).await?;
+        Ok(Self { setup: plan.setup, cluster, node, proxies, ports, pool, folder, temporary: tempfile::tempdir()? })
+    }
+
+    /// The database as the processes reach it.
+    pub(super) fn database_url(&self) -> String {
+        through(&self.cluster.url(DATABASE), self.cluster.port(), &self.proxies.database)
+    }
+
+    /// The database of the read models, where it is another one.
+    pub(super) fn read_database_url(&self) -> Option<String> {
+        let url = self.cluster.url(READ_DATABASE);
+        self.setup.read_database.then(|| through(&url, self.cluster.port(), &self.proxies.database))
+    }
+
+    /// The broker as the processes reach it.
+    pub(super) fn broker_url(&self) -> Option<String> {
+        let (node, proxy) = self.node.as_ref().zip(self.proxies.broker.as_ref())?;
+        Some(through(&node.url(), node.port(), proxy))
+    }
+
+    /// The gateway as the workers reach it.
+    pub(super) fn gateway_url(&self) -> String {
+        format!("http://{}", self.proxies.gateway.address())
+    }
+
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.folder.join("ledger.jsonl")
+    }
+
+    pub(super) fn invoices(&self) -> PathBuf {
+        self.folder.join("invoices")
+    }
+
+    pub(super) fn temporary(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    pub(super) fn log(&self, process: &str) -> PathBuf {
+        self.folder.join(format!("{}.log", process.replace(' ', "-")))
+    }
+
+    /// Sets every proxy.
+    pub(super) fn network(&self, mode: Mode) {
+        let Proxies { database, broker, gateway } = &self.proxies;
+        [Some(database), broker.as_ref(), Some(gateway)].into_iter().flatten().for_each(|proxy| proxy.set(mode));
+    }
+
+    /// What the proxies have done to connections.
+    pub(super) fn incidents(&self) -> Vec<(&'static str, u64)> {
+        let Proxies { database, broker, gateway } = &self.proxies;
+        let proxies = [Some(database), broker.as_ref(), Some(gateway)];
+        proxies.into_iter().flatten().flat_map(Proxy::incidents).collect()
+    }
+
+    /// Stops the services.
+    pub(super) async fn strike(self) {
+        self.pool.close().await;
+        if let Some(node) = self.node {
+            node.stop().await;
+        }
+        self.cluster.stop().await;
+    }
+}
+
+/// Removes what a run wrote.
+pub(super) fn clear(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+async fn proxy(port: u16, seed: u64) -> Result<Proxy> {
+    Ok(Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seed).await?)
+}
+
+fn through(url: &str, port: u16, proxy: &Proxy) -> String {
+    url.replace(&format!("127.0.0.1:{port}/"), &format!("{}/", proxy.address()))
+}
+
+fn ours(cluster: &PrivateCluster) -> Result<sqlx::postgres::PgConnectOptions> {
+    Ok(cluster.url(DATABASE).parse::<sqlx::postgres::PgConnectOptions>()?.application_name(OURS))
+}

@@ -1,0 +1,158 @@
+//! What a run did, saw and found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Plan, places};
+
+/// Longest time from the moment a restarted service takes connections to the next delivery.
+pub(super) const RECOVERY: Duration = Duration::from_secs(5);
+/// Longest time until an operator sees a row that is stuck.
+pub(super) const STUCK_SHOWS: Duration = Duration::from_secs(30);
+
+/// Kept while the run goes on, by everyone who does something.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Counts>);
+
+#[derive(Debug, Default, Clone)]
+pub(super) struct Counts {
+    /// Processes that died of SIGKILL, by the place they died in.
+    pub(super) kills: BTreeMap<String, u64>,
+    /// Anything else that was done, by name.
+    pub(super) acts: BTreeMap<String, u64>,
+    /// Time from a restart of a service to the next delivery.
+    pub(super) recoveries: Vec<(&'static str, Duration)>,
+    /// Time from the commit of a row that cannot go out until the operator saw it.
+    pub(super) stuck: Vec<Duration>,
+    pub(super) violations: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn killed(&self, place: &str) {
+        *self.lock().kills.entry(place.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn did(&self, act: &str) {
+        self.did_often(act, 1);
+    }
+
+    pub(super) fn did_often(&self, act: &str, times: u64) {
+        *self.lock().acts.entry(act.to_owned()).or_default() += times;
+    }
+
+    pub(super) fn recovered(&self, service: &'static str, after: Duration) {
+        self.lock().recoveries.push((service, after));
+    }
+
+    pub(super) fn stuck_showed(&self, after: Duration) {
+        self.lock().stuck.push(after);
+    }
+
+    pub(super) fn violated(&self, what: impl Into<String>) {
+        let what = what.into();
+        eprintln!("VIOLATION: {what}");
+        self.lock().violations.push(what);
+    }
+
+    pub(super) fn kills(&self) -> u64 {
+        self.lock().kills.values().sum()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run, told.
+#[derive(Debug)]
+pub struct Report {
+    pub(super) plan: Plan,
+    pub(super) took: Duration,
+    pub(super) orders: usize,
+    pub(super) returns: usize,
+    pub(super) completed_returns: usize,
+    pub(super) refunds: usize,
+    pub(super) counts: Counts,
+    pub(super) logs: PathBuf,
+}
+
+impl Report {
+    /// Where logs and files are, if something was wrong.
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    /// Everything that must not be; empty when all is well.
+    pub fn violations(&self) -> Vec<String> {
+        let mut violations = self.counts.violations.clone();
+        let late = self.counts.recoveries.iter().filter(|(_, after)| *after > RECOVERY);
+        violations.extend(late.map(|(service, after)| {
+            format!("after a restart of {service} the next delivery took {after:.1?}; {RECOVERY:?} are allowed")
+        }));
+        let unseen = self.counts.stuck.iter().filter(|after| **after > STUCK_SHOWS);
+        violations.extend(
+            unseen.map(|after| format!("a stuck row was shown after {after:.1?}; {STUCK_SHOWS:?} are allowed")),
+        );
+        violations
+    }
+
+    /// How many processes were killed.
+    pub fn kills(&self) -> u64 {
+        self.counts.kills.values().sum()
+    }
+
+    /// Places of this setup in which nobody died.
+    pub fn untouched(&self) -> Vec<&'static str> {
+        let died = |name: &str| self.counts.kills.keys().any(|place| place == name);
+        places::under(self.plan.setup).map(|place| place.name).filter(|name| !died(name)).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { seed, setup, .. } = &self.plan;
+        let transport = if setup.rabbitmq { "RabbitMQ" } else { "the Postgres queue" };
+        writeln!(f, "seed {seed}, {transport}, {:.0?}", self.took)?;
+        writeln!(
+            f,
+            "  {} orders, {} returns, {} of them completed; {} refunds in the gateway's ledger",
+            self.orders, self.returns, self.completed_returns, self.refunds
+        )?;
+        writeln!(f, "  {} processes killed:", self.kills())?;
+        for (place, times) in &self.counts.kills {
+            writeln!(f, "    {times:5}  {place}")?;
+        }
+        if !self.untouched().is_empty() {
+            writeln!(f, "    never: {}", self.untouched().join(", "))?;
+        }
+        writeln!(f, "  besides:")?;
+        for (act, times) in &self.counts.acts {
+            writeln!(f, "    {times:5}  {act}")?;
+        }
+        for service in ["Postgres", "RabbitMQ"] {
+            let times = self.counts.recoveries.iter().filter(|(name, _)| *name == service).map(|(_, after)| *after);
+            spread(f, &format!("deliveries after a restart of {service}"), times.collect())?;
+        }
+        spread(f, "a stuck row shows", self.counts.stuck.clone())?;
+        match self.violations().as_slice() {
+            [] => writeln!(f, "  no violations"),
+            violations => {
+                writeln!(f, "  {} VIOLATIONS:", violations.len())?;
+                violations.iter().try_for_each(|violation| writeln!(f, "    {violation}"))
+            }
+        }
+    }
+}
+
+fn spread(f: &mut fmt::Formatter<'_>, what: &str, mut times: Vec<Duration>) -> fmt::Result {
+    times.sort_unstable();
+    let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else { return Ok(()) };
+    writeln!(f, "  {what}: median {median:.2?}, longest {longest:.2?}, of {}", times.len())
+}

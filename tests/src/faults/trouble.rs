@@ -1,0 +1,172 @@
+//! What happens around the processes in a storm and in the calm after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use contracts::Queue;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use tokio::time::{Instant, sleep};
+
+use super::book::Book;
+use super::load::Customer;
+use super::proxy::Mode;
+use super::stage::Stage;
+use super::tally::{RECOVERY, STUCK_SHOWS, Tally};
+use super::{broker, database, operator};
+use crate::waiting::eventually;
+
+/// Much longer than a recovery may take: by then it is not slow, it does not happen.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+
+/// How long one attempt to get a row stuck may take.
+const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
+
+/// Something that is done once in a storm or again and again.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    TerminateBackends,
+    CrashDatabase,
+    ReplayPublished,
+    RetryDead,
+    ReplayParked,
+    CutAll,
+    DuplicateAndReorder,
+    RaiseMemoryAlarm,
+    DeleteBinding,
+    CrashBroker,
+}
+
+const EVERYWHERE: [Act; 7] = [
+    Act::TerminateBackends,
+    Act::TerminateBackends,
+    Act::CrashDatabase,
+    Act::ReplayPublished,
+    Act::RetryDead,
+    Act::ReplayParked,
+    Act::CutAll,
+];
+const WITH_A_BROKER: [Act; 6] = [
+    Act::DuplicateAndReorder,
+    Act::DuplicateAndReorder,
+    Act::DuplicateAndReorder,
+    Act::RaiseMemoryAlarm,
+    Act::DeleteBinding,
+    Act::CrashBroker,
+];
+
+/// One act after the other, for so long, while the network is bad.
+pub(super) async fn storm(stage: &mut Stage, length: Duration, chance: &mut StdRng, tally: &Tally) -> Result<()> {
+    stage.network(Mode::Stormy);
+    let until = Instant::now() + length;
+    let acts: Vec<_> =
+        EVERYWHERE.into_iter().chain(WITH_A_BROKER.into_iter().filter(|_| stage.setup.rabbitmq)).collect();
+    while Instant::now() < until {
+        sleep(Duration::from_millis(chance.random_range(300..2_500))).await;
+        if let Some(act) = acts.choose(chance)
+            && let Err(error) = perform(*act, stage, chance, tally).await
+        {
+            bail!(error.context(format!("{act:?}")));
+        }
+    }
+    stage.network(Mode::Quiet);
+    Ok(())
+}
+
+async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally) -> Result<()> {
+    match act {
+        Act::TerminateBackends => database::terminate_backends(stage, chance, tally).await?,
+        Act::CrashDatabase => database::crash(stage, tally).await?,
+        Act::ReplayPublished => {
+            let rows = operator::replay_published(&stage.pool, chance.random_range(1..60)).await?;
+            tally.did_often("published rows replayed", rows);
+        }
+        Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(&stage.pool).await?),
+        Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(&stage.pool).await?),
+        Act::CutAll => {
+            let proxies = &stage.proxies;
+            let all = [Some(&proxies.database), proxies.broker.as_ref(), Some(&proxies.gateway)];
+            if let Some(Some(proxy)) = all.choose(chance) {
+                proxy.cut_all();
+                tally.did("all connections to a service cut");
+            }
+        }
+        Act::DuplicateAndReorder => broker::duplicate_and_reorder(stage, chance, tally).await?,
+        Act::RaiseMemoryAlarm => broker::raise_memory_alarm(stage, chance, tally).await?,
+        Act::DeleteBinding => {
+            let queue = Queue::ALL[chance.random_range(0..Queue::ALL.len())];
+            broker::unbind(stage, queue, tally).await?;
+        }
+        Act::CrashBroker => broker::crash(stage, tally).await?,
+    }
+    Ok(())
+}
+
+/// How soon deliveries flow again after a crash of the database, and of the broker where there is one.
+pub(super) async fn measure_recoveries(stage: &mut Stage, tally: &Tally) -> Result<()> {
+    database::crash(stage, tally).await?;
+    measure_recovery(stage, "Postgres", tally).await?;
+    if stage.setup.rabbitmq {
+        broker::crash(stage, tally).await?;
+        measure_recovery(stage, "RabbitMQ", tally).await?;
+    }
+    Ok(())
+}
+
+/// Orders come in all the time, so there is always something to deliver.
+async fn measure_recovery(stage: &Stage, service: &'static str, tally: &Tally) -> Result<()> {
+    let back = database::now(&stage.pool).await?;
+    let what = format!("deliveries after a restart of {service}");
+    let first = eventually(&what, GIVEN_UP, async || database::first_delivery_after(&stage.pool, back).await).await;
+    match first {
+        Ok(after) => tally.recovered(service, after),
+        Err(error) => tally.violated(format!("{error:#} (allowed are {RECOVERY:?})")),
+    }
+    Ok(())
+}
+
+/// How soon a row that cannot go out is shown to operators; then the cause is removed, and it must go out.
+pub(super) async fn measure_stuck_row(
+    stage: &Stage,
+    round: u64,
+    chance: &mut StdRng,
+    book: &Arc<Book>,
+    tally: &Arc<Tally>,
+) -> Result<()> {
+    operator::replay_parked(&stage.pool).await?;
+    let customer = format!("unlucky-{round}");
+    if !stage.setup.rabbitmq {
+        database::refuse(&stage.pool, &customer).await?;
+    }
+    let mut customer = Customer::new(stage, round, &customer, book, tally)?;
+    let started = Instant::now();
+    let shown = loop {
+        if stage.setup.rabbitmq {
+            // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
+            // broker has just been restarted, declares the topology again.
+            let queue = [Queue::Notifications, Queue::Projections][usize::from(chance.random_bool(0.5))];
+            broker::unbind(stage, queue, tally).await?;
+        }
+        if customer.place().await.is_err() {
+            break None;
+        }
+        let shown = async || operator::oldest_stuck(&stage.pool).await;
+        match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
+            Ok(age) => break Some(age),
+            Err(_) if started.elapsed() < GIVEN_UP => {}
+            Err(error) => {
+                tally.violated(format!("{error:#} (allowed are {STUCK_SHOWS:?})"));
+                break None;
+            }
+        }
+    };
+    shown.into_iter().for_each(|age| tally.stuck_showed(age));
+    database::accept_all(&stage.pool).await?;
+    if let Some(broker) = &stage.proxies.broker {
+        // Whoever connects declares the topology again.
+        broker.cut_all();
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! What must hold when everything is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use contracts::{
+    CONSISTENCY_TOKEN_HEADER, GatewayRefund, OrderDocument, OrderState, Queue, RefundStatus, ReturnDocument,
+    ReturnState,
+};
+use futures_util::StreamExt;
+use futures_util::stream;
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::book::Known;
+use super::stage::Stage;
+use super::tally::Tally;
+use super::{broker, operator};
+use crate::Api;
+use crate::waiting::eventually;
+
+/// A dead worker's job is taken over after 30 s, and may then have to be retried.
+const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+/// How long a browser that has lost its worker may take to notice.
+const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// Reads at a time.
+const READERS: usize = 8;
+
+/// Waits until nothing is left to do, with an operator who helps.
+pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
+    let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
+    let mut last = String::new();
+    let drained = eventually("everything has drained", DRAINED_WITHIN, async || {
+        tally.did_often("dead jobs retried", operator::retry_dead(&stage.pool).await?);
+        tally.did_often("parked rows replayed", operator::replay_parked(&stage.pool).await?);
+        let open: (i64, i64, i64) = sqlx::query_as(
+            "select (select count(*) from messaging.outbox where published_at is null),
+                    (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type))
+                    - (select count(*) from messaging.inbox),
+                    (select count(*) from messaging.inbox where status <> 'done')",
+        )
+        .bind(&routes)
+        .fetch_one(&stage.pool)
+        .await?;
+        last = format!("{} unpublished, {} undelivered, {} unfinished", open.0, open.1, open.2);
+        if open != (0, 0, 0) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return Ok(None);
+        }
+        Ok((broker::messages(stage).await? == 0).then_some(()))
+    })
+    .await;
+    drained.with_context(|| last)
+}
+
+/// No process of ours, or of theirs, has survived its master, and nobody has panicked.
+pub(super) async fn check_processes(stage: &Stage, tally: &Tally) {
+    let needle = stage.temporary().display().to_string();
+    let orphans = || {
+        let folders = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let lines = folders.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.filter(|line| String::from_utf8_lossy(line).contains(&needle)).count()
+    };
+    if eventually("no process is left", GONE_WITHIN, async || Ok((orphans() == 0).then_some(()))).await.is_err() {
+        tally.violated(format!("{} processes with {needle} on their command line are left", orphans()));
+    }
+    for log in std::fs::read_dir(&stage.folder).into_iter().flatten().flatten() {
+        let text = std::fs::read(log.path()).unwrap_or_default();
+        for line in String::from_utf8_lossy(&text).lines().filter(|line| line.contains("panicked")) {
+            tally.violated(format!("{}: {line}", log.path().display()));
+        }
+    }
+}
+
+/// Compares everything with everything.
+pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result<Vec<GatewayRefund>> {
+    operator::audit(stage).await?.into_iter().for_each(|found| tally.violated(found));
+    check_states(&stage.pool, known, tally).await?;
+    let ledger = ledger(stage)?;
+    check_refunds(known, &ledger, tally);
+    check_reads(stage, known, tally).await?;
+    Ok(ledger)
+}
+
+/// The command side has what was acknowledged, in the state that was acknowledged last, and nothing else.
+async fn check_states(pool: &PgPool, known: &Known, tally: &Tally) -> Result<()> {
+    type States = BTreeMap<Uuid, (String, i32)>;
+    async fn stored(pool: &PgPool, query: &'static str) -> Result<States> {
+        let rows: Vec<(Uuid, String, i32)> = sqlx::query_as(query).fetch_all(pool).await?;
+        Ok(rows.into_iter().map(|(id, state, version)| (id, (state, version))).collect())
+    }
+    let compare = |what: &str, stored: States, told: States| {
+        let ids: BTreeSet<_> = stored.keys().chain(told.keys()).collect();
+        for id in ids {
+            let (stored, told) = (stored.get(id), told.get(id));
+            if stored != told {
+                tally.violated(format!("{what} {id}: stored is {stored:?}, acknowledged was {told:?}"));
+            }
+        }
+    };
+    let told = known.orders.iter().map(|(id, order)| (*id, (order.state.to_string(), order.version))).collect();
+    compare("order", stored(pool, "select id, state, version from command.orders").await?, told);
+    let told =
+        known.returns.iter().map(|(id, returned)| (*id, (returned.state.to_string(), returned.version))).collect();
+    compare("return", stored(pool, "select id, state, version from command.returns").await?, told);
+    Ok(())
+}
+
+fn ledger(stage: &Stage) -> Result<Vec<GatewayRefund>> {
+    let text = std::fs::read_to_string(stage.ledger()).context("the gateway's ledger")?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("the ledger has {line:?}"))).collect()
+}
+
+/// The gateway has paid each completed return once, its amount, and nothing else.
+fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
+    let mut paid: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
+    for refund in ledger {
+        paid.entry(refund.return_id).or_default().push(refund.amount);
+    }
+    let due = known.returns.values().filter(|returned| returned.state == ReturnState::Completed);
+    for returned in due {
+        let paid = paid.remove(&returned.id).unwrap_or_default();
+        if paid != [returned.refund_amount_minor] {
+            let due = returned.refund_amount_minor;
+            tally.violated(format!("return {}: {due} are due, the gateway has paid {paid:?}", returned.id));
+        }
+    }
+    for (id, amounts) in paid {
+        tally.violated(format!("the gateway has paid {amounts:?} for {id}, which is not due"));
+    }
+}
+
+/// Readers see what was acknowledged, with the effects that follow from it.
+async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> {
+    let api = Api::new(&format!("http://127.0.0.1:{}/api/v1", stage.ports.query))?;
+    let (api, invoices) = (&api, &stage.invoices());
+    let orders = stream::iter(known.orders.values()).for_each_concurrent(READERS, |told| async move {
+        match read::<OrderDocument>(api, "order", told.id, told.version).await {
+            Ok(mut seen) => {
+                let shipped = matches!(told.state, OrderState::Shipped | OrderState::Delivered);
+                let invoice = seen.invoice.take();
+                let file = invoice.as_ref().map(|invoice| std::fs::read(invoices.join(&invoice.path)));
+                let printed = file.is_some_and(|file| file.is_ok_and(|file| file.starts_with(b"%PDF")));
+                if (shipped, shipped) != (invoice.is_some(), printed) {
+                    tally.violated(format!("order {} is {} and has the invoice {invoice:?}", told.id, told.state));
+                }
+                if seen != *told {
+                    tally.violated(format!("order {}: readers see {seen:?}, acknowledged was {told:?}", told.id));
+                }
+            }
+            Err(error) => tally.violated(format!("order {}: {error:#}", told.id)),
+        }
+    });
+    orders.await;
+    let returns = stream::iter(known.returns.values()).for_each_concurrent(READERS, |told| async move {
+        match read::<ReturnDocument>(api, "return", told.id, told.version).await {
+            Ok(mut seen) => {
+                let refund = seen.refund.take().map(|refund| (refund.status, refund.amount_minor));
+                let due = (told.state == ReturnState::Completed)
+                    .then_some((RefundStatus::Processed, told.refund_amount_minor));
+                if refund != due {
+                    tally.violated(format!("return {} is {} and has the refund {refund:?}", told.id, told.state));
+                }
+                if seen != *told {
+                    tally.violated(format!("return {}: readers see {seen:?}, acknowledged was {told:?}", told.id));
+                }
+            }
+            Err(error) => tally.violated(format!("return {}: {error:#}", told.id)),
+        }
+    });
+    returns.await;
+    Ok(())
+}
+
+async fn read<D: DeserializeOwned>(api: &Api, kind: &str, id: Uuid, version: i32) -> Result<D> {
+    let token = format!("{kind}:{id}@{version}");
+    let call = api.call(Method::GET, &format!("/{kind}s/{id}")).header(CONSISTENCY_TOKEN_HEADER, &token);
+    let answer = call.send().await?;
+    anyhow::ensure!(answer.status == 200, "reading it was answered {} {}", answer.status, answer.text());
+    Ok(serde_json::from_slice(&answer.body)?)
+}
