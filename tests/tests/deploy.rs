@@ -61,13 +61,16 @@ fn help(command: &[&str]) -> Help {
         if line.starts_with('-') {
             flag = line.split(' ').find(|word| word.starts_with("--")).unwrap_or(flag);
             help.flags.insert(flag.to_owned());
-        } else if let Some(name) = between(line, "[env: ", "]") {
+        }
+        // On the flag's own line where all descriptions are short.
+        if let Some(name) = between(line, "[env: ", "]") {
             variable = name.trim_end_matches('=');
             help.defaults.insert(variable.to_owned(), String::new());
             if usage.contains(flag) {
                 help.required.insert(variable.to_owned());
             }
-        } else if let Some(default) = between(line, "[default: ", "]") {
+        }
+        if let Some(default) = between(line, "[default: ", "]") {
             help.defaults.insert(variable.to_owned(), default.trim_matches('"').to_owned());
         }
     }
