@@ -203,7 +203,7 @@ impl Keeper {
             self.deck.shuffle(&mut self.chance);
         }
         let Some(place) = self.deck.pop() else { return self.draw_moment() };
-        let pass = self.chance.random_range(1..=if place.often { 40 } else { 3 });
+        let pass = self.chance.random_range(1..=if place.often { 12 } else { 3 });
         if self.chance.random_bool(0.1) { Fate::Freezes(place.name, pass) } else { Fate::Dies(place.name, pass) }
     }
 
