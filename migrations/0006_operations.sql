@@ -16,6 +16,14 @@ exception
     when insufficient_privilege then null;
 end $$;
 
+-- Which migrations were applied. The table is made by whoever applies them, and not by every such tool.
+do $$
+begin
+    grant select on _sqlx_migrations to articurated_operator;
+exception
+    when undefined_table then null;
+end $$;
+
 grant usage on schema command, messaging, work, read to articurated_operator;
 grant select on all tables in schema command, messaging, work, read to articurated_operator;
 -- Grows when an operator has changed rows that the relay has left behind: it looks at the shard from the beginning again.

@@ -1,4 +1,4 @@
-//! Outbox → RabbitMQ: read, publish with confirms, mark; no transaction is open while the broker is waited for.
+//! One batch on the wire: windows in which no aggregate appears twice, and what the broker's verdicts mean for a row.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,6 +19,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(crate) struct Published {
     pub(crate) confirmed: Vec<Uuid>,
     pub(crate) failed: Vec<Failed>,
+    /// The aggregates of the failed rows: nothing of theirs went out after the failure.
+    pub(crate) held_back: HashSet<Uuid>,
     /// Why the rest of the batch was not tried; what stands above is certain all the same.
     pub(crate) interrupted: Option<BrokerError>,
 }
@@ -27,15 +29,14 @@ pub(crate) struct Published {
 /// after the broker has answered for the one before, and not at all when that one failed.
 pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attempts: i32) -> Published {
     let mut result = Published::default();
-    let mut blocked = HashSet::new();
     for window in windows(batch) {
-        let ready: Vec<_> = window.into_iter().filter(|row| !blocked.contains(&row.aggregate_id)).collect();
+        let ready: Vec<_> = window.into_iter().filter(|row| !result.held_back.contains(&row.aggregate_id)).collect();
         let mut messages = Vec::new();
         for row in &ready {
             match Message::new(row) {
                 Ok(message) => messages.push(message),
                 Err(failed) => {
-                    blocked.insert(row.aggregate_id);
+                    result.held_back.insert(row.aggregate_id);
                     result.failed.push(failed);
                 }
             }
@@ -53,7 +54,7 @@ pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attemp
             match message.judge(&mine, max_attempts) {
                 None => result.confirmed.push(message.row.event_id),
                 Some(failed) => {
-                    blocked.insert(message.row.aggregate_id);
+                    result.held_back.insert(message.row.aggregate_id);
                     result.failed.push(failed);
                 }
             }

@@ -3,19 +3,21 @@
 //! - [`leases`]: which shards this instance may publish;
 //! - [`relay`]: the loop, and [`low_water`], where its scans begin;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
-//! - [`broker`]: outbox → RabbitMQ with confirms;
+//! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms;
 //! - [`upkeep`]: partitions made ahead of time and dropped after theirs, gauges.
 //!
 //! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
 
 pub mod operations;
 pub mod cli;
+pub mod api;
 
 mod broker;
 mod leases;
 mod low_water;
 mod postgres_queue;
 mod relay;
+mod stream;
 mod store;
 mod upkeep;
 
@@ -25,6 +27,8 @@ use sqlx::PgPool;
 
 pub use leases::{LEASE, Leases};
 pub use relay::{Outcome, Relay};
+
+pub(crate) const RETENTION_DAYS: i32 = 90;
 
 /// The relay's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,14 +42,14 @@ pub struct Settings {
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub max_attempts: i32,
     /// Days after which a day of the outbox and the inbox is dropped, once all of it is settled (1 to 36500).
-    #[arg(long = "outbox-retention-days", env = "OUTBOX_RETENTION_DAYS", default_value_t = 90,
+    #[arg(long = "outbox-retention-days", env = "OUTBOX_RETENTION_DAYS", default_value_t = RETENTION_DAYS,
           value_parser = clap::value_parser!(i32).range(1..=36_500))]
     pub retention_days: i32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 1_000, max_attempts: 20, retention_days: 90 }
+        Self { batch: 1_000, max_attempts: 20, retention_days: RETENTION_DAYS }
     }
 }
 

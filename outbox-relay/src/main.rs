@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches, Subcommand};
 use messaging::TransportConfig;
+use outbox_relay::api::{self, ApiSettings};
 use outbox_relay::cli;
-use runtime::Tasks;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
+use runtime::{Clock, Tasks};
 
 /// The relay as a process.
 #[derive(Debug, Args)]
@@ -28,6 +29,8 @@ struct Run {
     limits: HttpLimits,
     #[command(flatten)]
     settings: outbox_relay::Settings,
+    #[command(flatten)]
+    api: ApiSettings,
     #[command(flatten)]
     telemetry: TelemetryConfig,
 }
@@ -77,8 +80,11 @@ async fn run(config: Run) -> anyhow::Result<()> {
     let name = format!("relay-{}", runtime::Ids::system().next());
     let mut checks = vec![Check::database(&pool)];
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
+    let retention_days = config.settings.retention_days;
+    let transport = config.transport.clone();
+    let operators = api::routes(&config.database, transport, config.api, retention_days, Clock::system()).await?;
     outbox_relay::start(&pool, config.transport, config.settings, &name, &tasks);
-    let router = runtime::http::layered(health::routes(checks), "outbox-relay", &config.limits);
+    let router = runtime::http::layered(operators.merge(health::routes(checks)), "outbox-relay", &config.limits);
     runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
     let drained = tasks.drain(DRAIN).await;
     telemetry.shutdown();

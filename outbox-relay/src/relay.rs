@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::rabbitmq::{BrokerError, Publisher};
+use messaging::rabbitmq::BrokerError;
 use messaging::{TransportConfig, Wakeup};
 use runtime::database::refuses_the_data;
 use runtime::{Tasks, faults};
-use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
+use crate::Settings;
 use crate::leases::Leases;
 use crate::low_water::LowWater;
 use crate::postgres_queue::{self, Routes, Source};
 use crate::store::{self, Failed, Pending};
-use crate::{Settings, broker};
+use crate::stream::Stream;
 
 /// Shortest and longest sleep when there is nothing to do and no hint comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -46,8 +46,8 @@ pub enum RelayError {
 #[derive(Debug)]
 pub struct Relay {
     pool: PgPool,
-    broker_url: Option<SecretString>,
-    publisher: Option<Publisher>,
+    /// The way to the broker; without one, events go through the queue in Postgres.
+    stream: Option<Stream>,
     settings: Settings,
     name: String,
     routes: Routes,
@@ -65,10 +65,11 @@ impl Relay {
         name: String,
         leases: watch::Receiver<Leases>,
     ) -> Self {
+        let stream =
+            transport.rabbitmq_url.map(|url| Stream::new(pool.clone(), url, settings.batch, settings.max_attempts));
         Self {
             pool,
-            broker_url: transport.rabbitmq_url,
-            publisher: None,
+            stream,
             settings,
             name,
             routes: Routes::new(),
@@ -116,12 +117,24 @@ impl Relay {
                 }
             }
         }
+        if let Err(error) = self.settle().await {
+            tracing::warn!(%error, "the last batch is not marked; a successor publishes it again");
+        }
+    }
+
+    /// Ends what was begun under the leases that it was begun under.
+    async fn settle(&mut self) -> sqlx::Result<()> {
+        match &mut self.stream {
+            Some(stream) => stream.settle(&self.scanned).await,
+            None => Ok(()),
+        }
     }
 
     /// Moves one batch.
     pub async fn tick(&mut self) -> Result<Outcome, RelayError> {
         let leases = self.leases.borrow_and_update().clone();
         if leases != self.scanned {
+            self.settle().await?;
             // A shard that comes from another relay may bring rows from below our mark; so may an operator's act.
             self.low_water = LowWater::new();
             self.scanned.clone_from(&leases);
@@ -133,9 +146,9 @@ impl Relay {
             self.low_water.writers(store::writers(&self.pool).await?);
         }
         let started = Instant::now();
-        let forwarded = match self.broker_url.clone() {
+        let forwarded = match &mut self.stream {
             None => self.tick_postgres(&leases).await?,
-            Some(url) => self.tick_broker(&url, &leases).await?,
+            Some(stream) => stream.tick(&leases, &mut self.low_water).await?,
         };
         if forwarded == 0 {
             return Ok(Outcome::Idle);
@@ -178,55 +191,13 @@ impl Relay {
                 Err(error) if refuses_the_data(&error) => {
                     let parked = (row.attempts + 1 >= self.settings.max_attempts).then_some("ATTEMPTS_SPENT");
                     let failed = Failed { event_id: row.event_id, error: error.to_string(), parked, delay: ROW_RETRY };
-                    self.record_failure(leases, &failed).await?;
+                    record_failure(&self.pool, leases, &mut self.low_water, &failed).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
         self.note_handled(&batch);
         Ok(forwarded)
-    }
-
-    async fn tick_broker(&mut self, url: &SecretString, leases: &Leases) -> Result<usize, RelayError> {
-        let from = self.low_water.scan_from();
-        let batch = store::pending(&self.pool, &leases.shards, from, self.settings.batch).await?;
-        if batch.is_empty() {
-            self.note_handled(&batch);
-            return Ok(0);
-        }
-        faults::point("relay.batch.claimed");
-        let publisher = match self.publisher.take() {
-            Some(publisher) => publisher,
-            None => Publisher::connect(url).await?,
-        };
-        let sent = broker::publish(&publisher, &batch, self.settings.max_attempts).await;
-        // After an error the publisher is dropped and the rest is read again: what went out twice, the inbox drops. An
-        // alarm ends, and nothing was sent: that connection is still good.
-        if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
-            self.publisher = Some(publisher);
-        }
-        faults::point("relay.batch.confirmed");
-        for failed in &sent.failed {
-            self.record_failure(leases, failed).await?;
-        }
-        let marked = store::mark_published(&self.pool, leases, &sent.confirmed).await?;
-        faults::point("relay.batch.marked");
-        if usize::try_from(marked).unwrap_or(0) < sent.confirmed.len() {
-            tracing::warn!(
-                confirmed = sent.confirmed.len(),
-                marked,
-                "lease lost while publishing; the new owner publishes again"
-            );
-        }
-        batch
-            .iter()
-            .filter_map(|row| row.event.as_ref().ok())
-            .for_each(|event| trace_published(event.headers.traceparent.as_deref()));
-        if let Some(error) = sent.interrupted {
-            return Err(error.into());
-        }
-        self.note_handled(&batch);
-        Ok(sent.confirmed.len() + sent.failed.len())
     }
 
     /// Only when every row of the batch is out or has its turn later: the mark must not pass what was merely read.
@@ -238,24 +209,30 @@ impl Relay {
             self.low_water.sweep_in(Duration::ZERO);
         }
     }
+}
 
-    async fn record_failure(&mut self, leases: &Leases, failed: &Failed) -> sqlx::Result<()> {
-        match failed.parked {
-            Some(reason) => {
-                metrics::counter!("outbox_parked_total", "reason" => reason).increment(1);
-                tracing::error!(alert = true, event.id = %failed.event_id, reason, error = %failed.error, "outbox row parked");
-            }
-            None => {
-                tracing::warn!(event.id = %failed.event_id, error = %failed.error, retry_in = ?failed.delay, "outbox row not published");
-            }
+/// A row that did not go out: told to the log, written down, and looked for again when its turn comes.
+pub(crate) async fn record_failure(
+    pool: &PgPool,
+    leases: &Leases,
+    low_water: &mut LowWater,
+    failed: &Failed,
+) -> sqlx::Result<()> {
+    match failed.parked {
+        Some(reason) => {
+            metrics::counter!("outbox_parked_total", "reason" => reason).increment(1);
+            tracing::error!(alert = true, event.id = %failed.event_id, reason, error = %failed.error, "outbox row parked");
         }
-        self.low_water.sweep_in(failed.delay);
-        store::mark_failed(&self.pool, leases, failed).await
+        None => {
+            tracing::warn!(event.id = %failed.event_id, error = %failed.error, retry_in = ?failed.delay, "outbox row not published");
+        }
     }
+    low_water.sweep_in(failed.delay);
+    store::mark_failed(pool, leases, failed).await
 }
 
 /// The relay's place in the trace of each event, where the trace is sampled.
-fn trace_published(traceparent: Option<&str>) {
+pub(crate) fn trace_published(traceparent: Option<&str>) {
     if traceparent.is_none_or(|parent| !parent.ends_with("-01")) {
         return;
     }

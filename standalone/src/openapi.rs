@@ -13,11 +13,18 @@ model has that version, so that a client always reads its own writes.
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
 /// In reading order.
-const TAGS: [&str; 5] =
-    ["Orders: commands", "Returns: commands", "Orders: queries", "Returns: queries", "Payment gateway (mock)"];
+const TAGS: [&str; 6] = [
+    "Orders: commands",
+    "Returns: commands",
+    "Orders: queries",
+    "Returns: queries",
+    "Operations",
+    "Payment gateway (mock)",
+];
 
-/// The gateway listens on a port of its own.
+/// The gateway listens on a port of its own, and so does a relay that is a process of its own.
 const GATEWAY: &str = "http://127.0.0.1:9000";
+const RELAY: &str = "http://127.0.0.1:8003";
 
 /// API-SPECIFICATION.yml.
 pub fn yaml() -> Result<String> {
@@ -37,12 +44,17 @@ fn merged() -> OpenApi {
     for item in gateway.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new(GATEWAY)]);
     }
+    let mut operators = outbox_relay::api::openapi();
+    for item in operators.paths.paths.values_mut() {
+        item.servers = Some(vec![Server::new("/"), Server::new(RELAY)]);
+    }
     let mut whole = OpenApiBuilder::new()
         .info(info)
         .servers(Some([Server::new("/"), Server::new("http://127.0.0.1:8000")]))
         .build()
         .merge_from(command::openapi())
         .merge_from(query::openapi())
+        .merge_from(operators)
         .merge_from(gateway);
     sort_tags(&mut whole);
     whole

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::Router;
 use messaging::TransportConfig;
+use outbox_relay::api::{self as operators, ApiSettings};
+use outbox_relay::operations::audit::Sources;
 use runtime::config::{DatabaseConfig, HttpLimits};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks, database, http};
@@ -56,6 +58,8 @@ pub struct Options {
     pub limits: HttpLimits,
     pub command: command::Settings,
     pub relay: outbox_relay::Settings,
+    /// What an audit compares with is what the parts are given, unless it is named here.
+    pub operators: ApiSettings,
     /// Their invoice store is the query side's as well.
     pub workers: workers::Settings,
     pub query: query::Settings,
@@ -74,6 +78,7 @@ impl Options {
             limits: HttpLimits::default(),
             command: command::Settings::default(),
             relay: outbox_relay::Settings::default(),
+            operators: ApiSettings::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
             gateway: payment_gateway::Settings::default(),
@@ -94,9 +99,26 @@ impl Options {
 
     async fn pool(&self, part: Part) -> Result<PgPool> {
         let (name, role, max_connections) = part.database();
-        let config =
-            DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() };
+        let config = DatabaseConfig { max_connections, ..self.database() };
         database::connect(&config, Some(role), name).await
+    }
+
+    fn database(&self) -> DatabaseConfig {
+        DatabaseConfig { database_url: self.database_url.clone(), ..DatabaseConfig::default() }
+    }
+
+    /// The operators' API, whose audits know where the other parts keep what they make.
+    async fn operators(&self) -> Result<Router> {
+        let Sources { gateway_url, invoice_store, query_database_url } = self.operators.sources.clone();
+        let store = &self.workers.store.invoice_store_url;
+        let sources = Sources {
+            gateway_url: gateway_url.or_else(|| self.has(Part::Gateway).then(|| self.workers.gateway_url.clone())),
+            invoice_store: invoice_store.or_else(|| self.has(Part::Workers).then(|| store.clone())),
+            query_database_url,
+        };
+        let settings = ApiSettings { sources, ..self.operators.clone() };
+        let transport = self.transport.clone();
+        operators::routes(&self.database(), transport, settings, self.relay.retention_days, self.clock.clone()).await
     }
 }
 
@@ -190,6 +212,7 @@ impl Running {
             checks.push(Check::database(&pool));
             let name = format!("relay-{}", ids.next());
             outbox_relay::start(&pool, transport.clone(), options.relay.clone(), &name, tasks);
+            router = router.merge(options.operators().await?);
         }
         if options.has(Part::Workers) {
             let pool = options.pool(Part::Workers).await?;

@@ -32,15 +32,12 @@ impl Handler for Refunds {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
         let returned = change::snapshot::<ReturnDocument>(job)?;
         let row = self.initiate(job, &returned).await?;
+        faults::point("refund.row.committed");
         let transaction_id = match &row.transaction_id {
             Some(paid_before) => paid_before.clone(),
-            None => {
-                faults::point("refund.row.committed");
-                let transaction_id = self.pay(job, &returned).await?;
-                faults::point("refund.paid");
-                transaction_id
-            }
+            None => self.pay(job, &returned).await?,
         };
+        faults::point("refund.paid");
         self.complete(job, &returned, &row, transaction_id).await
     }
 

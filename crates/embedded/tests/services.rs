@@ -87,10 +87,12 @@ async fn a_cluster_that_crashes_comes_back_on_its_port_with_what_was_committed()
     let options = postgres::Options::new(place.path().join("postgres"));
     let mut cluster = postgres::PrivateCluster::start(options).await.unwrap();
     let mut connection = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
-    sqlx::raw_sql("create table kept (n integer); begin; insert into kept values (1); commit; begin; insert into kept values (2)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "create table kept (n integer); begin; insert into kept values (1); commit; begin; insert into kept values (2)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
 
     let (port, crashed) = (cluster.port(), cluster.pid());
     cluster.kill();

@@ -159,7 +159,7 @@ impl<H: Handler> Worker<H> {
         match inbox::release(&self.pool, self.config.queue, &self.config.owner).await {
             Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "gave back jobs that did not end in time"),
             Err(error) => {
-                tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire")
+                tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire");
             }
         }
     }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
@@ -89,7 +90,7 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
 
 /// A server that is not there yet, is going down, or says that it is starting up; a wrong password stays wrong.
 ///
-/// sqlx 0.9.0 calls it a protocol error ("unexpected response from SSLRequest: 0x00") when the server hangs up before
+/// sqlx 0.9.0 calls it a protocol error ("unexpected response from `SSLRequest`: 0x00") when the server hangs up before
 /// it has said anything.
 fn may_come_up(error: &sqlx::Error) -> bool {
     /// 57P01 `admin_shutdown`, 57P02 `crash_shutdown`, 57P03 `cannot_connect_now`; 53300 `too_many_connections`.
@@ -128,9 +129,12 @@ pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
+/// The schema that this release knows.
+pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
 /// Brings the schema up to date. Concurrent callers wait for each other.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    sqlx::migrate!("../../migrations").run(pool).await.context("cannot migrate the database")
+    MIGRATOR.run(pool).await.context("cannot migrate the database")
 }
 
 /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`.

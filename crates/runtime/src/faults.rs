@@ -25,9 +25,10 @@ struct Fault {
 static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
     let text = std::env::var(VARIABLE).ok()?;
     let fault = parse(&text);
-    match &fault {
-        Some(fault) => tracing::warn!(place = fault.place, pass = fault.pass, "this process will kill itself"),
-        None => tracing::error!(%text, "FAULT_POINT is not <place>:<n-th pass>[:stop] and is ignored"),
+    if let Some(fault) = &fault {
+        tracing::warn!(place = fault.place, pass = fault.pass, "this process will kill itself");
+    } else {
+        tracing::error!(%text, "FAULT_POINT is not <place>:<n-th pass>[:stop] and is ignored");
     }
     fault
 });

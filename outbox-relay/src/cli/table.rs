@@ -24,6 +24,16 @@ pub(super) fn age_of(now: DateTime<Utc>, then: Option<DateTime<Utc>>) -> String 
     then.map_or_else(|| "-".to_owned(), |then| age(now, then))
 }
 
+/// The beginning of a text, on one line.
+pub(super) fn short(text: &str) -> String {
+    const MOST: usize = 80;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= MOST && line.len() == text.len() {
+        return text.to_owned();
+    }
+    line.chars().take(MOST - 1).chain(['…']).collect()
+}
+
 fn length(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
@@ -54,6 +64,14 @@ mod tests {
             assert_eq!(age(now, now - Duration::seconds(seconds)), text);
         }
         assert_eq!(age_of(now, None), "-");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_where_it_is_seen_to_be() {
+        assert_eq!(short("no route"), "no route");
+        assert_eq!(short("no route\nat all"), "no route…");
+        assert_eq!(short(&"ठ".repeat(81)).chars().count(), 80);
+        assert_eq!(short(&"ठ".repeat(80)), "ठ".repeat(80));
     }
 
     #[test]

@@ -1,15 +1,50 @@
 //! What operators can do: one library behind the command line and the REST API.
+//!
+//! - [`status`], [`stuck`], [`show`]: looking;
+//! - [`replay`], [`skip`], [`release`]: events in the outbox;
+//! - [`jobs`], [`queues`]: what consumers do with them;
+//! - [`acts`]: the record of who did what, and why;
+//! - [`audit`]: whether everything holds that must hold;
+//! - [`doctor`]: what keeps events from arriving.
+//!
+//! Invariant: every change is made in the transaction that records it.
 
+pub mod status;
+pub mod stuck;
+pub mod show;
+pub mod replay;
+pub mod skip;
+pub mod release;
+pub mod jobs;
+pub mod queues;
+pub mod acts;
 pub mod audit;
+pub mod doctor;
+
+mod error;
+mod hints;
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use sqlx::{Connection, PgConnection};
+use utoipa::ToSchema;
+
+pub use acts::{Door, Operator};
+pub use error::OperationError;
 
 /// The database role of operators: it reads everything, and changes the bookkeeping of outbox, inbox and queues.
 pub const ROLE: &str = "articurated_operator";
+
+/// What an act has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Acted {
+    /// 0 when everything was as wanted already.
+    pub rows_changed: u64,
+}
+
 /// Longest wait for a database that an operator asks about.
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
 

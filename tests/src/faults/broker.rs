@@ -34,8 +34,7 @@ pub(super) async fn duplicate_and_reorder(stage: &Stage, chance: &mut StdRng, ta
     let (_connection, channel) = connect(stage).await?;
     channel.basic_qos(HANDFUL, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();
-    let mut consumer =
-        channel.basic_consume(name(queue).into(), "".into(), options, FieldTable::default()).await?;
+    let mut consumer = channel.basic_consume(name(queue).into(), "".into(), options, FieldTable::default()).await?;
     let mut taken: Vec<Delivery> = Vec::new();
     let collect = async {
         while let Some(Ok(delivery)) = consumer.next().await {

@@ -130,15 +130,12 @@ mod tests {
 
     #[test]
     fn every_place_is_passed_by_somebody_under_some_setup() {
-        let setups = [
-            Setup { rabbitmq: false, read_database: false },
-            Setup { rabbitmq: true, read_database: true },
-        ];
+        let setups = [Setup { rabbitmq: false, read_database: false }, Setup { rabbitmq: true, read_database: true }];
         let roles = [Role::Command, Role::Relay, Role::Workers, Role::Query, Role::Gateway];
         for place in PLACES {
-            let passed = setups.iter().any(|setup| {
-                roles.iter().any(|role| of(*role, *setup).any(|passed| passed.name == place.name))
-            });
+            let passed = setups
+                .iter()
+                .any(|setup| roles.iter().any(|role| of(*role, *setup).any(|passed| passed.name == place.name)));
             assert!(passed, "{}", place.name);
         }
     }

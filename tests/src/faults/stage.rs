@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use embedded::free_port;
 use embedded::postgres::{self, PrivateCluster};
 use embedded::rabbitmq::{self, PrivateNode};
-use embedded::free_port;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;

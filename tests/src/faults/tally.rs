@@ -97,9 +97,9 @@ impl Report {
             format!("after a restart of {service} the next delivery took {after:.1?}; {RECOVERY:?} are allowed")
         }));
         let unseen = self.counts.stuck.iter().filter(|after| **after > STUCK_SHOWS);
-        violations.extend(unseen.map(|after| {
-            format!("a stuck row was shown after {after:.1?}; {STUCK_SHOWS:?} are allowed")
-        }));
+        violations.extend(
+            unseen.map(|after| format!("a stuck row was shown after {after:.1?}; {STUCK_SHOWS:?} are allowed")),
+        );
         violations
     }
 

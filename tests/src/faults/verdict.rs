@@ -19,8 +19,8 @@ use super::book::Known;
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{broker, operator};
-use crate::waiting::eventually;
 use crate::Api;
+use crate::waiting::eventually;
 
 /// A dead worker's job is taken over after 30 s, and may then have to be retried.
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
@@ -103,7 +103,8 @@ async fn check_states(pool: &PgPool, known: &Known, tally: &Tally) -> Result<()>
     };
     let told = known.orders.iter().map(|(id, order)| (*id, (order.state.to_string(), order.version))).collect();
     compare("order", stored(pool, "select id, state, version from command.orders").await?, told);
-    let told = known.returns.iter().map(|(id, returned)| (*id, (returned.state.to_string(), returned.version))).collect();
+    let told =
+        known.returns.iter().map(|(id, returned)| (*id, (returned.state.to_string(), returned.version))).collect();
     compare("return", stored(pool, "select id, state, version from command.returns").await?, told);
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(super) async fn stored(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Stored>>
 }
 
 /// Reads every PDF there must be. A file is written before its row is, and stays.
-pub(super) async fn look_for_pdfs(sources: &Sources, stored: &[Stored], findings: &mut Findings) {
+pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findings: &mut Findings) {
     let Some(url) = &sources.invoice_store else {
         findings.left_out(Rule::Invoices, "the PDFs: no store was named (--invoice-store)");
         findings.left_out(Rule::Leftovers, "temporary files of the invoice store: none was named (--invoice-store)");
@@ -57,7 +57,7 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: &[Stored], findings
         }
     };
     let mut found = Found::default();
-    let mut complaints = stream::iter(stored).map(|invoice| examine(&store, invoice)).buffer_unordered(READERS);
+    let mut complaints = stream::iter(stored).map(|invoice| examine(store.clone(), invoice)).buffer_unordered(READERS);
     while let Some(complaint) = complaints.next().await {
         complaint.into_iter().for_each(|complaint| found.push(complaint));
     }
@@ -73,14 +73,14 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: &[Stored], findings
 }
 
 /// What is wrong with an invoice's PDF.
-async fn examine(store: &InvoiceStore, invoice: &Stored) -> Option<String> {
+async fn examine(store: InvoiceStore, invoice: Stored) -> Option<String> {
     let Stored { invoice_number, path, size_bytes, sha256 } = invoice;
-    match fingerprint(store, path).await {
+    match fingerprint(&store, &path).await {
         Err(error) => Some(format!("invoice {invoice_number}: {error}")),
-        Ok((size, _)) if i64::try_from(size) != Ok(*size_bytes) => {
+        Ok((size, _)) if i64::try_from(size) != Ok(size_bytes) => {
             Some(format!("invoice {invoice_number}: {path} has {size} bytes instead of {size_bytes}"))
         }
-        Ok((_, hash)) => (hash != *sha256).then(|| format!("invoice {invoice_number}: {path} is not what was stored")),
+        Ok((_, hash)) => (hash != sha256).then(|| format!("invoice {invoice_number}: {path} is not what was stored")),
     }
 }
 

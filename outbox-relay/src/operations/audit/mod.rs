@@ -75,6 +75,6 @@ pub async fn audit(pool: &PgPool, scope: &Scope) -> sqlx::Result<Report> {
     if let Some(before) = paid_before {
         refunds::compare(&scope.sources, &ours, &before, &mut findings).await;
     }
-    invoices::look_for_pdfs(&scope.sources, &stored, &mut findings).await;
+    invoices::look_for_pdfs(&scope.sources, stored, &mut findings).await;
     Ok(findings.into_report(at, since, scope.drained))
 }

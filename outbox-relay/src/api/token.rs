@@ -1,0 +1,65 @@
+//! The token that guards the operators' API.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use runtime::ApiError;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The hash of the token: hashes have one length, so comparing them tells nothing of the token's.
+#[derive(Debug, Clone)]
+pub(super) struct Token([u8; 32]);
+
+impl Token {
+    pub(super) fn of(token: &SecretString) -> Self {
+        Self(Sha256::digest(token.expose_secret()).into())
+    }
+
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, given) = given.split_at_checked(b"Bearer ".len()).unwrap_or_default();
+        let given: [u8; 32] = Sha256::digest(given).into();
+        scheme.eq_ignore_ascii_case(b"Bearer ") & bool::from(given.ct_eq(&self.0))
+    }
+}
+
+/// Lets nobody through without the token.
+pub(super) async fn require(State(token): State<Token>, request: Request, next: Next) -> Response {
+    if token.is_in(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "this needs the header Authorization: Bearer with the operators' token";
+    let mut answer = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message).into_response();
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_counts() {
+        let token = Token::of(&SecretString::from("hush"));
+        let lets_in = |given: Option<&str>| {
+            let headers = given.map(|given| (header::AUTHORIZATION, given.parse().expect("a header value")));
+            token.is_in(&headers.into_iter().collect())
+        };
+        for (given, fine) in [
+            (Some("Bearer hush"), true),
+            (Some("bearer hush"), true),
+            (Some("Bearer hus"), false),
+            (Some("Bearer hushh"), false),
+            (Some("Bearer "), false),
+            (Some("Basic hush"), false),
+            (Some("hush"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(lets_in(given), fine, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The consumers: what is paused, dead, in doubt, or taken by nobody.
+
+use sqlx::PgPool;
+
+use super::Finding;
+
+pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let queues = sqlx::query!(
+        r#"
+        with open as (
+            select queue as name, count(*) filter (where status = 'dead') as dead,
+                   count(*) filter (where status = 'in_doubt') as in_doubt,
+                   count(*) filter (where status = 'running' and leased_until < clock_timestamp() - interval '30 seconds') as silent,
+                   count(*) filter (where status in ('ready', 'in_doubt') and run_at < clock_timestamp() - interval '30 seconds') as overdue
+            from messaging.inbox
+            where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
+            group by queue
+        )
+        select name as "name!", coalesce(dead, 0) as "dead!", coalesce(in_doubt, 0) as "in_doubt!", coalesce(silent, 0) as "silent!",
+               coalesce(overdue, 0) as "overdue!", paused_at, paused_by, paused_reason
+        from messaging.queues left join open using (name) order by name
+        "#
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut findings = Vec::new();
+    for queue in queues {
+        let name = queue.name;
+        if let Some(at) = queue.paused_at {
+            let (by, why) = (queue.paused_by.unwrap_or_default(), queue.paused_reason.unwrap_or_default());
+            let cause =
+                format!("the queue {name} is paused since {}, by {by}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
+            findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("outbox-relay resume {name}")));
+        } else if queue.overdue > 0 {
+            let cause = format!("{} jobs of the queue {name} are overdue by more than 30 s", queue.overdue);
+            let remedy = "see whether its consumer runs (workers, or query for projections) and keeps up";
+            findings.push(Finding::problem("JOBS_OVERDUE", cause, remedy));
+        }
+        if queue.dead > 0 {
+            let cause = format!("{} jobs of the queue {name} are dead", queue.dead);
+            let remedy = format!("see why: outbox-relay jobs --queue {name}; then retry --queue {name}");
+            findings.push(Finding::problem("JOBS_DEAD", cause, remedy));
+        }
+        if queue.in_doubt > 0 {
+            let cause = format!("{} jobs of the queue {name} are in doubt", queue.in_doubt);
+            findings.push(Finding::warning(
+                "JOBS_IN_DOUBT",
+                cause,
+                "they are looked up before they are tried again; nothing to do",
+            ));
+        }
+        if queue.silent > 0 {
+            let cause =
+                format!("{} jobs of the queue {name} run under a lease that ended more than 30 s ago", queue.silent);
+            findings.push(Finding::problem(
+                "JOBS_SILENT",
+                cause,
+                "start the process that consumes it: it takes them over",
+            ));
+        }
+    }
+    Ok(findings)
+}

@@ -1,0 +1,138 @@
+//! The database itself: schema, clock, what holds it back, partitions.
+
+use chrono::TimeDelta;
+use runtime::database::MIGRATOR;
+use sqlx::{PgPool, Row};
+
+use super::{Finding, Surroundings};
+
+/// Clocks that differ by more than this mislead people who compare times.
+const SKEW: TimeDelta = TimeDelta::seconds(5);
+
+pub(super) async fn findings(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Vec<Finding>> {
+    let mut findings = migrations(pool).await?;
+    findings.extend(skew(pool, surroundings).await?);
+    findings.extend(held_back(pool).await?);
+    findings.extend(partitions(pool, surroundings.retention_days).await?);
+    Ok(findings)
+}
+
+/// Whether the schema is the one this program knows. The table is sqlx's own, so it is not in our migrations, which
+/// queries are checked against.
+async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let applied = sqlx::query("select version from _sqlx_migrations where success").fetch_all(pool).await;
+    let applied: Vec<i64> = match applied {
+        Ok(rows) => rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?,
+        Err(sqlx::Error::Database(error)) => {
+            let remedy = "run `standalone migrate` as the owner of the schema";
+            return Ok(vec![Finding::warning(
+                "MIGRATIONS_UNKNOWN",
+                format!("which migrations were applied cannot be read: {error}"),
+                remedy,
+            )]);
+        }
+        Err(error) => return Err(error),
+    };
+    let known: Vec<i64> = MIGRATOR.iter().map(|migration| migration.version).collect();
+    let missing: Vec<_> = known.iter().filter(|version| !applied.contains(version)).map(ToString::to_string).collect();
+    let newer: Vec<_> = applied.iter().filter(|version| !known.contains(version)).map(ToString::to_string).collect();
+    let mut findings = Vec::new();
+    if !missing.is_empty() {
+        let cause = format!("the database lacks the migrations {}", missing.join(", "));
+        findings.push(Finding::problem("MIGRATIONS_MISSING", cause, "run `standalone migrate`"));
+    }
+    if !newer.is_empty() {
+        let cause = format!("the database has the migrations {}, which this program does not know", newer.join(", "));
+        findings.push(Finding::problem(
+            "MIGRATIONS_NEWER",
+            cause,
+            "use the release that the database was migrated for",
+        ));
+    }
+    Ok(findings)
+}
+
+/// A round trip is part of the difference, so half of it is taken off.
+async fn skew(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Option<Finding>> {
+    let asked = surroundings.clock.now();
+    let theirs = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
+    let ours = asked + (surroundings.clock.now() - asked) / 2;
+    let ahead = theirs - ours;
+    Ok((ahead.abs() > SKEW).then(|| {
+        let direction = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
+        let seconds = ahead.abs().num_seconds();
+        let cause = format!("the database's clock is {seconds} s {direction} this machine's");
+        Finding::problem(
+            "CLOCK_SKEW",
+            cause,
+            "synchronise both by NTP; leases are safe, but times in the audit are not",
+        )
+    }))
+}
+
+/// What keeps vacuum from removing the dead rows that every publish leaves behind, and the relay's mark from moving.
+async fn held_back(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let holders = sqlx::query!(
+        r#"
+        select 'TRANSACTION_OPEN' as "code!",
+               format('pid %s (%s as %s, %s) has held xmin back for %s s', pid, coalesce(nullif(application_name, ''), 'unnamed'), usename,
+                      coalesce(state, 'state unknown'), extract(epoch from clock_timestamp() - xact_start)::bigint) as "cause!",
+               format('see what it does; to end it: select pg_terminate_backend(%s)', pid) as "remedy!"
+        from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and (backend_xmin is not null or backend_xid is not null)
+          and xact_start < clock_timestamp() - interval '1 minute'
+        union all
+        select 'TRANSACTION_PREPARED', format('the prepared transaction %s holds xmin back since %s', gid, prepared),
+               format('end it: rollback prepared %L', gid)
+        from pg_prepared_xacts where database = current_database() and prepared < clock_timestamp() - interval '1 minute'
+        union all
+        select 'REPLICATION_SLOT', format('the replication slot %s holds xmin back, and nobody reads it', slot_name),
+               format('start its reader, or drop it: select pg_drop_replication_slot(%L)', slot_name)
+        from pg_replication_slots where not active and (xmin is not null or catalog_xmin is not null)
+        "#
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(holders.into_iter().map(|holder| Finding::problem(code(&holder.code), holder.cause, holder.remedy)).collect())
+}
+
+fn code(code: &str) -> &'static str {
+    match code {
+        "TRANSACTION_PREPARED" => "TRANSACTION_PREPARED",
+        "REPLICATION_SLOT" => "REPLICATION_SLOT",
+        _ => "TRANSACTION_OPEN",
+    }
+}
+
+async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Finding>> {
+    let days = sqlx::query!(
+        r#"
+        with days as (
+            select inhparent::regclass::text as parent, right(child.relname, 8) as day
+            from pg_inherits join pg_class as child on child.oid = inhrelid
+            where inhparent in ('messaging.outbox'::regclass, 'messaging.inbox'::regclass)
+        ), today as (
+            select (clock_timestamp() at time zone 'UTC')::date as day
+        )
+        select (select count(*) < 2 from days where days.day = to_char(today.day + 1, 'YYYYMMDD')) as "lacks_tomorrow!",
+               array(select days.day from days
+                     where parent = 'messaging.outbox' and days.day < to_char(today.day - $1::int, 'YYYYMMDD') order by 1) as "expired!"
+        from today
+        "#,
+        retention_days,
+    )
+    .fetch_one(pool)
+    .await?;
+    let mut findings = Vec::new();
+    if days.lacks_tomorrow {
+        let cause = "outbox or inbox has no partition for tomorrow: from midnight UTC on every command would fail";
+        findings.push(Finding::problem("PARTITION_MISSING", cause, "start a relay: it makes them a fortnight ahead"));
+    }
+    if let [first, ..] = days.expired.as_slice() {
+        let cause =
+            format!("{} days are older than the retention and still there, the first {first}", days.expired.len());
+        let remedy = "a day goes when all of it is settled: replay or skip what is parked, retry what is dead";
+        findings.push(Finding::warning("PARTITION_EXPIRED", cause, remedy));
+    }
+    Ok(findings)
+}

@@ -1,0 +1,167 @@
+//! Outbox → RabbitMQ as a stream of batches: while one is on the wire, the one behind it is read and the one before it
+//! is marked. No transaction is open while the broker is waited for.
+//!
+//! The order holds because only reading and marking overlap: a batch goes on the wire when the verdicts on all of the
+//! batch before it are in, without the rows of aggregates that failed there.
+
+use messaging::rabbitmq::{BrokerError, Publisher};
+use runtime::faults;
+use secrecy::SecretString;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::broker::{self, Published};
+use crate::leases::Leases;
+use crate::low_water::LowWater;
+use crate::relay::{RelayError, record_failure, trace_published};
+use crate::store::{self, Pending};
+
+/// Batches read ahead before a scan from the mark looks for what has been committed behind them.
+const AHEAD_AT_MOST: u32 = 8;
+
+/// The way to the broker, with what is under way on it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pool: PgPool,
+    url: SecretString,
+    batch: i64,
+    max_attempts: i32,
+    publisher: Option<Publisher>,
+    /// Read while the batch before it was on the wire.
+    ahead: Vec<Pending>,
+    /// Batches taken from `ahead` since the last scan.
+    taken_ahead: u32,
+    /// Confirmed, to be marked.
+    unmarked: Vec<Uuid>,
+}
+
+impl Stream {
+    pub(crate) fn new(pool: PgPool, url: SecretString, batch: i64, max_attempts: i32) -> Self {
+        Self {
+            pool,
+            url,
+            batch,
+            max_attempts,
+            publisher: None,
+            ahead: Vec::new(),
+            taken_ahead: 0,
+            unmarked: Vec::new(),
+        }
+    }
+
+    /// Ends what was begun under `leases`, before others take their place.
+    pub(crate) async fn settle(&mut self, leases: &Leases) -> sqlx::Result<()> {
+        self.ahead.clear();
+        self.mark(leases).await
+    }
+
+    /// Publishes one batch; returns how many rows it dealt with.
+    pub(crate) async fn tick(&mut self, leases: &Leases, low_water: &mut LowWater) -> Result<usize, RelayError> {
+        let batch = self.next(leases, low_water).await?;
+        let Some(last) = batch.last() else {
+            low_water.scanned(None, true);
+            return Ok(0);
+        };
+        faults::point("relay.batch.claimed");
+        let publisher = match self.publisher.take() {
+            Some(publisher) => publisher,
+            None => Publisher::connect(&self.url).await?,
+        };
+        let (sent, ahead, marked) = tokio::join!(
+            broker::publish(&publisher, &batch, self.max_attempts),
+            self.read_behind(last.position, &batch, leases),
+            mark(&self.pool, leases, &self.unmarked),
+        );
+        faults::point("relay.batch.confirmed");
+        // An alarm ends, and nothing was sent: that connection is still good. Any other error leaves it in doubt.
+        if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
+            self.publisher = Some(publisher);
+        }
+        if marked.is_ok() {
+            self.unmarked.clear();
+        }
+        self.unmarked.extend_from_slice(&sent.confirmed);
+        self.follow_up(&batch, sent, ahead, leases, low_water).await
+    }
+
+    /// What was read ahead, or what a scan finds.
+    async fn next(&mut self, leases: &Leases, low_water: &mut LowWater) -> sqlx::Result<Vec<Pending>> {
+        if !self.ahead.is_empty() && self.taken_ahead < AHEAD_AT_MOST {
+            self.taken_ahead += 1;
+            return Ok(std::mem::take(&mut self.ahead));
+        }
+        // Otherwise the scan would find once more what is out but not marked.
+        self.settle(leases).await?;
+        self.taken_ahead = 0;
+        store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch).await
+    }
+
+    /// Only after a full batch: otherwise there is most likely nothing.
+    async fn read_behind(&self, position: i64, batch: &[Pending], leases: &Leases) -> sqlx::Result<Vec<Pending>> {
+        if !self.is_full(batch) {
+            return Ok(Vec::new());
+        }
+        store::pending(&self.pool, &leases.shards, position + 1, self.batch).await
+    }
+
+    async fn follow_up(
+        &mut self,
+        batch: &[Pending],
+        sent: Published,
+        ahead: sqlx::Result<Vec<Pending>>,
+        leases: &Leases,
+        low_water: &mut LowWater,
+    ) -> Result<usize, RelayError> {
+        for failed in &sent.failed {
+            record_failure(&self.pool, leases, low_water, failed).await?;
+        }
+        for row in batch {
+            trace_published(row.event.as_ref().ok().and_then(|event| event.headers.traceparent.as_deref()));
+        }
+        if sent.interrupted.is_none() {
+            self.ahead = ahead?;
+            self.ahead.retain(|row| !sent.held_back.contains(&row.aggregate_id));
+        }
+        if self.ahead.is_empty() {
+            self.mark(leases).await?;
+        }
+        if let Some(error) = sent.interrupted {
+            return Err(error.into());
+        }
+        // Only now: the mark must not pass what was merely read.
+        if self.taken_ahead == 0 {
+            low_water.scanned(batch.last().map(|row| row.position), !self.is_full(batch));
+        }
+        if batch.iter().any(|row| row.attempts > 0) {
+            // What waits behind it in its aggregate may stand below the mark.
+            low_water.sweep_in(std::time::Duration::ZERO);
+        }
+        Ok(sent.confirmed.len() + sent.failed.len())
+    }
+
+    fn is_full(&self, batch: &[Pending]) -> bool {
+        i64::try_from(batch.len()).is_ok_and(|rows| rows >= self.batch)
+    }
+
+    async fn mark(&mut self, leases: &Leases) -> sqlx::Result<()> {
+        mark(&self.pool, leases, &self.unmarked).await?;
+        self.unmarked.clear();
+        Ok(())
+    }
+}
+
+async fn mark(pool: &PgPool, leases: &Leases, confirmed: &[Uuid]) -> sqlx::Result<()> {
+    if confirmed.is_empty() {
+        return Ok(());
+    }
+    let marked = store::mark_published(pool, leases, confirmed).await?;
+    faults::point("relay.batch.marked");
+    if usize::try_from(marked).unwrap_or(0) < confirmed.len() {
+        tracing::warn!(
+            confirmed = confirmed.len(),
+            marked,
+            "lease lost while publishing; the new owner publishes again"
+        );
+    }
+    Ok(())
+}
