@@ -191,7 +191,7 @@ fn outcome(acted: Acted, queue: Queue, now: &str, before: &str) -> String {
 }
 
 fn show_preview(preview: &Preview) -> String {
-    let header = ["type", "state", "events"].map(str::to_owned);
+    let header = ["type", "state", "events"];
     let groups = preview.groups.iter();
     let rows = groups.map(|group| [group.event_type.clone(), group.state.clone(), group.events.to_string()]);
     format!("{}\n {} events would be sent again", table(header, rows), preview.events)

@@ -101,6 +101,11 @@ impl Stage {
         through(&self.cluster.url(DATABASE), self.cluster.port(), &self.proxies.database)
     }
 
+    /// The database past the proxy, for those who are not to be harmed.
+    pub(super) fn direct_url(&self) -> String {
+        self.cluster.url(DATABASE)
+    }
+
     /// The database of the read models, where it is another one.
     pub(super) fn read_database_url(&self) -> Option<String> {
         let url = self.cluster.url(READ_DATABASE);

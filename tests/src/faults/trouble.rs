@@ -80,11 +80,11 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
         Act::TerminateBackends => database::terminate_backends(stage, chance, tally).await?,
         Act::CrashDatabase => database::crash(stage, tally).await?,
         Act::ReplayPublished => {
-            let rows = operator::replay_published(&stage.pool, chance.random_range(1..60)).await?;
+            let rows = operator::replay_published(stage, chance.random_range(1..60)).await?;
             tally.did_often("published rows replayed", rows);
         }
-        Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(&stage.pool).await?),
-        Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(&stage.pool).await?),
+        Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(stage).await?),
+        Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(stage).await?),
         Act::CutAll => {
             let proxies = &stage.proxies;
             let all = [Some(&proxies.database), proxies.broker.as_ref(), Some(&proxies.gateway)];
@@ -135,7 +135,7 @@ pub(super) async fn measure_stuck_row(
     book: &Arc<Book>,
     tally: &Arc<Tally>,
 ) -> Result<()> {
-    operator::replay_parked(&stage.pool).await?;
+    operator::replay_parked(stage).await?;
     let customer = format!("unlucky-{round}");
     if !stage.setup.rabbitmq {
         database::refuse(&stage.pool, &customer).await?;
@@ -152,7 +152,7 @@ pub(super) async fn measure_stuck_row(
         if customer.place().await.is_err() {
             break None;
         }
-        let shown = async || operator::oldest_stuck(&stage.pool).await;
+        let shown = async || operator::oldest_stuck(stage).await;
         match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
             Ok(age) => break Some(age),
             Err(_) if started.elapsed() < GIVEN_UP => {}

@@ -10,6 +10,7 @@ mod hangups;
 mod idempotency;
 mod inbox;
 mod openapi;
+mod operations;
 mod projector;
 mod queries;
 mod races;

@@ -174,7 +174,7 @@ async fn compare(judge: &Judge, mut events: Rows<'_, Event>, mut models: Rows<'_
             (None, Some(shown)) => judge.without_events(&shown),
             (None, None) => None,
         };
-        complaint.into_iter().for_each(|complaint| found.push(complaint));
+        found.extend(complaint);
     }
     Ok(found)
 }
