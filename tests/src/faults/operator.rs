@@ -57,7 +57,7 @@ pub(super) async fn oldest_stuck(stage: &Stage) -> Result<Option<Duration>> {
         occurred_at: DateTime<Utc>,
         reason: String,
     }
-    let Stuck { at, events } = read(ask(stage, &["stuck"]).await?)?;
+    let Stuck { at, events } = read(&ask(stage, &["stuck"]).await?)?;
     let oldest = events.iter().filter(|event| event.reason != "PENDING").map(|event| event.occurred_at).min();
     Ok(oldest.map(|oldest| (at - oldest).to_std().unwrap_or_default()))
 }
@@ -70,19 +70,20 @@ pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
     }
     #[derive(Deserialize)]
     struct Rule {
-        rule: u8,
+        #[serde(rename = "rule")]
+        number: u8,
         examples: Vec<String>,
         not_checked: Vec<String>,
     }
     let (gateway, invoices) = (stage.gateway_url(), stage.invoices().display().to_string());
     let output = ask(stage, &["audit", "--drained", "--gateway-url", &gateway, "--invoice-store", &invoices]).await?;
-    let status = output.status;
-    let report: Report = read(output)?;
+    let report: Report = read(&output)?;
     let complaints = report.rules.iter().flat_map(|rule| {
         let complaints = rule.examples.iter().chain(&rule.not_checked);
-        complaints.map(|complaint| format!("audit, rule {}: {complaint}", rule.rule))
+        complaints.map(|complaint| format!("audit, rule {}: {complaint}", rule.number))
     });
     let found: Vec<_> = complaints.collect();
+    let status = output.status;
     ensure!(status.success() || !found.is_empty(), "the audit ended with {status} and names no reason");
     Ok(found)
 }
@@ -90,7 +91,7 @@ pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
 /// How many rows an act has changed.
 async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
     let arguments: Vec<_> = arguments.iter().copied().chain(ACTING).collect();
-    read(ask(stage, &arguments).await?).map(|Acted { rows_changed }| rows_changed)
+    read(&ask(stage, &arguments).await?).map(|Acted { rows_changed }| rows_changed)
 }
 
 async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
@@ -105,9 +106,9 @@ async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
         .with_context(|| format!("outbox-relay {arguments:?}"))
 }
 
-fn read<T: DeserializeOwned>(output: Output) -> Result<T> {
+fn read<T: DeserializeOwned>(output: &Output) -> Result<T> {
     serde_json::from_slice(&output.stdout).with_context(|| {
-        let Output { status, stdout, stderr } = &output;
+        let Output { status, stdout, stderr } = output;
         let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
         format!("outbox-relay ended with {status} and said {said}")
     })

@@ -70,12 +70,11 @@ impl Stage {
             cluster.create_database(name).await?;
             standalone::private::migrate(&cluster.url(name).into()).await?;
         }
-        let node = match plan.setup.rabbitmq {
-            false => None,
-            true => {
-                let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
-                Some(PrivateNode::start(rabbitmq::Options { fresh: true, ..options }).await?)
-            }
+        let node = if plan.setup.rabbitmq {
+            let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
+            Some(PrivateNode::start(rabbitmq::Options { fresh: true, ..options }).await?)
+        } else {
+            None
         };
         let ports = Ports {
             command: free_port()?,
