@@ -67,7 +67,7 @@ async fn main() -> Result<ExitCode> {
     eprintln!("{again}");
     let report = faults::run(&plan).await?;
     print!("{report}");
-    if report.violations().is_empty() {
+    if report.violations().is_empty() && report.late().is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     println!("Logs and files are in {}. To run it again: {again}", report.logs().display());

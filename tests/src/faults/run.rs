@@ -40,7 +40,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         counts: tally.counts(),
         logs: folder,
     };
-    if report.violations().is_empty() {
+    if report.violations().is_empty() && report.late().is_empty() {
         stage::clear(&report.logs)?;
     }
     Ok(report)

@@ -23,7 +23,7 @@ use crate::Api;
 use crate::waiting::eventually;
 
 /// A dead worker's job is taken over after 30 s, and may then have to be retried.
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// How long a browser that has lost its worker may take to notice.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// Reads at a time.
