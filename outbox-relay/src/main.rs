@@ -40,7 +40,7 @@ enum Action {
     /// Forwards events until it is stopped (the default).
     Run(Box<Run>),
     #[command(flatten)]
-    Operate(cli::Command),
+    Operate(Box<cli::Command>),
 }
 
 /// Longest wait for the work in hand when the process is asked to stop.
@@ -50,7 +50,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 async fn main() -> anyhow::Result<ExitCode> {
     match parse() {
         Action::Run(settings) => run(*settings).await.map(|()| ExitCode::SUCCESS),
-        Action::Operate(command) => Ok(cli::run(command).await),
+        Action::Operate(command) => Ok(cli::run(*command).await),
     }
 }
 

@@ -88,7 +88,7 @@ pub struct Database {
     pub url: String,
     /// The superuser's, for looking and for breaking things.
     pub pool: PgPool,
-    _permit: SemaphorePermit<'static>,
+    _permit: Option<SemaphorePermit<'static>>,
 }
 
 impl Database {
@@ -99,11 +99,22 @@ impl Database {
         for name in finished {
             cluster.drop_database(&name).await?;
         }
-        let name = unique("test");
-        cluster.create_database_from_template(&name, TEMPLATE).await?;
+        Self::from_template(TEMPLATE, Some(permit)).await
+    }
+
+    async fn from_template(template: &str, permit: Option<SemaphorePermit<'static>>) -> Result<Self> {
+        let (cluster, name) = (cluster().await?, unique("test"));
+        cluster.create_database_from_template(&name, template).await?;
         let url = cluster.url(&name);
         let pool = PgPoolOptions::new().max_connections(4).connect(&url).await?;
         Ok(Self { name, url, pool, _permit: permit })
+    }
+
+    /// A copy, as it is now. Closes the pool of this one, to which nobody may be connected. It is covered by this one's
+    /// permit: a test that waited for another one could wait for ever.
+    pub async fn copy(&self) -> Result<Self> {
+        self.pool.close().await;
+        Self::from_template(&self.name, None).await
     }
 
     /// A pool with the rights of one of the processes.

@@ -88,7 +88,7 @@ async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result
 struct JobParams {
     #[param(value_type = Option<String>)]
     queue: Option<Queue>,
-    /// Unset: dead and in_doubt.
+    /// Unset: `dead` and `in_doubt`.
     status: Option<JobStatus>,
     #[param(minimum = 1, maximum = 1000, default = 50)]
     limit: Option<i64>,

@@ -43,15 +43,15 @@ fn show(report: &Report) -> String {
         Status::Violated => format!("{} violation(s)", rule.violations),
     };
     let rows = report.rules.iter().map(|rule| [rule.rule.to_string(), rule.title.to_owned(), status(rule)]);
-    let mut text = table(["".to_owned(), "what must hold".to_owned(), "".to_owned()], rows);
+    let mut lines = vec![table(["", "what must hold", ""], rows), String::new()];
     for rule in &report.rules {
-        let details = rule.examples.iter().map(|example| format!("\n{:>3}  {example}", rule.rule));
-        text.extend(details);
+        let number = rule.rule;
+        lines.extend(rule.examples.iter().map(|example| format!("{number:>3}  {example}")));
         let more = rule.violations.saturating_sub(rule.examples.len() as u64);
         if more > 0 {
-            text += &format!("\n{:>3}  and {more} more", rule.rule);
+            lines.push(format!("{number:>3}  and {more} more"));
         }
-        text.extend(rule.not_checked.iter().map(|what| format!("\n{:>3}  not checked: {what}", rule.rule)));
+        lines.extend(rule.not_checked.iter().map(|what| format!("{number:>3}  not checked: {what}")));
     }
-    text
+    lines.join("\n")
 }

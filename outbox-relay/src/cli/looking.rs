@@ -109,9 +109,9 @@ impl Acts {
 fn show_status(status: &SystemStatus) -> String {
     let SystemStatus { at, relays, shards_free, outbox, queues, acts } = status;
     let relays = relays.iter().map(|relay| [relay.name.clone(), relay.shards.len().to_string()]);
-    let mut text = table(["relay".to_owned(), "shards".to_owned()], relays);
+    let mut parts = vec![table(["relay", "shards"], relays)];
     if *shards_free > 0 {
-        text += &format!("\n {shards_free} of 16 shards are held by no relay");
+        parts.push(format!(" {shards_free} of 16 shards are held by no relay"));
     }
     let outbox = [
         outbox.pending.to_string(),
@@ -119,15 +119,12 @@ fn show_status(status: &SystemStatus) -> String {
         outbox.parked.to_string(),
         outbox.published_per_minute.to_string(),
     ];
-    text += "\n\n";
-    text += &table(["pending", "oldest", "parked", "published/min"].map(str::to_owned), [outbox]);
-    text += "\n\n";
-    text += &show_queues(*at, queues);
+    parts.push(table(["pending", "oldest", "parked", "published/min"], [outbox]));
+    parts.push(show_queues(*at, queues));
     if !acts.is_empty() {
-        text += "\n\n";
-        text += &show_acts(acts);
+        parts.push(show_acts(acts));
     }
-    text
+    parts.join("\n\n")
 }
 
 fn show_queues(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
@@ -147,11 +144,11 @@ fn show_queues(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
             paused.unwrap_or_else(|| "-".to_owned()),
         ]
     });
-    table(header.map(str::to_owned), rows)
+    table(header, rows)
 }
 
 fn show_acts(acts: &[Act]) -> String {
-    let header = ["act", "at", "by", "rows", "why"].map(str::to_owned);
+    let header = ["act", "at", "by", "rows", "why"];
     let rows = acts.iter().map(|act| {
         let at = act.acted_at.format("%Y-%m-%d %H:%M:%S").to_string();
         [act.act.clone(), at, act.actor.clone(), act.rows_changed.to_string(), short(&act.reason)]
@@ -166,7 +163,7 @@ fn show_stuck(report: &stuck::Stuck) -> String {
     }
     let mut parts = Vec::new();
     if !events.is_empty() {
-        let header = ["event", "type", "age", "reason", "attempts", "next", "behind", "error"].map(str::to_owned);
+        let header = ["event", "type", "age", "reason", "attempts", "next", "behind", "error"];
         let rows = events.iter().map(|event| {
             [
                 event.event_id.to_string(),
@@ -182,7 +179,7 @@ fn show_stuck(report: &stuck::Stuck) -> String {
         parts.push(table(header, rows) + &more(*events_total, events.len()));
     }
     if !jobs.is_empty() {
-        let header = ["queue", "event", "type", "age", "reason", "attempts", "next", "error"].map(str::to_owned);
+        let header = ["queue", "event", "type", "age", "reason", "attempts", "next", "error"];
         let rows = jobs.iter().map(|job| {
             [
                 job.queue.clone(),
@@ -206,7 +203,7 @@ fn more(total: i64, shown: usize) -> String {
 }
 
 fn show_jobs(at: DateTime<Utc>, jobs: &[Job]) -> String {
-    let header = ["queue", "event", "type", "status", "age", "attempts", "next", "worker", "error"].map(str::to_owned);
+    let header = ["queue", "event", "type", "status", "age", "attempts", "next", "worker", "error"];
     let rows = jobs.iter().map(|job| {
         let waits = matches!(job.status.as_str(), "ready" | "in_doubt");
         [
@@ -265,7 +262,7 @@ fn show_event(at: DateTime<Utc>, event: &Event) -> String {
 }
 
 fn show_line(at: DateTime<Utc>, events: &[Event]) -> String {
-    let header = ["version", "event", "type", "age", "state", "attempts"].map(str::to_owned);
+    let header = ["version", "event", "type", "age", "state", "attempts"];
     let rows = events.iter().map(|event| {
         [
             event.aggregate_version.to_string(),

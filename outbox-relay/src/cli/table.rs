@@ -1,11 +1,11 @@
 //! Tables and ages.
 
 use chrono::{DateTime, Utc};
+use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use comfy_table::{Row, Table};
 
 /// A table without lines, as operators paste it into a message.
-pub(super) fn table<R: Into<Row>>(header: R, rows: impl IntoIterator<Item = R>) -> String {
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
     table.trim_fmt()
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_table_is_plain_text() {
-        let text = table(["queue", "ready"], [["refunds", "3"]]);
+        let text = table(["queue", "ready"], [["refunds".to_owned(), 3.to_string()]]);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines, [["queue", "ready"], ["refunds", "3"]]);
     }

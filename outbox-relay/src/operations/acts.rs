@@ -93,9 +93,9 @@ pub struct Act {
     pub id: i64,
     pub acted_at: DateTime<Utc>,
     pub actor: String,
-    /// CLI, REST or CONSOLE.
+    /// `CLI`, `REST` or `CONSOLE`.
     pub door: String,
-    /// REPLAY, SKIP, RELEASE, RETRY, PAUSE or RESUME.
+    /// `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `PAUSE` or `RESUME`.
     pub act: String,
     /// What was asked for, and in `event_ids` what it came to.
     #[schema(value_type = Object)]

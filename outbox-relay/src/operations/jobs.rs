@@ -48,7 +48,7 @@ pub struct Job {
     pub aggregate_type: String,
     pub aggregate_id: Uuid,
     pub aggregate_version: i32,
-    /// ready, running, in_doubt, dead or done.
+    /// `ready`, `running`, `in_doubt`, `dead` or `done`.
     pub status: String,
     pub received_at: DateTime<Utc>,
     pub attempts: i32,

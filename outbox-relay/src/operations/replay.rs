@@ -54,7 +54,7 @@ pub struct Preview {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Group {
     pub event_type: String,
-    /// PUBLISHED, BACK_OFF, or why they are parked.
+    /// `PUBLISHED`, `BACK_OFF`, or why they are parked.
     pub state: String,
     pub events: i64,
 }

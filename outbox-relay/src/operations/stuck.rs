@@ -38,8 +38,8 @@ pub struct StuckEvent {
     pub aggregate_id: Uuid,
     pub aggregate_version: i32,
     pub occurred_at: DateTime<Utc>,
-    /// UNROUTABLE, TOO_LARGE, ATTEMPTS_SPENT, UNDECODABLE: it is parked. BACK_OFF: it is tried again. PENDING: it has
-    /// been in line for too long.
+    /// `UNROUTABLE`, `TOO_LARGE`, `ATTEMPTS_SPENT`, `UNDECODABLE`: it is parked. `BACK_OFF`: it is tried again.
+    /// `PENDING`: it has been in line for too long.
     pub reason: String,
     pub attempts: i32,
     pub last_error: Option<String>,
@@ -57,7 +57,8 @@ pub struct StuckJob {
     pub aggregate_type: String,
     pub aggregate_id: Uuid,
     pub received_at: DateTime<Utc>,
-    /// DEAD, IN_DOUBT, LEASE_EXPIRED; PAUSED: its queue is. BACK_OFF: it is tried again. OVERDUE: nobody takes it.
+    /// `DEAD`, `IN_DOUBT`, `LEASE_EXPIRED`; `PAUSED`: its queue is. `BACK_OFF`: it is tried again. `OVERDUE`: nobody
+    /// takes it.
     pub reason: String,
     pub attempts: i32,
     pub last_error: Option<String>,

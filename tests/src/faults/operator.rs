@@ -1,72 +1,115 @@
-//! What an operator does during a run, and asks at its end.
+//! What an operator does during a run, and asks at its end: with `outbox-relay`'s own command line.
 
+use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
-use sqlx::PgPool;
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::process::Command;
+use uuid::Uuid;
 
 use super::stage::Stage;
 use crate::programs;
 
-/// Everything that the audit holds against the system, in words; nothing may be pending or under way.
-pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
-    let mut command = Command::new(programs::folder().join("outbox-relay"));
-    command.args(["audit", "--drained", "--json", "--gateway-url", &stage.gateway_url(), "--invoice-store"]);
-    command.arg(stage.invoices()).kill_on_drop(true);
-    command.env_clear().env("DATABASE_URL", stage.database_url());
-    command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
-    command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
-    let output = command.output().await?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the audit says {}", String::from_utf8_lossy(&output.stderr)))?;
-    let rules = report["rules"].as_array().context("the audit has rules")?;
-    let mut found = Vec::new();
-    for rule in rules {
-        let complaints = [&rule["examples"], &rule["not_checked"]].into_iter().flat_map(Value::as_array).flatten();
-        found.extend(complaints.map(|complaint| format!("audit, rule {}: {complaint}", rule["rule"])));
-    }
-    if found.is_empty() && !output.status.success() {
-        found.push(format!("the audit ended with {} and found nothing", output.status));
-    }
-    Ok(found)
+/// Longest wait for an answer; an audit of a long run reads a lot.
+const ANSWER: Duration = Duration::from_secs(120);
+/// Who acts, and why, in the record of acts.
+const ACTING: [&str; 4] = ["--actor", "faults", "--reason", "The fault harness plays the operator."];
+
+#[derive(Debug, Deserialize)]
+struct Acted {
+    rows_changed: u64,
 }
 
 /// Sends parked rows again.
-pub(super) async fn replay_parked(pool: &PgPool) -> Result<u64> {
-    replay(pool, "parked_at is not null").await
+pub(super) async fn replay_parked(stage: &Stage) -> Result<u64> {
+    act(stage, &["replay", "--parked"]).await
 }
 
 /// Sends rows again that have been published, so that they arrive twice.
-pub(super) async fn replay_published(pool: &PgPool, rows: u32) -> Result<u64> {
-    let which = format!(
-        "event_id in (select event_id from messaging.outbox where published_at is not null order by random() limit {rows})"
-    );
-    replay(pool, &which).await
-}
-
-async fn replay(pool: &PgPool, which: &str) -> Result<u64> {
-    let statement = format!(
-        "update messaging.outbox set published_at = null, parked_at = null, parked_reason = null, attempts = 0,
-             next_attempt_at = null, position = default where {which}"
-    );
-    Ok(sqlx::query(sqlx::AssertSqlSafe(statement)).execute(pool).await?.rows_affected())
+pub(super) async fn replay_published(stage: &Stage, rows: u32) -> Result<u64> {
+    let published = "select event_id from messaging.outbox where published_at is not null order by random() limit $1";
+    let ids: Vec<Uuid> = sqlx::query_scalar(published).bind(i64::from(rows)).fetch_all(&stage.pool).await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<_> = ids.iter().map(|id| format!("--id={id}")).collect();
+    let arguments: Vec<_> = ["replay"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    act(stage, &arguments).await
 }
 
 /// Tries dead jobs again.
-pub(super) async fn retry_dead(pool: &PgPool) -> Result<u64> {
-    let retried = sqlx::query(
-        "update messaging.inbox set status = 'in_doubt', attempts = 0, finished_at = null, run_at = clock_timestamp()
-         where status = 'dead'",
-    );
-    Ok(retried.execute(pool).await?.rows_affected())
+pub(super) async fn retry_dead(stage: &Stage) -> Result<u64> {
+    act(stage, &["retry", "--all"]).await
 }
 
-/// The age of the oldest row that is shown as stuck.
-pub(super) async fn oldest_stuck(pool: &PgPool) -> Result<Option<Duration>> {
-    let stuck = "select extract(epoch from clock_timestamp() - min(occurred_at))::float8 from messaging.outbox
-                 where published_at is null and (parked_at is not null or attempts > 0)";
-    let seconds: Option<f64> = sqlx::query_scalar(stuck).fetch_one(pool).await?;
-    Ok(seconds.map(Duration::from_secs_f64))
+/// The age of the oldest row that is shown as parked, or to be tried again.
+pub(super) async fn oldest_stuck(stage: &Stage) -> Result<Option<Duration>> {
+    #[derive(Deserialize)]
+    struct Stuck {
+        at: DateTime<Utc>,
+        events: Vec<Event>,
+    }
+    #[derive(Deserialize)]
+    struct Event {
+        occurred_at: DateTime<Utc>,
+        reason: String,
+    }
+    let Stuck { at, events } = read(&ask(stage, &["stuck"]).await?)?;
+    let oldest = events.iter().filter(|event| event.reason != "PENDING").map(|event| event.occurred_at).min();
+    Ok(oldest.map(|oldest| (at - oldest).to_std().unwrap_or_default()))
+}
+
+/// Everything that the audit holds against the system, in words; nothing may be pending or under way.
+pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Report {
+        rules: Vec<Rule>,
+    }
+    #[derive(Deserialize)]
+    struct Rule {
+        #[serde(rename = "rule")]
+        number: u8,
+        examples: Vec<String>,
+        not_checked: Vec<String>,
+    }
+    let (gateway, invoices) = (stage.gateway_url(), stage.invoices().display().to_string());
+    let output = ask(stage, &["audit", "--drained", "--gateway-url", &gateway, "--invoice-store", &invoices]).await?;
+    let report: Report = read(&output)?;
+    let complaints = report.rules.iter().flat_map(|rule| {
+        let complaints = rule.examples.iter().chain(&rule.not_checked);
+        complaints.map(|complaint| format!("audit, rule {}: {complaint}", rule.number))
+    });
+    let found: Vec<_> = complaints.collect();
+    let status = output.status;
+    ensure!(status.success() || !found.is_empty(), "the audit ended with {status} and names no reason");
+    Ok(found)
+}
+
+/// How many rows an act has changed.
+async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
+    let arguments: Vec<_> = arguments.iter().copied().chain(ACTING).collect();
+    read(&ask(stage, &arguments).await?).map(|Acted { rows_changed }| rows_changed)
+}
+
+async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(programs::folder().join("outbox-relay"));
+    command.args(arguments).arg("--json").kill_on_drop(true);
+    command.env_clear().env("DATABASE_URL", stage.direct_url());
+    command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
+    command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
+    tokio::time::timeout(ANSWER, command.output())
+        .await
+        .with_context(|| format!("outbox-relay {arguments:?}"))?
+        .with_context(|| format!("outbox-relay {arguments:?}"))
+}
+
+fn read<T: DeserializeOwned>(output: &Output) -> Result<T> {
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        let Output { status, stdout, stderr } = output;
+        let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+        format!("outbox-relay ended with {status} and said {said}")
+    })
 }

@@ -165,20 +165,23 @@ impl Keeper {
                     self.thaw(&life.child).await;
                     fate = self.draw_moment();
                 }
-                () = sleep_until(asked_at.unwrap_or(patience)), if asked_at.is_some() => match fate {
-                    Fate::Frozen(_) => {
-                        life.child.signal(Signal::SIGSTOP);
-                        self.tally.did(&format!("{} frozen", self.recipe.name));
-                        self.thaw(&life.child).await;
-                        fate = self.draw_moment();
-                    }
-                    _ => {
-                        life.kill();
-                        fate = Fate::Live;
-                    }
+                () = sleep_until(asked_at.unwrap_or(patience)), if asked_at.is_some() => {
+                    fate = self.reach_moment(life, fate).await;
                 }
             }
         }
+    }
+
+    /// Does what a fate has fixed for a moment, or loses patience with a place that is not passed.
+    async fn reach_moment(&mut self, life: &mut Life, fate: Fate) -> Fate {
+        if !matches!(fate, Fate::Frozen(_)) {
+            life.kill();
+            return Fate::Live;
+        }
+        life.child.signal(Signal::SIGSTOP);
+        self.tally.did(&format!("{} frozen", self.recipe.name));
+        self.thaw(&life.child).await;
+        self.draw_moment()
     }
 
     /// What becomes of a fate when the weather changes.
@@ -203,7 +206,7 @@ impl Keeper {
             self.deck.shuffle(&mut self.chance);
         }
         let Some(place) = self.deck.pop() else { return self.draw_moment() };
-        let pass = self.chance.random_range(1..=if place.often { 40 } else { 3 });
+        let pass = self.chance.random_range(1..=if place.often { 12 } else { 3 });
         if self.chance.random_bool(0.1) { Fate::Freezes(place.name, pass) } else { Fate::Dies(place.name, pass) }
     }
 

@@ -40,7 +40,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
         counts: tally.counts(),
         logs: folder,
     };
-    if report.violations().is_empty() {
+    if report.violations().is_empty() && report.late().is_empty() {
         stage::clear(&report.logs)?;
     }
     Ok(report)
@@ -55,7 +55,7 @@ async fn play(plan: &Plan, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tall
     let started = Instant::now();
     for round in 1.. {
         fleet.storm();
-        trouble::storm(stage, plan.storm, &mut chance, tally).await?;
+        trouble::storm(stage, plan, &mut chance, tally).await?;
         fleet.calm(stage).await?;
         trouble::measure_recoveries(stage, tally).await?;
         trouble::measure_stuck_row(stage, round, &mut chance, book, tally).await?;

@@ -70,12 +70,11 @@ impl Stage {
             cluster.create_database(name).await?;
             standalone::private::migrate(&cluster.url(name).into()).await?;
         }
-        let node = match plan.setup.rabbitmq {
-            false => None,
-            true => {
-                let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
-                Some(PrivateNode::start(rabbitmq::Options { fresh: true, ..options }).await?)
-            }
+        let node = if plan.setup.rabbitmq {
+            let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
+            Some(PrivateNode::start(rabbitmq::Options { fresh: true, ..options }).await?)
+        } else {
+            None
         };
         let ports = Ports {
             command: free_port()?,
@@ -99,6 +98,11 @@ impl Stage {
     /// The database as the processes reach it.
     pub(super) fn database_url(&self) -> String {
         through(&self.cluster.url(DATABASE), self.cluster.port(), &self.proxies.database)
+    }
+
+    /// The database past the proxy, for those who are not to be harmed.
+    pub(super) fn direct_url(&self) -> String {
+        self.cluster.url(DATABASE)
     }
 
     /// The database of the read models, where it is another one.

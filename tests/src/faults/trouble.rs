@@ -15,7 +15,7 @@ use super::load::Customer;
 use super::proxy::Mode;
 use super::stage::Stage;
 use super::tally::{RECOVERY, STUCK_SHOWS, Tally};
-use super::{broker, database, operator};
+use super::{Plan, broker, database, operator};
 use crate::waiting::eventually;
 
 /// Much longer than a recovery may take: by then it is not slow, it does not happen.
@@ -58,9 +58,9 @@ const WITH_A_BROKER: [Act; 6] = [
 ];
 
 /// One act after the other, for so long, while the network is bad.
-pub(super) async fn storm(stage: &mut Stage, length: Duration, chance: &mut StdRng, tally: &Tally) -> Result<()> {
-    stage.network(Mode::Stormy);
-    let until = Instant::now() + length;
+pub(super) async fn storm(stage: &mut Stage, plan: &Plan, chance: &mut StdRng, tally: &Tally) -> Result<()> {
+    stage.network(if plan.treacherous { Mode::Treacherous } else { Mode::Stormy });
+    let until = Instant::now() + plan.storm;
     let acts: Vec<_> =
         EVERYWHERE.into_iter().chain(WITH_A_BROKER.into_iter().filter(|_| stage.setup.rabbitmq)).collect();
     while Instant::now() < until {
@@ -80,11 +80,11 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
         Act::TerminateBackends => database::terminate_backends(stage, chance, tally).await?,
         Act::CrashDatabase => database::crash(stage, tally).await?,
         Act::ReplayPublished => {
-            let rows = operator::replay_published(&stage.pool, chance.random_range(1..60)).await?;
+            let rows = operator::replay_published(stage, chance.random_range(1..60)).await?;
             tally.did_often("published rows replayed", rows);
         }
-        Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(&stage.pool).await?),
-        Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(&stage.pool).await?),
+        Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(stage).await?),
+        Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(stage).await?),
         Act::CutAll => {
             let proxies = &stage.proxies;
             let all = [Some(&proxies.database), proxies.broker.as_ref(), Some(&proxies.gateway)];
@@ -135,14 +135,14 @@ pub(super) async fn measure_stuck_row(
     book: &Arc<Book>,
     tally: &Arc<Tally>,
 ) -> Result<()> {
-    operator::replay_parked(&stage.pool).await?;
+    operator::replay_parked(stage).await?;
     let customer = format!("unlucky-{round}");
     if !stage.setup.rabbitmq {
         database::refuse(&stage.pool, &customer).await?;
     }
     let mut customer = Customer::new(stage, round, &customer, book, tally)?;
     let started = Instant::now();
-    let shown = loop {
+    loop {
         if stage.setup.rabbitmq {
             // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
             // broker has just been restarted, declares the topology again.
@@ -150,19 +150,21 @@ pub(super) async fn measure_stuck_row(
             broker::unbind(stage, queue, tally).await?;
         }
         if customer.place().await.is_err() {
-            break None;
+            break;
         }
-        let shown = async || operator::oldest_stuck(&stage.pool).await;
+        let shown = async || operator::oldest_stuck(stage).await;
         match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
-            Ok(age) => break Some(age),
+            Ok(age) => {
+                tally.stuck_showed(age);
+                break;
+            }
             Err(_) if started.elapsed() < GIVEN_UP => {}
             Err(error) => {
                 tally.violated(format!("{error:#} (allowed are {STUCK_SHOWS:?})"));
-                break None;
+                break;
             }
         }
-    };
-    shown.into_iter().for_each(|age| tally.stuck_showed(age));
+    }
     database::accept_all(&stage.pool).await?;
     if let Some(broker) = &stage.proxies.broker {
         // Whoever connects declares the topology again.

@@ -23,7 +23,7 @@ use crate::Api;
 use crate::waiting::eventually;
 
 /// A dead worker's job is taken over after 30 s, and may then have to be retried.
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// How long a browser that has lost its worker may take to notice.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 /// Reads at a time.
@@ -34,8 +34,8 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
     let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
     let mut last = String::new();
     let drained = eventually("everything has drained", DRAINED_WITHIN, async || {
-        tally.did_often("dead jobs retried", operator::retry_dead(&stage.pool).await?);
-        tally.did_often("parked rows replayed", operator::replay_parked(&stage.pool).await?);
+        tally.did_often("dead jobs retried", operator::retry_dead(stage).await?);
+        tally.did_often("parked rows replayed", operator::replay_parked(stage).await?);
         let open: (i64, i64, i64) = sqlx::query_as(
             "select (select count(*) from messaging.outbox where published_at is null),
                     (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type))

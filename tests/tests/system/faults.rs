@@ -15,13 +15,14 @@ async fn short_run(setup: Setup) -> Result<()> {
         at_least: Duration::ZERO,
         kills: 8,
         returns: 10,
-        at_most: Duration::from_secs(120),
+        at_most: Duration::from_secs(300),
         storm: Duration::from_secs(8),
+        treacherous: false,
         orders_per_second: 3.0,
     };
     let report = faults::run(&plan).await?;
-    let violations = report.violations();
-    assert!(violations.is_empty(), "{report}Logs and files are in {}", report.logs().display());
+    // Not how long anything took: other tests are at work beside this one.
+    assert!(report.violations().is_empty(), "{report}Logs and files are in {}", report.logs().display());
     assert!(report.kills() >= plan.kills, "{report}");
     Ok(())
 }

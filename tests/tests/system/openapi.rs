@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use reqwest::Method;
 use tests::System;
 
-/// R4, R5 and R8, written out.
-const OPERATIONS: [&str; 24] = [
+/// R4, R5, R8 and R10, written out.
+const OPERATIONS: [&str; 38] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -30,6 +30,20 @@ const OPERATIONS: [&str; 24] = [
     "get /api/v1/returns",
     "get /api/v1/returns/{id}",
     "get /api/v1/returns/{id}/history",
+    "get /api/v1/ops/status",
+    "get /api/v1/ops/stuck",
+    "get /api/v1/ops/events/{id}",
+    "post /api/v1/ops/replay",
+    "post /api/v1/ops/events/{id}/skip",
+    "post /api/v1/ops/events/{id}/release",
+    "get /api/v1/ops/jobs",
+    "post /api/v1/ops/jobs/retry",
+    "get /api/v1/ops/queues",
+    "post /api/v1/ops/queues/{queue}/pause",
+    "post /api/v1/ops/queues/{queue}/resume",
+    "get /api/v1/ops/acts",
+    "get /api/v1/ops/audit",
+    "get /api/v1/ops/doctor",
     "post /refund",
     "get /refund/{key}",
     "get /refunds",

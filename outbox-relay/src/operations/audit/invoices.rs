@@ -59,13 +59,13 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findin
     let mut found = Found::default();
     let mut complaints = stream::iter(stored).map(|invoice| examine(store.clone(), invoice)).buffer_unordered(READERS);
     while let Some(complaint) = complaints.next().await {
-        complaint.into_iter().for_each(|complaint| found.push(complaint));
+        found.extend(complaint);
     }
     findings.add(Rule::Invoices, found);
     match store.unfinished_uploads(UPLOAD_WITHIN) {
         Ok(names) => {
             let mut found = Found::default();
-            names.into_iter().for_each(|name| found.push(format!("{} was never finished", store.display_path(&name))));
+            found.extend(names.iter().map(|name| format!("{} was never finished", store.display_path(name))));
             findings.add(Rule::Leftovers, found);
         }
         Err(error) => findings.could_not(Rule::Leftovers, format!("temporary files: {error}")),

@@ -119,6 +119,14 @@ impl Found {
     }
 }
 
+impl Extend<String> for Found {
+    fn extend<I: IntoIterator<Item = String>>(&mut self, violations: I) {
+        for violation in violations {
+            self.push(violation);
+        }
+    }
+}
+
 /// Gathers what the checks find.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -204,7 +212,7 @@ mod tests {
             findings.could_not(Rule::Outbox, "half of it");
             for _ in 0..2 {
                 let mut found = Found::default();
-                (0..15).for_each(|n| found.push(n.to_string()));
+                found.extend((0..15).map(|n| n.to_string()));
                 findings.add(Rule::Outbox, found);
             }
         });

@@ -1,0 +1,74 @@
+//! What operators see and do, by the command line and by REST.
+
+mod acts;
+mod audit;
+mod doctor;
+mod replays;
+
+use anyhow::{Context, Result};
+use contracts::OrderState;
+use reqwest::Method;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool};
+use standalone::Part;
+use tests::{Answer, Api, Database, System, programs, shop};
+use tokio::process::Command;
+use uuid::Uuid;
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn exited(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// Runs `outbox-relay` on a database, as the operator anita.
+async fn outbox_relay(database: &Database, arguments: &[&str]) -> Result<Said> {
+    outbox_relay_with(&[("DATABASE_URL", &database.url)], arguments).await
+}
+
+async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
+    let mut command = Command::new(programs::folder().join("outbox-relay"));
+    command.args(arguments).env_clear().env("OPERATOR", "anita").envs(environment.iter().copied()).kill_on_drop(true);
+    let output = command.output().await?;
+    let text = |bytes| String::from_utf8(bytes).context("text");
+    Ok(Said { code: output.status.code(), out: text(output.stdout)?, err: text(output.stderr)? })
+}
+
+/// POSTs as the operator anita.
+async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
+    api.call(Method::POST, path).header("X-Actor", "anita").json(body).send().await
+}
+
+async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(pool).await?;
+    Ok(())
+}
+
+async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// An order with three events that no relay has seen, and the ids of these.
+async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
+    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?;
+    let database = system.stop().await?;
+    let events = sqlx::query_scalar("select event_id from messaging.outbox order by aggregate_version");
+    let events = events.fetch_all(&database.pool).await?;
+    Ok((database, events))
+}

@@ -1,0 +1,208 @@
+//! Each rule catches what breaks it, and nothing else does.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use contracts::{OrderState, Queue, ReturnState};
+use outbox_relay::operations::audit::{Scope, Sources, Status, Verdict, audit};
+use serde_json::json;
+use standalone::Part;
+use tests::waiting::SOON;
+use tests::{Database, System, books, shop};
+
+use super::{execute, outbox_relay, outbox_relay_with};
+
+/// What breaks a rule: its number, what it is, the statements.
+const VIOLATIONS: [(u8, &str, &str); 22] = [
+    (1, "a transition without an event",
+     "delete from messaging.inbox where event_type = 'order.paid'; delete from messaging.outbox where event_type = 'order.paid'"),
+    (1, "an event that tells of another state",
+     r#"update messaging.outbox set payload = jsonb_set(payload, '{transition,to_state}', '"EATEN"') where event_type = 'order.paid'"#),
+    (1, "a transition that is told twice",
+     "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, parked_at, parked_reason)
+      select messaging.lowest_event_id(now()), aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, now(), 'SKIPPED'
+      from messaging.outbox where event_type = 'order.paid' limit 1"),
+    (2, "a state that no transition leads to", "update command.orders set version = version + 1"),
+    (2, "a transition that begins elsewhere",
+     "alter table command.state_transitions disable trigger user;
+      update command.state_transitions set from_state = 'EATEN' where entity_type = 'order' and version = 3"),
+    (3, "an event both published and parked",
+     "update messaging.outbox set parked_at = now(), parked_reason = 'UNROUTABLE' where event_type = 'order.paid'"),
+    (4, "an event that was not delivered", "delete from messaging.inbox where queue = 'refunds'"),
+    (4, "a job without an event",
+     "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
+      select 'projections', messaging.lowest_event_id(now()), event_type, aggregate_type, aggregate_id, 99, payload, occurred_at, 'dead', now()
+      from messaging.outbox where event_type = 'order.paid' limit 1"),
+    (4, "an event in a queue that does not want it",
+     "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
+      select 'invoices', event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, 'done', now()
+      from messaging.outbox where event_type = 'order.paid' limit 1"),
+    (4, "an e-mail that was not made", "delete from work.emails where kind = 'order_confirmation'"),
+    (4, "an e-mail about nothing", "insert into work.emails select messaging.lowest_event_id(now()), kind, message_id, sent_at from work.emails limit 1"),
+    (5, "a refund that the gateway knows by another name", "update work.refunds set transaction_id = 'txn_0'"),
+    (5, "a refund of another amount", "update command.return_items set amount_minor = amount_minor + 1"),
+    (5, "an order of another amount", "update command.orders set total_minor = total_minor + 1"),
+    (6, "another document", r#"update read.orders set document = jsonb_set(document::jsonb, '{currency}', '"EUR"')::json"#),
+    (6, "a document under another state", "update read.orders set state = 'PAID'"),
+    (6, "a hole in a history", "delete from read.history where version = 2"),
+    (6, "a return that is not shown", "delete from read.returns"),
+    (7, "a number that is on no invoice", "update work.document_series set last_number = last_number + 1"),
+    (7, "another PDF", "update work.invoices set sha256 = repeat('0', 64)"),
+    (8, "a job in no known status",
+     "alter table messaging.inbox drop constraint inbox_status_known, drop constraint inbox_finished_has_time;
+      update messaging.inbox set status = 'lost' where event_type = 'order.paid'"),
+    (10, "an event that was not published", "update messaging.outbox set published_at = null where event_type = 'order.paid'"),
+];
+
+/// A system that has done everything there is to do, stopped.
+struct Settled {
+    database: Database,
+    invoices: tempfile::TempDir,
+    ledger: PathBuf,
+}
+
+impl Settled {
+    async fn new() -> Result<Self> {
+        let invoices = tempfile::tempdir()?;
+        let ledger = invoices.path().join("ledger.jsonl");
+        let system = System::start(|options| {
+            options.parts = Part::ALL.to_vec();
+            options.workers.store.invoice_store_url = invoices.path().join("pdf").display().to_string();
+            options.gateway.ledger_file = Some(ledger.clone());
+        })
+        .await?;
+        shop::return_in(&system.api, ReturnState::Completed).await?;
+        shop::return_in(&system.api, ReturnState::Rejected).await?;
+        shop::order_in(&system.api, OrderState::Cancelled).await?;
+        books::delivered(&system.database.pool, SOON).await?;
+        for queue in [Queue::Invoices, Queue::Refunds, Queue::Notifications, Queue::Projections] {
+            books::drained(&system.database.pool, queue, SOON).await?;
+        }
+        // What the workers made has consumers of its own.
+        books::delivered(&system.database.pool, SOON).await?;
+        for queue in [Queue::Notifications, Queue::Projections] {
+            books::drained(&system.database.pool, queue, SOON).await?;
+        }
+        Ok(Self { database: system.stop().await?, invoices, ledger })
+    }
+
+    /// The gateway with its ledger, and where the PDFs are.
+    async fn gateway(&self) -> Result<(standalone::Running, Sources)> {
+        let mut options = standalone::Options::new(self.database.url.clone());
+        options.parts = vec![Part::Gateway];
+        options.gateway.ledger_file = Some(self.ledger.clone());
+        let running = standalone::start(options).await?;
+        let sources = Sources {
+            gateway_url: Some(running.gateway_url.clone()),
+            invoice_store: Some(self.invoices.path().join("pdf").display().to_string()),
+            query_database_url: None,
+        };
+        Ok((running, sources))
+    }
+}
+
+/// The rules that are violated, as an operator is told.
+async fn violated(database: &Database, scope: &Scope) -> Result<Vec<u8>> {
+    let pool = database.pool_as(outbox_relay::operations::ROLE).await?;
+    let report = audit(&pool, scope).await?;
+    pool.close().await;
+    let rules = report.rules.iter().filter(|rule| rule.status != Status::Holds);
+    for rule in rules.clone() {
+        let all_quoted = rule.examples.len() as u64 == rule.violations.min(20);
+        assert!(rule.status == Status::NotChecked || all_quoted, "{rule:?}");
+    }
+    let violated: Vec<_> = rules.filter(|rule| rule.status == Status::Violated).map(|rule| rule.rule).collect();
+    assert_eq!(report.verdict == Verdict::Violated, !violated.is_empty(), "{report:?}");
+    Ok(violated)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_rule_catches_what_breaks_it_and_no_other_does() -> Result<()> {
+    let settled = Settled::new().await?;
+    let (gateway, sources) = settled.gateway().await?;
+    let scope = Scope { sources, drained: true, broker: false };
+    assert_eq!(violated(&settled.database.copy().await?, &scope).await?, Vec::<u8>::new(), "a healthy system passes");
+    for (rule, what, statements) in VIOLATIONS {
+        let database = settled.database.copy().await?;
+        execute(&database.pool, statements).await.context(what)?;
+        assert_eq!(violated(&database, &scope).await?, [rule], "{what}");
+    }
+
+    let database = settled.database.copy().await?;
+    let expired = "update messaging.inbox set status = 'running', lease_owner = 'ghost', leased_until = now() - interval '1 minute', finished_at = null
+                   where queue = 'projections' and event_type = 'order.paid'";
+    execute(&database.pool, expired).await?;
+    let busy = Scope { drained: false, ..scope.clone() };
+    assert_eq!(violated(&database, &busy).await?, [9], "a job that nobody runs any more");
+    assert_eq!(violated(&database, &scope).await?, [9, 10]);
+
+    let database = settled.database.copy().await?;
+    let half = settled.invoices.path().join("pdf/invoice_X.pdf#1");
+    std::fs::File::create(&half)?.set_modified(SystemTime::UNIX_EPOCH)?;
+    assert_eq!(violated(&database, &scope).await?, [9], "half a PDF");
+    std::fs::remove_file(half)?;
+    let pdf = std::fs::read_dir(settled.invoices.path().join("pdf"))?.next().context("a PDF")??.path();
+    std::fs::remove_file(pdf)?;
+    assert_eq!(violated(&database, &scope).await?, [7], "a PDF that is gone");
+    gateway.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_no_return_asked_for_is_found() -> Result<()> {
+    let database = Database::new().await?;
+    let system = System::start_on(database, |options| options.parts.push(Part::Gateway)).await?;
+    let refund = json!({ "return_id": uuid::Uuid::from_u128(7), "amount": 500, "currency": "INR" });
+    let report = async || Ok::<_, anyhow::Error>(system.api.get("/ops/audit").await?.expect(200).json());
+    assert_eq!(report().await?["verdict"], "holds");
+    system.gateway.post("/refund", &refund).await?.expect(200);
+    let report = report().await?;
+    assert_eq!((&report["verdict"], &report["rules"][4]["status"]), (&json!("violated"), &json!("violated")));
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_exit_code_of_an_audit_says_how_it_ended() -> Result<()> {
+    let system = System::start(|options| options.parts = standalone::Part::ALL[..2].to_vec()).await?;
+    shop::order_in(&system.api, OrderState::Paid).await?;
+    books::delivered(&system.database.pool, SOON).await?;
+    let database = system.stop().await?;
+
+    let holds = outbox_relay(&database, &["audit", "--json"]).await?.exited(0).json();
+    assert_eq!(holds["verdict"], "holds");
+    assert_eq!(holds["rules"].as_array().map(Vec::len), Some(10));
+    assert_eq!(holds["rules"][4]["status"], "not_checked", "no gateway was named, so nothing is known of it");
+
+    let violated = outbox_relay(&database, &["audit", "--drained"]).await?.exited(1);
+    assert!(violated.out.contains("is still ready in the queue projections"), "{}", violated.out);
+
+    let nowhere = ["audit", "--gateway-url", "http://127.0.0.1:1", "--json"];
+    let incomplete = outbox_relay(&database, &nowhere).await?.exited(2).json();
+    assert_eq!(
+        (&incomplete["verdict"], &incomplete["rules"][4]["status"]),
+        (&json!("incomplete"), &json!("not_checked"))
+    );
+
+    let no_store = ["audit", "--invoice-store", "/there/is/no/folder"];
+    outbox_relay(&database, &no_store).await?.exited(2);
+    let elsewhere = ["audit", "--query-database-url", "postgres://127.0.0.1:1/x"];
+    outbox_relay(&database, &elsewhere).await?.exited(2);
+    let no_database = outbox_relay_with(&[("DATABASE_URL", "postgres://127.0.0.1:1/x")], &["audit"]).await?.exited(2);
+    assert!(no_database.err.starts_with("error: the database (DATABASE_URL) cannot be used"), "{}", no_database.err);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_models_in_another_database_are_compared_as_well() -> Result<()> {
+    let settled = Settled::new().await?;
+    let read = settled.database.copy().await?;
+    let database = settled.database.copy().await?;
+    execute(&database.pool, "truncate read.orders, read.returns, read.invoices, read.refunds, read.history").await?;
+    let elsewhere = Sources { query_database_url: Some(read.url.clone().into()), ..Sources::default() };
+    let scope = Scope { sources: elsewhere, drained: true, broker: false };
+    assert_eq!(violated(&database, &Scope { drained: true, ..Scope::default() }).await?, [6], "here they are gone");
+    assert_eq!(violated(&database, &scope).await?, Vec::<u8>::new());
+    execute(&read.pool, "delete from read.refunds").await?;
+    assert_eq!(violated(&database, &scope).await?, [6]);
+    Ok(())
+}

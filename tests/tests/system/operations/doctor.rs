@@ -1,0 +1,97 @@
+//! Each cause is found and named.
+
+use anyhow::{Context, Result};
+use chrono::TimeDelta;
+use messaging::TransportConfig;
+use outbox_relay::operations::doctor::{Surroundings, diagnose};
+use runtime::Clock;
+use serde_json::{Value, json};
+use tests::waiting::{SOON, eventually_equal};
+use tests::{Database, System};
+
+use super::{execute, outbox_relay, outbox_relay_with, untold_order};
+
+/// A relay that is alive, and holds nothing.
+const GHOST: &str = "insert into messaging.relay_instances values ('ghost', clock_timestamp() + interval '1 hour');";
+/// The ghost holds every shard.
+const HOLDS: &str =
+    "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour';";
+/// A job of the inbox that is an hour old; the rest says how it stands.
+const JOB: &str = "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, run_at, status, leased_until, finished_at)
+    select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, now() - interval '1 hour',";
+
+fn surroundings(clock: Clock) -> Surroundings {
+    Surroundings { transport: TransportConfig::default(), retention_days: 90, clock }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_cause_is_named() -> Result<()> {
+    let (untold, _) = untold_order().await?;
+    let of = |status: &str| format!("{JOB} {status} from messaging.outbox limit 1");
+    for (code, statements) in [
+        ("NO_RELAY", String::new()),
+        ("LEASE_EXPIRED", GHOST.to_owned()),
+        ("LISTENER_DEAD", format!("{GHOST} {HOLDS}")),
+        ("OUTBOX_OVERDUE", "update messaging.outbox set occurred_at = occurred_at - interval '1 hour'".to_owned()),
+        ("AGGREGATE_BLOCKED", "update messaging.outbox set attempts = 1, parked_at = now(), parked_reason = 'TOO_LARGE' where aggregate_version = 1".to_owned()),
+        ("QUEUE_PAUSED", "update messaging.queues set paused_at = now(), paused_by = 'anita', paused_reason = 'tea' where name = 'refunds'".to_owned()),
+        ("JOBS_OVERDUE", of("'ready', null, null")),
+        ("JOBS_DEAD", of("'dead', null, now()")),
+        ("JOBS_IN_DOUBT", of("'in_doubt', null, null")),
+        ("JOBS_SILENT", of("'running', now() - interval '1 minute', null")),
+        ("MIGRATIONS_NEWER", "insert into _sqlx_migrations select 9999, description, installed_on, true, checksum, 0 from _sqlx_migrations limit 1".to_owned()),
+        ("MIGRATIONS_MISSING", "delete from _sqlx_migrations where version = 5".to_owned()),
+        ("MIGRATIONS_UNKNOWN", "drop table _sqlx_migrations".to_owned()),
+        ("PARTITION_MISSING", "do $$ begin execute 'drop table messaging.outbox_' || to_char((now() at time zone 'UTC')::date + 1, 'YYYYMMDD'); end $$".to_owned()),
+        ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0)".to_owned()),
+    ] {
+        let database = untold.copy().await?;
+        execute(&database.pool, &statements).await.context(code)?;
+        let pool = database.pool_as(outbox_relay::operations::ROLE).await?;
+        let diagnosis = diagnose(&pool, &surroundings(Clock::system())).await?;
+        pool.close().await;
+        let found = diagnosis.findings.iter().find(|finding| finding.code == code);
+        assert!(found.is_some_and(|finding| !finding.remedy.is_empty()), "{code}: {diagnosis:#?}");
+        assert!(!diagnosis.healthy);
+        // Only what was done is found, beside the relay that none of them has.
+        let expected = |finding: &str| finding == code || ["NO_RELAY", "LISTENER_DEAD", "JOBS_OVERDUE"].contains(&finding);
+        assert!(diagnosis.findings.iter().all(|finding| expected(finding.code)), "{code}: {diagnosis:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_is_named() -> Result<()> {
+    let database = Database::new().await?;
+    for (ahead, wrong) in [(0, false), (4, false), (6, true), (-6, true)] {
+        let clock = Clock::system();
+        clock.advance(TimeDelta::seconds(ahead));
+        let diagnosis = diagnose(&database.pool, &surroundings(clock)).await?;
+        let found = diagnosis.findings.iter().any(|finding| finding.code == "CLOCK_SKEW");
+        assert_eq!(found, wrong, "{ahead} s: {diagnosis:#?}");
+    }
+    Ok(())
+}
+
+fn codes(diagnosis: &Value) -> Vec<Value> {
+    diagnosis["findings"].as_array().into_iter().flatten().map(|finding| finding["code"].clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_system_is_found_healthy_and_a_stopped_one_is_not() -> Result<()> {
+    let system = System::start(|_| ()).await?;
+    eventually_equal("all is well", SOON, json!(true), async || {
+        Ok(system.api.get("/ops/doctor").await?.expect(200).json()["healthy"].clone())
+    })
+    .await?;
+    let well = outbox_relay(&system.database, &["doctor"]).await?.exited(0).out;
+    assert_eq!(well.trim(), "nothing is wrong");
+    let database = system.stop().await?;
+    let ill = outbox_relay(&database, &["doctor", "--json"]).await?.exited(1).json();
+    assert_eq!(codes(&ill), ["NO_RELAY"]);
+
+    let nowhere = [("DATABASE_URL", "postgres://127.0.0.1:1/x"), ("RABBITMQ_URL", "amqp://127.0.0.1:1")];
+    let ill = outbox_relay_with(&nowhere, &["doctor", "--json"]).await?.exited(1).json();
+    assert_eq!(codes(&ill), ["DATABASE_UNREACHABLE", "BROKER_UNREACHABLE"]);
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Sending events again.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use contracts::{OrderState, Queue, ReturnState};
+use messaging::TransportConfig;
+use serde_json::{Value, json};
+use standalone::Part;
+use tests::services::Broker;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{System, books, shop};
+
+use super::{act, count, execute, outbox_relay, untold_order};
+
+/// Everything that must happen once.
+async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
+    let mut effects = BTreeMap::new();
+    for (what, query) in [
+        ("events", "select count(*) from messaging.outbox"),
+        ("jobs", "select count(*) from messaging.inbox"),
+        ("attempts", "select sum(attempts) from messaging.inbox"),
+        ("transitions", "select count(*) from command.state_transitions"),
+        ("invoices", "select count(*) from work.invoices"),
+        ("refunds", "select count(*) from work.refunds"),
+        ("e-mails", "select count(*) from work.emails"),
+        ("entries", "select count(*) from read.history"),
+    ] {
+        effects.insert(what, count(&system.database.pool, query).await?);
+    }
+    let ledger = system.gateway.get("/refunds").await?.expect(200).json();
+    effects.insert("payments", ledger["count"].as_i64().context("a count")?);
+    Ok(effects)
+}
+
+async fn settled(system: &System) -> Result<()> {
+    let pool = &system.database.pool;
+    // Twice: what the workers make is told as well.
+    for _ in 0..2 {
+        books::delivered(pool, SOON).await?;
+        for queue in Queue::ALL {
+            books::drained(pool, queue, SOON).await?;
+        }
+    }
+    books::delivered(pool, SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaying_everything_changes_nothing_on_the_queue_in_postgres() -> Result<()> {
+    everything_again(TransportConfig::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replaying_everything_changes_nothing_on_rabbitmq() -> Result<()> {
+    let broker = Broker::new().await?;
+    everything_again(broker.transport()).await?;
+    eventually_equal("everything is acknowledged", SOON, 0, async || broker.messages().await).await
+}
+
+async fn everything_again(transport: TransportConfig) -> Result<()> {
+    let system = System::start(|options| {
+        options.parts = Part::ALL.to_vec();
+        options.transport = transport;
+    })
+    .await?;
+    shop::return_in(&system.api, ReturnState::Completed).await?;
+    shop::return_in(&system.api, ReturnState::Approved).await?;
+    settled(&system).await?;
+    let (before, pool) = (effects(&system).await?, &system.database.pool);
+
+    let all = ["replay", "--from", "2020-01-01T00:00:00Z"];
+    let preview =
+        outbox_relay(&system.database, &[&all[..], &["--dry-run", "--json"]].concat()).await?.exited(0).json();
+    assert_eq!(preview["events"], before["events"]);
+    assert_eq!(count(pool, "select count(*) from messaging.operator_acts").await?, 0, "a dry run is no act");
+    assert_eq!(
+        count(pool, "select count(*) from messaging.outbox where attempts > 1").await?,
+        0,
+        "and changes nothing"
+    );
+
+    let replayed =
+        outbox_relay(&system.database, &[&all[..], &["--json", "--reason", "to see"]].concat()).await?.exited(0);
+    assert_eq!(replayed.json()["rows_changed"], before["events"]);
+    let again = "select count(*) from messaging.outbox where published_at is not null and attempts = 2";
+    eventually_equal("all go out again", SOON, before["events"], async || count(pool, again).await).await?;
+    settled(&system).await?;
+    let report = system.api.get("/ops/audit?drained=true").await?.expect(200).json();
+    assert_eq!(report["verdict"], "holds", "{report:#}");
+    assert_eq!(effects(&system).await?, before);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result<()> {
+    let (database, events) = untold_order().await?;
+    let park = "update messaging.outbox set attempts = 1, last_error = 'no route', parked_at = now(), parked_reason = 'UNROUTABLE' where aggregate_version = 2";
+    execute(&database.pool, park).await?;
+    let system = System::start_on(database, |_| ()).await?;
+    let pool = &system.database.pool;
+    let published = "select count(*) from messaging.outbox where published_at is not null";
+    eventually_equal("the first goes out", SOON, 1, async || count(pool, published).await).await?;
+    let preview = outbox_relay(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
+    assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be sent again: 1"), "{preview}");
+    let said =
+        outbox_relay(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
+    assert_eq!(said.trim(), "events sent again: 1");
+    eventually_equal("all go out", SOON, 3, async || count(pool, published).await).await?;
+    let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
+        .fetch_all(pool)
+        .await?;
+    assert_eq!(order, [1, 2, 3]);
+    let (reason, target): (String, Value) =
+        sqlx::query_as("select reason, target from messaging.operator_acts where act = 'REPLAY'")
+            .fetch_one(pool)
+            .await?;
+    assert_eq!((reason.as_str(), &target["event_ids"]), ("the route is back", &json!([events[1]])));
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_selection_means_what_it_says() -> Result<()> {
+    let system = System::start(|_| ()).await?;
+    let pool = &system.database.pool;
+    let order = shop::order_in(&system.api, OrderState::Delivered).await?;
+    shop::order_in(&system.api, OrderState::Paid).await?;
+    books::delivered(pool, SOON).await?;
+    let (id, at): (uuid::Uuid, chrono::DateTime<chrono::Utc>) =
+        sqlx::query_as("select event_id, occurred_at from messaging.outbox where event_type = 'order.shipped'")
+            .fetch_one(pool)
+            .await?;
+    execute(pool, "update messaging.outbox set published_at = null, parked_at = now(), parked_reason = 'SKIPPED' where event_type = 'order.delivered'").await?;
+    let skipped: uuid::Uuid =
+        sqlx::query_scalar("select event_id from messaging.outbox where event_type = 'order.delivered'")
+            .fetch_one(pool)
+            .await?;
+
+    let selected = async |selection: Value| {
+        act(&system.api, "/ops/replay", &json!({ "selection": selection, "dry_run": true })).await
+    };
+    for (selection, events) in [
+        (json!({ "ids": [id] }), 1),
+        (json!({ "event_type": "order.paid" }), 2),
+        (json!({ "event_type": "order.eaten" }), 0),
+        (json!({ "aggregate_id": order.id }), 4),
+        (json!({ "aggregate_id": order.id, "event_type": "order.paid" }), 1),
+        (json!({ "parked": true }), 0),
+        (json!({ "ids": [skipped] }), 1),
+        (json!({ "from": at, "to": at + chrono::TimeDelta::microseconds(1) }), 1),
+        (json!({ "to": "2020-01-01T00:00:00Z" }), 0),
+    ] {
+        let preview = selected(selection.clone()).await?.expect(200).json();
+        assert_eq!(
+            (&preview["selected"]["events"], &preview["rows_changed"]),
+            (&json!(events), &json!(0)),
+            "{selection}"
+        );
+    }
+    for (selection, status, code) in [
+        (json!({}), 422, "VALIDATION_FAILED"),
+        (json!({ "from": at, "to": at }), 422, "VALIDATION_FAILED"),
+        (json!({ "colour": "blue" }), 422, "VALIDATION_FAILED"),
+        (json!({ "ids": [uuid::Uuid::nil()] }), 404, "EVENT_NOT_FOUND"),
+    ] {
+        selected(selection).await?.refused(status, code);
+    }
+    let unexplained = json!({ "selection": { "ids": [id] } });
+    act(&system.api, "/ops/replay", &unexplained).await?.refused(422, "VALIDATION_FAILED");
+
+    // One in half a second: the second batch has to wait for its turn.
+    let started = std::time::Instant::now();
+    let paced = ["replay", "--type", "order.paid", "--rate", "2/s", "--reason", "slowly"];
+    outbox_relay(&system.database, &paced).await?.exited(0);
+    assert!(started.elapsed() >= std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+    let all = "select count(*) from messaging.outbox where published_at is null and parked_at is null";
+    eventually_equal("all are out again", SOON, 0, async || count(pool, all).await).await?;
+    system.finish().await
+}
