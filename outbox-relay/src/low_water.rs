@@ -18,8 +18,9 @@ const FULL_SWEEP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct LowWater {
     mark: i64,
-    /// The highest position that has been handled.
     seen: i64,
+    /// Nobody can still commit anything up to this position.
+    settled: i64,
     looked: Option<Instant>,
     fence: Fence,
     sweep_at: Instant,
@@ -37,7 +38,7 @@ enum Fence {
 impl LowWater {
     /// The first scan is a full one.
     pub(crate) fn new() -> Self {
-        Self { mark: 0, seen: 0, looked: None, fence: Fence::None, sweep_at: Instant::now() }
+        Self { mark: 0, seen: 0, settled: 0, looked: None, fence: Fence::None, sweep_at: Instant::now() }
     }
 
     /// Whether [`writers`](Self::writers) wants to be told who holds the outbox.
@@ -47,17 +48,31 @@ impl LowWater {
             && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
     }
 
-    /// Takes note of the transactions that write to the outbox now. Must be asked for after everything that was `seen`.
-    pub(crate) fn writers(&mut self, now: Vec<String>) {
+    /// The highest position that has been handled.
+    pub(crate) fn seen(&self) -> i64 {
+        self.seen
+    }
+
+    /// Takes note of the transactions that write to the outbox now, and of a position that was taken before, `seen` or
+    /// above. Must be asked for after everything that was `seen`.
+    pub(crate) fn writers(&mut self, now: Vec<String>, taken: i64) {
         self.looked = Some(Instant::now());
         self.fence = match std::mem::replace(&mut self.fence, Fence::None) {
-            Fence::None if now.is_empty() => Fence::Settled(self.seen),
-            Fence::None => Fence::Writers(self.seen, now),
+            Fence::None if now.is_empty() => Fence::Settled(taken),
+            Fence::None => Fence::Writers(taken, now),
             Fence::Writers(position, then) if then.iter().all(|writer| !now.contains(writer)) => {
                 Fence::Settled(position)
             }
             waiting => waiting,
         };
+        if let Fence::Settled(position) = self.fence {
+            self.settled = self.settled.max(position);
+        }
+    }
+
+    /// Up to here nobody can still commit anything: a scan that begins now sees all that there will ever be.
+    pub(crate) fn settled(&self) -> i64 {
+        self.settled
     }
 
     /// The position at which the scan that is about to begin starts.
@@ -100,7 +115,7 @@ mod tests {
     }
 
     fn writers(low_water: &mut LowWater, names: &[&str]) {
-        low_water.writers(names.iter().map(ToString::to_string).collect());
+        low_water.writers(names.iter().map(ToString::to_string).collect(), low_water.seen());
     }
 
     #[test]
@@ -124,6 +139,15 @@ mod tests {
         writers(&mut low_water, &["5/2"]);
         low_water.scanned(None, true);
         assert_eq!(low_water.scan_from(), 10, "5/2 came later: whatever it has taken is above 10");
+    }
+
+    #[test]
+    fn what_was_taken_before_the_writers_ended_is_settled_however_far_it_is() {
+        let mut low_water = scanned_to(10);
+        low_water.writers(vec!["3/7".to_owned()], 500);
+        assert_eq!(low_water.settled(), 0, "3/7 may still commit");
+        low_water.writers(vec!["4/1".to_owned()], 900);
+        assert_eq!(low_water.settled(), 500, "4/1 came later: whatever it has taken is above 500");
     }
 
     #[test]

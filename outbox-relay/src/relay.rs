@@ -143,7 +143,8 @@ impl Relay {
             return Ok(Outcome::Idle);
         }
         if self.low_water.wants_writers() {
-            self.low_water.writers(store::writers(&self.pool).await?);
+            let (writers, taken) = store::writers(&self.pool, self.low_water.seen()).await?;
+            self.low_water.writers(writers, taken);
         }
         let started = Instant::now();
         let forwarded = match &mut self.stream {

@@ -209,19 +209,27 @@ pub(crate) async fn mark_failed(pool: &PgPool, leases: &Leases, failed: &Failed)
     Ok(())
 }
 
-/// The transactions that have written to the outbox, or are about to, and have not ended.
+/// The transactions that have written to the outbox, or are about to, and have not ended; and the highest position above
+/// `above`, or `above` itself, that a row that waits has taken before.
 ///
 /// The lock that every writer holds says so, without any right to look into other sessions.
-pub(crate) async fn writers(pool: &PgPool) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
+pub(crate) async fn writers(pool: &PgPool, above: i64) -> sqlx::Result<(Vec<String>, i64)> {
+    let row = sqlx::query!(
         r#"
-        select distinct virtualtransaction as "writer!" from pg_locks
-        where locktype = 'relation' and relation = 'messaging.outbox'::regclass and mode = 'RowExclusiveLock'
-          and database = (select oid from pg_database where datname = current_database()) and pid <> pg_backend_pid()
-        "#
+        select array(
+                   select distinct virtualtransaction from pg_locks
+                   where locktype = 'relation' and relation = 'messaging.outbox'::regclass and mode = 'RowExclusiveLock'
+                     and database = (select oid from pg_database where datname = current_database())
+                     and pid <> pg_backend_pid()
+               ) as "writers!",
+               coalesce((select max(position) from messaging.outbox
+                         where published_at is null and parked_at is null and position > $1), $1) as "taken!"
+        "#,
+        above,
     )
-    .fetch_all(pool)
-    .await
+    .fetch_one(pool)
+    .await?;
+    Ok((row.writers, row.taken))
 }
 
 /// What waits in the outbox.

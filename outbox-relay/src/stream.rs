@@ -2,7 +2,8 @@
 //! is marked. No transaction is open while the broker is waited for.
 //!
 //! The order holds because only reading and marking overlap: a batch goes on the wire when the verdicts on all of the
-//! batch before it are in, without the rows of aggregates that failed there.
+//! batch before it are in, without the rows of aggregates that failed there. And nothing is read behind a batch that may
+//! lack a row because it was not committed yet: the next version of its aggregate would overtake it.
 
 use messaging::rabbitmq::{BrokerError, Publisher};
 use runtime::faults;
@@ -29,6 +30,8 @@ pub(crate) struct Stream {
     publisher: Option<Publisher>,
     /// Read while the batch before it was on the wire.
     ahead: Vec<Pending>,
+    /// Up to where it lacks nothing that could still be committed.
+    ahead_settled: i64,
     /// Batches taken from `ahead` since the last scan.
     taken_ahead: u32,
     /// Confirmed, to be marked.
@@ -44,6 +47,7 @@ impl Stream {
             max_attempts,
             publisher: None,
             ahead: Vec::new(),
+            ahead_settled: 0,
             taken_ahead: 0,
             unmarked: Vec::new(),
         }
@@ -57,7 +61,7 @@ impl Stream {
 
     /// Publishes one batch; returns how many rows it dealt with.
     pub(crate) async fn tick(&mut self, leases: &Leases, low_water: &mut LowWater) -> Result<usize, RelayError> {
-        let batch = self.next(leases, low_water).await?;
+        let (batch, settled) = self.next(leases, low_water).await?;
         let Some(last) = batch.last() else {
             low_water.scanned(None, true);
             return Ok(0);
@@ -67,9 +71,11 @@ impl Stream {
             Some(publisher) => publisher,
             None => Publisher::connect(&self.url).await?,
         };
+        let whole = self.is_full(&batch) && last.position <= settled;
+        self.ahead_settled = low_water.settled();
         let (sent, ahead, marked) = tokio::join!(
             broker::publish(&publisher, &batch, self.max_attempts),
-            self.read_behind(last.position, &batch, leases),
+            self.read_behind(whole.then_some(last.position), leases),
             mark(&self.pool, leases, &self.unmarked),
         );
         faults::point("relay.batch.confirmed");
@@ -84,24 +90,26 @@ impl Stream {
         self.follow_up(&batch, sent, ahead, leases, low_water).await
     }
 
-    /// What was read ahead, or what a scan finds.
-    async fn next(&mut self, leases: &Leases, low_water: &mut LowWater) -> sqlx::Result<Vec<Pending>> {
+    /// What was read ahead, or what a scan finds; and up to where it lacks nothing that could still be committed.
+    async fn next(&mut self, leases: &Leases, low_water: &mut LowWater) -> sqlx::Result<(Vec<Pending>, i64)> {
         if !self.ahead.is_empty() && self.taken_ahead < AHEAD_AT_MOST {
             self.taken_ahead += 1;
-            return Ok(std::mem::take(&mut self.ahead));
+            return Ok((std::mem::take(&mut self.ahead), self.ahead_settled));
         }
         // Otherwise the scan would find once more what is out but not marked.
         self.settle(leases).await?;
         self.taken_ahead = 0;
-        store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch).await
+        let settled = low_water.settled();
+        let batch = store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch).await?;
+        Ok((batch, settled))
     }
 
-    /// Only after a full batch: otherwise there is most likely nothing.
-    async fn read_behind(&self, position: i64, batch: &[Pending], leases: &Leases) -> sqlx::Result<Vec<Pending>> {
-        if !self.is_full(batch) {
-            return Ok(Vec::new());
+    /// Reads on behind a batch that is full, because otherwise there is most likely nothing, and lacks nothing.
+    async fn read_behind(&self, position: Option<i64>, leases: &Leases) -> sqlx::Result<Vec<Pending>> {
+        match position {
+            Some(position) => store::pending(&self.pool, &leases.shards, position + 1, self.batch).await,
+            None => Ok(Vec::new()),
         }
-        store::pending(&self.pool, &leases.shards, position + 1, self.batch).await
     }
 
     async fn follow_up(

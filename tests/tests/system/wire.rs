@@ -8,13 +8,14 @@ use reqwest::Url;
 use runtime::config::DatabaseConfig;
 use runtime::{Ids, Tasks, database};
 use secrecy::ExposeSecret;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use standalone::Part;
 use tests::faults::proxy::{Direction, Mode, Proxy};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, eventually, shop};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const QUEUE: Queue = Queue::Projections;
 const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
@@ -31,6 +32,21 @@ async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportCon
     let proxy = Proxy::start(target, 0).await?;
     url.set_port(Some(proxy.address().port())).ok().context("a URL with a port")?;
     Ok((proxy, TransportConfig { rabbitmq_url: Some(url.to_string().into()) }))
+}
+
+/// An event as a command would write it, in a transaction that the test ends when it wants to.
+async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Result<()> {
+    sqlx::query(
+        "insert into messaging.outbox
+             (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
+         values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
+    )
+    .bind(Ids::system().next())
+    .bind(order)
+    .bind(version)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 fn intake_of(pool: &PgPool, transport: &TransportConfig) -> Tasks {
@@ -113,16 +129,7 @@ async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions()
     let order = Ids::system().next();
     let mut both = pool.begin().await?;
     for version in [2, 1] {
-        sqlx::query(
-            "insert into messaging.outbox
-                 (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
-             values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
-        )
-        .bind(Ids::system().next())
-        .bind(order)
-        .bind(version)
-        .execute(&mut *both)
-        .await?;
+        record(&mut both, order, version).await?;
     }
     both.commit().await?;
     eventually_equal("both go out", SOON, 2, async || count(pool, PUBLISHED).await).await?;
@@ -134,5 +141,55 @@ async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions()
     assert_eq!(arrived, [1, 2]);
     intake.drain(SOON).await?;
     // Not `finish`: no command wrote these two.
+    system.abandon().await
+}
+
+/// While one batch is on the wire the next is read behind it; what commits late below must still go first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> {
+    const BATCH: i64 = 5;
+    let broker = Broker::new().await?;
+    let system = System::start(|options| {
+        options.parts = vec![Part::Relay];
+        options.transport = broker.transport();
+        options.relay.batch = BATCH;
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let ids = Ids::system();
+    record(&mut *pool.acquire().await?, ids.next(), 1).await?;
+    eventually_equal("the relay is at work", SOON, 1, async || count(pool, PUBLISHED).await).await?;
+
+    let order = ids.next();
+    let mut late = pool.begin().await?;
+    record(&mut late, order, 1).await?;
+    // Whoever marks waits for these, so the relay stops in the middle of the backlog, with some of it read ahead if it may.
+    let mut leases = pool.begin().await?;
+    sqlx::query("select from messaging.shard_leases for update").execute(&mut *leases).await?;
+    let mut backlog = pool.begin().await?;
+    for _ in 0..3 * BATCH {
+        record(&mut backlog, ids.next(), 1).await?;
+    }
+    backlog.commit().await?;
+    let marking = "select count(*) from pg_stat_activity where application_name = 'outbox-relay'
+                       and state = 'active' and query like '%set published_at%'";
+    eventually_equal("the relay is about to mark", SOON, 1, async || count(pool, marking).await).await?;
+    late.commit().await?;
+    let mut newer = pool.begin().await?;
+    record(&mut newer, order, 2).await?;
+    for _ in 1..BATCH {
+        record(&mut newer, ids.next(), 1).await?;
+    }
+    newer.commit().await?;
+    leases.rollback().await?;
+
+    eventually_equal("all go out", SOON, 22, async || count(pool, PUBLISHED).await).await?;
+    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+    eventually_equal("all arrive", SOON, 22, async || count(pool, ARRIVED).await).await?;
+    let arrived = "select aggregate_version from messaging.inbox where aggregate_id = $1 order by received_at";
+    let arrived: Vec<i32> = sqlx::query_scalar(arrived).bind(order).fetch_all(pool).await?;
+    assert_eq!(arrived, [1, 2]);
+    intake.drain(SOON).await?;
+    // Not `finish`: no command wrote these.
     system.abandon().await
 }
