@@ -141,7 +141,7 @@ pub(super) async fn measure_stuck_row(
         database::refuse(&stage.pool, &customer).await?;
     }
     let mut customer = Customer::new(stage, round, &customer, book, tally)?;
-    let started = Instant::now();
+    let (started, since) = (Instant::now(), database::now(&stage.pool).await?);
     loop {
         if stage.setup.rabbitmq {
             // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
@@ -152,7 +152,7 @@ pub(super) async fn measure_stuck_row(
         if customer.place().await.is_err() {
             break;
         }
-        let shown = async || operator::oldest_stuck(stage).await;
+        let shown = async || operator::oldest_stuck(stage, since).await;
         match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
             Ok(age) => {
                 tally.stuck_showed(age);
