@@ -3,6 +3,9 @@
 //! - [`transitions`], [`placements`], [`reads`]: throughput over HTTP against `pgbench` without HTTP;
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
 //! - [`start_latency`], [`api_latency`]: how long things take under a moderate load;
+//! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast a [`backlog`] goes
+//!   out, against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
+//! - [`inbox_drain`]: jobs that do nothing against a bare statement;
 //! - [`memory`]: what each process holds when it has nothing to do;
 //! - [`load`], [`requests`], [`pgbench`], [`system`], [`report`]: what they are made with.
 //!
@@ -20,7 +23,14 @@ mod pdf;
 mod cdp;
 mod start_latency;
 mod api_latency;
+mod relay_rabbitmq;
+mod relay_postgres;
+mod relay_backlog;
+mod relay_held_transaction;
+mod inbox_drain;
 mod memory;
+mod backlog;
+mod raw_amqp;
 mod load;
 mod requests;
 mod pgbench;
@@ -65,6 +75,11 @@ enum Subject {
     Pdf,
     StartLatency,
     ApiLatency,
+    RelayRabbitmq,
+    RelayPostgres,
+    RelayBacklog,
+    RelayHeldTransaction,
+    InboxDrain,
     Memory,
 }
 
@@ -88,6 +103,11 @@ impl Subject {
             Self::Pdf => "pdf",
             Self::StartLatency => "start-latency",
             Self::ApiLatency => "api-latency",
+            Self::RelayRabbitmq => "relay-rabbitmq",
+            Self::RelayPostgres => "relay-postgres",
+            Self::RelayBacklog => "relay-backlog",
+            Self::RelayHeldTransaction => "relay-held-transaction",
+            Self::InboxDrain => "inbox-drain",
             Self::Memory => "memory",
         }
     }
@@ -98,6 +118,11 @@ impl Plan {
         let measure = Duration::from_secs(if cli.quick { 2 } else { cli.seconds });
         let orders = if cli.quick { 10_000 } else { 100_000 };
         Self { warm_up: measure / 4, measure, orders, quick: cli.quick }
+    }
+
+    /// As much data as wanted, or a little of it.
+    const fn share(&self, wanted: u64) -> u64 {
+        if self.quick { wanted / 10 } else { wanted }
     }
 }
 
@@ -141,6 +166,11 @@ async fn measure(subject: Subject, system: &System, plan: &Plan) -> Result<Vec<R
         Subject::Pdf => pdf::measure(system, plan).await,
         Subject::StartLatency => start_latency::measure(system, plan).await,
         Subject::ApiLatency => api_latency::measure(system, plan).await,
+        Subject::RelayRabbitmq => relay_rabbitmq::measure(system, plan).await,
+        Subject::RelayPostgres => relay_postgres::measure(system, plan).await,
+        Subject::RelayBacklog => relay_backlog::measure(system, plan).await,
+        Subject::RelayHeldTransaction => relay_held_transaction::measure(system, plan).await,
+        Subject::InboxDrain => inbox_drain::measure(system, plan).await,
         Subject::Memory => memory::measure(system, plan).await,
     }
 }

@@ -32,15 +32,15 @@ enum Outcome {
 #[derive(Debug, Serialize)]
 pub(crate) struct Limit {
     what: String,
-    /// Before ours and after it.
-    runs_per_second: [f64; 2],
+    /// Before ours, after it, and in between where ours is more than one run.
+    runs_per_second: Vec<f64>,
     mean_per_second: f64,
     aim_at_least: f64,
 }
 
 impl Limit {
-    pub(crate) fn new(what: impl Into<String>, runs_per_second: [f64; 2], aim_at_least: f64) -> Self {
-        let mean_per_second = runs_per_second.iter().sum::<f64>() / 2.0;
+    pub(crate) fn new(what: impl Into<String>, runs_per_second: Vec<f64>, aim_at_least: f64) -> Self {
+        let mean_per_second = mean(&runs_per_second);
         Self { what: what.into(), runs_per_second, mean_per_second, aim_at_least }
     }
 }
@@ -79,14 +79,10 @@ impl fmt::Display for Row {
         writeln!(f, "{}", self.what)?;
         match &self.result {
             Outcome::Ratio { ours_per_second, limit, ratio } => {
-                let [before, after] = limit.runs_per_second;
+                let runs: Vec<_> = limit.runs_per_second.iter().map(|run| format!("{run:.1}")).collect();
                 let aim = limit.aim_at_least;
                 writeln!(f, "    ours   {ours_per_second:>10.1}/s")?;
-                writeln!(
-                    f,
-                    "    limit  {:>10.1}/s  {} ({before:.1} before, {after:.1} after)",
-                    limit.mean_per_second, limit.what
-                )?;
+                writeln!(f, "    limit  {:>10.1}/s  {} ({})", limit.mean_per_second, limit.what, runs.join(", "))?;
                 write!(f, "    ratio  {ratio:>10.2}    aim ≥ {aim}{}", missed(*ratio >= aim))
             }
             Outcome::Figures { unit, figures } => {
@@ -98,6 +94,11 @@ impl fmt::Display for Row {
             }
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a handful of runs")]
+pub(crate) fn mean(runs: &[f64]) -> f64 {
+    runs.iter().sum::<f64>() / runs.len() as f64
 }
 
 fn missed(reached: bool) -> &'static str {

@@ -17,7 +17,7 @@ use tokio::process::Command;
 use crate::pgbench::Pgbench;
 use crate::{load, requests};
 
-/// Orders that are seeded in one statement.
+/// Orders or events that are seeded in one statement.
 const SEED_CHUNK: u64 = 10_000;
 
 /// Everything of a run but its results is in here, and nothing stays.
@@ -128,16 +128,21 @@ impl Database {
         self.seed(include_str!("../sql/seed_read.sql"), sample, orders).await
     }
 
-    async fn seed(&self, statement: &'static str, sample: &Value, orders: u64) -> Result<()> {
-        for first in (1..=orders).step_by(usize::try_from(SEED_CHUNK)?) {
-            let last = orders.min(first + SEED_CHUNK - 1);
+    /// Events 1 to `events` of the outbox.
+    pub(crate) async fn seed_outbox(&self, sample: &Value, events: u64) -> Result<()> {
+        self.seed(include_str!("../sql/seed_outbox.sql"), sample, events).await
+    }
+
+    async fn seed(&self, statement: &'static str, sample: &Value, count: u64) -> Result<()> {
+        for first in (1..=count).step_by(usize::try_from(SEED_CHUNK)?) {
+            let last = count.min(first + SEED_CHUNK - 1);
             sqlx::query(statement)
                 .bind(sample)
                 .bind(i64::try_from(first)?)
                 .bind(i64::try_from(last)?)
                 .execute(&self.pool)
                 .await
-                .context("cannot seed orders")?;
+                .context("cannot seed")?;
         }
         sqlx::raw_sql("vacuum analyze").execute(&self.pool).await?;
         Ok(())
@@ -172,8 +177,8 @@ pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
 pub(crate) async fn between_limits<T>(
     limit: impl AsyncFn() -> Result<f64>,
     ours: impl AsyncFnOnce() -> Result<T>,
-) -> Result<([f64; 2], T)> {
+) -> Result<(Vec<f64>, T)> {
     let before = limit().await?;
     let ours = ours().await?;
-    Ok(([before, limit().await?], ours))
+    Ok((vec![before, limit().await?], ours))
 }

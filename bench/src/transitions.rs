@@ -43,7 +43,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     }
     let rows = CONNECTIONS.iter().zip(measured).map(|(connections, measured)| {
         let what = format!("transitions over HTTP, {connections} connections");
-        let limit = Limit::new(format!("pgbench, textbook transaction, {CLIENTS} clients"), limits, AIM);
+        let limit = Limit::new(format!("pgbench, textbook transaction, {CLIENTS} clients"), limits.clone(), AIM);
         let details = json!({ "latency": measured.latencies.json(), "seeded_orders": plan.orders });
         Row::ratio(what, measured.per_second, limit, details)
     });

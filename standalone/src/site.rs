@@ -5,9 +5,10 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 
 /// What is where, for the page and for the banner at start.
-pub fn places(base_url: &str, gateway_url: &str) -> [(&'static str, String); 6] {
+pub fn places(base_url: &str, gateway_url: &str) -> [(&'static str, String); 7] {
     [
         ("Commands and queries", format!("{base_url}/api/v1")),
+        ("Operators", format!("{base_url}/api/v1/ops/status")),
         ("API documentation", format!("{base_url}/docs")),
         ("Health", format!("{base_url}/health")),
         ("Readiness", format!("{base_url}/health/ready")),

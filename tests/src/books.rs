@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use contracts::Queue;
-use outbox_relay::operations::audit::{Scope, Verdict, audit};
+use outbox_relay::operations::audit::{Scope, Status, Verdict, audit};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
@@ -17,7 +17,8 @@ use crate::waiting::eventually_equal;
 /// What does not hold.
 pub async fn check(pool: &PgPool, broker: bool) -> Result<()> {
     let report = audit(pool, &Scope { broker, ..Scope::default() }).await?;
-    ensure!(report.verdict == Verdict::Holds, "the books do not agree: {:#?}", report.rules);
+    let violated: Vec<_> = report.rules.iter().filter(|rule| rule.status == Status::Violated).collect();
+    ensure!(report.verdict == Verdict::Holds, "the books do not agree: {violated:#?}");
     Ok(())
 }
 
@@ -47,6 +48,16 @@ pub async fn rows_about(pool: &PgPool, id: Uuid) -> Result<(i64, i64)> {
     .bind(id)
     .fetch_one(pool)
     .await?)
+}
+
+/// How many events reached a queue after a later one of the same aggregate did.
+pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
+    let late = "select count(*) from (
+                    select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version
+                                                                rows between unbounded preceding and 1 preceding) as late
+                    from messaging.inbox
+                ) as events where late";
+    Ok(sqlx::query_scalar(late).fetch_one(pool).await?)
 }
 
 /// Waits until every event has been delivered to every queue that wants it.

@@ -61,13 +61,16 @@ fn help(command: &[&str]) -> Help {
         if line.starts_with('-') {
             flag = line.split(' ').find(|word| word.starts_with("--")).unwrap_or(flag);
             help.flags.insert(flag.to_owned());
-        } else if let Some(name) = between(line, "[env: ", "]") {
+        }
+        // On the flag's own line where all descriptions are short.
+        if let Some(name) = between(line, "[env: ", "]") {
             variable = name.trim_end_matches('=');
             help.defaults.insert(variable.to_owned(), String::new());
             if usage.contains(flag) {
                 help.required.insert(variable.to_owned());
             }
-        } else if let Some(default) = between(line, "[default: ", "]") {
+        }
+        if let Some(default) = between(line, "[default: ", "]") {
             help.defaults.insert(variable.to_owned(), default.trim_matches('"').to_owned());
         }
     }
@@ -270,7 +273,9 @@ fn documented() -> Documented {
 fn env_example_lists_every_setting_with_its_default_under_its_readers() {
     let mut known = Documented::new();
     let commands = PROGRAMS.iter().map(|program| vec![*program]).filter(|command| command[0] != "standalone");
-    for command in commands.chain([vec!["standalone", "run"], vec!["standalone", "migrate"]]) {
+    let operators = ["replay", "audit", "doctor"].map(|command| vec!["outbox-relay", command]);
+    let standalone = ["run", "migrate"].map(|command| vec!["standalone", command]);
+    for command in commands.chain(operators).chain(standalone) {
         for (name, default) in help(&command).defaults {
             let (documented, readers) = known.entry(name.clone()).or_insert_with(|| (default.clone(), BTreeSet::new()));
             assert_eq!(*documented, default, "{name}: {command:?} and {readers:?} do not have the same default");

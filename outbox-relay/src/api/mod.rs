@@ -3,14 +3,14 @@
 mod looking;
 mod acting;
 mod answers;
-mod token;
+mod bearer;
 
 use std::sync::Arc;
 
 use axum::{Router, middleware};
 use messaging::TransportConfig;
 use runtime::Clock;
-use runtime::config::{DatabaseConfig, secret};
+use runtime::config::DatabaseConfig;
 use runtime::database;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -29,10 +29,15 @@ const CONNECTIONS: u32 = 3;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ApiSettings {
     /// Secret that every request under `/api/v1/ops` must carry as `Authorization: Bearer`. Unset: none is asked for.
-    #[arg(long, env = "OPS_TOKEN", hide_env_values = true, value_parser = secret)]
+    #[arg(long, env = "OPS_TOKEN", hide_env_values = true, value_parser = token)]
     pub ops_token: Option<SecretString>,
     #[command(flatten)]
     pub sources: Sources,
+}
+
+/// An empty secret would be none, and look like one.
+fn token(text: &str) -> Result<SecretString, &'static str> {
+    if text.is_empty() { Err("a secret is wanted, or nothing at all") } else { Ok(text.into()) }
 }
 
 /// What the handlers have.
@@ -72,7 +77,7 @@ pub async fn routes(
     let api = Api { pool, sources: settings.sources, surroundings, audits: Arc::new(Semaphore::new(1)) };
     let routes = router().with_state(Arc::new(api)).split_for_parts().0;
     Ok(match settings.ops_token {
-        Some(token) => routes.layer(middleware::from_fn_with_state(token::Token::of(&token), token::require)),
+        Some(token) => routes.layer(middleware::from_fn_with_state(bearer::Bearer::of(&token), bearer::require)),
         None => routes,
     })
 }

@@ -141,7 +141,7 @@ impl Replay {
         }
         let operator = actor.operator(&reason.unwrap_or_default())?;
         let acted = replay::replay(&pool, &selection, rate, &operator).await?;
-        common.print(&acted, |acted| format!("{} events are sent again", acted.rows_changed))
+        common.print(&acted, |acted| format!("events sent again: {}", acted.rows_changed))
     }
 }
 
@@ -157,7 +157,7 @@ impl Release {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.acting.operator()?;
         let acted = release::release(&self.common.connect().await?, self.id, self.queue, operator).await?;
-        self.common.print(&acted, |acted| format!("{} waits of the event {} have ended", acted.rows_changed, self.id))
+        self.common.print(&acted, |acted| format!("waits ended: {}", acted.rows_changed))
     }
 }
 
@@ -166,7 +166,7 @@ impl Retry {
         let operator = self.acting.operator()?;
         let dead = Dead { event_ids: self.ids, queue: self.queue, all: self.all };
         let acted = jobs::retry(&self.common.connect().await?, &dead, &operator).await?;
-        self.common.print(&acted, |acted| format!("{} jobs are tried again", acted.rows_changed))
+        self.common.print(&acted, |acted| format!("jobs tried again: {}", acted.rows_changed))
     }
 }
 
@@ -194,5 +194,5 @@ fn show_preview(preview: &Preview) -> String {
     let header = ["type", "state", "events"];
     let groups = preview.groups.iter();
     let rows = groups.map(|group| [group.event_type.clone(), group.state.clone(), group.events.to_string()]);
-    format!("{}\n {} events would be sent again", table(header, rows), preview.events)
+    format!("{}\n events that would be sent again: {}", table(header, rows), preview.events)
 }

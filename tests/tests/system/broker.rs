@@ -107,7 +107,7 @@ async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
     let spoilt = [
         ("UNDECODABLE", r#"headers = '{"request_id": {}}'"#),
         ("UNROUTABLE", "event_type = 'order.eaten'"),
-        ("TOO_LARGE", "payload = jsonb_build_object('snapshot', repeat('x', 9 * 1024 * 1024))"),
+        ("TOO_LARGE", "payload = payload || jsonb_build_object('padding', repeat('x', 9 * 1024 * 1024))"),
     ];
     for (_, spoil) in spoilt {
         let order = shop::order_in(&system.api, OrderState::Paid).await?.id;

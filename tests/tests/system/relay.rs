@@ -15,14 +15,6 @@ use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
 
-/// Events that reached a queue before an earlier one of the same aggregate did.
-const OUT_OF_ORDER: &str = "
-    select count(*) from (
-        select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version
-                                                    rows between unbounded preceding and 1 preceding) as late
-        from messaging.inbox
-    ) as events where late";
-
 /// How long relay and intakes may take to be back: their reconnects back off to 2 s, an answer may take 10 s.
 const BACK: Duration = Duration::from_secs(60);
 
@@ -91,7 +83,7 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
         count(pool, "select count(*) from messaging.inbox where received_at < occurred_at - interval '1 s'").await?,
         0
     );
-    assert_eq!(count(pool, OUT_OF_ORDER).await?, 0);
+    assert_eq!(books::out_of_order(pool).await?, 0);
     late.drain(SOON).await?;
     let held = "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()";
     assert_eq!(count(pool, held).await?, 0, "who leaves gives back what it held");
@@ -256,7 +248,7 @@ async fn rabbitmq_may_restart_and_crash_in_the_middle_and_nothing_is_lost_or_reo
     sell(&system.api, 20).await?;
     books::delivered(pool, BACK).await?;
 
-    assert_eq!(count(pool, OUT_OF_ORDER).await?, 0);
+    assert_eq!(books::out_of_order(pool).await?, 0);
     assert_eq!(count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?, 0);
     intakes.drain(SOON).await?;
     system.finish().await

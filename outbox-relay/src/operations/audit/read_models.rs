@@ -157,7 +157,8 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
 
 async fn compare(judge: &Judge, mut events: Rows<'_, Event>, mut models: Rows<'_, Model>) -> sqlx::Result<Found> {
     let mut found = Found::default();
-    let (mut event, mut model) = (events.try_next().await?, models.try_next().await?);
+    // Both databases sort before they answer: at the same time.
+    let (mut event, mut model) = tokio::try_join!(events.try_next(), models.try_next())?;
     while event.is_some() || model.is_some() {
         let side = match (&event, &model) {
             (Some(event), Some(model)) => (&event.kind, event.id).cmp(&(&model.kind, model.id)),

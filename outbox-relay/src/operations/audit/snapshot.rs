@@ -48,7 +48,8 @@ impl Snapshot {
 
 /// Opens a transaction that sees one moment: its own, or that of an exported snapshot.
 ///
-/// An audit reads everything there is, so a statement may take longer here than anywhere else.
+/// An audit reads everything there is, so a statement may take longer here than anywhere else, and one of two connections
+/// may wait for the other.
 pub(super) async fn open(pool: &PgPool, snapshot: Option<&str>) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut transaction = pool.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;
@@ -57,7 +58,11 @@ pub(super) async fn open(pool: &PgPool, snapshot: Option<&str>) -> sqlx::Result<
         let import = format!("set transaction snapshot '{name}'");
         sqlx::query(sqlx::AssertSqlSafe(import)).execute(&mut *transaction).await?;
     }
-    for limit in ["set local statement_timeout = '20min'", "set local work_mem = '64MB'"] {
+    for limit in [
+        "set local statement_timeout = '20min'",
+        "set local idle_in_transaction_session_timeout = '20min'",
+        "set local work_mem = '64MB'",
+    ] {
         sqlx::query(limit).execute(&mut *transaction).await?;
     }
     Ok(transaction)

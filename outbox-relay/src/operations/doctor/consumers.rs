@@ -32,17 +32,17 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
                 format!("the queue {name} is paused since {}, by {by}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
             findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("outbox-relay resume {name}")));
         } else if queue.overdue > 0 {
-            let cause = format!("{} jobs of the queue {name} are overdue by more than 30 s", queue.overdue);
+            let cause = format!("jobs of the queue {name} overdue by more than 30 s: {}", queue.overdue);
             let remedy = "see whether its consumer runs (workers, or query for projections) and keeps up";
             findings.push(Finding::problem("JOBS_OVERDUE", cause, remedy));
         }
         if queue.dead > 0 {
-            let cause = format!("{} jobs of the queue {name} are dead", queue.dead);
+            let cause = format!("dead jobs in the queue {name}: {}", queue.dead);
             let remedy = format!("see why: outbox-relay jobs --queue {name}; then retry --queue {name}");
             findings.push(Finding::problem("JOBS_DEAD", cause, remedy));
         }
         if queue.in_doubt > 0 {
-            let cause = format!("{} jobs of the queue {name} are in doubt", queue.in_doubt);
+            let cause = format!("jobs in doubt in the queue {name}: {}", queue.in_doubt);
             findings.push(Finding::warning(
                 "JOBS_IN_DOUBT",
                 cause,
@@ -51,7 +51,7 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         }
         if queue.silent > 0 {
             let cause =
-                format!("{} jobs of the queue {name} run under a lease that ended more than 30 s ago", queue.silent);
+                format!("jobs of the queue {name} under a lease that ended more than 30 s ago: {}", queue.silent);
             findings.push(Finding::problem(
                 "JOBS_SILENT",
                 cause,

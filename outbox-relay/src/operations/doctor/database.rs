@@ -130,7 +130,7 @@ async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Find
     }
     if let [first, ..] = days.expired.as_slice() {
         let cause =
-            format!("{} days are older than the retention and still there, the first {first}", days.expired.len());
+            format!("days older than the retention that are still there: {}, the first {first}", days.expired.len());
         let remedy = "a day goes when all of it is settled: replay or skip what is parked, retry what is dead";
         findings.push(Finding::warning("PARTITION_EXPIRED", cause, remedy));
     }

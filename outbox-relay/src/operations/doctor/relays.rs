@@ -68,7 +68,7 @@ async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
     }
     Ok((seen.listening < alive).then(|| {
         let cause =
-            format!("{alive} relays are alive and {} listen for new events; the others only poll", seen.listening);
+            format!("living relays: {alive}; of these listen for new events: {}, the others only poll", seen.listening);
         Finding::problem("LISTENER_DEAD", cause, "a relay listens again within seconds; if not, restart it")
     }))
 }
@@ -78,7 +78,8 @@ async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
         r#"
         select count(*) as "events!", extract(epoch from clock_timestamp() - min(occurred_at))::bigint as seconds
         from messaging.outbox
-        where published_at is null and parked_at is null and attempts = 0 and occurred_at < clock_timestamp() - interval '30 seconds'
+        where published_at is null and parked_at is null and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
+          and occurred_at < clock_timestamp() - interval '30 seconds'
           and not exists (
               select from messaging.outbox as earlier
               where earlier.aggregate_id = outbox.aggregate_id and earlier.aggregate_version < outbox.aggregate_version
@@ -89,7 +90,7 @@ async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     .await?;
     Ok((waiting.events > 0).then(|| {
         let seconds = waiting.seconds.unwrap_or_default();
-        let cause = format!("{} events wait for a relay, the oldest for {seconds} s", waiting.events);
+        let cause = format!("events that wait for a relay: {}, the oldest for {seconds} s", waiting.events);
         Finding::problem(
             "OUTBOX_OVERDUE",
             cause,
@@ -124,21 +125,21 @@ async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         .into_iter()
         .map(|row| {
             let cause = format!(
-                "the {} {} stands still, {} events behind {} {}, which is parked: {} ({})",
+                "the {} {} stands still behind {} {}, which is parked: {} ({}); events waiting: {}",
                 row.aggregate_type,
                 row.aggregate_id,
-                row.behind,
                 row.event_type,
                 row.event_id,
                 row.parked_reason,
                 row.last_error.unwrap_or_default(),
+                row.behind,
             );
             let remedy = format!("replay --id {0} once the reason is gone, or skip {0}", row.event_id);
             Finding::problem("AGGREGATE_BLOCKED", cause, remedy)
         })
         .collect();
     if more > 0 {
-        let cause = format!("{more} more orders, returns, invoices or refunds stand still");
+        let cause = format!("more orders, returns, invoices or refunds that stand still: {more}");
         findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "see them all: outbox-relay stuck"));
     }
     Ok(findings)

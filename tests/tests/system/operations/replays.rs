@@ -101,10 +101,10 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
     let published = "select count(*) from messaging.outbox where published_at is not null";
     eventually_equal("the first goes out", SOON, 1, async || count(pool, published).await).await?;
     let preview = outbox_relay(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
-    assert!(preview.contains("UNROUTABLE") && preview.contains("1 events would be sent again"), "{preview}");
+    assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be sent again: 1"), "{preview}");
     let said =
         outbox_relay(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
-    assert_eq!(said.trim(), "1 events are sent again");
+    assert_eq!(said.trim(), "events sent again: 1");
     eventually_equal("all go out", SOON, 3, async || count(pool, published).await).await?;
     let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
         .fetch_all(pool)

@@ -73,11 +73,15 @@ async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &Sta
 /// What the workers would record, without the browser.
 async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<()> {
     let (id, at) = (Ids::system().next(), Clock::system().now());
+    let next = "insert into work.document_series as series values ('AC/26-27', 1)
+                on conflict (series) do update set last_number = series.last_number + 1
+                returning format('AC/26-27/%s', lpad(last_number::text, 6, '0'))";
+    let invoice_number: String = sqlx::query_scalar(next).fetch_one(pool).await?;
     let snapshot = InvoiceDocument {
         id,
         order_id,
         order_number: number.to_owned(),
-        invoice_number: "AC/26-27/000001".to_owned(),
+        invoice_number,
         customer_id: "cust-1".to_owned(),
         customer_email: None,
         currency: "INR".to_owned(),
@@ -90,6 +94,16 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<(
         carrier: None,
         tracking_number: None,
     };
+    sqlx::query("insert into work.invoices values ($1, $2, $3, $4, $5, $6, $7, $4)")
+        .bind(id)
+        .bind(order_id)
+        .bind(&snapshot.invoice_number)
+        .bind(at)
+        .bind(&snapshot.path)
+        .bind(snapshot.size_bytes)
+        .bind(&snapshot.sha256)
+        .execute(pool)
+        .await?;
     let transition = by_worker(EntityType::Invoice, id, 1, None, "GENERATED", at);
     record(pool, EventType::InvoiceGenerated, &StateChanged { snapshot, transition }).await
 }
@@ -114,6 +128,14 @@ async fn record_refund(pool: &PgPool, return_id: Uuid, order_id: Uuid, amount_mi
     let mut processed = RefundDocument { status: RefundStatus::Processed, version: 2, ..pending.clone() };
     processed.transaction_id = Some("txn_1".to_owned());
     processed.processed_at = Some(at);
+    sqlx::query("insert into work.refunds values ($1, $2, $3, $4, 'INR', 'PROCESSED', 2, 'txn_1', $5, $5)")
+        .bind(id)
+        .bind(return_id)
+        .bind(order_id)
+        .bind(amount_minor)
+        .bind(at)
+        .execute(pool)
+        .await?;
     let transition = by_worker(EntityType::Refund, id, 1, None, "PENDING", at);
     record(pool, EventType::RefundInitiated, &StateChanged { snapshot: pending, transition }).await?;
     let transition = by_worker(EntityType::Refund, id, 2, Some("PENDING"), "PROCESSED", at);

@@ -11,9 +11,9 @@ use subtle::ConstantTimeEq;
 
 /// The hash of the token: hashes have one length, so comparing them tells nothing of the token's.
 #[derive(Debug, Clone)]
-pub(super) struct Token([u8; 32]);
+pub(super) struct Bearer([u8; 32]);
 
-impl Token {
+impl Bearer {
     pub(super) fn of(token: &SecretString) -> Self {
         Self(Sha256::digest(token.expose_secret()).into())
     }
@@ -27,8 +27,8 @@ impl Token {
 }
 
 /// Lets nobody through without the token.
-pub(super) async fn require(State(token): State<Token>, request: Request, next: Next) -> Response {
-    if token.is_in(request.headers()) {
+pub(super) async fn require(State(bearer): State<Bearer>, request: Request, next: Next) -> Response {
+    if bearer.is_in(request.headers()) {
         return next.run(request).await;
     }
     let message = "this needs the header Authorization: Bearer with the operators' token";
@@ -43,10 +43,10 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_counts() {
-        let token = Token::of(&SecretString::from("hush"));
+        let bearer = Bearer::of(&SecretString::from("hush"));
         let lets_in = |given: Option<&str>| {
             let headers = given.map(|given| (header::AUTHORIZATION, given.parse().expect("a header value")));
-            token.is_in(&headers.into_iter().collect())
+            bearer.is_in(&headers.into_iter().collect())
         };
         for (given, fine) in [
             (Some("Bearer hush"), true),

@@ -1,0 +1,118 @@
+//! A backlog of events in the outbox, and how fast the relay gets rid of it.
+//!
+//! The relay is the one of production with its default settings, upkeep included. How far it is comes from its own
+//! counter: looking at the table would compete with it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use messaging::TransportConfig;
+use serde_json::{Value, json};
+use standalone::Part;
+
+use crate::system::{Database, System};
+
+/// Messages of one order: `created` and `shipped` go to two queues, `paid` and `processing` to one.
+const MESSAGES_PER_ORDER: u64 = 6;
+/// Steps of one order.
+const EVENTS_PER_ORDER: u64 = 4;
+/// A backlog consists of whole rounds: that many orders take their steps side by side.
+const ROUND: u64 = 1_024 * EVENTS_PER_ORDER;
+
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A relay that does nothing for so long is stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many events of the same order document.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pub(crate) events: u64,
+    sample: Value,
+}
+
+/// How many events had gone out when.
+#[derive(Debug)]
+pub(crate) struct Course(Vec<(Instant, u64)>);
+
+impl Backlog {
+    /// At least so many events.
+    pub(crate) async fn new(system: &System, events: u64) -> Result<Self> {
+        Ok(Self { events: events.next_multiple_of(ROUND), sample: system.sample_order().await? })
+    }
+
+    /// One message per event and queue that wants it (decision 0002).
+    pub(crate) const fn messages(&self) -> u64 {
+        self.events / EVENTS_PER_ORDER * MESSAGES_PER_ORDER
+    }
+
+    /// Puts it into the outbox of a database, whose outbox and inbox hold nothing else afterwards.
+    pub(crate) async fn fill(&self, database: &Database) -> Result<()> {
+        sqlx::raw_sql("truncate messaging.outbox, messaging.inbox").execute(&database.pool).await?;
+        database.seed_outbox(&self.sample, self.events).await?;
+        database.settle().await
+    }
+
+    /// Lets the relay drain it.
+    pub(crate) async fn drain(
+        &self,
+        system: &System,
+        database: &Database,
+        transport: TransportConfig,
+    ) -> Result<Course> {
+        let before = published()?;
+        let course = system.during(database, &[Part::Relay], transport, async |_| self.watch(before).await).await?;
+        let once: i64 =
+            sqlx::query_scalar("select count(*) from messaging.outbox where published_at is not null and attempts = 1")
+                .fetch_one(&database.pool)
+                .await?;
+        ensure!(u64::try_from(once)? == self.events, "{once} of {} events went out at the first attempt", self.events);
+        Ok(course)
+    }
+
+    async fn watch(&self, before: u64) -> Result<Course> {
+        let mut course = Vec::new();
+        let (mut done, mut changed) = (0, Instant::now());
+        while done < self.events {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = published()? - before;
+            if now > done {
+                (done, changed) = (now, Instant::now());
+                course.push((changed, done));
+            }
+            ensure!(changed.elapsed() < PATIENCE, "the relay stopped after {done} of {} events", self.events);
+        }
+        Ok(Course(course))
+    }
+}
+
+impl Course {
+    /// Events per second over the run. It begins with the end of the first batch: connections and leases are taken
+    /// before.
+    pub(crate) fn per_second(&self) -> Result<f64> {
+        self.between(0, 10)
+    }
+
+    /// Events per second from one tenth of the backlog to another.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub(crate) fn between(&self, from_tenth: u64, to_tenth: u64) -> Result<f64> {
+        let all = self.0.last().map_or(0, |(_, done)| *done);
+        let reached = |tenth| self.0.iter().find(|(_, done)| *done >= all * tenth / 10).copied();
+        let (from, to) = (reached(from_tenth).context("no course")?, reached(to_tenth).context("no course")?);
+        ensure!(to.1 > from.1, "too few batches to see a course");
+        Ok((to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64())
+    }
+
+    /// A tenth in which less than two batches ended is left out.
+    pub(crate) fn json(&self) -> Value {
+        let tenths: Vec<_> = (0..10).filter_map(|tenth| self.between(tenth, tenth + 1).ok()).collect();
+        json!({ "events": self.0.last().map(|(_, done)| done), "per_second_by_tenth": tenths })
+    }
+}
+
+/// Rows that relays of this process have forwarded so far.
+fn published() -> Result<u64> {
+    const COUNTER: &str = "outbox_published_total ";
+    let text = runtime::metrics::render();
+    let count = text.lines().find_map(|line| line.strip_prefix(COUNTER));
+    count.map_or(Ok(0), |count| count.trim().parse().context("a counter is a number"))
+}

@@ -1,0 +1,118 @@
+//! As little as it takes to publish with confirms, and to look at what has been published: the limit for a relay. No
+//! deadlines, no answer to anything that goes wrong, nothing read from a database and nothing written to one.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use contracts::{Envelope, Queue};
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+
+const PERSISTENT: u8 = 2;
+
+/// What goes to which queue, made before anything is measured.
+#[derive(Debug)]
+pub(crate) struct Message {
+    queue: Queue,
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+impl Message {
+    /// As the relay sends it.
+    pub(crate) fn new(queue: Queue, event: &Envelope) -> Result<Self> {
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_type(event.event_type.as_str().into())
+            .with_message_id(event.event_id.to_string().into());
+        Ok(Self { queue, properties, body: serde_json::to_vec(event)? })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.body.len()
+    }
+}
+
+/// A connection with one channel.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    channel: Channel,
+    connection: Connection,
+}
+
+impl Raw {
+    pub(crate) async fn connect(url: &str) -> Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok(Self { channel, connection })
+    }
+
+    pub(crate) async fn close(self) -> Result<()> {
+        Ok(self.connection.close(200, "".into()).await?)
+    }
+
+    /// Publishes to quorum queues of its own, with as many messages on their way as a batch of the relay has:
+    /// messages per second.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub(crate) async fn publish(&self, messages: &[Message], window: usize) -> Result<f64> {
+        self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        for queue in Queue::ALL {
+            let options = QueueDeclareOptions { durable: true, ..Default::default() };
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+            self.channel.queue_declare(own(queue), options, arguments).await?;
+        }
+        let begun = Instant::now();
+        let mut unconfirmed = VecDeque::with_capacity(window);
+        for message in messages {
+            if unconfirmed.len() == window {
+                confirmed(&unconfirmed.pop_front().context("a full window")?.await?)?;
+            }
+            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let published = self.channel.basic_publish(
+                "".into(),
+                own(message.queue),
+                options,
+                &message.body,
+                message.properties.clone(),
+            );
+            unconfirmed.push_back(published.await?);
+        }
+        for confirm in unconfirmed {
+            confirmed(&confirm.await?)?;
+        }
+        let rate = messages.len() as f64 / begun.elapsed().as_secs_f64();
+        for queue in Queue::ALL {
+            self.channel.queue_delete(own(queue), QueueDeleteOptions::default()).await?;
+        }
+        Ok(rate)
+    }
+
+    /// Takes what is in one of the relay's queues.
+    pub(crate) async fn take(&self, queue: Queue, count: u64) -> Result<Vec<Envelope>> {
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let name = format!("articurated.{queue}");
+        let deliveries = self.channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await?;
+        let mut deliveries = deliveries.take(usize::try_from(count)?);
+        let mut events = Vec::new();
+        while let Some(delivery) = deliveries.next().await {
+            events.push(serde_json::from_slice(&delivery?.data)?);
+        }
+        Ok(events)
+    }
+}
+
+fn own(queue: Queue) -> ShortString {
+    format!("limit.{queue}").into()
+}
+
+fn confirmed(confirmation: &Confirmation) -> Result<()> {
+    ensure!(matches!(confirmation, Confirmation::Ack(None)), "the broker did not take a message: {confirmation:?}");
+    Ok(())
+}

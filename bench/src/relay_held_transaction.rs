@@ -1,0 +1,57 @@
+//! The relay while somebody holds a transaction open, against the relay without it.
+//!
+//! As long as a transaction lives, nothing that was deleted since it began can be removed: published rows stay in the
+//! index of the pending ones, and what scans over them gets slower and slower.
+
+use anyhow::Result;
+use messaging::TransportConfig;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+
+use crate::Plan;
+use crate::backlog::{Backlog, Course};
+use crate::report::{Limit, Row, mean};
+use crate::system::{Database, System};
+
+/// Takes longer than the relay's low-water mark trails behind, so that the mark does not hide the matter.
+const EVENTS: u64 = 300_000;
+/// With the transaction; without it once more often, before, between and after.
+const RUNS: usize = 2;
+const AIM: f64 = 0.95;
+
+pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
+    let backlog = Backlog::new(system, plan.share(EVENTS)).await?;
+    let database = system.database("ours").await?;
+    let mut free = vec![drain(system, &database, &backlog).await?];
+    let mut held = Vec::new();
+    for _ in 0..RUNS {
+        held.push(drain_beside_a_transaction(system, &database, &backlog).await?);
+        free.push(drain(system, &database, &backlog).await?);
+    }
+    system.drop(database).await?;
+    let rates = |runs: &[Course]| runs.iter().map(Course::per_second).collect::<Result<Vec<_>>>();
+    let courses = |runs: &[Course]| runs.iter().map(Course::json).collect::<Vec<_>>();
+    let details = json!({ "held": courses(&held), "free": courses(&free) });
+    let ours = mean(&rates(&held)?);
+    let limit = Limit::new("the same without the transaction", rates(&free)?, AIM);
+    Ok(vec![Row::ratio("relay, Postgres queue, beside an open transaction (events)".to_owned(), ours, limit, details)])
+}
+
+async fn drain(system: &System, database: &Database, backlog: &Backlog) -> Result<Course> {
+    backlog.fill(database).await?;
+    backlog.drain(system, database, TransportConfig::default()).await
+}
+
+async fn drain_beside_a_transaction(system: &System, database: &Database, backlog: &Backlog) -> Result<Course> {
+    backlog.fill(database).await?;
+    let mut session = PgConnection::connect(&database.url).await?;
+    let mut transaction = session.begin().await?;
+    // With an id and, for good, a snapshot: what a forgotten report or a broken client holds.
+    sqlx::raw_sql("set transaction isolation level repeatable read; select pg_current_xact_id()")
+        .execute(&mut *transaction)
+        .await?;
+    let course = backlog.drain(system, database, TransportConfig::default()).await?;
+    transaction.rollback().await?;
+    session.close().await?;
+    Ok(course)
+}

@@ -1,0 +1,107 @@
+//! The relay to quorum queues of RabbitMQ against a bare client that has the same messages at hand.
+//!
+//! The relay keeps the order of each order's events; the bare client need not, and keeps it all the same.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use contracts::{EntityType, Envelope, EventType, Headers, Queue};
+use embedded::rabbitmq::{Options, PrivateNode};
+use messaging::TransportConfig;
+use serde_json::json;
+use serde_json::value::RawValue;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::Plan;
+use crate::backlog::{Backlog, Course};
+use crate::raw_amqp::{Message, Raw};
+use crate::report::{Limit, Row};
+use crate::system::{Database, System, between_limits};
+
+const EVENTS: u64 = 60_000;
+/// Messages on their way: those of the 1,000 events that the relay takes together when nobody sets `RELAY_BATCH`.
+const WINDOW: usize = 1_500;
+const AIM: f64 = 0.8;
+
+pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
+    let options = Options { fresh: true, ..Options::new(system.folder("rabbitmq")) };
+    let node = PrivateNode::start(options).await.context("cannot start a private RabbitMQ")?;
+    let row = on(&node, system, plan).await;
+    node.stop().await;
+    Ok(vec![row?])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+async fn on(node: &PrivateNode, system: &System, plan: &Plan) -> Result<Row> {
+    let backlog = Backlog::new(system, plan.share(EVENTS)).await?;
+    let database = system.database("ours").await?;
+    backlog.fill(&database).await?;
+    let messages = messages(&database).await?;
+    ensure!(messages.len() as u64 == backlog.messages(), "{} messages", messages.len());
+    let bytes: usize = messages.iter().map(Message::len).sum();
+    let limit = async || {
+        let raw = Raw::connect(&node.url()).await?;
+        let rate = raw.publish(&messages, WINDOW).await?;
+        raw.close().await?;
+        Ok(rate)
+    };
+    let ours = async || drain(node, system, &database, &backlog).await;
+    let (limits, course) = between_limits(limit, ours).await?;
+    system.drop(database).await?;
+    let per_event = backlog.messages() as f64 / backlog.events as f64;
+    let details = json!({
+        "messages": backlog.messages(), "mean_bytes": bytes / messages.len(), "events_per_second": course.per_second()?,
+        "course": course.json(),
+    });
+    let limit = Limit::new(format!("bare client, {WINDOW} unconfirmed"), limits, AIM);
+    Ok(Row::ratio("relay, RabbitMQ (messages)".to_owned(), course.per_second()? * per_event, limit, details))
+}
+
+async fn drain(node: &PrivateNode, system: &System, database: &Database, backlog: &Backlog) -> Result<Course> {
+    let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
+    let course = backlog.drain(system, database, transport).await?;
+    let raw = Raw::connect(&node.url()).await?;
+    in_order(&raw.take(Queue::Projections, backlog.events).await?)?;
+    raw.close().await?;
+    Ok(course)
+}
+
+/// Each order's events are there, once each, from the first to the last.
+fn in_order(events: &[Envelope]) -> Result<()> {
+    let mut versions: HashMap<Uuid, i32> = HashMap::new();
+    for event in events {
+        let version = versions.entry(event.aggregate_id).or_default();
+        *version += 1;
+        ensure!(event.aggregate_version == *version, "{} comes out of order", event.event_id);
+    }
+    Ok(())
+}
+
+/// The messages that the relay makes of the outbox.
+async fn messages(database: &Database) -> Result<Vec<Message>> {
+    let mut messages = Vec::new();
+    for row in sqlx::query("select * from messaging.outbox order by position").fetch_all(&database.pool).await? {
+        let event = envelope(&row)?;
+        let event_type: EventType = event.event_type.parse()?;
+        for queue in Queue::ALL.into_iter().filter(|queue| queue.wants(event_type)) {
+            messages.push(Message::new(queue, &event)?);
+        }
+    }
+    Ok(messages)
+}
+
+fn envelope(row: &PgRow) -> Result<Envelope> {
+    Ok(Envelope {
+        event_id: row.try_get("event_id")?,
+        event_type: row.try_get("event_type")?,
+        aggregate_type: EntityType::parse(row.try_get("aggregate_type")?).context("an unknown kind of aggregate")?,
+        aggregate_id: row.try_get("aggregate_id")?,
+        aggregate_version: row.try_get("aggregate_version")?,
+        occurred_at: row.try_get("occurred_at")?,
+        headers: row.try_get::<Json<Headers>, _>("headers")?.0,
+        payload: row.try_get::<Json<Box<RawValue>>, _>("payload")?.0,
+    })
+}

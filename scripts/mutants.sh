@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Plants one bug after the other and shows that a test notices. Each patch in tests/mutants says which promise it breaks
+# and which tests must catch it.
+#
+#   scripts/mutants.sh [name…]    part of a patch's name; all of them when nothing is named
+#
+# It works on a copy of this tree in target/mutants, uncommitted changes included, and never touches the tree itself.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export SQLX_OFFLINE=true
+export CARGO_TARGET_DIR=$PWD/target/mutants/build
+cargo=${CARGO:-cargo}
+tree=target/mutants/tree
+logs=target/mutants/logs
+# A test has deadlines of its own; whoever takes longer than this hangs, and shows nothing.
+limit=600
+
+copy_tree() {
+    mkdir -p target/mutants
+    git worktree prune
+    [[ -e $tree/.git ]] || git worktree add --quiet --detach "$tree" HEAD
+    git -C "$tree" reset --quiet --hard
+    git -C "$tree" clean --quiet --force -d
+    git -C "$tree" checkout --quiet --detach "$(git rev-parse HEAD)"
+    git diff --binary HEAD | git -C "$tree" apply --allow-empty
+    git ls-files --others --exclude-standard -z | xargs --null --no-run-if-empty cp --parents --target-directory "$tree"
+}
+
+# What the registry's crates were compiled to is linked, not copied: cargo does not write to what is up to date. Our own
+# crates are compiled anew.
+share_dependencies() {
+    local from=target/debug to=$CARGO_TARGET_DIR/debug kept folder
+    [[ -d $from/.fingerprint && ! -d $to ]] || return 0
+    mkdir -p "$to"/{.fingerprint,build,deps}
+    kept=$(mktemp)
+    find "$from/.fingerprint" -mindepth 1 -maxdepth 1 -printf '%f\n' |
+        grep -vE "^($(sed -nE 's/^name = "(.*)"/\1/p' ./*/Cargo.toml crates/*/Cargo.toml | paste -sd '|'))-[0-9a-f]{16}$" |
+        grep -oE '[0-9a-f]{16}$' | sed 's/^/-/' >"$kept"
+    for folder in .fingerprint build deps; do
+        find "$from/$folder" -mindepth 1 -maxdepth 1 | grep -F -f "$kept" |
+            xargs --no-run-if-empty cp --archive --link --target-directory "$to/$folder"
+    done
+    rm "$kept"
+}
+
+# The names of the tests behind "Caught by:", one a line.
+tests_of() { sed -nE 's/^Caught by: cargo test --workspace --test system //p' "$@" | tr ' ' '\n' | sort -u; }
+
+build() { (cd "$tree" && "$cargo" test --quiet --workspace --test system --no-run); }
+run() { (cd "$tree" && timeout "$limit" "$cargo" test --quiet --workspace --test system -- --exact "$@"); }
+
+# What became of one mutant: caught, or a reason to look at its log.
+verdict() {
+    local patch=$1 log=$2 status=0
+    git -C "$tree" apply "$PWD/$patch" >"$log" 2>&1 || { echo 'DOES NOT APPLY'; return; }
+    if ! build >>"$log" 2>&1; then
+        echo 'DOES NOT COMPILE'
+    else
+        # shellcheck disable=SC2046
+        run $(tests_of "$patch") >>"$log" 2>&1 || status=$?
+        case $status in
+            0) echo SURVIVED ;;
+            124) echo HANGS ;;
+            *) grep -q '^test result: FAILED' "$log" && echo caught || echo 'TESTS DID NOT RUN' ;;
+        esac
+    fi
+    git -C "$tree" apply --reverse "$PWD/$patch"
+}
+
+patches=()
+for patch in tests/mutants/*.patch; do
+    for name in "${@:-}"; do [[ $patch != *"$name"* ]] || patches+=("$patch"); done
+done
+((${#patches[@]})) || { echo "no patch in tests/mutants has that name" >&2; exit 1; }
+
+copy_tree
+share_dependencies
+mkdir -p "$logs"
+echo "Without a bug, all of these tests must pass ..."
+# shellcheck disable=SC2046
+if ! { build && run $(tests_of "${patches[@]}"); } >"$logs/none.log" 2>&1; then
+    tail -n 40 "$logs/none.log" >&2
+    exit 1
+fi
+
+caught=0
+for patch in "${patches[@]}"; do
+    name=$(basename "$patch" .patch)
+    begun=$SECONDS
+    said=$(verdict "$patch" "$logs/$name.log")
+    [[ $said != caught ]] || caught=$((caught + 1))
+    printf '%-34s %-18s %4d s   %s\n' "$name" "$said" $((SECONDS - begun)) "$(sed -n 's/^Breaks: //p' "$patch")"
+done
+echo "$caught of ${#patches[@]} caught; what the tests said is in $logs"
+((caught == ${#patches[@]}))

@@ -1,0 +1,54 @@
+//! The bugs that `scripts/mutants.sh` plants still fit the sources, and the tests that must catch them still exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tests::programs::root;
+
+const CAUGHT_BY: &str = "Caught by: cargo test --workspace --test system ";
+
+fn patches() -> Vec<PathBuf> {
+    let folder = fs::read_dir(root().join("tests/mutants")).expect("tests/mutants");
+    let mut patches: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    patches.sort();
+    patches
+}
+
+#[test]
+fn every_bug_can_still_be_planted() {
+    let patches = patches();
+    assert!(patches.len() >= 10, "{} bugs", patches.len());
+    for patch in patches {
+        let checked = Command::new("git").args(["apply", "--check"]).arg(&patch).current_dir(root()).output();
+        let checked = checked.expect("git runs");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+#[test]
+fn every_bug_says_what_it_breaks_and_which_tests_catch_it() {
+    // What libtest knows, without the tests having to be compiled for it: `module::function`.
+    let mut known = BTreeSet::new();
+    for file in fs::read_dir(root().join("tests/tests/system")).expect("the tests") {
+        let file = file.expect("an entry").path();
+        let (Some(module), Ok(text)) = (file.file_stem().and_then(|name| name.to_str()), fs::read_to_string(&file))
+        else {
+            continue;
+        };
+        let functions =
+            text.lines().filter_map(|line| line.strip_prefix("async fn ")?.split_once('(')).map(|(name, _)| name);
+        known.extend(functions.map(|function| format!("{module}::{function}")));
+    }
+    for patch in patches() {
+        let text = fs::read_to_string(&patch).expect("a patch is text");
+        let after = |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+        assert!(after("Breaks: ").ends_with('.'), "{} does not say what it breaks", patch.display());
+        let tests: Vec<_> = after(CAUGHT_BY).split_whitespace().collect();
+        assert!(!tests.is_empty(), "{} does not say what catches it", patch.display());
+        for test in tests {
+            assert!(known.contains(test), "{}: there is no test {test}", patch.display());
+        }
+    }
+}

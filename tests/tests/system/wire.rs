@@ -1,0 +1,138 @@
+//! Between outbox and inbox on a wire that breaks in the worst moment.
+
+use anyhow::{Context, Result};
+use contracts::{OrderState, Queue};
+use futures_util::future::try_join_all;
+use messaging::{TransportConfig, intake};
+use reqwest::Url;
+use runtime::config::DatabaseConfig;
+use runtime::{Ids, Tasks, database};
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use standalone::Part;
+use tests::faults::proxy::{Direction, Mode, Proxy};
+use tests::services::Broker;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{System, eventually, shop};
+use tokio_util::sync::CancellationToken;
+
+const QUEUE: Queue = Queue::Projections;
+const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
+const PUBLISHED: &str = "select count(*) from messaging.outbox where published_at is not null";
+
+async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// The same broker by way of a proxy.
+async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportConfig)> {
+    let mut url: Url = direct.rabbitmq_url.as_ref().context("RabbitMQ")?.expose_secret().parse()?;
+    let target = url.socket_addrs(|| None)?.into_iter().next().context("an address")?;
+    let proxy = Proxy::start(target, 0).await?;
+    url.set_port(Some(proxy.address().port())).ok().context("a URL with a port")?;
+    Ok((proxy, TransportConfig { rabbitmq_url: Some(url.to_string().into()) }))
+}
+
+fn intake_of(pool: &PgPool, transport: &TransportConfig) -> Tasks {
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), QUEUE, tasks.clone()));
+    tasks
+}
+
+/// The broker has the messages and its confirms get lost: the relay cannot know, so it must not act as if it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Result<()> {
+    let broker = Broker::new().await?;
+    let (proxy, proxied) = behind_a_proxy(&broker.transport()).await?;
+    let system = System::start(|options| {
+        options.parts = vec![Part::Command, Part::Relay];
+        options.transport = proxied;
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let place = || shop::order_in(&system.api, OrderState::PendingPayment);
+    place().await?;
+    eventually_equal("the relay is at work", SOON, 1, async || count(pool, PUBLISHED).await).await?;
+    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+
+    proxy.set(Mode::Blackhole(Direction::ToClient));
+    try_join_all((0..5).map(|_| place())).await?;
+    eventually("the broker has one", SOON, async || Ok((count(pool, ARRIVED).await? > 1).then_some(()))).await?;
+    assert_eq!(count(pool, PUBLISHED).await?, 1, "but has not confirmed it");
+
+    proxy.set(Mode::Quiet);
+    eventually_equal("all are confirmed in the end", SOON, 6, async || count(pool, PUBLISHED).await).await?;
+    eventually_equal("all have arrived", SOON, 6, async || count(pool, ARRIVED).await).await?;
+    intake.drain(SOON).await?;
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> {
+    let broker = Broker::new().await?;
+    let transport = broker.transport();
+    let system = System::start(|options| {
+        options.parts = vec![Part::Command, Part::Relay];
+        options.transport = transport.clone();
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let mut inbox = pool.begin().await?;
+    sqlx::query("lock table messaging.inbox in access exclusive mode").execute(&mut *inbox).await?;
+    let config = DatabaseConfig { database_url: system.database.url.clone().into(), ..DatabaseConfig::default() };
+    let doomed = database::connect(&config, Some("articurated_workers"), "doomed").await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let dies_here = tokio::spawn(intake::run(doomed, transport.clone(), QUEUE, tasks.clone()));
+    shop::order_in(&system.api, OrderState::PendingPayment).await?;
+    let inserting = "select pid from pg_stat_activity where application_name = 'doomed' and wait_event_type = 'Lock'";
+    let backend: i32 = eventually("the intake is about to commit", SOON, async || {
+        Ok(sqlx::query_scalar(inserting).fetch_optional(pool).await?)
+    })
+    .await?;
+    dies_here.abort();
+    // Or its statement would be carried out after its death.
+    sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(pool).await?;
+    inbox.rollback().await?;
+
+    let successor = intake_of(&system.database.pool_as("articurated_workers").await?, &transport);
+    eventually_equal("the message comes again", SOON, 1, async || count(pool, ARRIVED).await).await?;
+    successor.drain(SOON).await?;
+    tasks.drain(SOON).await?;
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions() -> Result<()> {
+    let broker = Broker::new().await?;
+    let system = System::start(|options| {
+        options.parts = vec![Part::Relay];
+        options.transport = broker.transport();
+    })
+    .await?;
+    let pool = &system.database.pool;
+    let order = Ids::system().next();
+    let mut both = pool.begin().await?;
+    for version in [2, 1] {
+        sqlx::query(
+            "insert into messaging.outbox
+                 (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
+             values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
+        )
+        .bind(Ids::system().next())
+        .bind(order)
+        .bind(version)
+        .execute(&mut *both)
+        .await?;
+    }
+    both.commit().await?;
+    eventually_equal("both go out", SOON, 2, async || count(pool, PUBLISHED).await).await?;
+    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+    eventually_equal("both arrive", SOON, 2, async || count(pool, ARRIVED).await).await?;
+    let arrived: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.inbox order by received_at")
+        .fetch_all(pool)
+        .await?;
+    assert_eq!(arrived, [1, 2]);
+    intake.drain(SOON).await?;
+    // Not `finish`: no command wrote these two.
+    system.abandon().await
+}
