@@ -9,7 +9,7 @@ use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use messaging::Hint;
-use runtime::{ApiError, Tasks};
+use runtime::{ApiError, Tasks, database};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
@@ -183,7 +183,7 @@ impl<S: Slices> Lane<S> {
             None => self.pool.acquire().await?,
         };
         runtime::faults::point("command.slice.ready");
-        let outcomes = S::execute(&mut connection, slice).await;
+        let outcomes = database::limited(S::execute(&mut connection, slice)).await;
         runtime::faults::point("command.slice.committed");
         match &outcomes {
             Ok(_) | Err(sqlx::Error::Database(_)) => self.connection = Some(connection),

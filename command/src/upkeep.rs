@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runtime::{Clock, Tasks};
+use runtime::{Clock, Tasks, database};
 use sqlx::PgPool;
 
 use crate::store;
@@ -17,7 +17,7 @@ pub(crate) async fn run(pool: PgPool, clock: Clock, retention_hours: u32, tasks:
             _ = turn.tick() => {}
         }
         let before = clock.now() - chrono::Duration::hours(retention_hours.into());
-        match store::forget_answers(&pool, before).await {
+        match database::limited(store::forget_answers(&pool, before)).await {
             Ok(0) => {}
             Ok(answers) => tracing::info!(answers, "idempotency keys forgotten"),
             Err(error) => tracing::warn!(%error, "idempotency keys not swept; trying again at the next turn"),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use runtime::Tasks;
+use runtime::database::limited;
 use sqlx::PgPool;
 use tokio::sync::watch;
 
@@ -37,7 +38,7 @@ pub(crate) fn start(pool: PgPool, name: String, tasks: &Tasks) -> watch::Receive
             }
         }
         held.send_replace(Leases::default());
-        if let Err(error) = store::release_leases(&pool, &name).await {
+        if let Err(error) = limited(store::release_leases(&pool, &name)).await {
             tracing::warn!(%error, "leases not released; a successor waits for their expiry");
         }
     });
@@ -45,7 +46,7 @@ pub(crate) fn start(pool: PgPool, name: String, tasks: &Tasks) -> watch::Receive
 }
 
 async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
-    match store::renew_leases(pool, name, LEASE).await {
+    match tokio::time::timeout(LEASE, store::renew_leases(pool, name, LEASE)).await.unwrap_or_else(timed_out) {
         Ok(leases) => {
             held.send_if_modified(|current| {
                 let changed = *current != leases;
@@ -59,4 +60,9 @@ async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
         // The old leases stay in use: if they run out meanwhile, every mark under them is refused.
         Err(error) => tracing::warn!(%error, "could not renew leases"),
     }
+}
+
+/// A renewal that takes longer than a lease is of no use any more.
+fn timed_out(_: tokio::time::error::Elapsed) -> sqlx::Result<Leases> {
+    Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use messaging::rabbitmq::BrokerError;
 use messaging::{TransportConfig, Wakeup};
-use runtime::database::refuses_the_data;
+use runtime::database::{limited, refuses_the_data};
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -143,7 +143,7 @@ impl Relay {
             return Ok(Outcome::Idle);
         }
         if self.low_water.wants_writers() {
-            let (writers, taken) = store::writers(&self.pool, self.low_water.seen()).await?;
+            let (writers, taken) = limited(store::writers(&self.pool, self.low_water.seen())).await?;
             self.low_water.writers(writers, taken);
         }
         let started = Instant::now();
@@ -163,7 +163,7 @@ impl Relay {
         let from = self.low_water.scan_from();
         let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
         faults::point("relay.batch.ready");
-        let moved = postgres_queue::forward(&self.pool, source, &self.routes, self.settings.batch, None).await;
+        let moved = limited(postgres_queue::forward(&self.pool, source, &self.routes, self.settings.batch, None)).await;
         faults::point("relay.batch.forwarded");
         let moved = match moved {
             Ok(moved) => moved,
@@ -184,10 +184,10 @@ impl Relay {
     /// One bad row must not hold up the others: it gets its back-off and finally its parking place.
     async fn forward_one_by_one(&mut self, leases: &Leases, from: i64) -> sqlx::Result<usize> {
         let mut forwarded = 0;
-        let batch = store::pending(&self.pool, &leases.shards, from, self.settings.batch).await?;
+        let batch = limited(store::pending(&self.pool, &leases.shards, from, self.settings.batch)).await?;
         for row in &batch {
             let source = Source { relay: &self.name, shards: &leases.shards, from_position: from };
-            match postgres_queue::forward(&self.pool, source, &self.routes, 1, Some(row.event_id)).await {
+            match limited(postgres_queue::forward(&self.pool, source, &self.routes, 1, Some(row.event_id))).await {
                 Ok(_) => forwarded += 1,
                 Err(error) if refuses_the_data(&error) => {
                     let parked = (row.attempts + 1 >= self.settings.max_attempts).then_some("ATTEMPTS_SPENT");
@@ -229,7 +229,7 @@ pub(crate) async fn record_failure(
         }
     }
     low_water.sweep_in(failed.delay);
-    store::mark_failed(pool, leases, failed).await
+    limited(store::mark_failed(pool, leases, failed)).await
 }
 
 /// The relay's place in the trace of each event, where the trace is sampled.

@@ -6,6 +6,7 @@
 //! lack a row because it was not committed yet: the next version of its aggregate would overtake it.
 
 use messaging::rabbitmq::{BrokerError, Publisher};
+use runtime::database::limited;
 use runtime::faults;
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -100,14 +101,14 @@ impl Stream {
         self.settle(leases).await?;
         self.taken_ahead = 0;
         let settled = low_water.settled();
-        let batch = store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch).await?;
+        let batch = limited(store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch)).await?;
         Ok((batch, settled))
     }
 
     /// Reads on behind a batch that is full, because otherwise there is most likely nothing, and lacks nothing.
     async fn read_behind(&self, position: Option<i64>, leases: &Leases) -> sqlx::Result<Vec<Pending>> {
         match position {
-            Some(position) => store::pending(&self.pool, &leases.shards, position + 1, self.batch).await,
+            Some(position) => limited(store::pending(&self.pool, &leases.shards, position + 1, self.batch)).await,
             None => Ok(Vec::new()),
         }
     }
@@ -162,7 +163,7 @@ async fn mark(pool: &PgPool, leases: &Leases, confirmed: &[Uuid]) -> sqlx::Resul
     if confirmed.is_empty() {
         return Ok(());
     }
-    let marked = store::mark_published(pool, leases, confirmed).await?;
+    let marked = limited(store::mark_published(pool, leases, confirmed)).await?;
     faults::point("relay.batch.marked");
     if usize::try_from(marked).unwrap_or(0) < confirmed.len() {
         tracing::warn!(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use contracts::Queue;
 use runtime::Tasks;
+use runtime::database::limited;
 use sqlx::PgPool;
 
 use crate::store;
@@ -18,8 +19,8 @@ pub(crate) async fn run(pool: PgPool, retention_days: i32, tasks: Tasks) {
     loop {
         let done = tokio::select! {
             () = tasks.shutdown.cancelled() => return,
-            _ = partitions.tick() => keep_partitions(&pool, retention_days).await,
-            _ = gauges.tick() => refresh_gauges(&pool).await,
+            _ = partitions.tick() => limited(keep_partitions(&pool, retention_days)).await,
+            _ = gauges.tick() => limited(refresh_gauges(&pool)).await,
         };
         if let Err(error) = done {
             tracing::warn!(%error, "upkeep failed; trying again at its next turn");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use contracts::Queue;
 use messaging::Wakeup;
 use messaging::inbox::{self, Job};
-use runtime::database::refuses_the_data;
+use runtime::database::{limited, refuses_the_data};
 use runtime::{Clock, Tasks, faults};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -73,11 +73,11 @@ impl Projector {
         tasks.spawn("projector", self.run(wakeup, tasks.shutdown.clone()));
     }
 
-    /// Projects until shutdown. A tick that has begun is finished: nothing is ever dropped half-way.
+    /// Projects until shutdown. A tick that has begun is finished, unless the database has forgotten it.
     async fn run(mut self, wakeup: Wakeup, shutdown: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !shutdown.is_cancelled() {
-            match self.tick().await {
+            match limited(self.tick()).await {
                 Ok(Outcome::Idle) => {
                     pause = FIRST_PAUSE;
                     tokio::select! { () = shutdown.cancelled() => {}, () = wakeup.wait(self.poll) => {} }

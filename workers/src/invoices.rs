@@ -5,7 +5,7 @@ use contracts::{EntityType, EventType, InvoiceDocument, OrderDocument, StateChan
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
-use runtime::database::in_transaction;
+use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
@@ -41,7 +41,7 @@ impl Handler for Invoices {
         let name = InvoiceStore::invoice_name(&order.order_number);
         self.files.put(&name, pdf.clone()).await.map_err(|error| Failure::Retry(error.to_string()))?;
         faults::point("invoice.stored");
-        self.complete(job, order, row, name, &pdf).await
+        limited(self.complete(job, order, row, name, &pdf)).await
     }
 }
 

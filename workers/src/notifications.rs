@@ -6,6 +6,7 @@
 use contracts::{EventType, InvoiceDocument, OrderDocument, RefundDocument, ReturnDocument};
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Failure, Handler};
+use runtime::database::limited;
 use runtime::{Clock, Ids, faults};
 use serde_json::json;
 use sqlx::PgPool;
@@ -39,18 +40,32 @@ impl Handler for Notifications {
         } else {
             json!({ "kind": message.kind, "skipped": "the order has no e-mail address" })
         };
-        let mut tx = self.pool.begin().await?;
-        let completed = Completed::mark(&mut tx, job, &result).await?;
-        if message.has_recipient {
-            store::insert_email(&mut tx, job.event_id, message.kind, &message_id, self.clock.now()).await?;
-        }
-        faults::point("notification.completion.ready");
-        tx.commit().await?;
-        faults::point("notification.completion.committed");
+        let completed = limited(self.complete(job, &message, &message_id, &result)).await?;
         if message.has_recipient {
             let Message { kind, subject, order_number, attachment, .. } = message;
             tracing::info!(kind, subject, order_number, attachment, message_id, "e-mail");
         }
+        Ok(completed)
+    }
+}
+
+impl Notifications {
+    /// One commit: the e-mail is on record, the job is done.
+    async fn complete(
+        &self,
+        job: &Job,
+        message: &Message,
+        message_id: &str,
+        result: &serde_json::Value,
+    ) -> Result<Completed, Failure> {
+        let mut tx = self.pool.begin().await?;
+        let completed = Completed::mark(&mut tx, job, result).await?;
+        if message.has_recipient {
+            store::insert_email(&mut tx, job.event_id, message.kind, message_id, self.clock.now()).await?;
+        }
+        faults::point("notification.completion.ready");
+        tx.commit().await?;
+        faults::point("notification.completion.committed");
         Ok(completed)
     }
 }

@@ -11,7 +11,7 @@ use contracts::{
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
-use runtime::database::in_transaction;
+use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
 use sqlx::{PgConnection, PgPool};
 
@@ -38,7 +38,7 @@ impl Handler for Refunds {
             None => self.pay(job, &returned).await?,
         };
         faults::point("refund.paid");
-        self.complete(job, &returned, &row, transaction_id).await
+        limited(self.complete(job, &returned, &row, transaction_id)).await
     }
 
     async fn buried(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {

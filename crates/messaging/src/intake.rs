@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use contracts::{Envelope, Queue};
-use runtime::database::refuses_the_data;
+use runtime::database::{limited, refuses_the_data};
 use runtime::{Tasks, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -63,7 +63,7 @@ async fn consume(
 async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Received) -> Result<(), BrokerError> {
     let events: Vec<Envelope> = received.events.iter().map(|(_, event)| event.clone()).collect();
     loop {
-        match inbox::insert(pool, queue, &events).await {
+        match limited(inbox::insert(pool, queue, &events)).await {
             Ok(_) => {
                 faults::point("intake.batch.committed");
                 return consumer.acknowledge(received).await;
@@ -88,7 +88,7 @@ async fn store_one_by_one(
 ) -> Result<(), BrokerError> {
     for (tag, event) in &received.events {
         loop {
-            match inbox::insert(pool, queue, std::slice::from_ref(event)).await {
+            match limited(inbox::insert(pool, queue, std::slice::from_ref(event))).await {
                 Ok(_) => {
                     consumer.acknowledge_one(*tag).await?;
                     break;

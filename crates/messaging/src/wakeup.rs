@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Tasks;
-use sqlx::PgPool;
+use runtime::database::limited;
 use sqlx::postgres::PgListener;
+use sqlx::{Executor, PgPool};
 use tokio::sync::Notify;
 
 /// At most one NOTIFY per channel and process in this time.
 const DEBOUNCE: Duration = Duration::from_millis(2);
+/// A listener that has heard nothing for so long asks whether the database is still there.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Wait before a listener whose connection failed tries again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
@@ -34,7 +37,8 @@ impl Hint {
                     () = pending.notified() => {}
                 }
                 // A hint that fails is a hint that is lost: the listener polls.
-                if let Err(error) = sqlx::query("select pg_notify($1, '')").bind(&channel).execute(&pool).await {
+                if let Err(error) = limited(sqlx::query("select pg_notify($1, '')").bind(&channel).execute(&pool)).await
+                {
                     tracing::debug!(%channel, %error, "hint not sent");
                 }
                 tokio::time::sleep(DEBOUNCE).await;
@@ -90,7 +94,13 @@ async fn listen(pool: &PgPool, channel: &str, wake: &Notify) -> sqlx::Result<std
     wake.notify_one();
     loop {
         // `None` means that the connection was lost and made again: look once, as above.
-        listener.try_recv().await?;
-        wake.notify_one();
+        match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            Ok(received) => {
+                received?;
+                wake.notify_one();
+            }
+            // Nothing to hear, or nobody there any more.
+            Err(_elapsed) => limited(async { (&mut listener).execute("select 1").await.map(drop) }).await?,
+        }
     }
 }

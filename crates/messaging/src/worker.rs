@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::Queue;
+use runtime::database::limited;
 use runtime::{Tasks, faults};
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
@@ -156,7 +157,7 @@ impl<H: Handler> Worker<H> {
         }
         // A completion that is being committed either counts, and the row is done, or it does not, and the row is given back.
         running.shutdown().await;
-        match inbox::release(&self.pool, self.config.queue, &self.config.owner).await {
+        match limited(inbox::release(&self.pool, self.config.queue, &self.config.owner)).await {
             Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "gave back jobs that did not end in time"),
             Err(error) => {
                 tracing::warn!(queue = %self.config.queue, %error, "jobs not given back; their leases expire");
@@ -191,7 +192,7 @@ impl<H: Handler> Worker<H> {
 
     async fn claim(&self, limit: usize) -> sqlx::Result<Vec<Job>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let jobs = inbox::claim(&self.pool, self.config.queue, &self.config.owner, limit, LEASE).await?;
+        let jobs = limited(inbox::claim(&self.pool, self.config.queue, &self.config.owner, limit, LEASE)).await?;
         if !jobs.is_empty() {
             faults::point("worker.jobs.claimed");
         }
@@ -199,7 +200,7 @@ impl<H: Handler> Worker<H> {
     }
 
     async fn reclaim(&self) {
-        match inbox::reclaim_expired(&self.pool, self.config.queue).await {
+        match limited(inbox::reclaim_expired(&self.pool, self.config.queue)).await {
             Ok(0) => {}
             Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "took over jobs whose worker went silent"),
             Err(error) => tracing::warn!(queue = %self.config.queue, %error, "could not look for expired leases"),
@@ -243,16 +244,24 @@ impl<H: Handler> Worker<H> {
 
     async fn with_heartbeat(&self, job: &Job) -> Result<Completed, Failure> {
         let mut work = std::pin::pin!(self.handler.handle(job));
+        let mut beats = std::pin::pin!(self.keep_lease(job));
+        tokio::select! {
+            result = &mut work => result,
+            // The handler is never cancelled half-way: if the lease is gone, its completion will be refused.
+            () = &mut beats => work.await,
+        }
+    }
+
+    /// Returns when the lease is lost.
+    async fn keep_lease(&self, job: &Job) {
         let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         loop {
-            tokio::select! {
-                result = &mut work => return result,
-                // The handler is never cancelled half-way: if the lease is gone, its completion will be refused.
-                _ = beat.tick() => match inbox::extend_lease(&self.pool, job, LEASE).await {
-                    Ok(true) => {}
-                    Ok(false) => tracing::warn!("lease lost while working"),
-                    Err(error) => tracing::warn!(%error, "heartbeat failed"),
-                },
+            beat.tick().await;
+            match tokio::time::timeout(HEARTBEAT, inbox::extend_lease(&self.pool, job, LEASE)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return tracing::warn!("lease lost while working"),
+                Ok(Err(error)) => tracing::warn!(%error, "heartbeat failed"),
+                Err(_elapsed) => tracing::warn!("heartbeat not answered within {HEARTBEAT:?}"),
             }
         }
     }
@@ -267,7 +276,7 @@ impl<H: Handler> Worker<H> {
             Failure::InDoubt(_) if retry => (Next::LookUp(self.config.policy.delay(job.attempts)), Outcome::InDoubt),
             Failure::Retry(_) | Failure::InDoubt(_) | Failure::Dead(_) => (Next::Dead, Outcome::Dead),
         };
-        match self.record_failure(job, &reason, next).await {
+        match limited(self.record_failure(job, &reason, next)).await {
             Ok(true) => {}
             Ok(false) => return Outcome::LeaseLost,
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -24,12 +25,18 @@ const RETRY_EVERY: Duration = Duration::from_millis(500);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 /// A pooled connection that has not been used for this long is tested before it is used again.
 const RESTED: Duration = Duration::from_millis(500);
+/// What a statement may take beyond the server's own limit before the connection is given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The longest statement time-out of this process's pools, in milliseconds.
+static STATEMENT_TIMEOUT_MS: AtomicU64 = AtomicU64::new(0);
 /// A transaction that does nothing for this long is a bug that holds locks.
 const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Opens a pool whose connections act as `role`, and waits for the first one.
 pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_name: &str) -> anyhow::Result<PgPool> {
     let options = connect_options(config, role, application_name)?;
+    let limit = u64::try_from(config.statement_timeout.as_millis()).unwrap_or(u64::MAX);
+    STATEMENT_TIMEOUT_MS.fetch_max(limit, Ordering::Relaxed);
     first_connection(&options).await?;
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
@@ -113,8 +120,20 @@ fn may_come_up(error: &sqlx::Error) -> bool {
 /// warn only when there really was something open. It fails in an aborted transaction, and then the pool
 /// closes the connection.
 async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    connection.execute(sqlx::raw_sql("begin; rollback")).await?;
+    // A connection that does not answer would keep its place in the pool for ever.
+    let ended = timeout(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("begin; rollback"))).await;
+    ended.map_err(|_elapsed| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
     Ok(true)
+}
+
+/// Gives up what the database has not answered some seconds after it should have ended it itself.
+///
+/// A connection can be forgotten by everything between the two ends (a firewall that drops its state, a machine that is
+/// gone), and then neither the server's statement time-out nor any error ever arrives. Whoever loops over the database
+/// without this stands still for ever.
+pub async fn limited<T, E: From<sqlx::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let limit = Duration::from_millis(STATEMENT_TIMEOUT_MS.load(Ordering::Relaxed)).saturating_add(ANSWER_WITHIN);
+    timeout(limit, work).await.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(ErrorKind::TimedOut.into()).into()))
 }
 
 /// Whether the database refused the data itself (SQLSTATE class 22 data exception, 23 constraint, which includes "no
@@ -165,7 +184,7 @@ where
             }
         }
     };
-    match tokio::spawn(transaction.in_current_span()).await {
+    match tokio::spawn(limited(transaction).in_current_span()).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

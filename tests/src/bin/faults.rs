@@ -33,9 +33,6 @@ struct Cli {
     /// Keep the read models in a database of their own.
     #[arg(long, env = "READ_DATABASE")]
     read_database: bool,
-    /// Let connections vanish as well, as a firewall forgets them: neither side is told.
-    #[arg(long, env = "TREACHEROUS")]
-    treacherous: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,13 +54,11 @@ async fn main() -> Result<ExitCode> {
         returns: cli.returns,
         at_most: at_least * 3 + Duration::from_secs(600),
         storm: Duration::from_secs(40),
-        treacherous: cli.treacherous,
         orders_per_second: cli.orders_per_second,
     };
     let transport = cli.transport.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let read_database = if cli.read_database { " READ_DATABASE=yes" } else { "" };
-    let treacherous = if cli.treacherous { " TREACHEROUS=yes" } else { "" };
-    let again = format!("make faults SEED={seed} TRANSPORT={transport}{read_database}{treacherous}");
+    let again = format!("make faults SEED={seed} TRANSPORT={transport}{read_database}");
     eprintln!("{again}");
     let report = faults::run(&plan).await?;
     print!("{report}");

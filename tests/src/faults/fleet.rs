@@ -155,6 +155,8 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
     }
     environment.push(("DATABASE_URL", stage.database_url()));
     environment.push(("DATABASE_MAX_CONNECTIONS", "10".to_owned()));
+    // A connection that has vanished is given up soon after the limit of a statement.
+    environment.push(("DATABASE_STATEMENT_TIMEOUT_SECONDS", "5".to_owned()));
     environment.extend(stage.broker_url().filter(|_| cast.role != Role::Command).map(|url| ("RABBITMQ_URL", url)));
     match cast.role {
         // A row that Postgres refuses is stuck after two attempts, so that an operator is wanted soon.

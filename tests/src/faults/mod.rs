@@ -58,8 +58,6 @@ pub struct Plan {
     pub at_most: Duration,
     /// Length of a storm.
     pub storm: Duration,
-    /// Connections vanish as well, see [`proxy::Mode::Treacherous`].
-    pub treacherous: bool,
     /// Orders begun in a second.
     pub orders_per_second: f64,
 }

@@ -31,19 +31,12 @@ pub enum Direction {
 pub enum Mode {
     /// Everything passes.
     Quiet,
-    /// Every connection has the troubles that its number and the seed draw for it.
+    /// Every connection has the troubles that its number and the seed draw for it. Some vanish, as when a firewall
+    /// forgets them: neither side is told, and whoever waits without a limit waits for ever.
     Stormy,
-    /// As in a storm, and connections vanish as well: whoever waits on one without a limit waits for ever.
-    Treacherous,
     /// What is sent this way is taken and thrown away, while the connection looks well. A connection that lost
     /// something is reset when the mode ends: with bytes missing it could only be misunderstood.
     Blackhole(Direction),
-}
-
-impl Mode {
-    const fn is_rough(self) -> bool {
-        matches!(self, Self::Stormy | Self::Treacherous)
-    }
 }
 
 /// What happens to a connection that lives long enough.
@@ -235,7 +228,7 @@ async fn troubles(
 ) -> Trouble {
     loop {
         let current = *mode.borrow_and_update();
-        if !current.is_rough() {
+        if current != Mode::Stormy {
             // An error means that the proxy is gone, and this connection with it.
             let _ = mode.changed().await;
             if swallowed.load(Ordering::Relaxed) {
@@ -243,7 +236,7 @@ async fn troubles(
             }
             continue;
         }
-        let (after, trouble) = draw(chance, current == Mode::Treacherous);
+        let (after, trouble) = draw(chance);
         tokio::select! {
             _ = mode.changed() => continue,
             () = sleep(after) => {}
@@ -270,13 +263,13 @@ async fn troubles(
 const HALF_CLOSED: Duration = Duration::from_secs(3);
 
 /// The next trouble of a connection, and when it comes.
-fn draw(chance: &mut StdRng, treacherous: bool) -> (Duration, Trouble) {
+fn draw(chance: &mut StdRng) -> (Duration, Trouble) {
     let after = Duration::from_millis(chance.random_range(200..12_000));
     let trouble = match chance.random_range(0..7) {
         0..=2 => Trouble::Stall(Duration::from_millis(chance.random_range(50..4_000))),
         3 => Trouble::HalfClose(if chance.random_bool(0.5) { Direction::ToServer } else { Direction::ToClient }),
         4 => Trouble::Drop,
-        5 if treacherous => Trouble::Vanish,
+        5 => Trouble::Vanish,
         _ => Trouble::Reset,
     };
     (after, trouble)
@@ -318,7 +311,7 @@ impl Way<'_> {
                 self.swallowed.store(true, Ordering::Relaxed);
                 continue;
             }
-            if mode.is_rough() && !self.delay.is_zero() {
+            if mode == Mode::Stormy && !self.delay.is_zero() {
                 sleep(self.delay).await;
             }
             if to.write_all(&buffer[..read]).await.is_err() {
@@ -396,16 +389,14 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_troubles_again() {
-        let draws = |seed, treacherous| {
+        let draws = |seed| {
             let mut chance = StdRng::seed_from_u64(seed);
-            (0..50).map(|_| draw(&mut chance, treacherous)).collect::<Vec<_>>()
+            (0..50).map(|_| draw(&mut chance)).collect::<Vec<_>>()
         };
-        assert_eq!(draws(3, true), draws(3, true));
-        assert_ne!(draws(3, true), draws(4, true));
-        let happens = |kind, treacherous| draws(3, treacherous).iter().any(|(_, trouble)| trouble.name() == kind);
-        for kind in ["stalled", "half-closed", "dropped", "reset"] {
-            assert!(happens(kind, false), "{kind}");
+        assert_eq!(draws(3), draws(3));
+        assert_ne!(draws(3), draws(4));
+        for kind in ["stalled", "half-closed", "dropped", "reset", "vanished"] {
+            assert!(draws(3).iter().any(|(_, trouble)| trouble.name() == kind), "{kind}");
         }
-        assert!(happens("vanished", true) && !happens("vanished", false));
     }
 }

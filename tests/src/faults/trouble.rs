@@ -58,7 +58,7 @@ const WITH_A_BROKER: [Act; 6] = [
 
 /// One act after the other, for so long, while the network is bad.
 pub(super) async fn storm(stage: &mut Stage, plan: &Plan, chance: &mut StdRng, tally: &Tally) -> Result<()> {
-    stage.network(if plan.treacherous { Mode::Treacherous } else { Mode::Stormy });
+    stage.network(Mode::Stormy);
     let until = Instant::now() + plan.storm;
     let acts: Vec<_> =
         EVERYWHERE.into_iter().chain(WITH_A_BROKER.into_iter().filter(|_| stage.setup.rabbitmq)).collect();

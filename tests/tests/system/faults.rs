@@ -17,7 +17,6 @@ async fn short_run(setup: Setup) -> Result<()> {
         returns: 10,
         at_most: Duration::from_secs(300),
         storm: Duration::from_secs(8),
-        treacherous: false,
         orders_per_second: 3.0,
     };
     let report = faults::run(&plan).await?;

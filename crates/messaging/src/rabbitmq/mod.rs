@@ -17,6 +17,7 @@ use std::time::Duration;
 use contracts::Queue;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use runtime::health::Check;
 use secrecy::{ExposeSecret, SecretString};
@@ -36,6 +37,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a connection. A broker that is starting takes connections before it can serve them, and must be
 /// asked again soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Seconds between heartbeats, if the URL says nothing else. A consumer has nothing else to tell it that the broker is
+/// gone without a word, and the broker's own 60 s would be noticed after two minutes.
+const HEARTBEAT_SECONDS: u16 = 10;
 /// AMQP's `type` of a message that only asks whether it can be delivered. Consumers drop it.
 const PROBE: &str = "articurated.probe";
 
@@ -52,6 +56,8 @@ pub struct TransportConfig {
 pub enum BrokerError {
     #[error("RabbitMQ: {0}")]
     Lapin(#[from] lapin::Error),
+    #[error("RABBITMQ_URL is not an AMQP address (amqp://user:password@host:port/vhost): {0}")]
+    Address(String),
     #[error("RabbitMQ did not answer within {1:?} ({0})")]
     Timeout(&'static str, Duration),
     #[error("RabbitMQ takes no messages: an alarm (memory or disk) blocks the connection")]
@@ -88,7 +94,9 @@ where
 
 async fn open(url: &SecretString, name: &str) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
-    at_most(CONNECT_TIMEOUT, "connect", Connection::connect(url.expose_secret(), properties)).await
+    let mut uri: AMQPUri = url.expose_secret().parse().map_err(BrokerError::Address)?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    at_most(CONNECT_TIMEOUT, "connect", Connection::connect_uri(uri, properties)).await
 }
 
 async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel), BrokerError> {
