@@ -1,4 +1,4 @@
-//! What must hold in the database after anything (DESIGN.md, section 10).
+//! What must hold in the database after anything: the audit that operators have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use storage::InvoiceStore;
 use crate::change;
 use crate::invoice_number::{financial_year, invoice_number};
 use crate::invoice_template::{Brand, InvoiceView, invoice_html};
-use crate::pdf::Renderer;
+use crate::pdf::{Renderer, dated};
 use crate::store::{self, InvoiceRow};
 
 /// Makes invoices.
@@ -80,7 +80,7 @@ impl Invoices {
             if error.is_retryable() { Failure::Retry(reason) } else { Failure::Dead(reason) }
         })?;
         metrics::histogram!("pdf_render_duration_seconds").record(started.elapsed());
-        Ok(pdf)
+        Ok(dated(pdf.into(), row.issued_at).into())
     }
 
     /// One commit: the invoice is stored, the job is done, the event is out.

@@ -8,6 +8,7 @@ mod chromium;
 mod page;
 mod connection;
 mod process;
+mod dates;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use chromium::Chromium;
 use connection::Failure;
+pub(crate) use dates::dated;
 pub use process::{FLAGS, find as find_chromium};
 
 const TABS: usize = 4;

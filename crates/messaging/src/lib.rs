@@ -8,7 +8,7 @@
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee.
 //!
 //! Invariant: no other crate names `lapin`, and no other crate writes `messaging.inbox` but the relay's
-//! forwarding statement.
+//! forwarding statement and its operators' acts.
 
 pub mod outbox;
 pub mod rabbitmq;

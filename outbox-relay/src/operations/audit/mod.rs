@@ -1,5 +1,5 @@
-//! Whether everything still holds that must hold after any fault (DESIGN.md, section 10). One file per group of rules;
-//! each check is a query for its violations, in words.
+//! Whether everything still holds that must hold after any fault. One file per group of rules; each check is a query for
+//! its violations, in words.
 //!
 //! The database is looked at in one snapshot, so nothing has to stand still for it. What lies outside is read before
 //! and after: what the gateway had paid *before* must be in the snapshot, and what the snapshot says was paid must be

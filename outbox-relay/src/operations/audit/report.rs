@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// Violations of one rule that are quoted; all of them are counted. The queries have the same number as their limit.
 pub(super) const QUOTED: usize = 20;
 
-/// What must hold after any fault (DESIGN.md, section 10).
+/// What must hold after any fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     Transitions = 1,

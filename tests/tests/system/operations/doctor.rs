@@ -46,6 +46,8 @@ async fn each_cause_is_named() -> Result<()> {
         ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0)".to_owned()),
     ] {
         let database = untold.copy().await?;
+        // However slow the machine is, they have just happened.
+        execute(&database.pool, "update messaging.outbox set occurred_at = clock_timestamp()").await?;
         execute(&database.pool, &statements).await.context(code)?;
         let pool = database.pool_as(outbox_relay::operations::ROLE).await?;
         let diagnosis = diagnose(&pool, &surroundings(Clock::system())).await?;
