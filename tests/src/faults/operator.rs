@@ -45,8 +45,9 @@ pub(super) async fn retry_dead(stage: &Stage) -> Result<u64> {
     act(stage, &["retry", "--all"]).await
 }
 
-/// The age of the oldest row that is shown as parked, or to be tried again.
-pub(super) async fn oldest_stuck(stage: &Stage) -> Result<Option<Duration>> {
+/// The age of the oldest row that is shown as parked, or to be tried again. What happened before `since`, a moment of
+/// the database's clock in microseconds, has other reasons.
+pub(super) async fn oldest_stuck(stage: &Stage, since: i64) -> Result<Option<Duration>> {
     #[derive(Deserialize)]
     struct Stuck {
         at: DateTime<Utc>,
@@ -58,7 +59,8 @@ pub(super) async fn oldest_stuck(stage: &Stage) -> Result<Option<Duration>> {
         reason: String,
     }
     let Stuck { at, events } = read(&ask(stage, &["stuck"]).await?)?;
-    let oldest = events.iter().filter(|event| event.reason != "PENDING").map(|event| event.occurred_at).min();
+    let new = events.iter().filter(|event| event.reason != "PENDING" && event.occurred_at.timestamp_micros() >= since);
+    let oldest = new.map(|event| event.occurred_at).min();
     Ok(oldest.map(|oldest| (at - oldest).to_std().unwrap_or_default()))
 }
 

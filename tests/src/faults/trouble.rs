@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use contracts::Queue;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -20,11 +20,10 @@ use crate::waiting::eventually;
 
 /// Much longer than a recovery may take: by then it is not slow, it does not happen.
 const GIVEN_UP: Duration = Duration::from_secs(60);
-
 /// How long one attempt to get a row stuck may take.
 const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
 
-/// Something that is done once in a storm or again and again.
+/// What may be done next in a storm.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     TerminateBackends,
@@ -65,10 +64,14 @@ pub(super) async fn storm(stage: &mut Stage, plan: &Plan, chance: &mut StdRng, t
         EVERYWHERE.into_iter().chain(WITH_A_BROKER.into_iter().filter(|_| stage.setup.rabbitmq)).collect();
     while Instant::now() < until {
         sleep(Duration::from_millis(chance.random_range(300..2_500))).await;
-        if let Some(act) = acts.choose(chance)
-            && let Err(error) = perform(*act, stage, chance, tally).await
-        {
-            bail!(error.context(format!("{act:?}")));
+        let Some(act) = acts.choose(chance) else { break };
+        match perform(*act, stage, chance, tally).await {
+            Ok(()) => {}
+            // A broker that has just been killed, or is out of memory, need not listen to us either.
+            Err(_) if matches!(act, Act::DuplicateAndReorder | Act::DeleteBinding) => {
+                tally.did("attempts refused by RabbitMQ");
+            }
+            Err(error) => return Err(error.context(format!("{act:?}"))),
         }
     }
     stage.network(Mode::Quiet);
@@ -141,7 +144,7 @@ pub(super) async fn measure_stuck_row(
         database::refuse(&stage.pool, &customer).await?;
     }
     let mut customer = Customer::new(stage, round, &customer, book, tally)?;
-    let started = Instant::now();
+    let (started, since) = (Instant::now(), database::now(&stage.pool).await?);
     loop {
         if stage.setup.rabbitmq {
             // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
@@ -152,7 +155,7 @@ pub(super) async fn measure_stuck_row(
         if customer.place().await.is_err() {
             break;
         }
-        let shown = async || operator::oldest_stuck(stage).await;
+        let shown = async || operator::oldest_stuck(stage, since).await;
         match eventually("a stuck row is shown", STUCK_MEETS_GAP, shown).await {
             Ok(age) => {
                 tally.stuck_showed(age);
