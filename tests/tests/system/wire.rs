@@ -194,6 +194,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     intake.drain(SOON).await?;
     // Not `finish`: no command wrote these.
     system.abandon().await
+}
 
 /// Some messages of each window come back, and lapin 4.12.3 may hang them on the confirms of their neighbours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,7 +207,7 @@ async fn every_message_gets_the_verdict_that_is_its_own() -> Result<()> {
     broker.unbind(Queue::Notifications).await?;
     for _ in 0..WINDOWS {
         let events: Vec<_> = (0..MESSAGES).map(|_| event()).collect();
-        // In groups of changing length, so that a confirm for several at once reaches over some of either kind.
+        // Both kinds stand close together, so that a confirm for several messages at once reaches over either.
         let queue = |place: usize| if place % 7 < 3 { Queue::Notifications } else { QUEUE };
         let window: Vec<_> = events
             .iter()
