@@ -4,6 +4,7 @@
 //! - [`system`]: a running system on such a database;
 //! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
+//! - [`events`]: events that no command has caused;
 //! - [`books`]: what must hold in the database, whatever was done to the system;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
 //! - [`programs`]: the real programs, built;
@@ -13,6 +14,7 @@ pub mod services;
 pub mod system;
 pub mod api;
 pub mod shop;
+pub mod events;
 pub mod books;
 pub mod waiting;
 pub mod programs;

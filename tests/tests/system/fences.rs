@@ -3,32 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use contracts::{EntityType, Envelope, Headers, OrderState, Queue};
+use contracts::{OrderState, Queue};
 use messaging::inbox;
 use messaging::worker::{Completed, Failure};
-use runtime::{Clock, Ids};
 use serde_json::json;
-use serde_json::value::to_raw_value;
 use standalone::Part;
+use tests::events::event;
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, eventually, shop};
-use uuid::Uuid;
 
 const QUEUE: Queue = Queue::Notifications;
-
-fn event() -> Envelope {
-    Envelope {
-        event_id: Ids::system().next(),
-        event_type: "order.created".to_owned(),
-        aggregate_type: EntityType::Order,
-        aggregate_id: Uuid::from_u128(7),
-        aggregate_version: 1,
-        occurred_at: Clock::system().now(),
-        headers: Headers::default(),
-        payload: to_raw_value(&json!({})).expect("JSON"),
-    }
-}
 
 #[tokio::test]
 async fn a_worker_that_slept_past_its_lease_completes_nothing() -> Result<()> {

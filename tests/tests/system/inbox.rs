@@ -5,20 +5,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use contracts::{EntityType, Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
+use contracts::{Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
 use messaging::inbox::{self, Job};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
-use runtime::{Clock, Ids, Tasks};
+use runtime::Tasks;
 use serde_json::json;
-use serde_json::value::to_raw_value;
 use sqlx::PgPool;
 use standalone::Part;
+use tests::events::event;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, shop};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const QUEUE: Queue = Queue::Notifications;
 
@@ -49,19 +48,6 @@ fn config(owner: &str, patience: Duration) -> WorkerConfig {
         owner: owner.to_owned(),
         patience,
         dead_jobs,
-    }
-}
-
-fn event() -> Envelope {
-    Envelope {
-        event_id: Ids::system().next(),
-        event_type: "order.created".to_owned(),
-        aggregate_type: EntityType::Order,
-        aggregate_id: Uuid::from_u128(7),
-        aggregate_version: 1,
-        occurred_at: Clock::system().now(),
-        headers: Headers::default(),
-        payload: to_raw_value(&json!({})).expect("JSON"),
     }
 }
 

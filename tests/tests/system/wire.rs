@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use contracts::{OrderState, Queue};
 use futures_util::future::try_join_all;
+use messaging::rabbitmq::{Outgoing, Publisher, Verdict};
 use messaging::{TransportConfig, intake};
 use reqwest::Url;
 use runtime::config::DatabaseConfig;
@@ -10,6 +11,7 @@ use runtime::{Ids, Tasks, database};
 use secrecy::ExposeSecret;
 use sqlx::{PgConnection, PgPool};
 use standalone::Part;
+use tests::events::event;
 use tests::faults::proxy::{Direction, Mode, Proxy};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
@@ -192,4 +194,32 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     intake.drain(SOON).await?;
     // Not `finish`: no command wrote these.
     system.abandon().await
+}
+
+/// Some messages of each window come back, and lapin 4.12.3 may hang them on the confirms of their neighbours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_gets_the_verdict_that_is_its_own() -> Result<()> {
+    const WINDOWS: usize = 20;
+    const MESSAGES: usize = 300;
+    let broker = Broker::new().await?;
+    let url = broker.transport().rabbitmq_url.context("RabbitMQ")?;
+    let publisher = Publisher::connect(&url).await?;
+    broker.unbind(Queue::Notifications).await?;
+    for _ in 0..WINDOWS {
+        let events: Vec<_> = (0..MESSAGES).map(|_| event()).collect();
+        // Both kinds stand close together, so that a confirm for several messages at once reaches over either.
+        let queue = |place: usize| if place % 7 < 3 { Queue::Notifications } else { QUEUE };
+        let window: Vec<_> = events
+            .iter()
+            .enumerate()
+            .map(|(place, event)| Outgoing { queue: queue(place), event, body: b"{}" })
+            .collect();
+        let verdicts = publisher.publish(&window).await?;
+        let deserved = |message: &Outgoing<'_>| match message.queue {
+            QUEUE => Verdict::Confirmed,
+            _ => Verdict::Unroutable,
+        };
+        assert_eq!(verdicts, window.iter().map(deserved).collect::<Vec<_>>());
+    }
+    Ok(())
 }
