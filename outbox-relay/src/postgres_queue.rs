@@ -66,11 +66,15 @@ pub(crate) async fn forward(
             where published_at is null and parked_at is null and position >= $4
               and ($6::uuid is null or event_id = $6)
               and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-              and not exists (
-                  select from messaging.outbox as earlier
-                  where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
-                    and earlier.published_at is null and earlier.attempts > 0
-                    and earlier.parked_reason is distinct from 'SKIPPED')
+              and ((select not exists (
+                      select from messaging.outbox as troubled
+                      where troubled.published_at is null and troubled.attempts > 0
+                        and troubled.parked_reason is distinct from 'SKIPPED'))
+                   or not exists (
+                      select from messaging.outbox as earlier
+                      where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
+                        and earlier.published_at is null and earlier.attempts > 0
+                        and earlier.parked_reason is distinct from 'SKIPPED'))
             order by position
             limit $5
         ), blocked as materialized (
