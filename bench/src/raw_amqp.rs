@@ -8,17 +8,19 @@ use anyhow::{Context, Result, ensure};
 use contracts::{Envelope, Queue};
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 
 const PERSISTENT: u8 = 2;
+const EXCHANGE: &str = "limit.events";
 
 /// What goes to which queue, made before anything is measured.
 #[derive(Debug)]
 pub(crate) struct Message {
-    queue: Queue,
+    key: ShortString,
     properties: BasicProperties,
     body: Vec<u8>,
 }
@@ -31,7 +33,8 @@ impl Message {
             .with_content_type("application/json".into())
             .with_type(event.event_type.as_str().into())
             .with_message_id(event.event_id.to_string().into());
-        Ok(Self { queue, properties, body: serde_json::to_vec(event)? })
+        let key = format!("{queue}.{}", event.event_type).into();
+        Ok(Self { key, properties, body: serde_json::to_vec(event)? })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,16 +60,23 @@ impl Raw {
         Ok(self.connection.close(200, "".into()).await?)
     }
 
-    /// Publishes to quorum queues of its own, with as many messages on their way as a batch of the relay has:
-    /// messages per second.
+    /// Publishes to quorum queues of its own behind a topic exchange of its own, as the relay's are (what the broker's
+    /// routing costs is not the relay's doing), with as many messages on their way as a batch of the relay has: messages
+    /// per second.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub(crate) async fn publish(&self, messages: &[Message], window: usize) -> Result<f64> {
         self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        self.channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
         for queue in Queue::ALL {
             let options = QueueDeclareOptions { durable: true, ..Default::default() };
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
             self.channel.queue_declare(own(queue), options, arguments).await?;
+            let key = format!("{queue}.#").into();
+            self.channel
+                .queue_bind(own(queue), EXCHANGE.into(), key, QueueBindOptions::default(), FieldTable::default())
+                .await?;
         }
         let begun = Instant::now();
         let mut unconfirmed = VecDeque::with_capacity(window);
@@ -76,8 +86,8 @@ impl Raw {
             }
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let published = self.channel.basic_publish(
-                "".into(),
-                own(message.queue),
+                EXCHANGE.into(),
+                message.key.clone(),
                 options,
                 &message.body,
                 message.properties.clone(),

@@ -42,7 +42,8 @@ pub(crate) struct Source<'a> {
 
 /// Moves up to `limit` rows, or only the row `only`.
 ///
-/// The lease rows are share-locked while the statement runs, so a take-over waits for it: the fence. The notifications
+/// The lease rows are share-locked while the statement runs, so a take-over waits for it: the fence. They are locked in
+/// the order in which renewals lock them; in any other the two would deadlock now and then. The notifications
 /// go out with the commit; they may be inside the transaction because relays do not contend for it as commands do.
 /// A row whose type no queue wants is parked, and what stands behind it in its aggregate stays where it is.
 pub(crate) async fn forward(
@@ -57,6 +58,7 @@ pub(crate) async fn forward(
         with held as materialized (
             select shard, epoch from messaging.shard_leases
             where owner = $1 and shard = any($7) and expires_at > clock_timestamp()
+            order by shard
             for share
         ), route as materialized (
             select * from unnest($2::text[], $3::text[]) as route (event_type, queue)

@@ -162,6 +162,7 @@ pub(crate) async fn mark_published(pool: &PgPool, leases: &Leases, event_ids: &[
             select lease.shard, lease.epoch
             from messaging.shard_leases as lease
             join unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch) using (shard, epoch)
+            order by lease.shard
             for share of lease
         )
         update messaging.outbox as row
@@ -197,6 +198,7 @@ pub(crate) async fn mark_failed(pool: &PgPool, leases: &Leases, failed: &Failed)
             select lease.shard
             from messaging.shard_leases as lease
             join unnest($5::smallint[], $6::bigint[]) as mine (shard, epoch) using (shard, epoch)
+            order by lease.shard
             for share of lease
         )
         update messaging.outbox as row
