@@ -17,6 +17,15 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 const PERSISTENT: u8 = 2;
 const EXCHANGE: &str = "limit.events";
 
+/// Whether a message that comes back can still hold back what must not overtake it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// A window goes out when all of the one before it is confirmed.
+    Kept,
+    /// A message goes out when the oldest on its way is confirmed.
+    Lost,
+}
+
 /// What goes to which queue, made before anything is measured.
 #[derive(Debug)]
 pub(crate) struct Message {
@@ -64,7 +73,7 @@ impl Raw {
     /// routing costs is not the relay's doing), with as many messages on their way as a batch of the relay has: messages
     /// per second.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    pub(crate) async fn publish(&self, messages: &[Message], window: usize) -> Result<f64> {
+    pub(crate) async fn publish(&self, messages: &[Message], window: usize, order: Order) -> Result<f64> {
         self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
         self.channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
@@ -82,7 +91,10 @@ impl Raw {
         let mut unconfirmed = VecDeque::with_capacity(window);
         for message in messages {
             if unconfirmed.len() == window {
-                confirmed(&unconfirmed.pop_front().context("a full window")?.await?)?;
+                let answers = if order == Order::Kept { window } else { 1 };
+                for confirm in unconfirmed.drain(..answers) {
+                    confirmed(&confirm.await?)?;
+                }
             }
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let published = self.channel.basic_publish(
