@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use contracts::{Envelope, Queue};
 use futures_util::StreamExt;
 use lapin::options::{
