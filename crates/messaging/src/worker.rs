@@ -143,7 +143,10 @@ impl<H: Handler> Worker<H> {
             tokio::select! {
                 () = tasks.shutdown.cancelled() => {}
                 () = wakeup.wait(POLL), if running.len() < self.config.slots => {}
-                Some(_) = running.join_next() => {}
+                Some(_) = running.join_next() => {
+                    // Who has ended meanwhile makes room as well: one claim for many jobs instead of one for each.
+                    while running.try_join_next().is_some() {}
+                }
                 _ = reclaim.tick() => self.reclaim().await,
             }
         }
