@@ -100,6 +100,14 @@ impl LowWater {
     pub(crate) fn sweep_in(&mut self, delay: Duration) {
         self.sweep_at = self.sweep_at.min(Instant::now() + delay);
     }
+
+    /// Takes note of what has gone out. Behind a row that was troubled, others of its aggregate had to wait, and may stand
+    /// below the mark by now.
+    pub(crate) fn gone_out(&mut self, any_troubled: bool) {
+        if any_troubled {
+            self.sweep_in(Duration::ZERO);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use contracts::Queue;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::store::claimable;
+
 /// The routing table as two columns for `unnest`.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -53,7 +55,7 @@ pub(crate) async fn forward(
     limit: i64,
     only: Option<Uuid>,
 ) -> sqlx::Result<Moved> {
-    let row = sqlx::query!(
+    let row = claimable!(
         r#"
         with held as materialized (
             select shard, epoch from messaging.shard_leases
@@ -65,18 +67,10 @@ pub(crate) async fn forward(
         ), batch as materialized (
             select row.*, held.epoch, exists (select from route where route.event_type = row.event_type) as routable
             from messaging.outbox as row join held using (shard)
-            where published_at is null and parked_at is null and position >= $4
-              and ($6::uuid is null or event_id = $6)
-              and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-              and ((select not exists (
-                      select from messaging.outbox as troubled
-                      where troubled.published_at is null and troubled.attempts > 0
-                        and troubled.parked_reason is distinct from 'SKIPPED'))
-                   or not exists (
-                      select from messaging.outbox as earlier
-                      where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
-                        and earlier.published_at is null and earlier.attempts > 0
-                        and earlier.parked_reason is distinct from 'SKIPPED'))
+            where
+        "#,
+        r#"
+              and position >= $4 and ($6::uuid is null or event_id = $6)
             order by position
             limit $5
         ), blocked as materialized (

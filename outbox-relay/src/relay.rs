@@ -174,9 +174,7 @@ impl Relay {
             Err(error) => return Err(error.into()),
         };
         self.low_water.scanned(moved.last_position, moved.rows < self.settings.batch);
-        if moved.troubled {
-            self.low_water.sweep_in(Duration::ZERO);
-        }
+        self.low_water.gone_out(moved.troubled);
         moved.traceparents.iter().for_each(|parent| trace_published(Some(parent)));
         Ok(usize::try_from(moved.rows).unwrap_or(0))
     }
@@ -205,10 +203,7 @@ impl Relay {
     fn note_handled(&mut self, batch: &[Pending]) {
         let exhausted = i64::try_from(batch.len()).unwrap_or(i64::MAX) < self.settings.batch;
         self.low_water.scanned(batch.last().map(|row| row.position), exhausted);
-        if batch.iter().any(|row| row.attempts > 0) {
-            // What waits behind it in its aggregate may stand below the mark.
-            self.low_water.sweep_in(Duration::ZERO);
-        }
+        self.low_water.gone_out(batch.iter().any(Pending::is_troubled));
     }
 }
 

@@ -86,36 +86,57 @@ pub(crate) struct Pending {
     pub(crate) aggregate_id: Uuid,
 }
 
-/// Rows of the given shards that may go out, oldest first. A row behind a troubled one of its own aggregate (tried
-/// before, not out yet, not skipped) waits until that one is out, so the order holds across batches too. Whether there is
-/// any troubled row at all is asked first, and once: mostly there is none, and to look for one behind every row takes a
-/// look into every day.
+impl Pending {
+    /// Whether others of its aggregate had to wait for it.
+    pub(crate) const fn is_troubled(&self) -> bool {
+        self.attempts > 0
+    }
+}
+
+/// A query over the rows that may go out now, each known as `row`: its text up to this condition, and after.
+///
+/// A row behind a troubled one of its own aggregate (tried before, not out yet, not skipped) waits until that one is
+/// out, so the order holds across batches too. Whether there is any troubled row at all is asked first, and once: mostly
+/// there is none, and to look for one behind every row takes a look into every day.
+macro_rules! claimable {
+    ($before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query!(
+            $before
+                + r#"
+                    row.published_at is null and row.parked_at is null
+                    and (row.next_attempt_at is null or row.next_attempt_at <= clock_timestamp())
+                    and ((select not exists (
+                            select from messaging.outbox as troubled
+                            where troubled.published_at is null and troubled.attempts > 0
+                              and troubled.parked_reason is distinct from 'SKIPPED'))
+                         or not exists (
+                            select from messaging.outbox as earlier
+                            where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
+                              and earlier.published_at is null and earlier.attempts > 0
+                              and earlier.parked_reason is distinct from 'SKIPPED'))
+                "#
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+pub(crate) use claimable;
+
+/// Rows of the given shards that may go out, oldest first.
 pub(crate) async fn pending(
     executor: impl PgExecutor<'_>,
     shards: &[i16],
     from_position: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<Pending>> {
-    let rows = sqlx::query!(
+    let rows = claimable!(
         r#"
         select position, attempts, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
                payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>", occurred_at
         from messaging.outbox as row
-        where published_at is null and parked_at is null
-          and shard = any($1) and position >= $2
-          and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-          and ((select not exists (
-                  select from messaging.outbox as troubled
-                  where troubled.published_at is null and troubled.attempts > 0
-                    and troubled.parked_reason is distinct from 'SKIPPED'))
-               or not exists (
-                  select from messaging.outbox as earlier
-                  where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
-                    and earlier.published_at is null and earlier.attempts > 0
-                    and earlier.parked_reason is distinct from 'SKIPPED'))
-        order by position
-        limit $3
+        where
         "#,
+        "and shard = any($1) and position >= $2 order by position limit $3",
         shards,
         from_position,
         limit,

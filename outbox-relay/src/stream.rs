@@ -141,10 +141,7 @@ impl Stream {
         if self.taken_ahead == 0 {
             low_water.scanned(batch.last().map(|row| row.position), !self.is_full(batch));
         }
-        if batch.iter().any(|row| row.attempts > 0) {
-            // What waits behind it in its aggregate may stand below the mark.
-            low_water.sweep_in(std::time::Duration::ZERO);
-        }
+        low_water.gone_out(batch.iter().any(Pending::is_troubled));
         Ok(sent.confirmed.len() + sent.failed.len())
     }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use contracts::Queue;
 use runtime::Tasks;
 use runtime::database::limited;
 use sqlx::PgPool;
 
+use crate::operations::queues;
 use crate::store;
 
 /// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing.
@@ -45,17 +45,13 @@ async fn refresh_gauges(pool: &PgPool) -> sqlx::Result<()> {
     metrics::gauge!("outbox_pending_rows").set(backlog.pending as f64);
     metrics::gauge!("outbox_parked_rows").set(backlog.parked as f64);
     metrics::gauge!("outbox_oldest_pending_seconds").set(age(backlog.oldest));
-    for queue in Queue::ALL {
-        let rows = messaging::inbox::backlog(pool, queue).await?;
-        for status in ["ready", "running", "in_doubt", "dead"] {
-            let row = rows.iter().find(|row| row.status == status);
-            metrics::gauge!("inbox_rows", "queue" => queue.as_str(), "status" => status)
-                .set(row.map_or(0.0, |row| row.rows as f64));
-            if status == "ready" {
-                metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.as_str())
-                    .set(age(row.and_then(|row| row.oldest)));
-            }
+    for queue in queues::list(pool).await? {
+        let jobs =
+            [("ready", queue.ready), ("running", queue.running), ("in_doubt", queue.in_doubt), ("dead", queue.dead)];
+        for (status, count) in jobs {
+            metrics::gauge!("inbox_rows", "queue" => queue.name.clone(), "status" => status).set(count as f64);
         }
+        metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.name).set(age(queue.oldest_ready));
     }
     Ok(())
 }

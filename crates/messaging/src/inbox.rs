@@ -366,27 +366,3 @@ pub async fn release(executor: impl PgExecutor<'_>, queue: Queue, owner: &str) -
     .await?;
     Ok(released.rows_affected())
 }
-
-/// How many rows of a queue stand in each status, and since when the oldest has been ready.
-#[derive(Debug)]
-pub struct Backlog {
-    pub status: String,
-    pub rows: i64,
-    pub oldest: Option<DateTime<Utc>>,
-}
-
-/// Unfinished and dead rows of a queue by status. Done rows are not counted: they are history.
-pub async fn backlog(executor: impl PgExecutor<'_>, queue: Queue) -> sqlx::Result<Vec<Backlog>> {
-    sqlx::query_as!(
-        Backlog,
-        r#"
-        select status, count(*) as "rows!", min(received_at) as oldest
-        from messaging.inbox
-        where queue = $1 and (status in ('ready', 'in_doubt') or status = 'running' or status = 'dead')
-        group by status
-        "#,
-        queue.as_str(),
-    )
-    .fetch_all(executor)
-    .await
-}

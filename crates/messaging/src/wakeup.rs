@@ -36,11 +36,7 @@ impl Hint {
                     () = shutdown.cancelled() => return,
                     () = pending.notified() => {}
                 }
-                // A hint that fails is a hint that is lost: the listener polls.
-                if let Err(error) = limited(sqlx::query("select pg_notify($1, '')").bind(&channel).execute(&pool)).await
-                {
-                    tracing::debug!(%channel, %error, "hint not sent");
-                }
+                notify(&pool, &channel).await;
                 tokio::time::sleep(DEBOUNCE).await;
             }
         });
@@ -50,6 +46,13 @@ impl Hint {
     /// Asks for a NOTIFY; returns at once.
     pub fn send(&self) {
         self.0.notify_one();
+    }
+}
+
+/// Sends NOTIFY at once. One that fails is one that is lost: the listener polls.
+pub async fn notify(pool: &PgPool, channel: &str) {
+    if let Err(error) = limited(sqlx::query("select pg_notify($1, '')").bind(channel).execute(pool)).await {
+        tracing::debug!(channel, %error, "hint not sent");
     }
 }
 

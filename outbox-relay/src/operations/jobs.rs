@@ -144,8 +144,16 @@ pub async fn retry(pool: &PgPool, dead: &Dead, operator: &Operator) -> Result<Ac
     if dead.event_ids.is_empty() && dead.queue.is_none() && !dead.all {
         return Err(OperationError::Invalid("selection", "must name ids, a queue, or all".to_owned()));
     }
+    let mut jobs = of_events(pool, &dead.event_ids).await?;
+    jobs.retain(|job| dead.queue.is_none_or(|queue| queue.as_str() == job.queue));
     for event_id in &dead.event_ids {
-        must_be_dead(pool, *event_id, dead.queue).await?;
+        let mut own = jobs.iter().filter(|job| job.event_id == *event_id).peekable();
+        if own.peek().is_none() {
+            return Err(OperationError::JobNotFound(*event_id, dead.queue));
+        }
+        if !own.any(|job| job.status == JobStatus::Dead.as_str()) {
+            return Err(OperationError::JobNotDead(*event_id));
+        }
     }
     let mut rows_changed = 0;
     loop {
@@ -161,16 +169,6 @@ pub async fn retry(pool: &PgPool, dead: &Dead, operator: &Operator) -> Result<Ac
         }
     }
     Ok(Acted { rows_changed })
-}
-
-async fn must_be_dead(pool: &PgPool, event_id: Uuid, queue: Option<Queue>) -> Result<(), OperationError> {
-    let jobs = of_events(pool, &[event_id]).await?;
-    let mut wanted = jobs.iter().filter(|job| queue.is_none_or(|queue| queue.as_str() == job.queue)).peekable();
-    if wanted.peek().is_none() {
-        return Err(OperationError::JobNotFound(event_id, queue));
-    }
-    let has_dead = wanted.any(|job| job.status == JobStatus::Dead.as_str());
-    if has_dead { Ok(()) } else { Err(OperationError::JobNotDead(event_id)) }
 }
 
 async fn retry_batch(pool: &PgPool, dead: Dead, operator: Operator) -> Result<u64, OperationError> {

@@ -28,8 +28,8 @@ pub struct QueueStatus {
 }
 
 /// All queues. Done jobs are history and not counted.
-pub async fn list(pool: &PgPool) -> Result<Vec<QueueStatus>, OperationError> {
-    let queues = sqlx::query_as!(
+pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<QueueStatus>> {
+    sqlx::query_as!(
         QueueStatus,
         r#"
         with open as (
@@ -48,8 +48,7 @@ pub async fn list(pool: &PgPool) -> Result<Vec<QueueStatus>, OperationError> {
         "#
     )
     .fetch_all(pool)
-    .await?;
-    Ok(queues)
+    .await
 }
 
 /// Lets nobody begin a job of the queue until it is resumed; what runs is finished. Who paused first, and why, stays.

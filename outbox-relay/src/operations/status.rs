@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::OperationError;
 use super::acts::{self, Act};
 use super::queues::{self, QueueStatus};
+use crate::store;
 
 /// The newest published events by which the rate is told; going through all of a day would take seconds.
 const RATE_SAMPLE: i64 = 10_000;
@@ -87,8 +88,8 @@ async fn relays(pool: &PgPool) -> sqlx::Result<Vec<RelayStatus>> {
 }
 
 async fn outbox(pool: &PgPool) -> sqlx::Result<OutboxStatus> {
-    sqlx::query_as!(
-        OutboxStatus,
+    let backlog = store::backlog(pool).await?;
+    let published_per_minute = sqlx::query_scalar!(
         r#"
         with newest as (
             select published_at from messaging.outbox where published_at is not null order by event_id desc limit $1
@@ -98,16 +99,17 @@ async fn outbox(pool: &PgPool) -> sqlx::Result<OutboxStatus> {
                    extract(epoch from clock_timestamp() - min(published_at)) as seconds
             from newest
         )
-        select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as "pending!",
-               (select count(*) from messaging.outbox where published_at is null and attempts > 0
-                  and parked_at is not null and parked_reason <> 'SKIPPED') as "parked!",
-               (select occurred_at from messaging.outbox where published_at is null and parked_at is null
-                order by position limit 1) as oldest_pending,
-               case when all_of_them then (events * 60 / greatest(seconds, 0.001))::bigint else last_minute end as "published_per_minute!"
+        select case when all_of_them then (events * 60 / greatest(seconds, 0.001))::bigint else last_minute end as "rate!"
         from recent
         "#,
         RATE_SAMPLE,
     )
     .fetch_one(pool)
-    .await
+    .await?;
+    Ok(OutboxStatus {
+        pending: backlog.pending,
+        parked: backlog.parked,
+        oldest_pending: backlog.oldest,
+        published_per_minute,
+    })
 }

@@ -3,6 +3,7 @@
 use sqlx::PgPool;
 
 use super::Finding;
+use crate::store::claimable;
 
 /// Aggregates named one by one.
 const NAMED: i64 = 10;
@@ -74,17 +75,13 @@ async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
 }
 
 async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
-    let waiting = sqlx::query!(
+    let waiting = claimable!(
         r#"
         select count(*) as "events!", extract(epoch from clock_timestamp() - min(occurred_at))::bigint as seconds
-        from messaging.outbox
-        where published_at is null and parked_at is null and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
-          and occurred_at < clock_timestamp() - interval '30 seconds'
-          and not exists (
-              select from messaging.outbox as earlier
-              where earlier.aggregate_id = outbox.aggregate_id and earlier.aggregate_version < outbox.aggregate_version
-                and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_reason is distinct from 'SKIPPED')
-        "#
+        from messaging.outbox as row
+        where
+        "#,
+        "and occurred_at < clock_timestamp() - interval '30 seconds'",
     )
     .fetch_one(pool)
     .await?;
