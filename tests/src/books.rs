@@ -1,4 +1,4 @@
-//! What must hold in the database after anything: the audit that operators have.
+//! What must hold in the database after anything, by the audit that operators have; and what is counted there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use outbox_relay::operations::audit::{Scope, Status, Verdict, audit};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use crate::waiting::eventually_equal;
+use crate::waiting::{SOON, eventually_equal};
 
 /// Audits the database; events may still be under way, and with `broker` on their way through RabbitMQ.
 ///
@@ -20,6 +20,23 @@ pub async fn check(pool: &PgPool, broker: bool) -> Result<()> {
     let violated: Vec<_> = report.rules.iter().filter(|rule| rule.status == Status::Violated).collect();
     ensure!(report.verdict == Verdict::Holds, "the books do not agree: {violated:#?}");
     Ok(())
+}
+
+/// The number that a query returns.
+pub async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// How many events are published.
+pub async fn published(pool: &PgPool) -> Result<i64> {
+    count(pool, "select count(*) from messaging.outbox where published_at is not null").await
+}
+
+/// How many relays are marking events as published at this moment, or wait to.
+pub async fn marking(pool: &PgPool) -> Result<i64> {
+    let marking = "select count(*) from pg_stat_activity where application_name = 'outbox-relay'
+                       and state = 'active' and query like '%set published_at%'";
+    count(pool, marking).await
 }
 
 /// How many rows each table that a command writes to has.
@@ -57,7 +74,7 @@ pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
                                                                 rows between unbounded preceding and 1 preceding) as late
                     from messaging.inbox
                 ) as events where late";
-    Ok(sqlx::query_scalar(late).fetch_one(pool).await?)
+    count(pool, late).await
 }
 
 /// Waits until every event has been delivered to every queue that wants it.
@@ -89,4 +106,16 @@ pub async fn drained(pool: &PgPool, queue: Queue, deadline: Duration) -> Result<
         Ok(open)
     })
     .await
+}
+
+/// Waits until nothing is on its way and no queue has anything left to do.
+pub async fn settled(pool: &PgPool) -> Result<()> {
+    // Twice: what the workers make is told as well.
+    for _ in 0..2 {
+        delivered(pool, SOON).await?;
+        for queue in Queue::ALL {
+            drained(pool, queue, SOON).await?;
+        }
+    }
+    delivered(pool, SOON).await
 }

@@ -1,9 +1,11 @@
 //! Events that no command has caused, for tests of what carries them.
 
+use anyhow::Result;
 use contracts::{EntityType, Envelope, Headers};
 use runtime::{Clock, Ids};
 use serde_json::json;
 use serde_json::value::to_raw_value;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// A new event of always the same order.
@@ -18,4 +20,19 @@ pub fn event() -> Envelope {
         headers: Headers::default(),
         payload: to_raw_value(&json!({})).expect("JSON"),
     }
+}
+
+/// Writes an event of an order to the outbox as a command would, in a transaction that the test ends when it wants to.
+pub async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Result<()> {
+    sqlx::query(
+        "insert into messaging.outbox
+             (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
+         values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
+    )
+    .bind(Ids::system().next())
+    .bind(order)
+    .bind(version)
+    .execute(conn)
+    .await?;
+    Ok(())
 }

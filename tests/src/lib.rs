@@ -5,7 +5,7 @@
 //! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
 //! - [`events`]: events that no command has caused;
-//! - [`books`]: what must hold in the database, whatever was done to the system;
+//! - [`books`]: what must hold in the database, whatever was done to the system, and what is counted there;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
 //! - [`programs`]: the real programs, built;
 //! - [`faults`]: the real programs while everything around them breaks.
@@ -20,6 +20,7 @@ pub mod waiting;
 pub mod programs;
 pub mod faults;
 
+mod rabbitmq;
 mod traces;
 
 pub use api::{Answer, Api};

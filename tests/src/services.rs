@@ -15,8 +15,8 @@ use embedded::rabbitmq::{self, PrivateNode};
 use messaging::TransportConfig;
 use runtime::config::DatabaseConfig;
 use runtime::database;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{MutexGuard, OnceCell, Semaphore, SemaphorePermit};
 
 const TEMPLATE: &str = "template_articurated";
@@ -117,10 +117,22 @@ impl Database {
         Self::from_template(&self.name, None).await
     }
 
+    pub fn config(&self) -> DatabaseConfig {
+        DatabaseConfig { database_url: self.url.clone().into(), ..DatabaseConfig::default() }
+    }
+
     /// A pool with the rights of one of the processes.
     pub async fn pool_as(&self, role: &str) -> Result<PgPool> {
-        let config = DatabaseConfig { database_url: self.url.clone().into(), ..DatabaseConfig::default() };
-        database::connect(&config, Some(role), "test").await
+        database::connect(&self.config(), Some(role), "test").await
+    }
+
+    /// A connection of the owner, or of one of the processes.
+    pub async fn connect(&self, role: Option<&str>) -> Result<PgConnection> {
+        let mut connection = PgConnection::connect(&self.url).await?;
+        if let Some(role) = role {
+            sqlx::query(AssertSqlSafe(format!("set role {role}"))).execute(&mut connection).await?;
+        }
+        Ok(connection)
     }
 }
 
@@ -156,8 +168,11 @@ impl Broker {
     }
 
     pub fn transport(&self) -> TransportConfig {
-        let url = self.node.url().replace("/%2f", &format!("/{}", self.vhost));
-        TransportConfig { rabbitmq_url: Some(url.into()) }
+        TransportConfig { rabbitmq_url: Some(self.url().into()) }
+    }
+
+    fn url(&self) -> String {
+        self.node.url().replace("/%2f", &format!("/{}", self.vhost))
     }
 
     /// The broker is gone at once, as in a crash, until [`restart`](Self::restart).
@@ -171,31 +186,21 @@ impl Broker {
 
     /// Takes a queue away, its binding with it.
     pub async fn delete_queue(&self, queue: Queue) -> Result<()> {
-        let name = format!("articurated.{queue}");
-        self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &name]).await.map(drop)
+        self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &crate::rabbitmq::name(queue)]).await.map(drop)
     }
 
     /// Raises the memory alarm, which blocks whoever publishes, or ends it.
     pub async fn memory_alarm(&self, raised: bool) -> Result<()> {
-        let watermark = if raised { "0.000001" } else { "0.6" };
-        self.node.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
+        crate::rabbitmq::memory_alarm(&self.node, raised).await
     }
 
-    /// Takes a queue's bindings away, and leaves the queue.
+    /// Takes a queue's binding away, and leaves the queue.
     pub async fn unbind(&self, queue: Queue) -> Result<()> {
-        let remove = format!(
-            "lists:foreach(fun(B) -> rabbit_binding:remove(B, <<\"tests\">>) end, \
-             rabbit_binding:list_for_source_and_destination( \
-             rabbit_misc:r(<<\"{vhost}\">>, exchange, <<\"articurated.events\">>), \
-             rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"articurated.{queue}\">>))).",
-            vhost = self.vhost,
-        );
-        self.node.ctl(&["eval", &remove]).await.map(drop)
+        crate::rabbitmq::unbind(&self.url(), queue).await
     }
 
     /// Ready and unacknowledged messages in all queues of this test.
     pub async fn messages(&self) -> Result<u64> {
-        let listed = self.node.ctl(&["list_queues", "--vhost", &self.vhost, "messages"]).await?;
-        Ok(listed.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum())
+        crate::rabbitmq::messages(&self.node, &self.vhost).await
     }
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use contracts::{OrderDocument, OrderState, ReturnDocument, ReturnState};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -49,6 +50,14 @@ pub fn return_step_body(step: &str) -> Value {
 /// A new order, in that state.
 pub async fn order_in(api: &Api, state: OrderState) -> Result<OrderDocument> {
     bring(api, place(api, &order()).await?, state).await
+}
+
+/// Orders with four events each.
+pub async fn sell(api: &Api, orders: usize) -> Result<()> {
+    for sold in (0..orders).step_by(20) {
+        try_join_all((sold..orders.min(sold + 20)).map(|_| order_in(api, OrderState::Shipped))).await?;
+    }
+    Ok(())
 }
 
 /// Takes a new order on to a state.

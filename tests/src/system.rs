@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use contracts::Queue;
+use messaging::{TransportConfig, intake};
 use runtime::Tasks;
 use standalone::{Options, Part, Running};
 use tempfile::TempDir;
@@ -45,6 +47,19 @@ impl System {
         Ok(Self { api, gateway, database, options, running, folder })
     }
 
+    pub async fn commands_only() -> Result<Self> {
+        Self::start(|options| options.parts = vec![Part::Command]).await
+    }
+
+    /// These parts, on this transport.
+    pub async fn start_via(transport: &TransportConfig, parts: &[Part]) -> Result<Self> {
+        Self::start(|options| {
+            options.parts = parts.to_vec();
+            options.transport = transport.clone();
+        })
+        .await
+    }
+
     /// Another process for commands beside the first, on the same database.
     pub async fn second_command_process(&self) -> Result<Second> {
         let options = Options { parts: vec![Part::Command], ..self.options.clone() };
@@ -56,7 +71,17 @@ impl System {
     pub async fn another_relay(&self, name: &str) -> Result<Tasks> {
         let pool = self.database.pool_as("articurated_relay").await?;
         let tasks = Tasks::new(CancellationToken::new());
-        outbox_relay::start(&pool, self.options.transport.clone(), self.options.relay.clone(), name, &tasks);
+        outbox_relay::start(&pool, &self.options.transport, &self.options.relay, name, &tasks);
+        Ok(tasks)
+    }
+
+    /// RabbitMQ → inbox for these queues, without the workers and the projector that would take from it.
+    pub async fn intakes(&self, transport: &TransportConfig, queues: &[Queue]) -> Result<Tasks> {
+        let pool = self.database.pool_as("articurated_workers").await?;
+        let tasks = Tasks::new(CancellationToken::new());
+        for queue in queues {
+            tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), *queue, tasks.clone()));
+        }
         Ok(tasks)
     }
 

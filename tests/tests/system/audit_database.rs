@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result};
 use contracts::OrderState;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use standalone::Part;
-use tests::{System, shop};
+use sqlx::{AssertSqlSafe, PgConnection};
+use tests::{System, books, shop};
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const CHECK_VIOLATION: &str = "23514";
@@ -12,19 +11,10 @@ const ROLES: [&str; 4] = ["articurated_command", "articurated_relay", "articurat
 
 /// A system that has something in every table that a command writes to.
 async fn busy_shop() -> Result<System> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::Delivered).await?;
     shop::request_return(&system.api, &order, 0, 1).await?;
     Ok(system)
-}
-
-/// A connection of the owner, or of one of the processes.
-async fn connect(system: &System, role: Option<&str>) -> Result<PgConnection> {
-    let mut connection = PgConnection::connect(&system.database.url).await?;
-    if let Some(role) = role {
-        sqlx::query(AssertSqlSafe(format!("set role {role}"))).execute(&mut connection).await?;
-    }
-    Ok(connection)
 }
 
 /// The SQLSTATE and the constraint with which a statement is refused.
@@ -40,7 +30,7 @@ async fn refusal(connection: &mut PgConnection, statement: &str) -> Result<(Stri
 async fn nobody_changes_the_audit_not_even_its_owner() -> Result<()> {
     let system = busy_shop().await?;
     for role in [None].into_iter().chain(ROLES.map(Some)) {
-        let mut connection = connect(&system, role).await?;
+        let mut connection = system.database.connect(role).await?;
         for statement in [
             "update command.state_transitions set actor = 'nobody'",
             "update command.state_transitions set reason = reason",
@@ -52,10 +42,8 @@ async fn nobody_changes_the_audit_not_even_its_owner() -> Result<()> {
             assert_eq!(code, INSUFFICIENT_PRIVILEGE, "{role:?}: {statement}");
         }
     }
-    let kept: i64 = sqlx::query_scalar("select count(*) from command.state_transitions where actor = 'anonymous'")
-        .fetch_one(&system.database.pool)
-        .await?;
-    assert_eq!(kept, 6);
+    let kept = "select count(*) from command.state_transitions where actor = 'anonymous'";
+    assert_eq!(books::count(&system.database.pool, kept).await?, 6);
     system.finish().await
 }
 
@@ -97,7 +85,7 @@ async fn each_process_sees_no_more_than_its_own() -> Result<()> {
         forbidden.push((role, "create table command.mine (n int)".to_owned()));
     }
     for (role, statement) in forbidden {
-        let (code, _) = refusal(&mut connect(&system, Some(role)).await?, &statement).await?;
+        let (code, _) = refusal(&mut system.database.connect(Some(role)).await?, &statement).await?;
         assert_eq!(code, INSUFFICIENT_PRIVILEGE, "{role}: {statement}");
     }
     system.finish().await
@@ -106,7 +94,7 @@ async fn each_process_sees_no_more_than_its_own() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_cannot_be_true_is_refused_by_its_constraint() -> Result<()> {
     let system = busy_shop().await?;
-    let mut owner = connect(&system, None).await?;
+    let mut owner = system.database.connect(None).await?;
     for (statement, constraint) in [
         ("update command.orders set state = 'EATEN'", "orders_state_known"),
         ("update command.orders set delivered_at = null", "orders_delivered_has_time"),

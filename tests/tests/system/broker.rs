@@ -2,31 +2,13 @@
 
 use anyhow::Result;
 use contracts::{OrderState, Queue};
+use messaging::TransportConfig;
 use messaging::rabbitmq::{Defect, examine};
-use messaging::{TransportConfig, intake};
-use runtime::Tasks;
-use sqlx::PgPool;
 use standalone::Part;
+use tests::books::count;
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, shop};
-use tokio_util::sync::CancellationToken;
-
-async fn commands_and_relay(broker: &Broker) -> Result<System> {
-    System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = broker.transport();
-    })
-    .await
-}
-
-fn intakes(pool: &PgPool, transport: &TransportConfig) -> Tasks {
-    let tasks = Tasks::new(CancellationToken::new());
-    for queue in Queue::ALL {
-        tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), queue, tasks.clone()));
-    }
-    tasks
-}
 
 async fn defects(broker: &Broker) -> Vec<Defect> {
     examine(&broker.transport()).await.expect("the transport is RabbitMQ")
@@ -35,10 +17,9 @@ async fn defects(broker: &Broker) -> Vec<Defect> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
     let broker = Broker::new().await?;
-    let system = commands_and_relay(&broker).await?;
+    let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
-    let inbox = system.database.pool_as("articurated_workers").await?;
-    let tasks = intakes(&inbox, &broker.transport());
+    let intakes = system.intakes(&broker.transport(), &Queue::ALL).await?;
     shop::order_in(&system.api, OrderState::Paid).await?;
     books::delivered(pool, SOON).await?;
 
@@ -51,19 +32,15 @@ async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
         .await?;
         shop::order_in(&system.api, OrderState::Shipped).await?;
         let waiting = "select count(*) from messaging.outbox where published_at is null and attempts = 0";
-        eventually_equal("what is placed meanwhile waits", SOON, 4_i64, async || {
-            Ok(sqlx::query_scalar(waiting).fetch_one(pool).await?)
-        })
-        .await
+        eventually_equal("what is placed meanwhile waits", SOON, 4, async || count(pool, waiting).await).await
     }
     .await;
     broker.memory_alarm(false).await?;
     blocked?;
     books::delivered(pool, SOON).await?;
-    let parked: i64 =
-        sqlx::query_scalar("select count(*) from messaging.outbox where parked_at is not null").fetch_one(pool).await?;
+    let parked = count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?;
     assert_eq!(parked, 0, "an alarm is nobody's fault");
-    tasks.drain(SOON).await?;
+    intakes.drain(SOON).await?;
     system.finish().await
 }
 
@@ -72,15 +49,14 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
     let broker = Broker::new().await?;
     assert_eq!(defects(&broker).await, [Defect::ExchangeMissing], "nothing has been declared yet");
 
-    let system = commands_and_relay(&broker).await?;
-    let inbox = system.database.pool_as("articurated_workers").await?;
-    let tasks = intakes(&inbox, &broker.transport());
+    let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
+    let intakes = system.intakes(&broker.transport(), &Queue::ALL).await?;
     eventually_equal("all is well", SOON, Vec::new(), async || Ok(defects(&broker).await)).await?;
 
     broker.unbind(Queue::Refunds).await?;
     assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)]);
     assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "it mends nothing");
-    tasks.drain(SOON).await?;
+    intakes.drain(SOON).await?;
     // The broker notices in its own time; and then the probes wait in the queues until they are too old.
     eventually_equal("nobody takes anything any more", SOON, Queue::ALL.to_vec(), async || {
         let alone = |defect| if let Defect::NoConsumer(queue, _) = defect { Some(queue) } else { None };
@@ -90,7 +66,7 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
 
     broker.delete_queue(Queue::Invoices).await?;
     assert!(defects(&broker).await.contains(&Defect::QueueMissing(Queue::Invoices)));
-    let arrived: i64 = sqlx::query_scalar("select count(*) from messaging.inbox").fetch_one(&inbox).await?;
+    let arrived = count(&system.database.pool, "select count(*) from messaging.inbox").await?;
     assert_eq!(arrived, 0, "probes are no events");
 
     let nowhere = TransportConfig { rabbitmq_url: Some("amqp://127.0.0.1:1".to_owned().into()) };
@@ -102,7 +78,7 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
     let broker = Broker::new().await?;
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let pool = &system.database.pool;
     let spoilt = [
         ("UNDECODABLE", r#"headers = '{"request_id": {}}'"#),
@@ -141,10 +117,7 @@ async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
         },
     )
     .await?;
-    let waiting: i64 =
-        sqlx::query_scalar("select count(*) from messaging.outbox where published_at is null and parked_at is null")
-            .fetch_one(pool)
-            .await?;
-    assert_eq!(waiting, 3, "and holds back the next event of its own order");
+    let waiting = "select count(*) from messaging.outbox where published_at is null and parked_at is null";
+    assert_eq!(count(pool, waiting).await?, 3, "and holds back the next event of its own order");
     system.finish().await
 }

@@ -11,7 +11,7 @@ use standalone::Part;
 use tests::events::event;
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{Database, System, eventually, shop};
+use tests::{Database, System, books, eventually, shop};
 
 const QUEUE: Queue = Queue::Notifications;
 
@@ -57,16 +57,9 @@ async fn an_event_that_comes_twice_is_one_job() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
     let broker = Broker::new().await?;
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = broker.transport();
-    })
-    .await?;
+    let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
-    let published = async || -> Result<i64> {
-        let published = "select count(*) from messaging.outbox where published_at is not null";
-        Ok(sqlx::query_scalar(published).fetch_one(pool).await?)
-    };
+    let published = async || books::published(pool).await;
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
     eventually_equal("the relay is at work", SOON, 1, published).await?;
 
@@ -75,11 +68,7 @@ async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
         .execute(&mut *takeover)
         .await?;
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
-    let marking = async || -> Result<i64> {
-        let marking = "select count(*) from pg_stat_activity where application_name = 'outbox-relay'
-                           and state = 'active' and query like '%set published_at%'";
-        Ok(sqlx::query_scalar(marking).fetch_one(pool).await?)
-    };
+    let marking = async || books::marking(pool).await;
     eventually("the relay is about to mark", SOON, async || Ok((marking().await? > 0).then_some(()))).await?;
     takeover.commit().await?;
     eventually_equal("it has tried", SOON, 0, marking).await?;

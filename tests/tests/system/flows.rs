@@ -37,23 +37,19 @@ fn painting() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_goes_all_the_way_on_the_queue_in_postgres() -> Result<()> {
-    main_job(TransportConfig::default()).await
+    main_job(&TransportConfig::default()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_goes_all_the_way_on_rabbitmq() -> Result<()> {
     let broker = Broker::new().await?;
-    main_job(broker.transport()).await?;
+    main_job(&broker.transport()).await?;
     // A quorum queue counts its messages anew every few seconds.
     eventually_equal("everything is acknowledged", SOON, 0, async || broker.messages().await).await
 }
 
-async fn main_job(transport: TransportConfig) -> Result<()> {
-    let system = System::start(|options| {
-        options.parts = Part::ALL.to_vec();
-        options.transport = transport;
-    })
-    .await?;
+async fn main_job(transport: &TransportConfig) -> Result<()> {
+    let system = System::start_via(transport, &Part::ALL).await?;
     let order = order_is_delivered(&system).await?;
     order_history(&system, order).await?;
     invoice(&system, order).await?;

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use standalone::Part;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{Database, System, shop};
+use tests::{Database, System, books, shop};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use uuid::Uuid;
@@ -23,10 +23,10 @@ use uuid::Uuid;
 const ROUNDS: u32 = 300;
 
 /// Sends a whole request and is gone, without waiting for the answer.
-async fn hang_up(address: &str, path: &str, body: &Value, after: Duration) -> Result<()> {
+async fn hang_up(address: &str, path: &str, headers: &str, body: &Value, after: Duration) -> Result<()> {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address).await?;
-    let head = format!("POST /api/v1{path} HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n");
+    let head = format!("POST /api/v1{path} HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n{headers}");
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
     tokio::time::sleep(after).await;
     Ok(())
@@ -35,7 +35,7 @@ async fn hang_up(address: &str, path: &str, body: &Value, after: Duration) -> Re
 /// Connections of the processes that sit in a transaction and do nothing.
 async fn idle_in_transaction(pool: &PgPool) -> Result<i64> {
     let stuck = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'";
-    Ok(sqlx::query_scalar(stuck).fetch_one(pool).await?)
+    books::count(pool, stuck).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,11 +49,12 @@ async fn clients_that_hang_up_take_nothing_from_those_that_stay() -> Result<()> 
         let mut random = StdRng::seed_from_u64(17);
         for round in 0..usize::try_from(ROUNDS)? {
             let after = Duration::from_micros(random.random_range(0..3_000));
+            let pay = format!("/orders/{}/pay", unpaid[round % 20].id);
             match round % 3 {
-                0 => hang_up(&address, "/orders", &shop::order(), after).await?,
+                0 => hang_up(&address, "/orders", "", &shop::order(), after).await?,
                 // A transaction of several statements under a lock.
-                1 => hang_up(&address, "/returns", &shop::return_of(&delivered, 1, 1), after).await?,
-                _ => hang_up(&address, &format!("/orders/{}/pay", unpaid[round % 20].id), &json!({}), after).await?,
+                1 => hang_up(&address, "/returns", "", &shop::return_of(&delivered, 1, 1), after).await?,
+                _ => hang_up(&address, &pay, "", &json!({}), after).await?,
             }
         }
         anyhow::Ok(())
@@ -94,7 +95,7 @@ async fn clients_that_hang_up_take_nothing_from_those_that_stay() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keyed_command_whose_client_hung_up_is_found_by_its_repeat() -> Result<()> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let address = system.base_url().trim_start_matches("http://").to_owned();
     let delivered = shop::bring(
         &system.api,
@@ -105,14 +106,8 @@ async fn a_keyed_command_whose_client_hung_up_is_found_by_its_repeat() -> Result
     let body = shop::return_of(&delivered, 0, 1);
     for round in 0..50_u64 {
         let key = format!("gone-{round}");
-        let text = body.to_string();
-        let head = format!(
-            "POST /api/v1/returns HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nIdempotency-Key: {key}\r\n"
-        );
-        let mut stream = TcpStream::connect(&address).await?;
-        stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).as_bytes()).await?;
-        tokio::time::sleep(Duration::from_micros(round * 60)).await;
-        drop(stream);
+        let header = format!("Idempotency-Key: {key}\r\n");
+        hang_up(&address, "/returns", &header, &body, Duration::from_micros(round * 60)).await?;
         // Half of them repeat at once, while the first may still be at work.
         tests::eventually("the repeat is answered", SOON, async || {
             let call = system.api.call(reqwest::Method::POST, "/returns").header("Idempotency-Key", &key);
@@ -124,8 +119,7 @@ async fn a_keyed_command_whose_client_hung_up_is_found_by_its_repeat() -> Result
             Ok(Some(answer.expect(201)))
         })
         .await?;
-        let returns: i64 =
-            sqlx::query_scalar("select count(*) from command.returns").fetch_one(&system.database.pool).await?;
+        let returns = books::count(&system.database.pool, "select count(*) from command.returns").await?;
         assert_eq!(returns, i64::try_from(round)? + 1, "one return per key");
     }
     system.finish().await
@@ -170,15 +164,14 @@ async fn lost_inserts(pool: &PgPool, database: &Database) -> Result<(i64, i64)> 
         let _cancelled = beginning.await;
         sqlx::query("insert into kept values ($1)").bind(i64::from(round)).execute(pool).await?;
     }
-    let seen: i64 = sqlx::query_scalar("select count(*) from kept").fetch_one(&database.pool).await?;
+    let seen = books::count(&database.pool, "select count(*) from kept").await?;
     Ok((i64::from(ROUNDS) - seen, idle_in_transaction(&database.pool).await?))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_begin_costs_the_next_borrower_nothing() -> Result<()> {
     let database = Database::new().await?;
-    let config =
-        DatabaseConfig { database_url: database.url.clone().into(), max_connections: 4, ..DatabaseConfig::default() };
+    let config = DatabaseConfig { max_connections: 4, ..database.config() };
     let ours = database::connect(&config, None, "ours").await?;
     assert_eq!(lost_inserts(&ours, &database).await?, (0, 0));
     ours.close().await;
@@ -193,8 +186,7 @@ async fn a_dropped_begin_costs_the_next_borrower_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_whose_caller_is_gone_ends_whole() -> Result<()> {
     let database = Database::new().await?;
-    let config =
-        DatabaseConfig { database_url: database.url.clone().into(), max_connections: 4, ..DatabaseConfig::default() };
+    let config = DatabaseConfig { max_connections: 4, ..database.config() };
     let pool = database::connect(&config, None, "ours").await?;
     sqlx::query("create table pairs (n bigint)").execute(&database.pool).await?;
     join_all((0..100_i64).map(|number| {
@@ -215,8 +207,7 @@ async fn a_transaction_whose_caller_is_gone_ends_whole() -> Result<()> {
     .await;
     eventually_equal("every transaction that was begun has ended", SOON, (0, 0), async || {
         let halves = "select count(*) from (select n from pairs group by n having count(*) <> 2) as half";
-        let halves: i64 = sqlx::query_scalar(halves).fetch_one(&database.pool).await?;
-        Ok((halves, idle_in_transaction(&database.pool).await?))
+        Ok((books::count(&database.pool, halves).await?, idle_in_transaction(&database.pool).await?))
     })
     .await?;
     pool.close().await;

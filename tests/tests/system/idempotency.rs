@@ -7,12 +7,7 @@ use contracts::OrderState;
 use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use standalone::Part;
 use tests::{Answer, Api, System, books, shop};
-
-async fn commands_only() -> Result<System> {
-    System::start(|options| options.parts = vec![Part::Command]).await
-}
 
 async fn keyed(api: &Api, path: &str, key: &str, body: &Value) -> Result<Answer> {
     api.call(Method::POST, path).header("Idempotency-Key", key).json(body).send().await
@@ -31,7 +26,7 @@ fn assert_replayed(first: &Answer, again: &Answer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_order_gets_the_first_answer_byte_for_byte() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let first = keyed(&system.api, "/orders", "key-1", &shop::order()).await?.expect(201);
     let before = books::row_counts(&system.database.pool).await?;
     // Whatever has happened to the order since.
@@ -44,7 +39,7 @@ async fn a_repeated_order_gets_the_first_answer_byte_for_byte() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_belongs_to_one_body_one_caller_and_one_route() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let first = keyed(&system.api, "/orders", "shared", &shop::order()).await?.expect(201).order();
     let before = books::row_counts(&system.database.pool).await?;
     let other_body = keyed(&system.api, "/orders", "shared", &shop::order_of(&[(1, 100)])).await?;
@@ -66,7 +61,7 @@ async fn a_key_belongs_to_one_body_one_caller_and_one_route() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_transition_gets_its_first_answer_although_the_order_has_moved_on() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
     let body = json!({ "payment_transaction_id": "upi-1" });
     let path = format!("/orders/{order}/pay");
@@ -81,7 +76,7 @@ async fn a_repeated_transition_gets_its_first_answer_although_the_order_has_move
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_return_is_requested_once() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::Delivered).await?;
     let first = keyed(&system.api, "/returns", "ret-1", &shop::return_of(&order, 0, 1)).await?.expect(201);
     assert_replayed(&first, &keyed(&system.api, "/returns", "ret-1", &shop::return_of(&order, 0, 1)).await?);
@@ -117,7 +112,7 @@ async fn all_at_once(path: &str, key: &str, body: &Value, success: u16, processe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_equal_requests_at_once_are_one_command() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     let both = [&system.api, &second.api];
     for round in 0..5 {
@@ -145,7 +140,7 @@ async fn twenty_equal_requests_at_once_are_one_command() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_on_another_version_than_the_client_believes_in_is_refused() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::Paid).await?;
     let send = async |step: &str, version: &str| {
         let call = system.api.call(Method::POST, &format!("/orders/{}/{step}", order.id));

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use standalone::Part;
 use tests::events::event;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{Database, System, shop};
+use tests::{Database, System, books, shop};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -124,10 +124,7 @@ async fn the_projector_buries_what_it_cannot_read_and_goes_on() -> Result<()> {
     let pool = &system.database.pool;
     shop::order_in(&system.api, OrderState::Paid).await?;
     let arrived = "select count(*) from messaging.inbox where queue = 'projections'";
-    eventually_equal("both events arrived", SOON, 2_i64, async || {
-        Ok(sqlx::query_scalar(arrived).fetch_one(pool).await?)
-    })
-    .await?;
+    eventually_equal("both events arrived", SOON, 2, async || books::count(pool, arrived).await).await?;
     sqlx::query(
         r#"update messaging.inbox set headers = '{"schema_version": 9}' where queue = 'projections' and aggregate_version = 1"#,
     )

@@ -10,7 +10,6 @@ use contracts::OrderState;
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
-use standalone::Part;
 use tests::{Answer, Api, Database, System, programs, shop};
 use tokio::process::Command;
 use uuid::Uuid;
@@ -59,13 +58,9 @@ async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
     Ok(())
 }
 
-async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
-    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
-}
-
 /// An order with three events that no relay has seen, and the ids of these.
 async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?;
     let database = system.stop().await?;
     let events = sqlx::query_scalar("select event_id from messaging.outbox order by aggregate_version");

@@ -12,7 +12,7 @@ use runtime::{Clock, Ids};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tests::waiting::SOON;
-use tests::{Database, System, eventually, shop};
+use tests::{Database, System, books, eventually, shop};
 use uuid::Uuid;
 
 use events::told_events;
@@ -111,9 +111,7 @@ async fn events_in_any_order_and_any_number_make_the_same_read_models() -> Resul
         projectors.finish().await?;
         let mismatches: Vec<String> = sqlx::query_scalar(MISMATCHES).fetch_all(&database.pool).await?;
         assert!(mismatches.is_empty(), "seed {seed}: {mismatches:?}");
-        let open: i64 = sqlx::query_scalar("select count(*) from messaging.inbox where status <> 'done'")
-            .fetch_one(&database.pool)
-            .await?;
+        let open = books::count(&database.pool, "select count(*) from messaging.inbox where status <> 'done'").await?;
         assert_eq!(open, 0, "seed {seed}");
     }
     Ok(())

@@ -9,10 +9,6 @@ use serde_json::json;
 use standalone::Part;
 use tests::{Answer, Api, System, books, shop};
 
-async fn commands_only() -> Result<System> {
-    System::start(|options| options.parts = vec![Part::Command]).await
-}
-
 /// How many answers have each status.
 fn statuses<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<u16, usize> {
     let mut count = BTreeMap::new();
@@ -24,7 +20,7 @@ fn statuses<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> BTreeMap<u16, 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_cancel_and_processing_on_a_paid_order_exactly_one_wins() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     let mut winners = BTreeMap::new();
     for round in 0..60 {
@@ -49,7 +45,7 @@ async fn of_cancel_and_processing_on_a_paid_order_exactly_one_wins() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_twelve_returns_of_two_units_exactly_two_succeed() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     for _ in 0..5 {
         let order = shop::place(&system.api, &shop::order_of(&[(2, 50_000), (1, 70_000)])).await?;
@@ -96,7 +92,7 @@ async fn where_an_order_takes_one_return_only_the_first_of_many_succeeds() -> Re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_number_is_taken_once_however_many_want_it() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     for round in 0..5 {
         let mut body = shop::order();
@@ -115,7 +111,7 @@ async fn an_order_number_is_taken_once_however_many_want_it() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_commands_on_few_orders_leave_every_order_on_a_legal_way() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     let orders = try_join_all((0..4).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
     let steps = ["pay", "ship", "processing", "deliver", "cancel", "pay", "processing", "ship"];

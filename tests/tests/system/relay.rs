@@ -5,30 +5,19 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use contracts::{OrderState, Queue};
 use futures_util::future::try_join_all;
-use messaging::{TransportConfig, intake};
+use messaging::TransportConfig;
 use outbox_relay::LEASE;
 use runtime::{Ids, Tasks};
-use sqlx::PgPool;
 use standalone::Part;
+use tests::books::{count, published};
+use tests::events::record;
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{Api, System, books, eventually, shop};
+use tests::{System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
 
 /// How long relay and intakes may take to be back: their reconnects back off to 2 s, an answer may take 10 s.
 const BACK: Duration = Duration::from_secs(60);
-
-/// Orders with four events each.
-async fn sell(api: &Api, orders: usize) -> Result<()> {
-    for _ in 0..orders.div_ceil(20) {
-        try_join_all((0..20.min(orders)).map(|_| shop::order_in(api, OrderState::Shipped))).await?;
-    }
-    Ok(())
-}
-
-async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
-    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
-}
 
 /// A relay in a runtime of its own, which can die as a process dies: at once, with its leases in hand.
 struct Doomed(tokio::runtime::Runtime);
@@ -36,15 +25,18 @@ struct Doomed(tokio::runtime::Runtime);
 impl Doomed {
     async fn start(system: &System, name: &'static str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let config = runtime::config::DatabaseConfig {
-            database_url: system.database.url.clone().into(),
-            ..runtime::config::DatabaseConfig::default()
-        };
+        let config = system.database.config();
         runtime
             .spawn(async move {
                 let pool = runtime::database::connect(&config, Some("articurated_relay"), name).await?;
                 let tasks = Tasks::new(CancellationToken::new());
-                outbox_relay::start(&pool, TransportConfig::default(), outbox_relay::Settings::default(), name, &tasks);
+                outbox_relay::start(
+                    &pool,
+                    &TransportConfig::default(),
+                    &outbox_relay::Settings::default(),
+                    name,
+                    &tasks,
+                );
                 anyhow::Ok(())
             })
             .await??;
@@ -58,19 +50,19 @@ impl Doomed {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Result<()> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let pool = &system.database.pool;
     let doomed = Doomed::start(&system, "doomed").await?;
     let leaving = system.another_relay("leaving").await?;
     let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
     eventually_equal("both have their share", SOON, 2, async || count(pool, both).await).await?;
-    sell(&system.api, 60).await?;
+    shop::sell(&system.api, 60).await?;
     leaving.drain(SOON).await?;
-    sell(&system.api, 40).await?;
+    shop::sell(&system.api, 40).await?;
     doomed.dies();
-    sell(&system.api, 40).await?;
+    shop::sell(&system.api, 40).await?;
     let late = system.another_relay("late").await?;
-    sell(&system.api, 20).await?;
+    shop::sell(&system.api, 20).await?;
     books::delivered(pool, LEASE + SOON).await?;
 
     assert_eq!(count(pool, "select count(*) from messaging.outbox").await?, 4 * 160);
@@ -92,8 +84,8 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_nobody_wants_is_parked_and_only_its_own_order_waits() -> Result<()> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
-    one_order_waits(&system, &[]).await?;
+    let system = System::commands_only().await?;
+    one_order_waits(&system).await?;
     system.finish().await
 }
 
@@ -101,12 +93,10 @@ async fn an_event_that_nobody_wants_is_parked_and_only_its_own_order_waits() -> 
 async fn on_rabbitmq_too_only_the_order_of_an_unwanted_event_waits() -> Result<()> {
     let broker = Broker::new().await?;
     let transport = broker.transport();
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command];
-        options.transport = transport.clone();
-    })
-    .await?;
-    one_order_waits(&system, &intakes(&system, &transport).await?).await?;
+    let system = System::start_via(&transport, &[Part::Command]).await?;
+    let intakes = system.intakes(&transport, &Queue::ALL).await?;
+    one_order_waits(&system).await?;
+    intakes.drain(SOON).await?;
     system.finish().await
 }
 
@@ -116,23 +106,19 @@ async fn on_rabbitmq_too_only_the_order_of_an_unwanted_event_waits() -> Result<(
 async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Result<()> {
     let system = System::start(|options| options.parts = vec![Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
-    let record = "insert into messaging.outbox
-                      (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
-                  values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())";
-    let ids = Ids::system();
-    let late = ids.next();
+    let late = Ids::system().next();
     let mut open = pool.begin().await?;
-    sqlx::query(record).bind(ids.next()).bind(late).bind(1).execute(&mut *open).await?;
+    record(&mut open, late, 1).await?;
 
     // Long enough for the relay to scan many times from wherever it thinks that it may.
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
-        sell(&system.api, 1).await?;
+        shop::sell(&system.api, 1).await?;
         let pending = "select count(*) from messaging.outbox where published_at is null";
         eventually_equal("what is committed goes out", SOON, 0, async || count(pool, pending).await).await?;
     }
     open.commit().await?;
-    sqlx::query(record).bind(ids.next()).bind(late).bind(2).execute(pool).await?;
+    record(&mut *pool.acquire().await?, late, 2).await?;
 
     let order = "select aggregate_version from messaging.inbox where queue = 'projections' and aggregate_id = $1
                  order by received_at";
@@ -149,16 +135,10 @@ async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -> Result<()> {
     let broker = Broker::new().await?;
-    let transport = broker.transport();
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = transport.clone();
-    })
-    .await?;
+    let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     let placed = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
-    let published = "select count(*) from messaging.outbox where published_at is not null";
-    eventually_equal("all went out", SOON, 20, async || count(pool, published).await).await?;
+    eventually_equal("all went out", SOON, 20, async || published(pool).await).await?;
 
     // `order.created` is wanted by this queue, `order.paid` is not.
     broker.delete_queue(Queue::Notifications).await?;
@@ -169,11 +149,11 @@ async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -
     let parked = "select count(*) from messaging.outbox where parked_reason = 'UNROUTABLE' and published_at is null \
                   and event_type = 'order.created'";
     eventually_equal("what was returned is parked", SOON, 20, async || count(pool, parked).await).await?;
-    eventually_equal("what was taken went out", SOON, 40, async || count(pool, published).await).await?;
+    eventually_equal("what was taken went out", SOON, 40, async || published(pool).await).await?;
     system.finish().await
 }
 
-async fn one_order_waits(system: &System, intakes: &[Tasks]) -> Result<()> {
+async fn one_order_waits(system: &System) -> Result<()> {
     let pool = &system.database.pool;
     let stuck = shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?.id;
     let others = try_join_all((0..5).map(|_| shop::order_in(&system.api, OrderState::ProcessingInWarehouse))).await?;
@@ -203,49 +183,31 @@ async fn one_order_waits(system: &System, intakes: &[Tasks]) -> Result<()> {
     let later = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
     eventually_equal("a later order goes on", SOON, vec![1], async || delivered(later).await).await?;
     assert_eq!(delivered(stuck).await?, [1], "what comes after the parked event waits for it");
-    relay.drain(SOON).await?;
-    for tasks in intakes {
-        tasks.clone().drain(SOON).await?;
-    }
-    Ok(())
-}
-
-/// RabbitMQ → inbox for every queue, without the workers and the projector that would take from it.
-async fn intakes(system: &System, transport: &TransportConfig) -> Result<[Tasks; 1]> {
-    let pool = system.database.pool_as("articurated_workers").await?;
-    let tasks = Tasks::new(CancellationToken::new());
-    for queue in Queue::ALL {
-        tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), queue, tasks.clone()));
-    }
-    Ok([tasks])
+    relay.drain(SOON).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rabbitmq_may_restart_and_crash_in_the_middle_and_nothing_is_lost_or_reordered() -> Result<()> {
     let mut broker = Broker::new().await?;
     let transport = broker.transport();
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = transport.clone();
-    })
-    .await?;
-    let [intakes] = intakes(&system, &transport).await?;
+    let system = System::start_via(&transport, &[Part::Command, Part::Relay]).await?;
+    let intakes = system.intakes(&transport, &Queue::ALL).await?;
     let pool = &system.database.pool;
-    sell(&system.api, 40).await?;
+    shop::sell(&system.api, 40).await?;
     eventually("some have arrived", SOON, async || {
         Ok((count(pool, "select count(*) from messaging.inbox").await? > 0).then_some(()))
     })
     .await?;
-    tokio::try_join!(sell(&system.api, 60), broker.restart())?;
+    tokio::try_join!(shop::sell(&system.api, 60), broker.restart())?;
     books::delivered(pool, BACK).await?;
 
-    let (selling, ()) = tokio::join!(sell(&system.api, 60), async { broker.kill() });
+    let (selling, ()) = tokio::join!(shop::sell(&system.api, 60), async { broker.kill() });
     selling?;
-    sell(&system.api, 20).await?;
+    shop::sell(&system.api, 20).await?;
     let waiting = count(pool, "select count(*) from messaging.outbox where published_at is null").await?;
     assert!(waiting > 0, "the broker is gone, so something must wait");
     broker.restart().await?;
-    sell(&system.api, 20).await?;
+    shop::sell(&system.api, 20).await?;
     books::delivered(pool, BACK).await?;
 
     assert_eq!(books::out_of_order(pool).await?, 0);

@@ -4,20 +4,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use contracts::OrderState;
 use embedded::child::{Child, Signal, bound_to_us};
-use futures_util::future::try_join_all;
 use sqlx::PgPool;
-use standalone::Part;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{Api, System, books, programs, shop};
+use tests::{System, books, programs, shop};
 
 /// What is promised. Two leases that end, and a turn of whoever takes over, are 10 s; the rest is for a busy machine.
 const REPLACED_WITHIN: Duration = Duration::from_secs(10 + 5);
-
-async fn sell(api: &Api) -> Result<()> {
-    try_join_all((0..20).map(|_| shop::order_in(api, OrderState::Shipped))).await.map(drop)
-}
 
 async fn held_by_others(pool: &PgPool, name: &str) -> Result<i64> {
     let held = "select count(*) from messaging.shard_leases where owner <> $1 and expires_at > clock_timestamp()";
@@ -39,37 +32,33 @@ async fn relay_process(system: &System) -> Result<(Child, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_relay_is_replaced_in_time_and_finds_that_when_it_wakes() -> Result<()> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let pool = &system.database.pool;
     let (frozen, name) = relay_process(&system).await?;
-    sell(&system.api).await?;
+    shop::sell(&system.api, 20).await?;
     books::delivered(pool, SOON).await?;
 
     frozen.signal(Signal::SIGSTOP);
     let since = Instant::now();
-    sell(&system.api).await?;
+    shop::sell(&system.api, 20).await?;
     let successor = system.another_relay("successor").await?;
     eventually_equal("it is replaced", REPLACED_WITHIN, 16, async || held_by_others(pool, &name).await).await?;
     eprintln!("a frozen relay was replaced after {:.1?}", since.elapsed());
     books::delivered(pool, SOON).await?;
 
     frozen.signal(Signal::SIGCONT);
-    sell(&system.api).await?;
+    shop::sell(&system.api, 20).await?;
     let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
-    eventually_equal("it gets a share again", SOON, 2_i64, async || {
-        Ok(sqlx::query_scalar(both).fetch_one(pool).await?)
-    })
-    .await?;
-    sell(&system.api).await?;
+    eventually_equal("it gets a share again", SOON, 2, async || books::count(pool, both).await).await?;
+    shop::sell(&system.api, 20).await?;
     books::delivered(pool, SOON).await?;
-    let tried_again: i64 =
-        sqlx::query_scalar("select count(*) from messaging.outbox where attempts <> 1").fetch_one(pool).await?;
+    let tried_again = books::count(pool, "select count(*) from messaging.outbox where attempts <> 1").await?;
     assert_eq!((tried_again, books::out_of_order(pool).await?), (0, 0), "each went out once, in its order");
 
     // And one that is killed, with its leases in hand.
     frozen.signal(Signal::SIGKILL);
     let since = Instant::now();
-    sell(&system.api).await?;
+    shop::sell(&system.api, 20).await?;
     eventually_equal("it is replaced", REPLACED_WITHIN, 16, async || held_by_others(pool, &name).await).await?;
     eprintln!("a killed relay was replaced after {:.1?}", since.elapsed());
     books::delivered(pool, SOON).await?;

@@ -5,7 +5,6 @@
 use anyhow::Result;
 use contracts::{OrderState, ReturnState};
 use serde_json::{Value, json};
-use standalone::Part;
 use tests::{Answer, Api, System, books, shop};
 use uuid::Uuid;
 
@@ -46,13 +45,9 @@ const ORDER_COMMANDS: [Option<&str>; 6] =
 const RETURN_COMMANDS: [Option<&str>; 6] =
     [None, Some("approve"), Some("reject"), Some("in-transit"), Some("received"), Some("complete")];
 
-async fn commands_only() -> Result<System> {
-    System::start(|options| options.parts = vec![Part::Command]).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_order_state_meets_every_command_and_every_patch() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     for (from, row) in ORDERS {
         let mut order = shop::order_in(&system.api, from).await?.id;
         for (target, verdict) in row.into_iter().enumerate() {
@@ -70,7 +65,7 @@ async fn every_order_state_meets_every_command_and_every_patch() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_return_state_meets_every_command_and_every_patch() -> Result<()> {
-    let system = commands_only().await?;
+    let system = System::commands_only().await?;
     for (from, row) in RETURNS {
         let mut returned = shop::return_in(&system.api, from).await?.id;
         for (target, verdict) in row.into_iter().enumerate() {

@@ -6,26 +6,19 @@ use futures_util::future::try_join_all;
 use messaging::rabbitmq::{Outgoing, Publisher, Verdict};
 use messaging::{TransportConfig, intake};
 use reqwest::Url;
-use runtime::config::DatabaseConfig;
 use runtime::{Ids, Tasks, database};
 use secrecy::ExposeSecret;
-use sqlx::{PgConnection, PgPool};
 use standalone::Part;
-use tests::events::event;
+use tests::books::{count, marking, published};
+use tests::events::{event, record};
 use tests::faults::proxy::{Direction, Mode, Proxy};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, eventually, shop};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const QUEUE: Queue = Queue::Projections;
 const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
-const PUBLISHED: &str = "select count(*) from messaging.outbox where published_at is not null";
-
-async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
-    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
-}
 
 /// The same broker by way of a proxy.
 async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportConfig)> {
@@ -36,50 +29,25 @@ async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportCon
     Ok((proxy, TransportConfig { rabbitmq_url: Some(url.to_string().into()) }))
 }
 
-/// An event as a command would write it, in a transaction that the test ends when it wants to.
-async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Result<()> {
-    sqlx::query(
-        "insert into messaging.outbox
-             (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
-         values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
-    )
-    .bind(Ids::system().next())
-    .bind(order)
-    .bind(version)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-fn intake_of(pool: &PgPool, transport: &TransportConfig) -> Tasks {
-    let tasks = Tasks::new(CancellationToken::new());
-    tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), QUEUE, tasks.clone()));
-    tasks
-}
-
 /// The broker has the messages and its confirms get lost: the relay cannot know, so it must not act as if it did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Result<()> {
     let broker = Broker::new().await?;
     let (proxy, proxied) = behind_a_proxy(&broker.transport()).await?;
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = proxied;
-    })
-    .await?;
+    let system = System::start_via(&proxied, &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     let place = || shop::order_in(&system.api, OrderState::PendingPayment);
     place().await?;
-    eventually_equal("the relay is at work", SOON, 1, async || count(pool, PUBLISHED).await).await?;
-    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+    eventually_equal("the relay is at work", SOON, 1, async || published(pool).await).await?;
+    let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
 
     proxy.set(Mode::Blackhole(Direction::ToClient));
     try_join_all((0..5).map(|_| place())).await?;
     eventually("the broker has one", SOON, async || Ok((count(pool, ARRIVED).await? > 1).then_some(()))).await?;
-    assert_eq!(count(pool, PUBLISHED).await?, 1, "but has not confirmed it");
+    assert_eq!(published(pool).await?, 1, "but has not confirmed it");
 
     proxy.set(Mode::Quiet);
-    eventually_equal("all are confirmed in the end", SOON, 6, async || count(pool, PUBLISHED).await).await?;
+    eventually_equal("all are confirmed in the end", SOON, 6, async || published(pool).await).await?;
     eventually_equal("all have arrived", SOON, 6, async || count(pool, ARRIVED).await).await?;
     intake.drain(SOON).await?;
     system.finish().await
@@ -89,16 +57,11 @@ async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Res
 async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> {
     let broker = Broker::new().await?;
     let transport = broker.transport();
-    let system = System::start(|options| {
-        options.parts = vec![Part::Command, Part::Relay];
-        options.transport = transport.clone();
-    })
-    .await?;
+    let system = System::start_via(&transport, &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     let mut inbox = pool.begin().await?;
     sqlx::query("lock table messaging.inbox in access exclusive mode").execute(&mut *inbox).await?;
-    let config = DatabaseConfig { database_url: system.database.url.clone().into(), ..DatabaseConfig::default() };
-    let doomed = database::connect(&config, Some("articurated_workers"), "doomed").await?;
+    let doomed = database::connect(&system.database.config(), Some("articurated_workers"), "doomed").await?;
     let tasks = Tasks::new(CancellationToken::new());
     let dies_here = tokio::spawn(intake::run(doomed, transport.clone(), QUEUE, tasks.clone()));
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
@@ -112,7 +75,7 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> 
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(pool).await?;
     inbox.rollback().await?;
 
-    let successor = intake_of(&system.database.pool_as("articurated_workers").await?, &transport);
+    let successor = system.intakes(&transport, &[QUEUE]).await?;
     eventually_equal("the message comes again", SOON, 1, async || count(pool, ARRIVED).await).await?;
     successor.drain(SOON).await?;
     tasks.drain(SOON).await?;
@@ -122,11 +85,7 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions() -> Result<()> {
     let broker = Broker::new().await?;
-    let system = System::start(|options| {
-        options.parts = vec![Part::Relay];
-        options.transport = broker.transport();
-    })
-    .await?;
+    let system = System::start_via(&broker.transport(), &[Part::Relay]).await?;
     let pool = &system.database.pool;
     let order = Ids::system().next();
     let mut both = pool.begin().await?;
@@ -134,8 +93,8 @@ async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions()
         record(&mut both, order, version).await?;
     }
     both.commit().await?;
-    eventually_equal("both go out", SOON, 2, async || count(pool, PUBLISHED).await).await?;
-    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+    eventually_equal("both go out", SOON, 2, async || published(pool).await).await?;
+    let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
     eventually_equal("both arrive", SOON, 2, async || count(pool, ARRIVED).await).await?;
     let arrived: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.inbox order by received_at")
         .fetch_all(pool)
@@ -160,7 +119,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     let pool = &system.database.pool;
     let ids = Ids::system();
     record(&mut *pool.acquire().await?, ids.next(), 1).await?;
-    eventually_equal("the relay is at work", SOON, 1, async || count(pool, PUBLISHED).await).await?;
+    eventually_equal("the relay is at work", SOON, 1, async || published(pool).await).await?;
 
     let order = ids.next();
     let mut late = pool.begin().await?;
@@ -173,9 +132,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
         record(&mut backlog, ids.next(), 1).await?;
     }
     backlog.commit().await?;
-    let marking = "select count(*) from pg_stat_activity where application_name = 'outbox-relay'
-                       and state = 'active' and query like '%set published_at%'";
-    eventually_equal("the relay is about to mark", SOON, 1, async || count(pool, marking).await).await?;
+    eventually_equal("the relay is about to mark", SOON, 1, async || marking(pool).await).await?;
     late.commit().await?;
     let mut newer = pool.begin().await?;
     record(&mut newer, order, 2).await?;
@@ -185,8 +142,8 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     newer.commit().await?;
     leases.rollback().await?;
 
-    eventually_equal("all go out", SOON, 22, async || count(pool, PUBLISHED).await).await?;
-    let intake = intake_of(&system.database.pool_as("articurated_workers").await?, &broker.transport());
+    eventually_equal("all go out", SOON, 22, async || published(pool).await).await?;
+    let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
     eventually_equal("all arrive", SOON, 22, async || count(pool, ARRIVED).await).await?;
     let arrived = "select aggregate_version from messaging.inbox where aggregate_id = $1 order by received_at";
     let arrived: Vec<i32> = sqlx::query_scalar(arrived).bind(order).fetch_all(pool).await?;

@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 use contracts::{OrderState, RefundStatus, ReturnState};
 use outbox_relay::operations::stuck::PATIENCE;
 use serde_json::{Value, json};
-use sqlx::Connection;
 use standalone::{Options, Part};
+use tests::books::{count, published};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, eventually, shop};
 use uuid::Uuid;
 
-use super::{act, count, execute, outbox_relay, untold_order};
+use super::{act, execute, outbox_relay, untold_order};
 
 /// The second event of an order has a type that no queue wants.
 async fn blocked_order() -> Result<(System, Vec<Uuid>)> {
@@ -215,8 +215,7 @@ async fn an_event_in_back_off_is_released_and_a_parked_one_is_not() -> Result<()
     release(events[1]).await?.refused(409, "NOTHING_TO_RELEASE");
     release(Uuid::nil()).await?.refused(404, "EVENT_NOT_FOUND");
     release(events[0]).await?.expect(200);
-    let delivered = "select count(*) from messaging.outbox where published_at is not null";
-    eventually_equal("all go out", SOON, 3, async || count(&system.database.pool, delivered).await).await?;
+    eventually_equal("all go out", SOON, 3, async || published(&system.database.pool).await).await?;
     system.finish().await?;
 
     let (system, events) = blocked_order().await?;
@@ -232,10 +231,7 @@ async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
     let database = Database::new().await?;
     outbox_relay(&database, &["pause", "invoices", "--reason", "to have a record"]).await?.exited(0);
     for role in [None, Some("articurated_operator"), Some("articurated_relay")] {
-        let mut connection = sqlx::PgConnection::connect(&database.url).await?;
-        if let Some(role) = role {
-            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("set role {role}"))).execute(&mut connection).await?;
-        }
+        let mut connection = database.connect(role).await?;
         for statement in [
             "update messaging.operator_acts set actor = 'nobody'",
             "delete from messaging.operator_acts",

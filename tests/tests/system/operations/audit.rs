@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use contracts::{OrderState, Queue, ReturnState};
+use contracts::{OrderState, ReturnState};
 use outbox_relay::operations::audit::{Scope, Sources, Status, Verdict, audit};
 use serde_json::json;
 use standalone::Part;
@@ -75,15 +75,7 @@ impl Settled {
         shop::return_in(&system.api, ReturnState::Completed).await?;
         shop::return_in(&system.api, ReturnState::Rejected).await?;
         shop::order_in(&system.api, OrderState::Cancelled).await?;
-        books::delivered(&system.database.pool, SOON).await?;
-        for queue in [Queue::Invoices, Queue::Refunds, Queue::Notifications, Queue::Projections] {
-            books::drained(&system.database.pool, queue, SOON).await?;
-        }
-        // What the workers made has consumers of its own.
-        books::delivered(&system.database.pool, SOON).await?;
-        for queue in [Queue::Notifications, Queue::Projections] {
-            books::drained(&system.database.pool, queue, SOON).await?;
-        }
+        books::settled(&system.database.pool).await?;
         Ok(Self { database: system.stop().await?, invoices, ledger })
     }
 

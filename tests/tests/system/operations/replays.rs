@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use contracts::{OrderState, Queue, ReturnState};
+use contracts::{OrderState, ReturnState};
 use messaging::TransportConfig;
 use serde_json::{Value, json};
 use standalone::Part;
+use tests::books::count;
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, shop};
 
-use super::{act, count, execute, outbox_relay, untold_order};
+use super::{act, execute, outbox_relay, untold_order};
 
 /// Everything that must happen once.
 async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
@@ -33,39 +34,23 @@ async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
     Ok(effects)
 }
 
-async fn settled(system: &System) -> Result<()> {
-    let pool = &system.database.pool;
-    // Twice: what the workers make is told as well.
-    for _ in 0..2 {
-        books::delivered(pool, SOON).await?;
-        for queue in Queue::ALL {
-            books::drained(pool, queue, SOON).await?;
-        }
-    }
-    books::delivered(pool, SOON).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replaying_everything_changes_nothing_on_the_queue_in_postgres() -> Result<()> {
-    everything_again(TransportConfig::default()).await
+    everything_again(&TransportConfig::default()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replaying_everything_changes_nothing_on_rabbitmq() -> Result<()> {
     let broker = Broker::new().await?;
-    everything_again(broker.transport()).await?;
+    everything_again(&broker.transport()).await?;
     eventually_equal("everything is acknowledged", SOON, 0, async || broker.messages().await).await
 }
 
-async fn everything_again(transport: TransportConfig) -> Result<()> {
-    let system = System::start(|options| {
-        options.parts = Part::ALL.to_vec();
-        options.transport = transport;
-    })
-    .await?;
+async fn everything_again(transport: &TransportConfig) -> Result<()> {
+    let system = System::start_via(transport, &Part::ALL).await?;
     shop::return_in(&system.api, ReturnState::Completed).await?;
     shop::return_in(&system.api, ReturnState::Approved).await?;
-    settled(&system).await?;
+    books::settled(&system.database.pool).await?;
     let (before, pool) = (effects(&system).await?, &system.database.pool);
 
     let all = ["replay", "--from", "2020-01-01T00:00:00Z"];
@@ -84,7 +69,7 @@ async fn everything_again(transport: TransportConfig) -> Result<()> {
     assert_eq!(replayed.json()["rows_changed"], before["events"]);
     let again = "select count(*) from messaging.outbox where published_at is not null and attempts = 2";
     eventually_equal("all go out again", SOON, before["events"], async || count(pool, again).await).await?;
-    settled(&system).await?;
+    books::settled(&system.database.pool).await?;
     let report = system.api.get("/ops/audit?drained=true").await?.expect(200).json();
     assert_eq!(report["verdict"], "holds", "{report:#}");
     assert_eq!(effects(&system).await?, before);
@@ -98,14 +83,13 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
     execute(&database.pool, park).await?;
     let system = System::start_on(database, |_| ()).await?;
     let pool = &system.database.pool;
-    let published = "select count(*) from messaging.outbox where published_at is not null";
-    eventually_equal("the first goes out", SOON, 1, async || count(pool, published).await).await?;
+    eventually_equal("the first goes out", SOON, 1, async || books::published(pool).await).await?;
     let preview = outbox_relay(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
     assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be sent again: 1"), "{preview}");
     let said =
         outbox_relay(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
     assert_eq!(said.trim(), "events sent again: 1");
-    eventually_equal("all go out", SOON, 3, async || count(pool, published).await).await?;
+    eventually_equal("all go out", SOON, 3, async || books::published(pool).await).await?;
     let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
         .fetch_all(pool)
         .await?;

@@ -11,13 +11,12 @@ use runtime::{Clock, Ids};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
-use standalone::Part;
 use tests::{Database, System, shop};
 use uuid::Uuid;
 
 /// A database with the events of a few orders and returns in its outbox, and nothing else of them told yet.
 pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
-    let system = System::start(|options| options.parts = vec![Part::Command]).await?;
+    let system = System::commands_only().await?;
     let api = &system.api;
     for state in OrderState::ALL {
         let order = shop::order_in(api, *state).await?;

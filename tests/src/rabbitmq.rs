@@ -1,0 +1,46 @@
+//! What is done to `RabbitMQ`, by a test as by a storm.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use contracts::Queue;
+use embedded::rabbitmq::PrivateNode;
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use messaging::rabbitmq::EXCHANGE;
+use tokio::time::timeout;
+
+/// Longest wait for an answer of the broker, which may be blocked by an alarm or dead.
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
+
+/// The name of a queue on the broker.
+pub(crate) fn name(queue: Queue) -> String {
+    format!("articurated.{queue}")
+}
+
+pub(crate) async fn connect(url: &str) -> Result<(Connection, Channel)> {
+    let properties = ConnectionProperties::default().with_connection_name("tests".into());
+    let connection = timeout(ANSWER, Connection::connect(url, properties)).await??;
+    let channel = timeout(ANSWER, connection.create_channel()).await??;
+    Ok((connection, channel))
+}
+
+/// Takes the binding of a queue away, and leaves the queue: what is meant for it comes back to the relay.
+pub(crate) async fn unbind(url: &str, queue: Queue) -> Result<()> {
+    let (_connection, channel) = connect(url).await?;
+    let key = format!("{queue}.#");
+    let unbound = channel.queue_unbind(name(queue).into(), EXCHANGE.into(), key.into(), FieldTable::default());
+    Ok(timeout(ANSWER, unbound).await??)
+}
+
+/// Raises the memory alarm, which blocks whoever publishes, or ends it.
+pub(crate) async fn memory_alarm(node: &PrivateNode, raised: bool) -> Result<()> {
+    let watermark = if raised { "0.000001" } else { "0.6" };
+    node.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)
+}
+
+/// Ready and unacknowledged messages in all queues of a virtual host.
+pub(crate) async fn messages(node: &PrivateNode, vhost: &str) -> Result<u64> {
+    let listed = node.ctl(&["list_queues", "--vhost", vhost, "messages"]).await?;
+    Ok(listed.lines().filter_map(|line| line.trim().parse::<u64>().ok()).sum())
+}
