@@ -19,10 +19,44 @@ const RENEW: Duration = Duration::from_millis(1_500);
 /// The shards held, each with the fencing epoch under which it was taken, and how often an operator has asked for a
 /// sweep of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Leases {
-    pub shards: Vec<i16>,
-    pub epochs: Vec<i64>,
-    pub sweeps: Vec<i64>,
+pub(crate) struct Leases {
+    pub(crate) shards: Vec<i16>,
+    pub(crate) epochs: Vec<i64>,
+    pub(crate) sweeps: Vec<i64>,
+}
+
+impl Leases {
+    /// The part of them that belongs to one of a relay's lanes. A shard belongs to the same lane always: two lanes that
+    /// look at the leases at different times must not both take it for theirs.
+    pub(crate) fn of_lane(&self, lane: Lane) -> Self {
+        let mut part = Self::default();
+        for ((shard, epoch), sweeps) in self.shards.iter().zip(&self.epochs).zip(&self.sweeps) {
+            if lane.has(*shard) {
+                part.shards.push(*shard);
+                part.epochs.push(*epoch);
+                part.sweeps.push(*sweeps);
+            }
+        }
+        part
+    }
+}
+
+/// One of the lanes of a relay: each forwards shards of its own, beside the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane {
+    number: i16,
+    of: i16,
+}
+
+impl Lane {
+    /// As many as are wanted.
+    pub(crate) fn all(of: i16) -> impl Iterator<Item = Self> {
+        (0..of).map(move |number| Self { number, of })
+    }
+
+    const fn has(self, shard: i16) -> bool {
+        shard % self.of == self.number
+    }
 }
 
 /// Keeps leases until shutdown and then gives them up, so that a successor need not wait for their expiry.
@@ -65,4 +99,21 @@ async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
 /// A renewal that takes longer than a lease is of no use any more.
 fn timed_out(_: tokio::time::error::Elapsed) -> sqlx::Result<Leases> {
     Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shard_is_in_one_lane_and_in_the_same_whatever_else_is_held() {
+        let held = |shards: &[i16]| Leases {
+            shards: shards.to_vec(),
+            epochs: shards.iter().map(|shard| i64::from(*shard) + 100).collect(),
+            sweeps: shards.iter().map(|shard| i64::from(*shard) + 200).collect(),
+        };
+        let parts = |shards: &[i16]| Lane::all(3).map(|lane| held(shards).of_lane(lane)).collect::<Vec<_>>();
+        assert_eq!(parts(&[0, 1, 2, 5, 6, 15]), [held(&[0, 6, 15]), held(&[1]), held(&[2, 5])]);
+        assert_eq!(parts(&[5, 15]), [held(&[15]), held(&[]), held(&[5])]);
+    }
 }

@@ -21,14 +21,17 @@ mod stream;
 mod store;
 mod upkeep;
 
-use messaging::TransportConfig;
+use messaging::{TransportConfig, Wakeup};
 use runtime::Tasks;
 use sqlx::PgPool;
 
-pub use leases::{LEASE, Leases};
-pub use relay::{Outcome, Relay};
+pub use leases::LEASE;
+
+use leases::Lane;
+use relay::Relay;
 
 pub(crate) const RETENTION_DAYS: i32 = 90;
+const LANES: i16 = 2;
 
 /// The relay's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,6 +40,9 @@ pub struct Settings {
     #[arg(long = "relay-batch", env = "RELAY_BATCH", default_value_t = 1_000,
           value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub batch: i64,
+    /// Lanes that forward beside each other, each a part of the shards (1 to 16).
+    #[arg(long = "relay-lanes", env = "RELAY_LANES", default_value_t = LANES, value_parser = clap::value_parser!(i16).range(1..=16))]
+    pub lanes: i16,
     /// Times a row is tried before it is parked (1 to 1000).
     #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
@@ -49,16 +55,20 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 1_000, max_attempts: 20, retention_days: RETENTION_DAYS }
+        Self { batch: 1_000, lanes: LANES, max_attempts: 20, retention_days: RETENTION_DAYS }
     }
 }
 
 /// Starts the relay: leases, forwarding and upkeep.
 ///
 /// `name` tells this instance from others in leases and logs; it must be unique among living relays.
-pub fn start(pool: &PgPool, transport: TransportConfig, settings: Settings, name: &str, tasks: &Tasks) {
+pub fn start(pool: &PgPool, transport: &TransportConfig, settings: &Settings, name: &str, tasks: &Tasks) {
     let leases = leases::start(pool.clone(), name.to_owned(), tasks);
     tasks.spawn("relay upkeep", upkeep::run(pool.clone(), settings.retention_days, tasks.clone()));
-    let relay = Relay::new(pool.clone(), transport, settings, name.to_owned(), leases);
-    tasks.spawn("relay", relay.run(tasks.clone()));
+    let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
+    for lane in Lane::all(settings.lanes) {
+        let (transport, settings, name) = (transport.clone(), settings.clone(), name.to_owned());
+        let relay = Relay::new(pool.clone(), transport, settings, name, lane, leases.clone(), wakeup.clone());
+        tasks.spawn("relay", relay.run(tasks.clone()));
+    }
 }

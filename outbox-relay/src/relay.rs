@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::Settings;
-use crate::leases::Leases;
+use crate::leases::{Lane, Leases};
 use crate::low_water::LowWater;
 use crate::postgres_queue::{self, Routes, Source};
 use crate::store::{self, Failed, Pending};
@@ -26,32 +26,33 @@ const FINISH: Duration = Duration::from_secs(5);
 const ROW_RETRY: Duration = Duration::from_secs(5);
 
 /// What a tick did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// So many rows went out.
-    Forwarded(usize),
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Forwarded,
     Idle,
 }
 
 /// The loop's error; every one of them means: wait and try again.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+pub(crate) enum RelayError {
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 
-/// Forwards the rows of the shards this instance has leased.
+/// Forwards the rows of one lane of the shards this instance has leased.
 #[derive(Debug)]
-pub struct Relay {
+pub(crate) struct Relay {
     pool: PgPool,
     /// The way to the broker; without one, events go through the queue in Postgres.
     stream: Option<Stream>,
     settings: Settings,
     name: String,
     routes: Routes,
+    lane: Lane,
     leases: watch::Receiver<Leases>,
+    wakeup: Wakeup,
     /// The leases under which `low_water` came about.
     scanned: Leases,
     low_water: LowWater,
@@ -63,7 +64,9 @@ impl Relay {
         transport: TransportConfig,
         settings: Settings,
         name: String,
+        lane: Lane,
         leases: watch::Receiver<Leases>,
+        wakeup: Wakeup,
     ) -> Self {
         let stream =
             transport.rabbitmq_url.map(|url| Stream::new(pool.clone(), url, settings.batch, settings.max_attempts));
@@ -73,7 +76,9 @@ impl Relay {
             settings,
             name,
             routes: Routes::new(),
+            lane,
             leases,
+            wakeup,
             scanned: Leases::default(),
             low_water: LowWater::new(),
         }
@@ -81,7 +86,7 @@ impl Relay {
 
     /// Forwards until shutdown. A batch that is then under way is finished if that is soon; dropped half-way, it is
     /// published again by a successor, and the inbox drops what arrives twice.
-    pub async fn run(self, tasks: Tasks) {
+    pub(crate) async fn run(self, tasks: Tasks) {
         let shutdown = tasks.shutdown.clone();
         let patience = async {
             shutdown.cancelled().await;
@@ -94,17 +99,16 @@ impl Relay {
     }
 
     async fn forward(mut self, tasks: Tasks) {
-        let wakeup = Wakeup::start(&self.pool, messaging::outbox::CHANNEL, &tasks);
         let (mut idle, mut error_wait) = (POLL.0, ERROR_WAIT.0);
         while !tasks.shutdown.is_cancelled() {
             match self.tick().await {
-                Ok(Outcome::Forwarded(_)) => (idle, error_wait) = (POLL.0, ERROR_WAIT.0),
+                Ok(Outcome::Forwarded) => (idle, error_wait) = (POLL.0, ERROR_WAIT.0),
                 Ok(Outcome::Idle) => {
                     error_wait = ERROR_WAIT.0;
                     tokio::select! {
                         () = tasks.shutdown.cancelled() => {}
                         _changed = self.leases.changed() => {}
-                        () = wakeup.wait(idle) => {}
+                        () = self.wakeup.wait(idle) => {}
                     }
                     idle = (idle * 2).min(POLL.1);
                 }
@@ -131,8 +135,8 @@ impl Relay {
     }
 
     /// Moves one batch.
-    pub async fn tick(&mut self) -> Result<Outcome, RelayError> {
-        let leases = self.leases.borrow_and_update().clone();
+    pub(crate) async fn tick(&mut self) -> Result<Outcome, RelayError> {
+        let leases = self.leases.borrow_and_update().of_lane(self.lane);
         if leases != self.scanned {
             self.settle().await?;
             // A shard that comes from another relay may bring rows from below our mark; so may an operator's act.
@@ -156,7 +160,7 @@ impl Relay {
         }
         metrics::counter!("outbox_published_total").increment(u64::try_from(forwarded).unwrap_or(0));
         metrics::histogram!("outbox_batch_duration_seconds").record(started.elapsed());
-        Ok(Outcome::Forwarded(forwarded))
+        Ok(Outcome::Forwarded)
     }
 
     async fn tick_postgres(&mut self, leases: &Leases) -> Result<usize, RelayError> {

@@ -74,7 +74,7 @@ impl Projector {
     }
 
     /// Projects until shutdown. A tick that has begun is finished, unless the database has forgotten it.
-    async fn run(mut self, wakeup: Wakeup, shutdown: CancellationToken) {
+    async fn run(mut self, mut wakeup: Wakeup, shutdown: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !shutdown.is_cancelled() {
             match limited(self.tick()).await {

@@ -11,7 +11,7 @@ use runtime::Tasks;
 use runtime::database::limited;
 use sqlx::postgres::PgListener;
 use sqlx::{Executor, PgPool};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// At most one NOTIFY per channel and process in this time.
 const DEBOUNCE: Duration = Duration::from_millis(2);
@@ -56,16 +56,15 @@ pub async fn notify(pool: &PgPool, channel: &str) {
     }
 }
 
-/// Wakes one loop when its channel is notified.
-#[derive(Debug)]
-pub struct Wakeup(Arc<Notify>);
+/// Wakes a loop when its channel is notified; each clone wakes one more.
+#[derive(Debug, Clone)]
+pub struct Wakeup(watch::Receiver<()>);
 
 impl Wakeup {
     /// Starts listening; until the connection stands, [`Wakeup::wait`] simply polls.
     pub fn start(pool: &PgPool, channel: impl Into<String>, tasks: &Tasks) -> Self {
-        let notified = Arc::new(Notify::new());
+        let (wake, notified) = watch::channel(());
         let (pool, channel, shutdown) = (pool.clone(), channel.into(), tasks.shutdown.clone());
-        let wake = notified.clone();
         tasks.spawn("wakeup", async move {
             loop {
                 tokio::select! {
@@ -84,23 +83,29 @@ impl Wakeup {
     }
 
     /// Returns when notified (also if that happened since the last call) or after `at_most`.
-    pub async fn wait(&self, at_most: Duration) {
-        let _elapsed = tokio::time::timeout(at_most, self.0.notified()).await;
+    pub async fn wait(&mut self, at_most: Duration) {
+        let notified = async {
+            if self.0.changed().await.is_err() {
+                // Nobody listens any more, because the process stops.
+                std::future::pending::<()>().await;
+            }
+        };
+        let _elapsed = tokio::time::timeout(at_most, notified).await;
     }
 }
 
 /// Never returns `Ok`.
-async fn listen(pool: &PgPool, channel: &str, wake: &Notify) -> sqlx::Result<std::convert::Infallible> {
+async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<()>) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
     // What happened before LISTEN took effect was not heard: look once.
-    wake.notify_one();
+    wake.send_replace(());
     loop {
         // `None` means that the connection was lost and made again: look once, as above.
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(received) => {
                 received?;
-                wake.notify_one();
+                wake.send_replace(());
             }
             // Nothing to hear, or nobody there any more.
             Err(_elapsed) => limited(async { (&mut listener).execute("select 1").await.map(drop) }).await?,

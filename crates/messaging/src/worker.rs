@@ -135,7 +135,7 @@ impl<H: Handler> Worker<H> {
 
     /// Works until shutdown; then finishes the jobs in hand, and gives back those that take too long.
     pub async fn run(self: Arc<Self>, tasks: Tasks) {
-        let wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), &tasks);
+        let mut wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), &tasks);
         let mut running = JoinSet::new();
         let mut reclaim = tokio::time::interval(RECLAIM);
         while !tasks.shutdown.is_cancelled() {
