@@ -35,7 +35,7 @@ pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
     shares
 }
 
-/// What has been returned of a line so far, rejected returns aside.
+/// What has been returned of a line so far, rejected returns aside; of one part of its amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Returned {
     pub quantity: u32,
@@ -43,8 +43,8 @@ pub struct Returned {
     pub amount: i64,
 }
 
-/// The exact split of what was paid for a line over its units: each unit is worth `base` paise or one more.
-/// 100000.00 for 3 units are 33333.33, 33333.33 and 33333.34.
+/// The exact split of an amount over the units of a line: each unit is worth `base` paise or one more. 100000.00 for 3
+/// units are 33333.33, 33333.33 and 33333.34; −0.02 are −0.01, −0.01 and 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitShares {
     pub base: i64,
@@ -55,11 +55,11 @@ pub struct UnitShares {
 
 impl UnitShares {
     /// # Panics
-    /// If `paid` is negative or there are no units: no such line can be ordered.
-    pub fn of(paid: i64, quantity: u32) -> Self {
-        assert!(paid >= 0 && quantity > 0, "a line has units, and what was paid for them is not negative");
+    /// If there are no units: no such line can be ordered.
+    pub fn of(amount: i64, quantity: u32) -> Self {
+        assert!(quantity > 0, "a line has units");
         let units = i64::from(quantity);
-        Self { base: paid / units, extra: paid % units, units: quantity }
+        Self { base: amount.div_euclid(units), extra: amount.rem_euclid(units), units: quantity }
     }
 
     /// What a return of `quantity` further units refunds; `None` when fewer are left.

@@ -11,6 +11,7 @@ mod order;
 mod returns;
 mod money;
 mod allocation;
+mod tax;
 mod placing;
 mod return_rules;
 
@@ -19,8 +20,9 @@ pub use money::{MAX_MINOR, Money};
 pub use order::OrderState;
 pub use placing::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDraft, OrderTotals, PlacementError};
 pub use return_rules::{
-    ExceedingItem, OrderForReturn, RequestedItem, ReturnLine, ReturnPolicy, ReturnRefusal, ReturnableItem,
-    decide_return,
+    ExceedingItem, OrderForReturn, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy, ReturnRefusal,
+    ReturnableItem, decide_return,
 };
 pub use returns::ReturnState;
+pub use tax::{BadRate, Charge, GstRate, Supply, TaxTerms, Taxed, Taxes, assess};
 pub use transition::{Decision, InvalidTransition, State, UnknownState, decide};

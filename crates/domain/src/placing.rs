@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::allocation::allocate;
 use crate::money::{MAX_MINOR, Money};
+use crate::tax::{Charge, GstRate, TaxTerms, Taxed, assess};
 
 /// Lines per order.
 pub const MAX_LINES: usize = 500;
@@ -16,34 +17,43 @@ pub struct OrderDraft {
     pub lines: Vec<DraftLine>,
     pub discount_minor: i64,
     pub shipping_minor: i64,
+    pub terms: TaxTerms,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftLine {
     pub quantity: i64,
     pub unit_price_minor: i64,
+    /// Without one, no tax.
+    pub rate: Option<GstRate>,
 }
 
-/// What an order costs: total = subtotal − discount + shipping, and the lines' amounts sum to it exactly.
+/// What an order costs: total = subtotal − discount + shipping, and the tax where prices do not contain it. The lines'
+/// amounts sum to it exactly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTotals {
     pub subtotal: Money,
     pub discount: Money,
     pub shipping: Money,
+    /// In the total, or on top of what the prices come to.
+    pub tax: Money,
     pub total: Money,
     /// In the order of the draft.
     pub lines: Vec<LineAmounts>,
 }
 
-/// paid = gross − discount.
+/// What a line comes to. Split over its units ([`UnitShares`](crate::UnitShares)), every unit has its paise once and for all;
+/// nothing is ever computed again from rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineAmounts {
     /// Quantity × unit price.
     pub gross: Money,
     /// The line's share of the order's discount.
     pub discount: Money,
-    /// What a return of the whole line refunds.
-    pub paid: Money,
+    /// What is paid for the goods: what a return of the whole line refunds.
+    pub goods: Charge,
+    /// What is paid for their share of the shipping, which bears the tax of the goods.
+    pub shipping: Charge,
 }
 
 /// One thing wrong with the draft, by the path of the field in the request: `items[3].quantity`.
@@ -73,18 +83,48 @@ impl OrderDraft {
                 format!("must be at most what the items cost together, {}", subtotal.minor())
             })
         });
-        let total = net.zip(shipping).and_then(|(net, shipping)| {
+        let untaxed = net.zip(shipping).and_then(|(net, shipping)| {
             problems.require(net.checked_add(shipping), "shipping_minor", || {
                 format!("must leave the order's total at most {MAX_MINOR}")
             })
         });
 
-        match (gross, subtotal, discount, shipping, total) {
-            (Some(gross), Some(subtotal), Some(discount), Some(shipping), Some(total)) => {
-                Ok(OrderTotals { subtotal, discount, shipping, total, lines: discounted(&gross, discount) })
-            }
-            _ => Err(problems.0),
-        }
+        let (Some(gross), Some(subtotal), Some(discount), Some(shipping), Some(_)) =
+            (gross, subtotal, discount, shipping, untaxed)
+        else {
+            return Err(problems.0);
+        };
+        let lines = self.taxed(&gross, discount, shipping);
+        let whole = lines.iter().fold(Charge::default(), |sum, line| sum.plus(&line.goods).plus(&line.shipping));
+        let amounts = Money::new(whole.paid).zip(Money::new(whole.taxes.total()));
+        let amounts = problems.require(amounts, "items", || format!("must cost at most {MAX_MINOR} with the tax"));
+        let (total, tax) = amounts.ok_or(problems.0)?;
+        Ok(OrderTotals { subtotal, discount, shipping, tax, total, lines })
+    }
+
+    /// Shares discount and shipping out over the lines, and taxes what that leaves them with.
+    fn taxed(&self, gross: &[Money], discount: Money, shipping: Money) -> Vec<LineAmounts> {
+        let gross_minor: Vec<i64> = gross.iter().map(|gross| gross.minor()).collect();
+        let discounts = allocate(discount.minor(), &gross_minor);
+        let net: Vec<i64> = gross_minor.iter().zip(&discounts).map(|(gross, discount)| gross - discount).collect();
+        let quantities: Vec<i64> = self.lines.iter().map(|line| line.quantity).collect();
+        // Somebody has to carry it even when everything is given away.
+        let weights = [&net, &gross_minor].into_iter().find(|weights| weights.iter().any(|weight| *weight > 0));
+        let shippings = allocate(shipping.minor(), weights.unwrap_or(&quantities));
+
+        let amounts = [&net, &shippings].into_iter().flat_map(|amounts| amounts.iter().zip(&self.lines));
+        let amounts: Vec<Taxed> = amounts.map(|(net, line)| Taxed { net: *net, rate: line.rate }).collect();
+        let charges = assess(&amounts, self.terms);
+        let (goods, shipping) = charges.split_at(gross.len());
+        gross
+            .iter()
+            .zip(discounts)
+            .zip(goods.iter().zip(shipping))
+            .map(|((gross, discount), (goods, shipping))| {
+                let discount = Money::new(discount).expect("a share is at most the discount");
+                LineAmounts { gross: *gross, discount, goods: *goods, shipping: *shipping }
+            })
+            .collect()
     }
 
     /// `None` when anything is wrong with the lines.
@@ -111,19 +151,6 @@ impl DraftLine {
             })
         })
     }
-}
-
-fn discounted(gross: &[Money], discount: Money) -> Vec<LineAmounts> {
-    let weights: Vec<i64> = gross.iter().map(|gross| gross.minor()).collect();
-    allocate(discount.minor(), &weights)
-        .into_iter()
-        .zip(gross)
-        .map(|(share, gross)| {
-            let discount = Money::new(share).expect("a share is at most the discount");
-            let paid = gross.checked_sub(discount).expect("the discount is at most the subtotal, so is each share");
-            LineAmounts { gross: *gross, discount, paid }
-        })
-        .collect()
 }
 
 struct Problems(Vec<PlacementError>);

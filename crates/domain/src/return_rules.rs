@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::allocation::{Returned, UnitShares};
 use crate::order::OrderState;
+use crate::tax::{Charge, Taxes};
 
 /// What the shop allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub struct ReturnPolicy {
     /// Whether an order that has a return takes no other. A rejected return does not count: it returned nothing, and
     /// the customer may ask again while the window is open.
     pub one_return_per_order: bool,
+    pub shipping: RefundShipping,
+}
+
+/// When a return gives back what was paid for shipping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundShipping {
+    Never,
+    /// With the return after which nothing of the order is left.
+    FullReturn,
+    /// Each unit's share, with the unit.
+    EachUnit,
 }
 
 impl ReturnPolicy {
@@ -49,18 +61,47 @@ pub struct OrderForReturn {
 pub struct ReturnableItem {
     pub id: Uuid,
     pub quantity: u32,
-    pub paid_minor: i64,
+    pub goods: Charge,
+    pub shipping: Charge,
     pub returned_quantity: u32,
-    pub returned_amount_minor: i64,
+    pub returned_goods: Charge,
+    pub returned_shipping: Charge,
 }
 
 impl ReturnableItem {
-    fn refund(&self, quantity: i64) -> Option<ReturnLine> {
+    /// `None` when fewer units are left.
+    fn refund(&self, quantity: i64) -> Option<Charge> {
         let quantity = u32::try_from(quantity).ok()?;
-        let returned = Returned { quantity: self.returned_quantity, amount: self.returned_amount_minor };
-        let amount_minor = UnitShares::of(self.paid_minor, self.quantity).refund(returned, quantity)?;
-        Some(ReturnLine { order_item_id: self.id, quantity, amount_minor })
+        let part = |of: fn(&Charge) -> i64| {
+            let returned = Returned { quantity: self.returned_quantity, amount: of(&self.returned_goods) };
+            UnitShares::of(of(&self.goods), self.quantity).refund(returned, quantity)
+        };
+        each_part(part)
     }
+
+    /// The shipping of `quantity` further units. Reckoned from what is due for all that will have come back, since returns
+    /// before may have been given more or less of it, under another policy.
+    fn shipping_of(&self, quantity: u32) -> Charge {
+        let gone = i128::from(self.returned_quantity) + i128::from(quantity);
+        let due = |of: fn(&Charge) -> i64| {
+            let due = (i128::from(of(&self.shipping)) * gone).div_euclid(i128::from(self.quantity));
+            i64::try_from(due).ok().map(|due| due - of(&self.returned_shipping))
+        };
+        each_part(due).filter(|due| due.paid > 0).unwrap_or_default()
+    }
+}
+
+/// Each part of a charge by itself; what the taxes are on follows.
+fn each_part(part: impl Fn(fn(&Charge) -> i64) -> Option<i64>) -> Option<Charge> {
+    Some(Charge {
+        paid: part(|charge| charge.paid)?,
+        taxes: Taxes {
+            cgst: part(|charge| charge.taxes.cgst)?,
+            sgst: part(|charge| charge.taxes.sgst)?,
+            igst: part(|charge| charge.taxes.igst)?,
+        },
+        round_off: part(|charge| charge.round_off)?,
+    })
 }
 
 /// One entry of the request. An item may be listed several times; its quantities then count together.
@@ -74,8 +115,17 @@ pub struct RequestedItem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnLine {
     pub order_item_id: Uuid,
+    /// 0 where only the shipping of units that came back before is given back.
     pub quantity: u32,
-    pub amount_minor: i64,
+    pub goods: Charge,
+    pub shipping: Charge,
+}
+
+impl ReturnLine {
+    /// What the customer gets back.
+    pub const fn refund(&self) -> i64 {
+        self.goods.paid + self.shipping.paid
+    }
 }
 
 /// An item of which more was requested than can still be returned.
@@ -147,8 +197,10 @@ pub fn decide_return(
     let mut exceeding = Vec::new();
     for RequestedItem { order_item_id, quantity } in requested {
         let item = items[&order_item_id];
-        match item.refund(quantity) {
-            Some(line) => lines.push(line),
+        match item.refund(quantity).zip(u32::try_from(quantity).ok()) {
+            Some((goods, quantity)) => {
+                lines.push(ReturnLine { order_item_id, quantity, goods, shipping: Charge::default() });
+            }
             None => exceeding.push(ExceedingItem {
                 id: item.id,
                 requested: quantity,
@@ -156,7 +208,32 @@ pub fn decide_return(
             }),
         }
     }
-    if exceeding.is_empty() { Ok(lines) } else { Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding }) }
+    if !exceeding.is_empty() {
+        return Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding });
+    }
+    add_shipping(&mut lines, &order.items, policy.shipping);
+    Ok(lines)
+}
+
+fn add_shipping(lines: &mut Vec<ReturnLine>, items: &[ReturnableItem], policy: RefundShipping) {
+    let wanted: BTreeMap<Uuid, u32> = lines.iter().map(|line| (line.order_item_id, line.quantity)).collect();
+    let wanted = |item: &ReturnableItem| wanted.get(&item.id).copied().unwrap_or_default();
+    let all_back = || items.iter().all(|item| item.returned_quantity + wanted(item) == item.quantity);
+    match policy {
+        RefundShipping::EachUnit => {}
+        RefundShipping::FullReturn if all_back() => {}
+        RefundShipping::FullReturn | RefundShipping::Never => return,
+    }
+    for item in items {
+        let shipping = item.shipping_of(wanted(item));
+        match lines.iter_mut().find(|line| line.order_item_id == item.id) {
+            Some(line) => line.shipping = shipping,
+            None if policy == RefundShipping::FullReturn && shipping.paid > 0 => {
+                lines.push(ReturnLine { order_item_id: item.id, quantity: 0, goods: Charge::default(), shipping });
+            }
+            None => {}
+        }
+    }
 }
 
 fn check_order(order: &OrderForReturn, policy: ReturnPolicy, now: DateTime<Utc>) -> Result<(), ReturnRefusal> {

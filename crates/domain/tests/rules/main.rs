@@ -1,8 +1,9 @@
-//! The rules against what the requirements say (`states`, `vectors`, `placing`, `returning`) and against the laws
+//! The rules against what the requirements say (`states`, `vectors`, `tax`, `placing`, `returning`) and against the laws
 //! that must hold for any input (the `proptest!` blocks among them).
 
 mod states;
 mod money;
+mod tax;
 mod placing;
 mod returning;
 mod vectors;

@@ -1,12 +1,13 @@
 //! What an order costs, and every way in which a draft can be wrong.
 
-use domain::{DraftLine, MAX_LINES, MAX_MINOR, MAX_QUANTITY, Money, OrderDraft};
+use domain::{DraftLine, LineAmounts, MAX_LINES, MAX_MINOR, MAX_QUANTITY, Money, OrderDraft, Supply, TaxTerms};
 use proptest::prelude::*;
 
 fn draft(lines: &[(i64, i64)], discount_minor: i64, shipping_minor: i64) -> OrderDraft {
     let lines =
-        lines.iter().map(|(quantity, price)| DraftLine { quantity: *quantity, unit_price_minor: *price }).collect();
-    OrderDraft { lines, discount_minor, shipping_minor }
+        lines.iter().map(|(quantity, price)| DraftLine { quantity: *quantity, unit_price_minor: *price, rate: None });
+    let terms = TaxTerms { supply: Supply::IntraState, prices_include_tax: true };
+    OrderDraft { lines: lines.collect(), discount_minor, shipping_minor, terms }
 }
 
 fn wrong_fields(draft: &OrderDraft) -> Vec<String> {
@@ -18,8 +19,18 @@ fn an_order_is_priced_with_its_discount_spread_over_the_lines() {
     let totals = draft(&[(1, 15_000), (2, 3_000)], 4_200, 500).totals().expect("the draft is right");
     let amounts = [totals.subtotal, totals.discount, totals.shipping, totals.total].map(Money::minor);
     assert_eq!(amounts, [21_000, 4_200, 500, 17_300]);
-    let lines: Vec<_> = totals.lines.iter().map(|l| [l.gross, l.discount, l.paid].map(Money::minor)).collect();
-    assert_eq!(lines, [[15_000, 3_000, 12_000], [6_000, 1_200, 4_800]]);
+    let amounts = |line: &LineAmounts| [line.gross.minor(), line.discount.minor(), line.goods.paid, line.shipping.paid];
+    let lines: Vec<_> = totals.lines.iter().map(amounts).collect();
+    assert_eq!(lines, [[15_000, 3_000, 12_000, 357], [6_000, 1_200, 4_800, 143]]);
+}
+
+#[test]
+fn the_shipping_of_an_order_that_is_given_away_is_carried_all_the_same() {
+    let shipping = |draft: OrderDraft| {
+        draft.totals().expect("the draft is right").lines.iter().map(|line| line.shipping.paid).collect::<Vec<_>>()
+    };
+    assert_eq!(shipping(draft(&[(1, 100), (1, 300)], 400, 8)), [2, 6], "by what it would have cost");
+    assert_eq!(shipping(draft(&[(1, 0), (3, 0)], 0, 8)), [2, 6], "by the number of units");
 }
 
 #[test]
@@ -91,12 +102,13 @@ proptest! {
         #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "any part will do")]
         let discount = ((subtotal as f64 * discounted) as i64).min(subtotal);
         let totals = draft(&lines, discount, shipping).totals().expect("the draft is right");
-        let sum = |part: fn(&domain::LineAmounts) -> Money| totals.lines.iter().map(|l| part(l).minor()).sum::<i64>();
+        let sum = |part: fn(&LineAmounts) -> i64| totals.lines.iter().map(part).sum::<i64>();
         prop_assert_eq!(totals.subtotal.minor(), subtotal);
-        prop_assert_eq!(sum(|l| l.gross), subtotal);
-        prop_assert_eq!(sum(|l| l.discount), discount);
-        prop_assert_eq!(sum(|l| l.paid) + shipping, totals.total.minor());
-        prop_assert!(totals.lines.iter().all(|l| l.paid.minor() == l.gross.minor() - l.discount.minor()));
+        prop_assert_eq!(sum(|l| l.gross.minor()), subtotal);
+        prop_assert_eq!(sum(|l| l.discount.minor()), discount);
+        prop_assert_eq!(sum(|l| l.shipping.paid), shipping);
+        prop_assert_eq!(sum(|l| l.goods.paid) + shipping, totals.total.minor());
+        prop_assert!(totals.lines.iter().all(|l| l.goods.paid == l.gross.minor() - l.discount.minor()));
     }
 
     /// Exact arithmetic decides what must come out for numbers of any size; nothing may panic or wrap.

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::{Asia::Kolkata, Tz};
 use domain::{
-    ExceedingItem, OrderForReturn, OrderState, RequestedItem, ReturnLine, ReturnPolicy, ReturnRefusal, ReturnableItem,
-    decide_return,
+    Charge, ExceedingItem, OrderForReturn, OrderState, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy,
+    ReturnRefusal, ReturnableItem, Taxes, decide_return,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -14,7 +14,12 @@ const VASE: Uuid = Uuid::from_u128(2);
 const ELSEWHERE: Uuid = Uuid::from_u128(8);
 const NOWHERE: Uuid = Uuid::from_u128(9);
 
-const POLICY: ReturnPolicy = ReturnPolicy { window_days: 30, timezone: Kolkata, one_return_per_order: false };
+const POLICY: ReturnPolicy = ReturnPolicy {
+    window_days: 30,
+    timezone: Kolkata,
+    one_return_per_order: false,
+    shipping: RefundShipping::FullReturn,
+};
 
 fn at(instant: &str) -> DateTime<Utc> {
     instant.parse().expect("an RFC 3339 instant")
@@ -25,7 +30,25 @@ fn day(date: &str) -> NaiveDate {
 }
 
 fn line(id: Uuid, quantity: u32, paid_minor: i64) -> ReturnableItem {
-    ReturnableItem { id, quantity, paid_minor, returned_quantity: 0, returned_amount_minor: 0 }
+    let (goods, none) = (paid(paid_minor), Charge::default());
+    ReturnableItem {
+        id,
+        quantity,
+        goods,
+        shipping: none,
+        returned_quantity: 0,
+        returned_goods: none,
+        returned_shipping: none,
+    }
+}
+
+/// Without tax.
+fn paid(paid: i64) -> Charge {
+    Charge { paid, ..Charge::default() }
+}
+
+fn accepted(order_item_id: Uuid, quantity: u32, goods: i64) -> ReturnLine {
+    ReturnLine { order_item_id, quantity, goods: paid(goods), shipping: Charge::default() }
 }
 
 /// Delivered on 1 March 2026 at half past two in the afternoon in India: three rugs and one vase.
@@ -55,19 +78,13 @@ fn ask_at(
 #[test]
 fn an_accepted_return_has_a_line_per_item_with_its_exact_refund() {
     let lines = ask(&delivered(), &[(VASE, 1), (RUG, 2)]).expect("the return is allowed");
-    assert_eq!(
-        lines,
-        [
-            ReturnLine { order_item_id: VASE, quantity: 1, amount_minor: 250_000 },
-            ReturnLine { order_item_id: RUG, quantity: 2, amount_minor: 6_666_666 },
-        ],
-    );
+    assert_eq!(lines, [accepted(VASE, 1, 250_000), accepted(RUG, 2, 6_666_666),],);
 }
 
 #[test]
 fn an_item_listed_twice_counts_together() {
     let lines = ask(&delivered(), &[(RUG, 1), (VASE, 1), (RUG, 2)]).expect("three rugs were ordered");
-    assert_eq!(lines[0], ReturnLine { order_item_id: RUG, quantity: 3, amount_minor: 10_000_000 });
+    assert_eq!(lines[0], accepted(RUG, 3, 10_000_000));
     assert_eq!(lines.len(), 2);
 
     let exceeding = ExceedingItem { id: RUG, requested: 4, returnable: 3 };
@@ -79,8 +96,8 @@ fn an_item_listed_twice_counts_together() {
 fn what_was_returned_before_is_not_returned_again() {
     let mut order = delivered();
     order.items[0].returned_quantity = 2;
-    order.items[0].returned_amount_minor = 6_666_666;
-    assert_eq!(ask(&order, &[(RUG, 1)]).expect("one rug is left")[0].amount_minor, 3_333_334);
+    order.items[0].returned_goods = paid(6_666_666);
+    assert_eq!(ask(&order, &[(RUG, 1)]).expect("one rug is left")[0].goods, paid(3_333_334));
     let items = vec![
         ExceedingItem { id: VASE, requested: i64::MAX, returnable: 1 },
         ExceedingItem { id: RUG, requested: 2, returnable: 1 },
@@ -217,8 +234,15 @@ fn book(order: &mut OrderForReturn, accepted: &Accepted, sign: i64) {
         let item = order.items.iter_mut().find(|item| item.id == line.order_item_id).expect("a line of the order");
         let quantity = i64::from(item.returned_quantity) + sign * i64::from(line.quantity);
         item.returned_quantity = quantity.try_into().expect("never below zero");
-        item.returned_amount_minor += sign * line.amount_minor;
+        for (sum, part) in [(&mut item.returned_goods, line.goods), (&mut item.returned_shipping, line.shipping)] {
+            *sum = sum.plus(&if sign < 0 { negative(&part) } else { part });
+        }
     }
+}
+
+fn negative(charge: &Charge) -> Charge {
+    let Taxes { cgst, sgst, igst } = charge.taxes;
+    Charge { paid: -charge.paid, taxes: Taxes { cgst: -cgst, sgst: -sgst, igst: -igst }, round_off: -charge.round_off }
 }
 
 fn zones() -> impl Strategy<Value = Tz> {
@@ -247,9 +271,9 @@ proptest! {
                 open.push(accepted);
             }
             for item in &order.items {
-                prop_assert!(item.returned_quantity <= item.quantity && item.returned_amount_minor <= item.paid_minor);
+                prop_assert!(item.returned_quantity <= item.quantity && item.returned_goods.paid <= item.goods.paid);
                 let whole = item.returned_quantity == item.quantity;
-                prop_assert!(!whole || item.returned_amount_minor == item.paid_minor, "{:?}", item);
+                prop_assert!(!whole || item.returned_goods == item.goods, "{:?}", item);
             }
             if let (Some(rejected), false) = (rejected, open.is_empty()) {
                 let rejected = open.swap_remove(rejected.index(open.len()));

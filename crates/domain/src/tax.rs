@@ -1,0 +1,180 @@
+//! GST on what is sold: how much of an amount is tax, and how it is shared out to the paisa.
+//!
+//! Tax is computed once per rate, on the sum of all that bears it, and then shared out: computed line by line, the
+//! rounding of each line would add up. CGST and SGST are each rounded by themselves, half away from zero.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::allocation::allocate;
+
+/// Thousandths of a per cent in the whole.
+const WHOLE: i128 = 100_000;
+
+/// A rate of GST, exact to a thousandth of a per cent: 0 % to 100 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GstRate(u32);
+
+/// What a rate must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a percentage from 0 to 100 with at most three decimals")]
+pub struct BadRate;
+
+impl GstRate {
+    /// `None` above 100 %.
+    pub const fn from_thousandths(thousandths: u32) -> Option<Self> {
+        if thousandths <= 100_000 { Some(Self(thousandths)) } else { None }
+    }
+
+    /// The rate as clients write it, like 18 or 0.25.
+    pub fn from_per_cent(per_cent: f64) -> Result<Self, BadRate> {
+        let thousandths = (per_cent * 1_000.0).round();
+        // Beyond it, or not a number, the comparisons below are false as well.
+        let exact = (per_cent * 1_000.0 - thousandths).abs() < 1e-6;
+        if !(exact && (0.0..=100_000.0).contains(&thousandths)) {
+            return Err(BadRate);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100,000, as just checked")]
+        Ok(Self(thousandths as u32))
+    }
+
+    pub fn per_cent(self) -> f64 {
+        f64::from(self.0) / 1_000.0
+    }
+}
+
+/// Whether goods cross the border of a state on their way: it decides whose tax it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// Half CGST, half SGST.
+    IntraState,
+    /// IGST.
+    InterState,
+}
+
+/// How an order is taxed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaxTerms {
+    pub supply: Supply,
+    /// Whether prices, discount and shipping contain the tax, or it comes on top.
+    pub prices_include_tax: bool,
+}
+
+/// The three taxes on one amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taxes {
+    pub cgst: i64,
+    pub sgst: i64,
+    pub igst: i64,
+}
+
+impl Taxes {
+    pub const fn total(self) -> i64 {
+        self.cgst + self.sgst + self.igst
+    }
+
+    fn on(taxable: i128, rate: GstRate, supply: Supply) -> Self {
+        let tax = taxable * i128::from(rate.0);
+        match supply {
+            Supply::IntraState => {
+                let half = rounded(tax, 2 * WHOLE);
+                Self { cgst: half, sgst: half, igst: 0 }
+            }
+            Supply::InterState => Self { cgst: 0, sgst: 0, igst: rounded(tax, WHOLE) },
+        }
+    }
+}
+
+/// What a customer pays for something, and the taxes in it. paid = taxable + taxes + round-off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charge {
+    pub paid: i64,
+    pub taxes: Taxes,
+    /// What no exact split accounts for; below zero where the taxes come to more than is paid. Where prices do not
+    /// contain the tax there is none.
+    pub round_off: i64,
+}
+
+impl Charge {
+    /// What the taxes are on.
+    pub const fn taxable(&self) -> i64 {
+        self.paid - self.taxes.total() - self.round_off
+    }
+
+    /// Part by part.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            paid: self.paid + other.paid,
+            taxes: Taxes {
+                cgst: self.taxes.cgst + other.taxes.cgst,
+                sgst: self.taxes.sgst + other.taxes.sgst,
+                igst: self.taxes.igst + other.taxes.igst,
+            },
+            round_off: self.round_off + other.round_off,
+        }
+    }
+
+    /// The whole of something that is sold at `net`, which is with or without the tax as the terms say.
+    fn of(net: i64, rate: GstRate, terms: TaxTerms) -> Self {
+        if !terms.prices_include_tax {
+            let taxes = Taxes::on(net.into(), rate, terms.supply);
+            return Self { paid: net + taxes.total(), taxes, round_off: 0 };
+        }
+        // The exact taxable value lies between two whole paise; with the taxes of either, rounded, the sum may miss
+        // what is paid by a paisa or two. The nearer one is taken, and what is missing is shown.
+        let below = i128::from(net) * WHOLE / (WHOLE + i128::from(rate.0));
+        let split = |taxable: i128| {
+            let taxes = Taxes::on(taxable, rate, terms.supply);
+            let taxable = i64::try_from(taxable).expect("at most a paisa more than what is paid");
+            Self { paid: net, taxes, round_off: net - taxable - taxes.total() }
+        };
+        let (below, above) = (split(below), split(below + 1));
+        if above.round_off.abs() < below.round_off.abs() { above } else { below }
+    }
+}
+
+/// An amount to be taxed, with or without the tax in it as the terms say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taxed {
+    /// Not below zero.
+    pub net: i64,
+    /// Without one, no tax.
+    pub rate: Option<GstRate>,
+}
+
+/// Taxes the amounts of an order, each in its place.
+///
+/// # Panics
+/// If an amount is below zero.
+pub fn assess(amounts: &[Taxed], terms: TaxTerms) -> Vec<Charge> {
+    let mut charges: Vec<Charge> =
+        amounts.iter().map(|amount| Charge { paid: amount.net, ..Charge::default() }).collect();
+    let mut by_rate: BTreeMap<GstRate, Vec<usize>> = BTreeMap::new();
+    for (place, amount) in amounts.iter().enumerate() {
+        if let Some(rate) = amount.rate {
+            by_rate.entry(rate).or_default().push(place);
+        }
+    }
+    for (rate, places) in by_rate {
+        let weights: Vec<i64> = places.iter().map(|place| amounts[*place].net).collect();
+        let whole = Charge::of(weights.iter().sum(), rate, terms);
+        let cgst = allocate(whole.taxes.cgst, &weights);
+        let igst = allocate(whole.taxes.igst, &weights);
+        let round_off = allocate(whole.round_off.abs(), &weights);
+        for (share, place) in places.into_iter().enumerate() {
+            // SGST falls like CGST: what is shared out is the same.
+            let taxes = Taxes { cgst: cgst[share], sgst: cgst[share], igst: igst[share] };
+            let round_off = round_off[share] * whole.round_off.signum();
+            let on_top = if terms.prices_include_tax { 0 } else { taxes.total() };
+            charges[place] = Charge { paid: charges[place].paid + on_top, taxes, round_off };
+        }
+    }
+    charges
+}
+
+/// `numerator` ÷ `denominator`, half away from zero; both are not below zero.
+fn rounded(numerator: i128, denominator: i128) -> i64 {
+    i64::try_from((2 * numerator + denominator) / (2 * denominator)).expect("a tax is at most what it is on")
+}
