@@ -12,10 +12,14 @@ mod returns;
 mod money;
 mod allocation;
 mod tax;
+mod gst_rates;
+mod gstin;
 mod placing;
 mod return_rules;
 
 pub use allocation::{Returned, UnitShares, allocate};
+pub use gst_rates::default_rate;
+pub use gstin::{BadGstin, Gstin, IndianState};
 pub use money::{MAX_MINOR, Money};
 pub use order::OrderState;
 pub use placing::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDraft, OrderTotals, PlacementError};

@@ -4,6 +4,7 @@
 mod states;
 mod money;
 mod tax;
+mod gst;
 mod placing;
 mod returning;
 mod vectors;

@@ -4,16 +4,16 @@
 use domain::{Charge, DraftLine, GstRate, OrderDraft, Returned, Supply, TaxTerms, Taxed, UnitShares, allocate, assess};
 use serde_json::Value;
 
-fn vectors(name: &str) -> Value {
+pub(crate) fn vectors(name: &str) -> Value {
     let all: Value = serde_json::from_str(include_str!("../vectors/money.json")).expect("the vectors are JSON");
     all[name].clone()
 }
 
-fn array(value: &Value) -> &Vec<Value> {
+pub(crate) fn array(value: &Value) -> &Vec<Value> {
     value.as_array().filter(|values| !values.is_empty()).expect("a list with something in it")
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
 }
 

@@ -1,0 +1,202 @@
+//! GST identification numbers, and the states that their first two digits name.
+
+use thiserror::Error;
+
+/// The characters of a GSTIN, each worth its place.
+const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// A GST identification number: state, PAN, entity, `Z`, check digit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Gstin(String);
+
+/// What a GSTIN must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BadGstin {
+    #[error("must be 15 characters: a state's code, a PAN, an entity's digit or letter, Z and a check digit")]
+    Form,
+    #[error("has a check digit that does not fit the rest: one of its characters is wrong")]
+    CheckDigit,
+    #[error("begins with {0:02}, which is the code of no state")]
+    State(u8),
+}
+
+impl Gstin {
+    /// Reads a GSTIN in capital letters.
+    pub fn parse(text: &str) -> Result<Self, BadGstin> {
+        let bytes: &[u8; 15] = text.as_bytes().try_into().map_err(|_| BadGstin::Form)?;
+        let digit = |place: usize| bytes[place].is_ascii_digit();
+        let letter = |place: usize| bytes[place].is_ascii_uppercase();
+        let formed = (0..2).chain(7..11).all(digit)
+            && (2..7).chain([11, 13]).all(letter)
+            && [12, 14].into_iter().all(|place| digit(place) || letter(place));
+        if !formed {
+            return Err(BadGstin::Form);
+        }
+        if check_digit(&bytes[..14]) != Some(bytes[14]) {
+            return Err(BadGstin::CheckDigit);
+        }
+        let code = (bytes[0] - b'0') * 10 + (bytes[1] - b'0');
+        IndianState::from_code(code).ok_or(BadGstin::State(code))?;
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where its holder is registered.
+    pub fn state(&self) -> IndianState {
+        self.0[..2].parse().ok().and_then(IndianState::from_code).expect("checked when it was read")
+    }
+}
+
+/// Every second character counts double, a product's two digits to the base 36 are added up, and the check digit
+/// completes the sum to a multiple of 36.
+fn check_digit(characters: &[u8]) -> Option<u8> {
+    let mut sum = 0;
+    for (place, character) in characters.iter().enumerate() {
+        let value = ALPHABET.iter().position(|known| known == character)?;
+        let product = value * (1 + place % 2);
+        sum += product / 36 + product % 36;
+    }
+    Some(ALPHABET[(36 - sum % 36) % 36])
+}
+
+/// A state or union territory of India as GST has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IndianState {
+    /// 1 to 38, or 97.
+    pub code: u8,
+    pub name: &'static str,
+}
+
+/// The codes of the GST portal. 25 became part of 26 on 26 January 2020; 28 was Andhra Pradesh before Telangana left it.
+const STATES: [IndianState; 37] = {
+    const fn state(code: u8, name: &'static str) -> IndianState {
+        IndianState { code, name }
+    }
+    [
+        state(1, "Jammu and Kashmir"),
+        state(2, "Himachal Pradesh"),
+        state(3, "Punjab"),
+        state(4, "Chandigarh"),
+        state(5, "Uttarakhand"),
+        state(6, "Haryana"),
+        state(7, "Delhi"),
+        state(8, "Rajasthan"),
+        state(9, "Uttar Pradesh"),
+        state(10, "Bihar"),
+        state(11, "Sikkim"),
+        state(12, "Arunachal Pradesh"),
+        state(13, "Nagaland"),
+        state(14, "Manipur"),
+        state(15, "Mizoram"),
+        state(16, "Tripura"),
+        state(17, "Meghalaya"),
+        state(18, "Assam"),
+        state(19, "West Bengal"),
+        state(20, "Jharkhand"),
+        state(21, "Odisha"),
+        state(22, "Chhattisgarh"),
+        state(23, "Madhya Pradesh"),
+        state(24, "Gujarat"),
+        state(26, "Dadra and Nagar Haveli and Daman and Diu"),
+        state(27, "Maharashtra"),
+        state(29, "Karnataka"),
+        state(30, "Goa"),
+        state(31, "Lakshadweep"),
+        state(32, "Kerala"),
+        state(33, "Tamil Nadu"),
+        state(34, "Puducherry"),
+        state(35, "Andaman and Nicobar Islands"),
+        state(36, "Telangana"),
+        state(37, "Andhra Pradesh"),
+        state(38, "Ladakh"),
+        state(97, "Other Territory"),
+    ]
+};
+
+/// How else people write them: older names, and the letters of ISO 3166-2 and of number plates.
+const ALIASES: [(&str, u8); 62] = [
+    ("jk", 1),
+    ("jammu kashmir", 1),
+    ("hp", 2),
+    ("pb", 3),
+    ("ch", 4),
+    ("uk", 5),
+    ("ut", 5),
+    ("ua", 5),
+    ("uttaranchal", 5),
+    ("hr", 6),
+    ("dl", 7),
+    ("new delhi", 7),
+    ("nct of delhi", 7),
+    ("national capital territory of delhi", 7),
+    ("rj", 8),
+    ("up", 9),
+    ("br", 10),
+    ("bh", 10),
+    ("sk", 11),
+    ("ar", 12),
+    ("nl", 13),
+    ("mn", 14),
+    ("mz", 15),
+    ("tr", 16),
+    ("ml", 17),
+    ("as", 18),
+    ("wb", 19),
+    ("jh", 20),
+    ("od", 21),
+    ("or", 21),
+    ("orissa", 21),
+    ("cg", 22),
+    ("ct", 22),
+    ("chattisgarh", 22),
+    ("mp", 23),
+    ("gj", 24),
+    ("dh", 26),
+    ("dd", 26),
+    ("dn", 26),
+    ("daman and diu", 26),
+    ("dadra and nagar haveli", 26),
+    ("mh", 27),
+    ("ka", 29),
+    ("kn", 29),
+    ("ga", 30),
+    ("ld", 31),
+    ("lakshadweep islands", 31),
+    ("kl", 32),
+    ("tn", 33),
+    ("tamilnadu", 33),
+    ("py", 34),
+    ("pondicherry", 34),
+    ("an", 35),
+    ("andaman and nicobar", 35),
+    ("andaman", 35),
+    ("ts", 36),
+    ("tg", 36),
+    ("telengana", 36),
+    ("ap", 37),
+    ("ad", 37),
+    ("la", 38),
+    ("other", 97),
+];
+
+impl IndianState {
+    pub fn from_code(code: u8) -> Option<Self> {
+        STATES.into_iter().find(|state| state.code == code)
+    }
+
+    /// Finds the state in what people write for it: its name, an older one, its code or its letters.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let text = text.to_lowercase().replace('&', " and ");
+        let text =
+            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let text = text.strip_prefix("in ").unwrap_or(&text);
+        if let Ok(code) = text.parse() {
+            return Self::from_code(code);
+        }
+        let alias = || ALIASES.iter().find(|(alias, _)| *alias == text).and_then(|(_, code)| Self::from_code(*code));
+        STATES.into_iter().find(|state| state.name.to_lowercase() == text).or_else(alias)
+    }
+}
