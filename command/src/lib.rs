@@ -3,7 +3,7 @@
 //! The way of a command, in reading order:
 //! - [`api`]: routes; a body is parsed and checked, an outcome becomes an answer;
 //! - [`intent`]: who wants what, under which key and condition: what every command carries besides its own data;
-//! - [`transitions`], [`placing`], [`returning`]: the three kinds of commands;
+//! - [`transitions`], [`placing`], [`returning`]: the three kinds of commands; [`taxing`]: what an order bears of GST;
 //! - [`lanes`]: commands that arrive while a commit is in flight form the next slice;
 //! - [`store`]: the SQL; a slice is one statement.
 //!
@@ -14,6 +14,7 @@ mod intent;
 mod transitions;
 mod placing;
 mod returning;
+mod taxing;
 mod lanes;
 mod store;
 mod upkeep;
@@ -25,6 +26,7 @@ use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 
 pub use api::openapi;
+pub use domain::Gstin;
 
 /// The command service's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,6 +46,16 @@ pub struct Settings {
     /// Whether an order takes several returns until nothing is left, or one.
     #[arg(long, env = "RETURNS_PER_ORDER", value_enum, default_value_t)]
     pub returns_per_order: ReturnsPerOrder,
+    /// What a return gives back of the shipping: nothing, all of it with the return after which nothing of the order is left,
+    /// or each unit's share with the unit.
+    #[arg(long, env = "REFUND_SHIPPING", value_enum, default_value_t)]
+    pub refund_shipping: RefundShipping,
+    /// The shop's GST identification number. Without one it is not registered, and no order is taxed.
+    #[arg(long, env = "SUPPLIER_GSTIN", value_parser = |text: &str| domain::Gstin::parse(text))]
+    pub supplier_gstin: Option<domain::Gstin>,
+    /// Whether prices, discounts and shipping contain the GST, or it comes on top.
+    #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
+    pub prices_include_tax: bool,
     /// Hours for which the answer to an `Idempotency-Key` is kept.
     #[arg(long, env = "IDEMPOTENCY_RETENTION_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8_760))]
     pub idempotency_retention_hours: u32,
@@ -57,6 +69,15 @@ pub enum ReturnsPerOrder {
     One,
 }
 
+/// What a return gives back of the shipping.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum RefundShipping {
+    Never,
+    #[default]
+    FullReturn,
+    EachUnit,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -65,6 +86,9 @@ impl Default for Settings {
             return_window_days: 30,
             business_timezone: chrono_tz::Asia::Kolkata,
             returns_per_order: ReturnsPerOrder::Many,
+            refund_shipping: RefundShipping::FullReturn,
+            supplier_gstin: None,
+            prices_include_tax: true,
             idempotency_retention_hours: 24,
         }
     }
@@ -76,6 +100,19 @@ impl Settings {
             window_days: self.return_window_days,
             timezone: self.business_timezone,
             one_return_per_order: self.returns_per_order == ReturnsPerOrder::One,
+            shipping: match self.refund_shipping {
+                RefundShipping::Never => domain::RefundShipping::Never,
+                RefundShipping::FullReturn => domain::RefundShipping::FullReturn,
+                RefundShipping::EachUnit => domain::RefundShipping::EachUnit,
+            },
+        }
+    }
+
+    fn taxation(&self) -> taxing::Taxation {
+        taxing::Taxation {
+            supplier: self.supplier_gstin.clone(),
+            prices_include_tax: self.prices_include_tax,
+            timezone: self.business_timezone,
         }
     }
 }
@@ -89,6 +126,7 @@ struct Inner {
     clock: Clock,
     ids: Ids,
     policy: domain::ReturnPolicy,
+    taxation: taxing::Taxation,
     order_transitions: lanes::Lanes<store::OrderTransitions>,
     return_transitions: lanes::Lanes<store::ReturnTransitions>,
     placements: lanes::Lanes<store::Placements>,
@@ -114,6 +152,7 @@ pub fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &
     let lanes = lanes::Size { lanes: settings.command_lanes.into(), slice: settings.command_slice.into() };
     let app = App(Arc::new(Inner {
         policy: settings.return_policy(),
+        taxation: settings.taxation(),
         order_transitions: lanes::Lanes::start(store::OrderTransitions, &pool, lanes, &hint, tasks),
         return_transitions: lanes::Lanes::start(store::ReturnTransitions, &pool, lanes, &hint, tasks),
         placements: lanes::Lanes::start(store::Placements, &pool, lanes, &hint, tasks),

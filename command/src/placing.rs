@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
-use contracts::{Address, EntityType, OrderDocument, OrderItemDocument, OrderState};
-use domain::{DraftLine, OrderDraft, OrderTotals};
+use contracts::{Address, EntityType, OrderDocument, OrderItemDocument, OrderState, TaxTermsDocument};
+use domain::{DraftLine, GstRate, OrderDraft, OrderTotals};
 use iso_currency::Currency;
 use runtime::ApiError;
 use runtime::http::RequestContext;
@@ -15,6 +15,7 @@ use crate::api::Answer;
 use crate::api::body::{Checks, PlaceOrder};
 use crate::intent::{Conditions, Origin};
 use crate::store::{Placement, PlacementItem, PlacementOutcome};
+use crate::taxing::{self, Taxation};
 
 /// A made-up order number is 40 random bits on a day; when it is taken all the same, another is made.
 const NUMBER_ATTEMPTS: usize = 3;
@@ -27,10 +28,11 @@ pub(crate) async fn place(
     headers: &HeaderMap,
     body: PlaceOrder,
 ) -> Result<Answer, ApiError> {
-    let totals = check(&body)?;
+    let at = app.clock.now();
+    let priced = check(&body, &app.taxation, at)?;
     let conditions = Conditions::read(headers, "orders", &context, &body)?;
     let key = conditions.idempotency;
-    let origin = Origin::new(context, body.actor.clone(), None, app.clock.now());
+    let origin = Origin::new(context, body.actor.clone(), None, at);
     let guard = app.in_flight.enter(key.as_ref())?;
     let attempts = match (&body.order_number, &key) {
         (None, _) => NUMBER_ATTEMPTS,
@@ -42,7 +44,7 @@ pub(crate) async fn place(
     for _ in 0..attempts {
         let id = app.ids.next();
         let number = body.order_number.clone().unwrap_or_else(|| made_up_number(id, origin.at));
-        let document = document(app, id, number, &body, &totals, origin.at);
+        let document = document(app, id, number, &body, &priced, origin.at);
         let mut command = placement(app, &document, &origin)?;
         command.idempotency.clone_from(&key);
         match app.placements.execute(command).await? {
@@ -69,7 +71,14 @@ pub(crate) async fn place(
     .with_details(json!({ "order_number": number })))
 }
 
-fn check(body: &PlaceOrder) -> Result<OrderTotals, ApiError> {
+/// What an order comes to.
+struct Priced {
+    totals: OrderTotals,
+    rates: Vec<Option<GstRate>>,
+    terms: Option<TaxTermsDocument>,
+}
+
+fn check(body: &PlaceOrder, taxation: &Taxation, at: DateTime<Utc>) -> Result<Priced, ApiError> {
     let mut checks = Checks::default();
     if let Some(number) = &body.order_number {
         check_number(&mut checks, number);
@@ -94,25 +103,38 @@ fn check(body: &PlaceOrder) -> Result<OrderTotals, ApiError> {
         checks.text(&field("sku"), &item.sku, 64);
         checks.text(&field("title"), &item.title, 255);
         checks.optional(&field("hsn"), item.hsn.as_ref(), 16);
-        if item.gst_rate.is_some_and(|rate| !(0.0..=100.0).contains(&rate)) {
-            checks.wrong(field("gst_rate"), "must be a percentage from 0 to 100");
-        }
     }
+    let terms = taxation.terms(&mut checks, body);
+    let rates: Vec<_> = body
+        .items
+        .iter()
+        .enumerate()
+        .take(domain::MAX_LINES)
+        .map(|(index, item)| taxation.rate(&mut checks, index, item, at))
+        .collect();
     let draft = OrderDraft {
         lines: body
             .items
             .iter()
-            .map(|item| DraftLine { quantity: item.quantity, unit_price_minor: item.unit_price_minor })
+            // What is beyond the limit is refused, whatever it bears.
+            .zip(rates.iter().copied().chain(std::iter::repeat(None)))
+            .map(|(item, rate)| DraftLine {
+                quantity: item.quantity,
+                unit_price_minor: item.unit_price_minor,
+                rate: rate.filter(|_| terms.is_some()),
+            })
             .collect(),
         discount_minor: body.discount_minor,
         shipping_minor: body.shipping_minor,
+        terms: taxing::rules(terms.as_ref()),
     };
     let totals = draft.totals();
     for error in totals.as_ref().err().into_iter().flatten() {
         checks.wrong(error.field.clone(), error.message.clone());
     }
     checks.done()?;
-    totals.map_err(|errors| ApiError::internal(format!("unreported problems: {errors:?}")))
+    let totals = totals.map_err(|errors| ApiError::internal(format!("unreported problems: {errors:?}")))?;
+    Ok(Priced { totals, rates, terms })
 }
 
 /// The number becomes part of a file name (`invoice_<order_number>.pdf`), so it must be harmless in one.
@@ -158,6 +180,7 @@ fn check_address(checks: &mut Checks, name: &str, address: Option<&Address>) {
         checks.text(&format!("{name}.{field}"), text, 255);
         checks.text(name, field, 64);
     }
+    taxing::check_gstin(checks, name, address);
 }
 
 /// `AC-20261121-7K3M9QXP`: the day in UTC, and the id's last 40 bits in Crockford's base 32.
@@ -173,12 +196,14 @@ fn document(
     id: Uuid,
     number: String,
     body: &PlaceOrder,
-    totals: &OrderTotals,
+    priced: &Priced,
     at: DateTime<Utc>,
 ) -> OrderDocument {
+    let Priced { totals, rates, terms } = priced;
+    let taxed = |rate: &Option<GstRate>, charge| terms.as_ref().and(rate.as_ref()).map(|_| taxing::tax(charge));
     let items = (1..)
-        .zip(body.items.iter().zip(&totals.lines))
-        .map(|(line_no, (item, amounts))| OrderItemDocument {
+        .zip(body.items.iter().zip(rates).zip(&totals.lines))
+        .map(|(line_no, ((item, rate), amounts))| OrderItemDocument {
             id: app.ids.next(),
             line_no,
             sku: item.sku.clone(),
@@ -186,9 +211,12 @@ fn document(
             quantity: i32::try_from(item.quantity).unwrap_or(i32::MAX),
             unit_price_minor: item.unit_price_minor,
             hsn: item.hsn.clone(),
-            gst_rate: item.gst_rate,
+            gst_rate: rate.map(GstRate::per_cent),
             discount_minor: amounts.discount.minor(),
-            paid_minor: amounts.paid.minor(),
+            paid_minor: amounts.goods.paid,
+            tax: taxed(rate, &amounts.goods),
+            shipping_minor: amounts.shipping.paid,
+            shipping_tax: taxed(rate, &amounts.shipping).filter(|_| amounts.shipping.paid > 0),
         })
         .collect();
     OrderDocument {
@@ -206,7 +234,9 @@ fn document(
         subtotal_minor: totals.subtotal.minor(),
         discount_minor: totals.discount.minor(),
         shipping_minor: totals.shipping.minor(),
+        tax_minor: totals.tax.minor(),
         total_minor: totals.total.minor(),
+        tax_terms: terms.clone(),
         payment_transaction_id: None,
         carrier: None,
         tracking_number: None,

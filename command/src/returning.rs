@@ -2,9 +2,10 @@
 
 use axum::http::{HeaderMap, StatusCode};
 use contracts::{EntityType, OrderDocument, ReturnDocument, ReturnItemDocument, ReturnState};
-use domain::{OrderForReturn, RequestedItem, ReturnLine, ReturnRefusal, decide_return};
+use domain::{Charge, OrderForReturn, RequestedItem, ReturnLine, ReturnRefusal, ReturnableItem, decide_return};
 use runtime::ApiError;
 use runtime::http::RequestContext;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use crate::api::body::{Checks, RequestReturn};
 use crate::api::{Answer, not_found};
 use crate::intent::{Conditions, IdempotencyKey, Origin, key_in_progress};
 use crate::store::{self, NewReturn, OrderUnderLock};
+use crate::taxing;
 
 /// Requests a return. The transaction runs in a task of its own: a client that hangs up does not cut it in half.
 pub(crate) async fn request(
@@ -71,12 +73,19 @@ impl Work {
         let Some(order) = order else {
             return Err(not_found(EntityType::Order, &order_id.to_string()));
         };
-        let lines = self.decide(conn, &order).await?;
-        let document = self.document(&order, &lines)?;
+        // The frozen document says what the order was when it was placed; a return needs no more of it.
+        let placed: OrderDocument = serde_json::from_value(order.document.clone()).map_err(ApiError::internal)?;
+        let lines = self.decide(conn, &order, &placed).await?;
+        let document = self.document(&placed, &lines)?;
         self.insert(conn, &document).await
     }
 
-    async fn decide(&self, conn: &mut PgConnection, order: &OrderUnderLock) -> Result<Vec<ReturnLine>, ApiError> {
+    async fn decide(
+        &self,
+        conn: &mut PgConnection,
+        order: &OrderUnderLock,
+        placed: &OrderDocument,
+    ) -> Result<Vec<ReturnLine>, ApiError> {
         let requested: Vec<_> = self
             .body
             .items
@@ -88,17 +97,15 @@ impl Work {
         let order = OrderForReturn {
             state: order.state.parse().map_err(ApiError::internal)?,
             delivered_at: order.delivered_at,
-            existing_returns: usize::try_from(order.existing_returns).unwrap_or_default(),
-            items: order.items.clone(),
+            existing_returns: order.returns.len(),
+            items: returnable(placed, &order.returns)?,
         };
         decide_return(&order, &requested, &elsewhere, &self.app.policy, self.origin.at)
             .map_err(|refusal| refused(&refusal))
     }
 
-    fn document(&self, order: &OrderUnderLock, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
+    fn document(&self, placed: &OrderDocument, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
         let at = self.origin.at;
-        // The frozen document says what the order was when it was placed; a return needs no more of it.
-        let placed: OrderDocument = serde_json::from_value(order.document.clone()).map_err(ApiError::internal)?;
         let item = |line: &ReturnLine| {
             let ordered = placed.items.iter().find(|item| item.id == line.order_item_id);
             let asked = self.body.items.iter().find(|item| item.order_item_id == line.order_item_id);
@@ -109,7 +116,13 @@ impl Work {
                 sku: ordered.sku.clone(),
                 title: ordered.title.clone(),
                 quantity: i32::try_from(line.quantity).unwrap_or(i32::MAX),
-                amount_minor: line.amount_minor,
+                amount_minor: line.refund(),
+                tax: ordered.tax.map(|_| taxing::tax(&line.goods)),
+                shipping_minor: line.shipping.paid,
+                shipping_tax: ordered
+                    .shipping_tax
+                    .filter(|_| line.shipping.paid > 0)
+                    .map(|_| taxing::tax(&line.shipping)),
                 reason: asked.and_then(|item| item.reason.clone()),
             })
         };
@@ -124,7 +137,7 @@ impl Work {
             currency: placed.currency.clone(),
             reason: self.body.reason.clone(),
             items: lines.iter().map(item).collect::<Result<_, ApiError>>()?,
-            refund_amount_minor: lines.iter().map(|line| line.amount_minor).sum(),
+            refund_amount_minor: lines.iter().map(ReturnLine::refund).sum(),
             approval_notes: None,
             rejection_category: None,
             rejection_reason: None,
@@ -161,6 +174,35 @@ impl Work {
         let (status, entity) = (StatusCode::CREATED, EntityType::Return);
         Ok(Answer { status, entity, id: document.id, version: 1, body, replayed: false })
     }
+}
+
+/// What was ordered, and what of it the returns before have taken.
+fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<ReturnableItem>, ApiError> {
+    let unsigned = |quantity: i32| u32::try_from(quantity).map_err(ApiError::internal);
+    let mut items = Vec::with_capacity(placed.items.len());
+    for item in &placed.items {
+        items.push(ReturnableItem {
+            id: item.id,
+            quantity: unsigned(item.quantity)?,
+            goods: taxing::charge(item.paid_minor, item.tax.as_ref()),
+            shipping: taxing::charge(item.shipping_minor, item.shipping_tax.as_ref()),
+            returned_quantity: 0,
+            returned_goods: Charge::default(),
+            returned_shipping: Charge::default(),
+        });
+    }
+    for document in returns {
+        let returned = ReturnDocument::deserialize(document).map_err(ApiError::internal)?;
+        for line in returned.items {
+            let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
+            let goods = taxing::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
+            let shipping = taxing::charge(line.shipping_minor, line.shipping_tax.as_ref());
+            item.returned_quantity += unsigned(line.quantity)?;
+            item.returned_goods = item.returned_goods.plus(&goods);
+            item.returned_shipping = item.returned_shipping.plus(&shipping);
+        }
+    }
+    Ok(items)
 }
 
 /// The key was used for another order in the same moment, where no lock makes the two wait for each other.

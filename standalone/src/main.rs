@@ -145,6 +145,7 @@ async fn play_on_empty_services(settings: &Demo) -> Result<()> {
         remove(old)?;
     }
     options.run_on(&services);
+    script.open_shop(&mut options)?;
     options.workers.store.invoice_store_url = invoices.display().to_string();
     let pool = private::pool(&services.database_url, "demo").await?;
 

@@ -2,6 +2,8 @@
 
 mod amount;
 mod fonts;
+mod tax;
+mod words;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -9,7 +11,7 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Asia::Kolkata;
-use contracts::{Address, OrderDocument, OrderItemDocument};
+use contracts::{Address, OrderDocument, OrderItemDocument, TaxTermsDocument};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use amount::money;
@@ -35,6 +37,10 @@ pub struct Brand {
     pub tagline: String,
     /// One line under the thank-you note, e.g. an e-mail address and a web site.
     pub contact: String,
+    /// Under which the shop is registered.
+    pub legal_name: String,
+    /// Lines, between commas.
+    pub address: String,
 }
 
 impl Default for Brand {
@@ -43,6 +49,8 @@ impl Default for Brand {
             name: "ArtiCurated".to_owned(),
             tagline: "The handmade, chosen with care".to_owned(),
             contact: "care@articurated.example · www.articurated.example".to_owned(),
+            legal_name: "ArtiCurated".to_owned(),
+            address: String::new(),
         }
     }
 }
@@ -52,7 +60,7 @@ pub fn invoice_html(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     let body = html! {
         (masthead(invoice, brand))
         (facts(invoice))
-        (addresses(invoice.order))
+        (addresses(invoice.order, brand))
         (items(invoice, brand))
     };
     let fonts = fonts::css_for(&body.0);
@@ -79,8 +87,14 @@ fn masthead(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
                 p.tagline { (brand.tagline) }
             }
             div.document {
-                h1 { "Invoice" }
-                p { (invoice.invoice_number) }
+                @if invoice.order.tax_terms.is_some() {
+                    h1 { "Tax Invoice" }
+                    p { (invoice.invoice_number) }
+                    p.copy { "Original for recipient" }
+                } @else {
+                    h1 { "Invoice" }
+                    p { (invoice.invoice_number) }
+                }
             }
         }
     }
@@ -98,6 +112,10 @@ fn facts(invoice: &InvoiceView<'_>) -> Markup {
             (fact("Shipped", order.shipped_at.map(day).as_deref()))
             (fact("Carrier", order.carrier.as_deref()))
             (fact("Tracking number", order.tracking_number.as_deref()))
+            @if let Some(terms) = &order.tax_terms {
+                (fact("Place of supply", Some(&terms.place_of_supply)))
+                (fact("Reverse charge", Some("No")))
+            }
         }
     }
 }
@@ -110,16 +128,29 @@ fn fact(name: &str, value: Option<&str>) -> Markup {
     }
 }
 
-fn addresses(order: &OrderDocument) -> Markup {
+fn addresses(order: &OrderDocument, brand: &Brand) -> Markup {
     let (billing, shipping) = (order.billing_address.as_ref(), order.shipping_address.as_ref());
     html! {
         section.addresses {
+            @if let Some(terms) = &order.tax_terms { (supplier(terms, brand)) }
             @if billing.is_none() || shipping.is_none() || billing == shipping {
                 (party("Bill and ship to", billing.or(shipping), order))
             } @else {
                 (party("Bill to", billing, order))
                 (party("Ship to", shipping, order))
             }
+        }
+    }
+}
+
+fn supplier(terms: &TaxTermsDocument, brand: &Brand) -> Markup {
+    html! {
+        div {
+            h2 { "Sold by" }
+            p.name dir="auto" { (brand.legal_name) }
+            @for line in brand.address.split(',').map(str::trim).filter(|line| !line.is_empty()) { p dir="auto" { (line) } }
+            p { "State " (terms.supplier_state) }
+            p { "GSTIN " (terms.supplier_gstin) }
         }
     }
 }
@@ -163,6 +194,23 @@ fn label(name: &str) -> String {
 fn items(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     let order = invoice.order;
     let Some((last, others)) = order.items.split_last() else { return html! {} };
+    if let Some(terms) = &order.tax_terms {
+        return html! {
+            table.items {
+                thead { (tax::head()) }
+                tbody { @for item in others { (tax::item_row(item, &order.currency)) } }
+                tbody.closing {
+                    (tax::item_row(last, &order.currency))
+                    (tax::shipping_row(order))
+                    (tax::totals(order, terms.supply))
+                }
+            }
+            section.after {
+                (tax::closing(order, terms.supply, brand))
+                div.words { (closing_words(invoice, brand)) }
+            }
+        };
+    }
     html! {
         table.items {
             thead {
@@ -203,22 +251,23 @@ fn item_row(item: &OrderItemDocument, currency: &str) -> Markup {
 fn totals(order: &OrderDocument) -> Markup {
     let money = |minor| money(minor, &order.currency);
     html! {
-        (total_row("sum", "Subtotal", &money(order.subtotal_minor)))
+        (total_row(5, "sum", "Subtotal", &money(order.subtotal_minor)))
         @if order.discount_minor != 0 {
-            (total_row("sum", "Discount", &money(order.discount_minor.saturating_neg())))
+            (total_row(5, "sum", "Discount", &money(order.discount_minor.saturating_neg())))
         }
         @if order.shipping_minor == 0 {
-            (total_row("sum", "Shipping", "Free"))
+            (total_row(5, "sum", "Shipping", "Free"))
         } @else {
-            (total_row("sum", "Shipping", &money(order.shipping_minor)))
+            (total_row(5, "sum", "Shipping", &money(order.shipping_minor)))
         }
-        (total_row("total", "Total", &money(order.total_minor)))
+        (total_row(5, "total", "Total", &money(order.total_minor)))
     }
 }
 
-fn total_row(class: &str, name: &str, amount: &str) -> Markup {
+/// In a table of so many columns.
+fn total_row(columns: u8, class: &str, name: &str, amount: &str) -> Markup {
     html! {
-        tr class=(class) { td colspan="2" {} td.name colspan="2" { (name) } td.number { (amount) } }
+        tr class=(class) { td colspan=(columns - 3) {} td.name colspan="2" { (name) } td.number { (amount) } }
     }
 }
 

@@ -57,6 +57,12 @@ pub struct Settings {
     /// Where the series of invoice numbers begins: `AC/26-27/000001`. At most 3 characters.
     #[arg(long, env = "INVOICE_PREFIX", default_value = "AC", value_parser = prefix)]
     pub invoice_prefix: String,
+    /// The name under which the shop is registered, for invoices.
+    #[arg(long, env = "SUPPLIER_NAME", default_value = "ArtiCurated")]
+    pub supplier_name: String,
+    /// Where the shop is, for invoices: lines, between commas.
+    #[arg(long, env = "SUPPLIER_ADDRESS", default_value = "")]
+    pub supplier_address: String,
     /// Printed on invoices; the command service decides.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30)]
     pub return_window_days: u32,
@@ -108,6 +114,8 @@ impl Default for Settings {
             refund_slots: 8,
             notification_slots: 4,
             invoice_prefix: "AC".to_owned(),
+            supplier_name: "ArtiCurated".to_owned(),
+            supplier_address: String::new(),
             return_window_days: 30,
             business_timezone: chrono_tz::Asia::Kolkata,
             alert_webhook_url: None,
@@ -152,7 +160,11 @@ pub fn start(
         ids: ids.clone(),
         renderer: renderer.clone(),
         files: storage::open(&settings.store.invoice_store_url)?,
-        brand: invoice_template::Brand::default(),
+        brand: invoice_template::Brand {
+            legal_name: settings.supplier_name.clone(),
+            address: settings.supplier_address.clone(),
+            ..invoice_template::Brand::default()
+        },
         prefix: settings.invoice_prefix.clone(),
         timezone: settings.business_timezone,
         return_window_days: settings.return_window_days,

@@ -1,8 +1,7 @@
-//! The request for a return: what was returned before is summed under the order's lock.
+//! The request for a return: what was returned before is read under the order's lock.
 
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers};
-use domain::ReturnableItem;
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -16,10 +15,10 @@ use crate::intent::IdempotencyKey;
 pub(crate) struct OrderUnderLock {
     pub(crate) state: String,
     pub(crate) delivered_at: Option<DateTime<Utc>>,
+    /// As it was placed.
     pub(crate) document: Value,
-    /// Rejected ones aside.
-    pub(crate) existing_returns: i64,
-    pub(crate) items: Vec<ReturnableItem>,
+    /// Each as it was requested; rejected ones aside.
+    pub(crate) returns: Vec<Value>,
 }
 
 /// Locks an order and reads what a return of it must know. `None`: there is no such order.
@@ -32,47 +31,13 @@ pub(crate) async fn lock_order(conn: &mut PgConnection, order_id: Uuid) -> sqlx:
             .fetch_optional(&mut *conn)
             .await?;
     let Some(order) = order else { return Ok(None) };
-    let existing_returns = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from command.returns where order_id = $1 and state <> 'REJECTED'"#,
-        order_id
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    let items = sqlx::query!(
-        r#"
-        select item.id, item.quantity, item.paid_minor,
-               coalesce(sum(returned.quantity), 0)::int as "returned_quantity!",
-               coalesce(sum(returned.amount_minor), 0)::bigint as "returned_amount_minor!"
-        from command.order_items as item
-        left join (command.return_items as returned
-                   join command.returns on returns.id = returned.return_id and returns.state <> 'REJECTED')
-            on returned.order_item_id = item.id
-        where item.order_id = $1
-        group by item.id
-        order by item.line_no
-        "#,
+    let returns = sqlx::query_scalar!(
+        "select document from command.returns where order_id = $1 and state <> 'REJECTED'",
         order_id
     )
     .fetch_all(&mut *conn)
     .await?;
-    let unsigned = |quantity: i32| u32::try_from(quantity).unwrap_or_default();
-    let items = items
-        .into_iter()
-        .map(|item| ReturnableItem {
-            id: item.id,
-            quantity: unsigned(item.quantity),
-            paid_minor: item.paid_minor,
-            returned_quantity: unsigned(item.returned_quantity),
-            returned_amount_minor: item.returned_amount_minor,
-        })
-        .collect();
-    Ok(Some(OrderUnderLock {
-        state: order.state,
-        delivered_at: order.delivered_at,
-        document: order.document,
-        existing_returns,
-        items,
-    }))
+    Ok(Some(OrderUnderLock { state: order.state, delivered_at: order.delivered_at, document: order.document, returns }))
 }
 
 /// Those of the given items that exist but belong to another order.

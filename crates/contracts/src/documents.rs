@@ -185,8 +185,15 @@ pub struct OrderDocument {
     pub subtotal_minor: i64,
     pub discount_minor: i64,
     pub shipping_minor: i64,
-    /// subtotal − discount + shipping.
+    /// The GST in the total.
+    #[serde(default)]
+    pub tax_minor: i64,
+    /// subtotal − discount + shipping, and the tax where prices do not include it. The sum of what is paid for the items and
+    /// for their shares of the shipping.
     pub total_minor: i64,
+    /// Absent when no GST is charged, because the supplier is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_terms: Option<TaxTermsDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_transaction_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,13 +231,59 @@ pub struct OrderItemDocument {
     /// Harmonised System of Nomenclature code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hsn: Option<String>,
-    /// Per cent.
+    /// Per cent; where the request gave none, that of the HSN code on the day of the order, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gst_rate: Option<f64>,
     /// The line's share of the order's discount.
     pub discount_minor: i64,
-    /// quantity × unit price − share of the discount: what a full return of the line refunds.
+    /// What is paid for the goods, with the tax: what a full return of the line refunds, shipping aside.
     pub paid_minor: i64,
+    /// The tax in `paid_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    /// What is paid for the line's share of the shipping, with the tax.
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
+}
+
+/// The GST in an amount, to the paisa: amount = taxable + cgst + sgst + igst + round-off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxDocument {
+    pub taxable_minor: i64,
+    #[serde(default)]
+    pub cgst_minor: i64,
+    #[serde(default)]
+    pub sgst_minor: i64,
+    #[serde(default)]
+    pub igst_minor: i64,
+    /// What no exact split accounts for where prices include the tax; may be below zero.
+    #[serde(default)]
+    pub round_off_minor: i64,
+}
+
+/// How an order is taxed; fixed when it is placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxTermsDocument {
+    pub supplier_gstin: String,
+    /// Code and name, `29 Karnataka`.
+    pub supplier_state: String,
+    pub supply: Supply,
+    /// Code and name of a state, `29 Karnataka`; `96 Outside India` for another country.
+    pub place_of_supply: String,
+    pub prices_include_tax: bool,
+}
+
+/// Whose tax it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Supply {
+    /// Half CGST, half SGST.
+    IntraState,
+    /// IGST.
+    InterState,
 }
 
 /// A return, whole.
@@ -287,8 +340,17 @@ pub struct ReturnItemDocument {
     pub sku: String,
     pub title: String,
     pub quantity: i32,
-    /// The exact refund of these units.
+    /// The exact refund of these units, with the tax and what is given back of the shipping.
     pub amount_minor: i64,
+    /// The tax in what is given back for the goods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    /// What is given back of the shipping, with the tax; part of `amount_minor`.
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use command::Gstin;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::Options;
 
 /// A file of orders and what happens to each.
 #[derive(Debug, Deserialize)]
@@ -12,7 +15,17 @@ use serde_json::{Map, Value};
 pub struct Script {
     #[serde(rename = "about")]
     _about: String,
+    shop: Option<Shop>,
     pub(super) orders: Vec<OrderScript>,
+}
+
+/// Who sells; what the environment says goes before it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shop {
+    gstin: String,
+    name: String,
+    address: String,
 }
 
 /// One order's life.
@@ -53,6 +66,16 @@ impl Script {
             serde_json::from_str(&text).with_context(|| format!("{} is not a script of orders", path.display()))?;
         ensure!(!script.orders.is_empty(), "{} has no orders", path.display());
         Ok(script)
+    }
+
+    /// Sells as the shop of the script, unless another is set up.
+    pub fn open_shop(&self, options: &mut Options) -> Result<()> {
+        let (Some(shop), None) = (&self.shop, &options.command.supplier_gstin) else { return Ok(()) };
+        let gstin = Gstin::parse(&shop.gstin).with_context(|| format!("the shop's GSTIN {:?}", shop.gstin))?;
+        options.command.supplier_gstin = Some(gstin);
+        options.workers.supplier_name.clone_from(&shop.name);
+        options.workers.supplier_address.clone_from(&shop.address);
+        Ok(())
     }
 }
 

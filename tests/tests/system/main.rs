@@ -18,5 +18,6 @@ mod races;
 mod relay;
 mod return_window;
 mod takeover;
+mod taxes;
 mod transitions;
 mod wire;

@@ -96,7 +96,8 @@ fn every_state_is_found_by_its_own_name_and_code() {
 
 #[test]
 fn handicrafts_bear_the_rate_of_the_day() {
-    let rate = |hsn, on: &str| default_rate(hsn, on.parse::<NaiveDate>().expect("a date")).map(|rate| rate.per_cent());
+    let rate =
+        |hsn, on: &str| default_rate(hsn, on.parse::<NaiveDate>().expect("a date")).map(domain::GstRate::per_cent);
     // Art ware of brass: 12 % until 21 September 2025, 5 % from the 22nd.
     assert_eq!(rate("74199930", "2025-09-21"), Some(12.0));
     assert_eq!(rate("7419 99 30", "2025-09-22"), Some(5.0));

@@ -78,6 +78,7 @@ fn bad_items() -> Vec<BadMember> {
         ("items.0.hsn", long(17), "items[0].hsn"),
         ("items.0.gst_rate", json!(-0.1), "items[0].gst_rate"),
         ("items.0.gst_rate", json!(100.5), "items[0].gst_rate"),
+        ("items.0.gst_rate", json!(18.0005), "items[0].gst_rate"),
         ("items.0.gst_rate", json!("12"), "items[0].gst_rate"),
         ("items.0.colour", json!("blue"), "items[0].colour"),
         ("items.1.unit_price_minor", json!(-1), "items[1].unit_price_minor"),
