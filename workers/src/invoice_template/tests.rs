@@ -1,3 +1,4 @@
+use contracts::{Supply, TaxDocument, TaxTermsDocument};
 use serde_json::{Value, json};
 
 use super::*;
@@ -113,4 +114,84 @@ fn totals_add_up_on_the_page() {
         assert!(page.contains(amount), "{amount}");
     }
     assert!(page.contains("within 30 days"));
+}
+
+/// Two pots and a lamp within a state, 18.00 of shipping with them, and a booklet that bears no tax.
+pub(crate) fn taxed_order() -> OrderDocument {
+    let mut order = order(&[("Pot", 2, 50_000), ("Lamp", 1, 99_900), ("Booklet", 1, 10_000)]);
+    let tax = |taxable_minor, half, round_off_minor| {
+        Some(TaxDocument { taxable_minor, cgst_minor: half, sgst_minor: half, igst_minor: 0, round_off_minor })
+    };
+    order.items[0].gst_rate = Some(5.0);
+    order.items[0].tax = tax(95_238, 2_381, 0);
+    order.items[0].shipping_minor = 1_800;
+    order.items[0].shipping_tax = tax(1_714, 43, 0);
+    order.items[1].gst_rate = Some(18.0);
+    order.items[1].hsn = Some("9405".to_owned());
+    order.items[1].tax = tax(84_661, 7_619, 1);
+    order.shipping_minor = 1_800;
+    order.total_minor = order.subtotal_minor + order.shipping_minor;
+    order.tax_minor = 2 * (2_381 + 43 + 7_619);
+    order.tax_terms = Some(TaxTermsDocument {
+        supplier_gstin: "29AAACA0000A1ZU".to_owned(),
+        supplier_state: "29 Karnataka".to_owned(),
+        supply: Supply::IntraState,
+        place_of_supply: "29 Karnataka".to_owned(),
+        prices_include_tax: true,
+    });
+    order
+}
+
+/// The text of a page, without its markup.
+fn text_of(page: &str) -> String {
+    let body = page.split_once("<body>").expect("a body").1;
+    let mut text = String::new();
+    for part in body.split('<') {
+        let (_, shown) = part.split_once('>').unwrap_or(("", part));
+        text.push_str(shown);
+        text.push(' ');
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_tax_invoice_has_what_rule_46_wants() {
+    let text = text_of(&html_of(&taxed_order()));
+    for wanted in [
+        "Tax Invoice AC/26-27/000123 Original for recipient",
+        "Place of supply 29 Karnataka",
+        "Reverse charge No",
+        "Sold by ArtiCurated State 29 Karnataka GSTIN 29AAACA0000A1ZU",
+        "1 Pot SKU SKU-1 HSN 6913 90 00 2 ₹500.00 ₹952.38 ₹47.62 5 % ₹1,000.00",
+        "3 Booklet SKU SKU-3 HSN 6913 90 00 1 ₹100.00 ₹100.00 – ₹100.00",
+        "Shipping ₹17.14 ₹0.86 ₹18.00",
+        "Taxable value ₹1,816.13 Not taxed ₹100.00 CGST ₹100.43 SGST ₹100.43 Round off ₹0.01 Total ₹2,117.00",
+        "Total in words Two thousand, one hundred and seventeen rupees only",
+        "HSN GST rate Taxable value CGST SGST Total tax 6913 90 00 5 % ₹969.52 ₹24.24 ₹24.24 ₹48.48",
+        "9405 18 % ₹846.61 ₹76.19 ₹76.19 ₹152.38",
+        "For ArtiCurated Authorised signatory",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} in {text}");
+    }
+    assert!(!text.contains("IGST"));
+}
+
+#[test]
+fn between_states_an_invoice_has_the_one_tax() {
+    let mut order = taxed_order();
+    for tax in order.items.iter_mut().flat_map(|item| [&mut item.tax, &mut item.shipping_tax]).flatten() {
+        tax.igst_minor = tax.cgst_minor + tax.sgst_minor;
+        (tax.cgst_minor, tax.sgst_minor) = (0, 0);
+    }
+    let terms = order.tax_terms.as_mut().expect("taxed");
+    (terms.supply, terms.place_of_supply) = (Supply::InterState, "27 Maharashtra".to_owned());
+    let text = text_of(&html_of(&order));
+    assert!(text.contains("IGST ₹200.86") && text.contains("Place of supply 27 Maharashtra"), "{text}");
+    assert!(!text.contains("CGST") && !text.contains("SGST"));
+}
+
+#[test]
+fn who_is_not_registered_sends_no_tax_invoice() {
+    let text = text_of(&html_of(&order(&[("Vase", 1, 100)])));
+    assert!(!text.contains("Tax Invoice") && !text.contains("GST rate") && !text.contains("Reverse charge"));
 }
