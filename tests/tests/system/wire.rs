@@ -114,6 +114,8 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
         options.parts = vec![Part::Relay];
         options.transport = broker.transport();
         options.relay.batch = BATCH;
+        // All that follows is about one after the other in the same lane.
+        options.relay.lanes = 1;
     })
     .await?;
     let pool = &system.database.pool;
