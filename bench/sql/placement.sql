@@ -6,10 +6,10 @@ insert into command.orders
     (id, order_number, customer_id, state, version, currency, total_minor, document, created_at, updated_at)
 values (:id::uuid, 'AC-' || to_hex(:random::bigint), 'CUST-2201', 'PENDING_PAYMENT', 1, 'INR', 1844700,
     :document::jsonb || jsonb_build_object('id', :id::text, 'order_number', 'AC-' || to_hex(:random::bigint)), now(), now());
-insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor)
-values (public.id_now(:random::bigint + 1), :id::uuid, 1, 'JBP-VASE-30', 'Jaipur blue pottery vase, 30 cm, cobalt and turquoise', 2, 645000, 1190751);
-insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor)
-values (public.id_now(:random::bigint + 2), :id::uuid, 2, 'JBP-BOWL-18', 'जयपुर ब्लू पॉटरी कटोरा, 18 से.मी., हस्तनिर्मित', 3, 219900, 608949);
+insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
+values (public.id_now(:random::bigint + 1), :id::uuid, 1, 'JBP-VASE-30', 'Jaipur blue pottery vase, 30 cm, cobalt and turquoise', 2, 645000, 1190751, 29774);
+insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
+values (public.id_now(:random::bigint + 2), :id::uuid, 2, 'JBP-BOWL-18', 'जयपुर ब्लू पॉटरी कटोरा, 18 से.मी., हस्तनिर्मित', 3, 219900, 608949, 15226);
 insert into command.state_transitions
     (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id, created_at)
 values ('order', :id::uuid, 1, null, 'PENDING_PAYMENT', 'anonymous', 'USER', 'API_CALL', null, '{}', '127.0.0.1',

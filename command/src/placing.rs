@@ -259,6 +259,7 @@ fn placement(app: &App, order: &OrderDocument, origin: &Origin) -> Result<Placem
         quantity: item.quantity,
         unit_price_minor: item.unit_price_minor,
         paid_minor: item.paid_minor,
+        shipping_minor: item.shipping_minor,
     });
     Ok(Placement {
         id: order.id,

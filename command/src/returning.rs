@@ -155,15 +155,13 @@ impl Work {
     }
 
     async fn insert(&self, conn: &mut PgConnection, document: &ReturnDocument) -> Result<Answer, ApiError> {
-        let items: Vec<_> =
-            document.items.iter().map(|item| (item.id, item.order_item_id, item.quantity, item.amount_minor)).collect();
         let transition = self.origin.transition("return", document.id, document.state.as_str(), &json!({}));
         let new = NewReturn {
             id: document.id,
             order_id: document.order_id,
             refund_amount_minor: document.refund_amount_minor,
             document: &serde_json::to_value(document).map_err(ApiError::internal)?,
-            items: &items,
+            items: &document.items,
             transition: &transition,
             event_id: self.app.ids.next(),
             headers: &self.origin.headers(),

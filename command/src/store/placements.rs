@@ -39,6 +39,7 @@ pub(crate) struct PlacementItem {
     pub(crate) quantity: i32,
     pub(crate) unit_price_minor: i64,
     pub(crate) paid_minor: i64,
+    pub(crate) shipping_minor: i64,
 }
 
 /// What became of it.
@@ -78,6 +79,7 @@ struct ItemColumns<'a> {
     quantity: Vec<i32>,
     unit_price_minor: Vec<i64>,
     paid_minor: Vec<i64>,
+    shipping_minor: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -113,6 +115,7 @@ impl<'a> ItemColumns<'a> {
         self.quantity.push(item.quantity);
         self.unit_price_minor.push(item.unit_price_minor);
         self.paid_minor.push(item.paid_minor);
+        self.shipping_minor.push(item.shipping_minor);
     }
 }
 
@@ -150,10 +153,12 @@ impl Slices for Placements {
                 on conflict (order_number) do nothing
                 returning id, document
             ), listed as (
-                insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor)
+                insert into command.order_items
+                    (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
                 select item.*
-                from unnest($15::uuid[], $16::uuid[], $17::int[], $18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[])
-                    as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor)
+                from unnest($15::uuid[], $16::uuid[], $17::int[], $18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[],
+                            $24::bigint[])
+                    as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
                 join placed on placed.id = item.order_id
             ), audited as (
                 insert into command.state_transitions
@@ -207,6 +212,7 @@ impl Slices for Placements {
             &columns.items.unit_price_minor,
             &columns.items.paid_minor,
             EventType::OrderCreated.as_str(),
+            &columns.items.shipping_minor,
         )
         .fetch_all(conn)
         .await?;

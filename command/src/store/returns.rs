@@ -1,7 +1,7 @@
 //! The request for a return: what was returned before is read under the order's lock.
 
 use chrono::{DateTime, Utc};
-use contracts::{EventType, Headers};
+use contracts::{EventType, Headers, ReturnItemDocument};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -71,8 +71,7 @@ pub(crate) struct NewReturn<'a> {
     pub(crate) refund_amount_minor: i64,
     /// The frozen part of the return, state and version included: it is also the first answer.
     pub(crate) document: &'a Value,
-    /// (id, order item, quantity, amount).
-    pub(crate) items: &'a [(Uuid, Uuid, i32, i64)],
+    pub(crate) items: &'a [ReturnItemDocument],
     /// The audit row.
     pub(crate) transition: &'a Value,
     pub(crate) event_id: Uuid,
@@ -83,10 +82,11 @@ pub(crate) struct NewReturn<'a> {
 
 /// Writes a return with its items, audit row, outbox row and remembered answer.
 pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
-    let item_ids: Vec<_> = new.items.iter().map(|item| item.0).collect();
-    let order_item_ids: Vec<_> = new.items.iter().map(|item| item.1).collect();
-    let quantities: Vec<_> = new.items.iter().map(|item| item.2).collect();
-    let amounts: Vec<_> = new.items.iter().map(|item| item.3).collect();
+    let item_ids: Vec<_> = new.items.iter().map(|item| item.id).collect();
+    let order_item_ids: Vec<_> = new.items.iter().map(|item| item.order_item_id).collect();
+    let quantities: Vec<_> = new.items.iter().map(|item| item.quantity).collect();
+    let amounts: Vec<_> = new.items.iter().map(|item| item.amount_minor).collect();
+    let shippings: Vec<_> = new.items.iter().map(|item| item.shipping_minor).collect();
     sqlx::query_scalar!(
         r#"
         with requested as (
@@ -94,8 +94,8 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
             values ($1, $2, 'REQUESTED', 1, $3, $4, $5, $5)
             returning document
         ), listed as (
-            insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor)
-            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[]) as item
+            insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor, shipping_minor)
+            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[], $18::bigint[]) as item
         ), audited as (
             insert into command.state_transitions
                 (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
@@ -134,6 +134,7 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         new.idempotency.map(|key| key.route.as_str()),
         new.idempotency.map(|key| key.key.as_str()),
         new.idempotency.map(|key| key.request_hash.as_slice()),
+        &shippings,
     )
     .fetch_one(conn)
     .await

@@ -152,11 +152,15 @@ async fn returned_too_much(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('item %s of order %s: %s of %s units returned, %s of %s paise', item.id, item.order_id,
-                      sum(returned.quantity), item.quantity, sum(returned.amount_minor), item.paid_minor)
+        select format('item %s of order %s: %s of %s units returned, %s of %s paise, %s of %s for shipping', item.id, item.order_id,
+                      sum(returned.quantity), item.quantity, sum(returned.amount_minor - returned.shipping_minor),
+                      item.paid_minor, sum(returned.shipping_minor), item.shipping_minor)
         from command.order_items as item join command.return_items as returned on returned.order_item_id = item.id
         join command.returns on returns.id = returned.return_id and returns.state <> 'REJECTED'
-        group by item.id having sum(returned.quantity) > item.quantity or sum(returned.amount_minor) > item.paid_minor
+        group by item.id
+        having sum(returned.quantity) > item.quantity or sum(returned.shipping_minor) > item.shipping_minor
+            or sum(returned.amount_minor - returned.shipping_minor) > item.paid_minor
+            or sum(returned.quantity) = item.quantity and sum(returned.amount_minor - returned.shipping_minor) < item.paid_minor
         "#
     )
 }
@@ -166,10 +170,10 @@ async fn wrong_totals(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         snapshot,
         r#"
         select format('order %s has %s items worth %s with shipping, and a total of %s', orders.id, count(item.id),
-                      coalesce(sum(item.paid_minor), 0) + (document ->> 'shipping_minor')::bigint, total_minor)
+                      coalesce(sum(item.paid_minor + item.shipping_minor), 0), total_minor)
         from command.orders left join command.order_items as item on item.order_id = orders.id
         group by orders.id
-        having count(item.id) = 0 or coalesce(sum(item.paid_minor), 0) + (document ->> 'shipping_minor')::bigint <> total_minor
+        having count(item.id) = 0 or coalesce(sum(item.paid_minor + item.shipping_minor), 0) <> total_minor
         "#
     )
 }
