@@ -39,7 +39,7 @@ pub struct Brand {
     pub contact: String,
     /// Under which the shop is registered.
     pub legal_name: String,
-    /// Lines, between commas.
+    /// Lines, between semicolons.
     pub address: String,
 }
 
@@ -107,17 +107,21 @@ fn facts(invoice: &InvoiceView<'_>) -> Markup {
             (fact("Invoice date", Some(&day(invoice.issued_at))))
             (fact("Order number", Some(&order.order_number)))
             (fact("Order date", Some(&day(order.created_at))))
-            (fact("Payment", order.payment_method.as_deref()))
-            (fact("Transaction", order.payment_transaction_id.as_deref()))
+            (fact("Payment", together(order.payment_method.as_deref(), order.payment_transaction_id.as_deref()).as_deref()))
             (fact("Shipped", order.shipped_at.map(day).as_deref()))
-            (fact("Carrier", order.carrier.as_deref()))
-            (fact("Tracking number", order.tracking_number.as_deref()))
+            (fact("Carrier", together(order.carrier.as_deref(), order.tracking_number.as_deref()).as_deref()))
             @if let Some(terms) = &order.tax_terms {
                 (fact("Place of supply", Some(&terms.place_of_supply)))
                 (fact("Reverse charge", Some("No")))
             }
         }
     }
+}
+
+/// `upi · UPI-632514870011`.
+fn together(one: Option<&str>, other: Option<&str>) -> Option<String> {
+    let both: Vec<_> = [one, other].into_iter().flatten().filter(|text| !text.is_empty()).collect();
+    (!both.is_empty()).then(|| both.join(" · "))
 }
 
 fn fact(name: &str, value: Option<&str>) -> Markup {
@@ -148,7 +152,7 @@ fn supplier(terms: &TaxTermsDocument, brand: &Brand) -> Markup {
         div {
             h2 { "Sold by" }
             p.name dir="auto" { (brand.legal_name) }
-            @for line in brand.address.split(',').map(str::trim).filter(|line| !line.is_empty()) { p dir="auto" { (line) } }
+            @for line in brand.address.split(';').map(str::trim).filter(|line| !line.is_empty()) { p dir="auto" { (line) } }
             p { "State " (terms.supplier_state) }
             p { "GSTIN " (terms.supplier_gstin) }
         }

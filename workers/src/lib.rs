@@ -60,7 +60,7 @@ pub struct Settings {
     /// The name under which the shop is registered, for invoices.
     #[arg(long, env = "SUPPLIER_NAME", default_value = "ArtiCurated")]
     pub supplier_name: String,
-    /// Where the shop is, for invoices: lines, between commas.
+    /// Where the shop is, for invoices: lines, between semicolons.
     #[arg(long, env = "SUPPLIER_ADDRESS", default_value = "")]
     pub supplier_address: String,
     /// Printed on invoices; the command service decides.

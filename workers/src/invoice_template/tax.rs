@@ -37,8 +37,8 @@ pub(super) fn item_row(item: &OrderItemDocument, currency: &str) -> Markup {
                 p.codes {
                     "SKU " (item.sku)
                     @if let Some(hsn) = &item.hsn { span { "HSN " (hsn) } }
+                    @if item.discount_minor > 0 { span { "Less " (money(item.discount_minor)) } }
                 }
-                @if item.discount_minor > 0 { p.codes { "Less " (money(item.discount_minor)) } }
             }
             td.number { (item.quantity) }
             td.number { (money(item.unit_price_minor)) }
@@ -97,10 +97,12 @@ pub(super) fn closing(order: &OrderDocument, supply: Supply, brand: &Brand) -> M
         @if order.currency == "INR" {
             p.spelt { span { "Total in words" } (capitalised(&rupees_in_words(order.total_minor))) " only" }
         }
-        (hsn_table(order, supply))
-        div.signature {
-            p { "For " (brand.legal_name) }
-            p { "Authorised signatory" }
+        div.beside {
+            (hsn_table(order, supply))
+            div.signature {
+                p { "For " (brand.legal_name) }
+                p { "Authorised signatory" }
+            }
         }
     }
 }
