@@ -116,6 +116,8 @@ impl Work {
                 sku: ordered.sku.clone(),
                 title: ordered.title.clone(),
                 quantity: i32::try_from(line.quantity).unwrap_or(i32::MAX),
+                hsn: ordered.hsn.clone(),
+                gst_rate: ordered.gst_rate,
                 amount_minor: line.refund(),
                 tax: ordered.tax.map(|_| taxing::tax(&line.goods)),
                 shipping_minor: line.shipping.paid,
@@ -151,6 +153,7 @@ impl Work {
             received_at: None,
             completed_at: None,
             refund: None,
+            credit_note: None,
         })
     }
 

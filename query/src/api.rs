@@ -2,7 +2,7 @@
 
 mod orders;
 mod returns;
-mod invoice;
+mod pdf;
 mod documents;
 mod lookups;
 mod lists;
@@ -58,10 +58,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(orders::list_orders))
         .routes(routes!(orders::get_order))
         .routes(routes!(orders::get_order_history))
-        .routes(routes!(invoice::get_order_invoice))
+        .routes(routes!(pdf::get_order_invoice))
         .routes(routes!(returns::list_returns))
         .routes(routes!(returns::get_return))
-        .routes(routes!(returns::get_return_history));
+        .routes(routes!(returns::get_return_history))
+        .routes(routes!(pdf::get_return_credit_note));
     OpenApiRouter::new().nest("/api/v1", routes)
 }
 

@@ -68,6 +68,7 @@ mod tests {
                 "/api/v1/orders/{id}/invoice",
                 "/api/v1/returns",
                 "/api/v1/returns/{id}",
+                "/api/v1/returns/{id}/credit-note",
                 "/api/v1/returns/{id}/history",
             ]
         );

@@ -1,6 +1,7 @@
-//! The invoice as a page of HTML that needs nothing from outside: style, fonts and emblem are in it.
+//! Invoices and credit notes as pages of HTML that need nothing from outside: style, fonts and emblem are in them.
 
 mod amount;
+mod credit_note;
 mod fonts;
 mod tax;
 mod words;
@@ -15,6 +16,9 @@ use contracts::{Address, OrderDocument, OrderItemDocument, TaxTermsDocument};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use amount::money;
+pub use credit_note::{CreditNoteView, credit_note_html};
+
+use tax::{Goods, Line};
 
 const STYLE: &str = include_str!("../assets/invoice.css");
 const EMBLEM: &str = include_str!("../assets/emblem.svg");
@@ -57,20 +61,37 @@ impl Default for Brand {
 
 /// The whole document.
 pub fn invoice_html(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
+    let taxed = invoice.order.tax_terms.is_some();
+    let heading = Heading {
+        title: if taxed { "Tax Invoice" } else { "Invoice" },
+        number: invoice.invoice_number,
+        copy: taxed.then_some("Original for recipient"),
+    };
     let body = html! {
-        (masthead(invoice, brand))
+        (masthead(&heading, brand))
         (facts(invoice))
         (addresses(invoice.order, brand))
         (items(invoice, brand))
     };
+    page(&heading, &body, brand)
+}
+
+/// What a document is called.
+struct Heading<'a> {
+    title: &'a str,
+    number: &'a str,
+    copy: Option<&'a str>,
+}
+
+fn page(heading: &Heading<'_>, body: &Markup, brand: &Brand) -> Markup {
     let fonts = fonts::css_for(&body.0);
-    let footer = page_footer(&format!("{} · Invoice {}", brand.name, invoice.invoice_number));
+    let footer = page_footer(&format!("{} · {} {}", brand.name, heading.title, heading.number));
     html! {
         (DOCTYPE)
         html lang="en-IN" {
             head {
                 meta charset="utf-8";
-                title { "Invoice " (invoice.invoice_number) " – " (brand.name) }
+                title { (heading.title) " " (heading.number) " – " (brand.name) }
                 style { (PreEscaped(fonts)) (PreEscaped(STYLE)) (PreEscaped(footer)) }
             }
             body { (body) }
@@ -78,7 +99,7 @@ pub fn invoice_html(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     }
 }
 
-fn masthead(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
+fn masthead(heading: &Heading<'_>, brand: &Brand) -> Markup {
     html! {
         header.masthead {
             div.emblem { (PreEscaped(EMBLEM)) }
@@ -87,14 +108,9 @@ fn masthead(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
                 p.tagline { (brand.tagline) }
             }
             div.document {
-                @if invoice.order.tax_terms.is_some() {
-                    h1 { "Tax Invoice" }
-                    p { (invoice.invoice_number) }
-                    p.copy { "Original for recipient" }
-                } @else {
-                    h1 { "Invoice" }
-                    p { (invoice.invoice_number) }
-                }
+                h1 { (heading.title) }
+                p { (heading.number) }
+                @if let Some(copy) = heading.copy { p.copy { (copy) } }
             }
         }
     }
@@ -199,18 +215,16 @@ fn items(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     let order = invoice.order;
     let Some((last, others)) = order.items.split_last() else { return html! {} };
     if let Some(terms) = &order.tax_terms {
+        let goods = Goods {
+            lines: order.items.iter().map(Line::from).collect(),
+            currency: &order.currency,
+            supply: Some(terms.supply),
+            total: order.total_minor,
+        };
         return html! {
-            table.items {
-                thead { (tax::head()) }
-                tbody { @for item in others { (tax::item_row(item, &order.currency)) } }
-                tbody.closing {
-                    (tax::item_row(last, &order.currency))
-                    (tax::shipping_row(order))
-                    (tax::totals(order, terms.supply))
-                }
-            }
+            (goods.table())
             section.after {
-                (tax::closing(order, terms.supply, brand))
+                (goods.closing(brand))
                 div.words { (closing_words(invoice, brand)) }
             }
         };

@@ -1,20 +1,17 @@
 //! `order.shipped` → invoice number, PDF in the store, `invoice.generated`.
 
-use bytes::Bytes;
 use contracts::{EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged};
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
 use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use storage::InvoiceStore;
 
 use crate::change;
-use crate::invoice_number::{financial_year, invoice_number};
-use crate::invoice_template::{Brand, InvoiceView, invoice_html};
-use crate::pdf::{Renderer, dated};
+use crate::invoice_template::{InvoiceView, invoice_html};
+use crate::press::{Kept, Press};
 use crate::store::{self, InvoiceRow};
 
 /// Makes invoices.
@@ -23,11 +20,8 @@ pub(crate) struct Invoices {
     pub(crate) pool: PgPool,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
-    pub(crate) renderer: Renderer,
-    pub(crate) files: InvoiceStore,
-    pub(crate) brand: Brand,
+    pub(crate) press: Press,
     pub(crate) prefix: String,
-    pub(crate) timezone: chrono_tz::Tz,
     pub(crate) return_window_days: u32,
 }
 
@@ -36,51 +30,37 @@ impl Handler for Invoices {
         let order = change::snapshot::<OrderDocument>(job)?;
         let row = self.number(&order).await?;
         faults::point("invoice.number.committed");
-        let pdf = self.render(&order, &row).await?;
+        let view = InvoiceView {
+            order: &order,
+            invoice_number: &row.invoice_number,
+            issued_at: row.issued_at,
+            return_window_days: self.return_window_days,
+        };
+        let pdf = self.press.print(invoice_html(&view, &self.press.brand), row.issued_at).await?;
         faults::point("invoice.rendered");
-        let name = InvoiceStore::invoice_name(&order.order_number);
-        self.files.put(&name, pdf.clone()).await.map_err(|error| Failure::Retry(error.to_string()))?;
+        let kept = self.press.keep(InvoiceStore::invoice_name(&order.order_number), pdf).await?;
         faults::point("invoice.stored");
-        limited(self.complete(job, order, row, name, &pdf)).await
+        limited(self.complete(job, order, row, kept)).await
     }
 }
 
 impl Invoices {
     /// The order's invoice row, with its number: taken in the transaction that makes the row, and found again by
-    /// every later attempt, so the series has no gap and no number is given twice.
+    /// every later attempt. It keeps the order as it is invoiced, for the credit notes that may follow.
     async fn number(&self, order: &OrderDocument) -> Result<InvoiceRow, Failure> {
         let (order_id, invoice_id, at) = (order.id, self.ids.next(), self.clock.now());
-        let year = financial_year(at, self.timezone);
-        let prefix = self.prefix.clone();
+        let document = serde_json::to_value(order).map_err(|error| Failure::Dead(error.to_string()))?;
+        let (press, prefix) = (self.press.clone(), self.prefix.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
                 if let Some(row) = store::find_invoice(conn, order_id).await? {
                     return Ok(row);
                 }
-                let n = store::next_in_series(conn, &format!("{prefix}/{year}")).await?;
-                let n = u32::try_from(n).map_err(|_| Failure::Dead("the invoice series is exhausted".to_owned()))?;
-                let number = invoice_number(&prefix, &year, n).map_err(|error| Failure::Dead(error.to_string()))?;
-                Ok(store::insert_invoice(conn, invoice_id, order_id, &number, at).await?)
+                let number = press.next_number(conn, &prefix, at).await?;
+                Ok(store::insert_invoice(conn, invoice_id, order_id, &number, at, &document).await?)
             })
         })
         .await
-    }
-
-    async fn render(&self, order: &OrderDocument, row: &InvoiceRow) -> Result<Bytes, Failure> {
-        let view = InvoiceView {
-            order,
-            invoice_number: &row.invoice_number,
-            issued_at: row.issued_at,
-            return_window_days: self.return_window_days,
-        };
-        let html = invoice_html(&view, &self.brand).into_string();
-        let started = std::time::Instant::now();
-        let pdf = self.renderer.render(html).await.map_err(|error| {
-            let reason = error.to_string();
-            if error.is_retryable() { Failure::Retry(reason) } else { Failure::Dead(reason) }
-        })?;
-        metrics::histogram!("pdf_render_duration_seconds").record(started.elapsed());
-        Ok(dated(pdf.into(), row.issued_at).into())
     }
 
     /// One commit: the invoice is stored, the job is done, the event is out.
@@ -89,8 +69,7 @@ impl Invoices {
         job: &Job,
         order: OrderDocument,
         row: InvoiceRow,
-        path: String,
-        pdf: &Bytes,
+        kept: Kept,
     ) -> Result<Completed, Failure> {
         let at = self.clock.now();
         let snapshot = InvoiceDocument {
@@ -102,9 +81,9 @@ impl Invoices {
             customer_email: order.customer_email,
             currency: order.currency,
             total_minor: order.total_minor,
-            path,
-            size_bytes: i64::try_from(pdf.len()).unwrap_or(i64::MAX),
-            sha256: format!("{:x}", Sha256::digest(pdf)),
+            path: kept.path,
+            size_bytes: kept.size_bytes,
+            sha256: kept.sha256,
             issued_at: row.issued_at,
             generated_at: at,
             carrier: order.carrier,

@@ -1,6 +1,7 @@
 //! Effects: what follows from events, each done once.
 //!
 //! - [`invoices`]: `order.shipped` → PDF in the store ([`invoice_number`], [`invoice_template`], [`pdf`]);
+//! - [`credit_notes`]: `return.completed` → PDF in the store, as the invoice before it ([`press`]);
 //! - [`refunds`]: `return.completed` → the payment [`gateway`];
 //! - [`notifications`]: messages to customers;
 //! - [`alerts`]: dead jobs → a webhook;
@@ -11,6 +12,8 @@
 
 mod change;
 mod invoices;
+mod credit_notes;
+mod press;
 mod invoice_number;
 pub mod invoice_template;
 pub mod pdf;
@@ -48,6 +51,9 @@ pub struct Settings {
     /// Invoices in hand at a time (1 to 64).
     #[arg(long, env = "INVOICE_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub invoice_slots: u16,
+    /// Credit notes in hand at a time (1 to 64).
+    #[arg(long, env = "CREDIT_NOTE_SLOTS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub credit_note_slots: u16,
     /// Refunds in hand at a time (1 to 64).
     #[arg(long, env = "REFUND_SLOTS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub refund_slots: u16,
@@ -57,6 +63,9 @@ pub struct Settings {
     /// Where the series of invoice numbers begins: `AC/26-27/000001`. At most 3 characters.
     #[arg(long, env = "INVOICE_PREFIX", default_value = "AC", value_parser = prefix)]
     pub invoice_prefix: String,
+    /// Where the series of credit note numbers begins: `CN/26-27/000001`. At most 3 letters and digits.
+    #[arg(long, env = "CREDIT_NOTE_PREFIX", default_value = "CN", value_parser = credit_note_prefix)]
+    pub credit_note_prefix: String,
     /// The name under which the shop is registered, for invoices.
     #[arg(long, env = "SUPPLIER_NAME", default_value = "ArtiCurated")]
     pub supplier_name: String,
@@ -111,9 +120,11 @@ impl Default for Settings {
             gateway_url: "http://127.0.0.1:9000".to_owned(),
             gateway_timeout: Duration::from_secs(10),
             invoice_slots: 4,
+            credit_note_slots: 2,
             refund_slots: 8,
             notification_slots: 4,
             invoice_prefix: "AC".to_owned(),
+            credit_note_prefix: "CN".to_owned(),
             supplier_name: "ArtiCurated".to_owned(),
             supplier_address: String::new(),
             return_window_days: 30,
@@ -122,6 +133,14 @@ impl Default for Settings {
             retries: Retries::default(),
         }
     }
+}
+
+/// Plainer than that of invoices, because the number becomes part of a file name.
+fn credit_note_prefix(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err("must be 1 to 3 letters and digits".to_owned());
+    }
+    prefix(text)
 }
 
 fn prefix(text: &str) -> Result<String, String> {
@@ -154,10 +173,7 @@ pub fn start(
         dead_jobs: dead_jobs.clone(),
     };
     let renderer = Renderer::start(settings.pdf.clone());
-    let invoices = invoices::Invoices {
-        pool: pool.clone(),
-        clock: clock.clone(),
-        ids: ids.clone(),
+    let press = press::Press {
         renderer: renderer.clone(),
         files: storage::open(&settings.store.invoice_store_url)?,
         brand: invoice_template::Brand {
@@ -165,9 +181,22 @@ pub fn start(
             address: settings.supplier_address.clone(),
             ..invoice_template::Brand::default()
         },
-        prefix: settings.invoice_prefix.clone(),
         timezone: settings.business_timezone,
+    };
+    let invoices = invoices::Invoices {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        press: press.clone(),
+        prefix: settings.invoice_prefix.clone(),
         return_window_days: settings.return_window_days,
+    };
+    let credit_notes = credit_notes::CreditNotes {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        press,
+        prefix: settings.credit_note_prefix.clone(),
     };
     let refunds = refunds::Refunds {
         pool: pool.clone(),
@@ -179,6 +208,7 @@ pub fn start(
     let documents = settings.retries.documents();
     tasks.spawn("renderer", keep_warm(renderer, tasks.clone()));
     spawn(pool, transport, config(Queue::Invoices, settings.invoice_slots, documents), invoices, tasks);
+    spawn(pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);
     spawn(pool, transport, config(Queue::Notifications, settings.notification_slots, documents), notifications, tasks);
     Ok(())

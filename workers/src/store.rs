@@ -1,8 +1,9 @@
 //! The SQL over the `work` schema.
 
 use chrono::{DateTime, Utc};
-use contracts::InvoiceDocument;
-use sqlx::PgConnection;
+use contracts::{CreditNoteDocument, InvoiceDocument};
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// An invoice's number, before and after its PDF.
@@ -39,17 +40,19 @@ pub(crate) async fn insert_invoice(
     order_id: Uuid,
     invoice_number: &str,
     at: DateTime<Utc>,
+    order_document: &Value,
 ) -> sqlx::Result<InvoiceRow> {
     sqlx::query_as!(
         InvoiceRow,
         r#"
-        insert into work.invoices (id, order_id, invoice_number, issued_at) values ($1, $2, $3, $4)
+        insert into work.invoices (id, order_id, invoice_number, issued_at, order_document) values ($1, $2, $3, $4, $5)
         returning id, invoice_number, issued_at
         "#,
         id,
         order_id,
         invoice_number,
         at,
+        order_document,
     )
     .fetch_one(conn)
     .await
@@ -64,6 +67,82 @@ pub(crate) async fn mark_invoice_stored(conn: &mut PgConnection, invoice: &Invoi
         invoice.size_bytes,
         invoice.sha256,
         invoice.generated_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}
+
+/// An order as it was invoiced.
+#[derive(Debug)]
+pub(crate) struct Invoiced {
+    pub(crate) invoice_number: String,
+    pub(crate) issued_at: DateTime<Utc>,
+    pub(crate) order_document: Value,
+}
+
+pub(crate) async fn invoiced(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Option<Invoiced>> {
+    sqlx::query_as!(
+        Invoiced,
+        r#"
+        select invoice_number, issued_at, order_document as "order_document!"
+        from work.invoices where order_id = $1 and order_document is not null
+        "#,
+        order_id
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// A credit note's number, before and after its PDF.
+#[derive(Debug, Clone)]
+pub(crate) struct CreditNoteRow {
+    pub(crate) id: Uuid,
+    pub(crate) credit_note_number: String,
+    pub(crate) issued_at: DateTime<Utc>,
+}
+
+pub(crate) async fn find_credit_note(conn: &mut PgConnection, return_id: Uuid) -> sqlx::Result<Option<CreditNoteRow>> {
+    sqlx::query_as!(
+        CreditNoteRow,
+        "select id, credit_note_number, issued_at from work.credit_notes where return_id = $1",
+        return_id
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+pub(crate) async fn insert_credit_note(
+    conn: &mut PgConnection,
+    id: Uuid,
+    return_id: Uuid,
+    number: &str,
+    at: DateTime<Utc>,
+) -> sqlx::Result<CreditNoteRow> {
+    sqlx::query_as!(
+        CreditNoteRow,
+        r#"
+        insert into work.credit_notes (id, return_id, credit_note_number, issued_at) values ($1, $2, $3, $4)
+        returning id, credit_note_number, issued_at
+        "#,
+        id,
+        return_id,
+        number,
+        at,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// `false` when it was stored before.
+pub(crate) async fn mark_credit_note_stored(conn: &mut PgConnection, note: &CreditNoteDocument) -> sqlx::Result<bool> {
+    let stored = sqlx::query!(
+        "update work.credit_notes set path = $2, size_bytes = $3, sha256 = $4, stored_at = $5 where id = $1 and stored_at is null",
+        note.id,
+        note.path,
+        note.size_bytes,
+        note.sha256,
+        note.generated_at,
     )
     .execute(conn)
     .await?;

@@ -84,10 +84,13 @@ pub enum EntityType {
     Order,
     Return,
     Invoice,
+    CreditNote,
     Refund,
 }
 
-names!(EntityType { Order => "order", Return => "return", Invoice => "invoice", Refund => "refund" });
+names!(EntityType {
+    Order => "order", Return => "return", Invoice => "invoice", CreditNote => "credit_note", Refund => "refund",
+});
 
 /// Who acted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -330,6 +333,9 @@ pub struct ReturnDocument {
     /// Only on the query side, once a refund has been initiated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund: Option<RefundDocument>,
+    /// Only on the query side, once the PDF is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit_note: Option<CreditNoteDocument>,
 }
 
 /// One line of a return.
@@ -339,7 +345,14 @@ pub struct ReturnItemDocument {
     pub order_item_id: Uuid,
     pub sku: String,
     pub title: String,
+    /// Units that come back; 0 where only the shipping of units that came back before is given back.
     pub quantity: i32,
+    /// Harmonised System of Nomenclature code, as it was sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsn: Option<String>,
+    /// Per cent, as it was sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
     /// The exact refund of these units, with the tax and what is given back of the shipping.
     pub amount_minor: i64,
     /// The tax in what is given back for the goods.
@@ -379,6 +392,32 @@ pub struct InvoiceDocument {
     pub carrier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
+}
+
+/// The credit note of a return: the snapshot of `credit_note.generated`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CreditNoteDocument {
+    pub id: Uuid,
+    pub return_id: Uuid,
+    pub order_id: Uuid,
+    pub order_number: String,
+    /// Consecutive in its financial year, e.g. `CN/26-27/000001`.
+    pub credit_note_number: String,
+    /// Of the invoice that it corrects.
+    pub invoice_number: String,
+    pub customer_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_email: Option<String>,
+    pub currency: String,
+    /// What is given back.
+    pub total_minor: i64,
+    /// File name inside the invoice store.
+    pub path: String,
+    pub size_bytes: i64,
+    /// Lower-case hexadecimal SHA-256 of the PDF.
+    pub sha256: String,
+    pub issued_at: DateTime<Utc>,
+    pub generated_at: DateTime<Utc>,
 }
 
 /// Where a refund stands.

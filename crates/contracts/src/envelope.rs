@@ -79,13 +79,14 @@ pub enum EventType {
     ReturnReceived,
     ReturnCompleted,
     InvoiceGenerated,
+    CreditNoteGenerated,
     RefundInitiated,
     RefundProcessed,
     RefundFailed,
 }
 
 impl EventType {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -99,6 +100,7 @@ impl EventType {
         Self::ReturnReceived,
         Self::ReturnCompleted,
         Self::InvoiceGenerated,
+        Self::CreditNoteGenerated,
         Self::RefundInitiated,
         Self::RefundProcessed,
         Self::RefundFailed,
@@ -120,6 +122,7 @@ impl EventType {
             Self::ReturnReceived => "return.received",
             Self::ReturnCompleted => "return.completed",
             Self::InvoiceGenerated => "invoice.generated",
+            Self::CreditNoteGenerated => "credit_note.generated",
             Self::RefundInitiated => "refund.initiated",
             Self::RefundProcessed => "refund.processed",
             Self::RefundFailed => "refund.failed",

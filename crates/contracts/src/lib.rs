@@ -10,9 +10,9 @@ mod queues;
 mod gateway;
 
 pub use documents::{
-    ActorType, Address, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState, RefundDocument,
-    RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Supply, TaxDocument, TaxTermsDocument, Transition,
-    Trigger,
+    ActorType, Address, CreditNoteDocument, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState,
+    RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Supply, TaxDocument,
+    TaxTermsDocument, Transition, Trigger,
 };
 pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use error::{ErrorBody, ErrorDetail};

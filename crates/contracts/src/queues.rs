@@ -13,17 +13,20 @@ use crate::envelope::EventType;
 #[serde(rename_all = "snake_case")]
 pub enum Queue {
     Invoices,
+    CreditNotes,
     Refunds,
     Notifications,
     Projections,
 }
 
 impl Queue {
-    pub const ALL: [Self; 4] = [Self::Invoices, Self::Refunds, Self::Notifications, Self::Projections];
+    pub const ALL: [Self; 5] =
+        [Self::Invoices, Self::CreditNotes, Self::Refunds, Self::Notifications, Self::Projections];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Invoices => "invoices",
+            Self::CreditNotes => "credit_notes",
             Self::Refunds => "refunds",
             Self::Notifications => "notifications",
             Self::Projections => "projections",
@@ -34,7 +37,7 @@ impl Queue {
     pub const fn wants(self, event: EventType) -> bool {
         match self {
             Self::Invoices => matches!(event, EventType::OrderShipped),
-            Self::Refunds => matches!(event, EventType::ReturnCompleted),
+            Self::CreditNotes | Self::Refunds => matches!(event, EventType::ReturnCompleted),
             // The shipping mail carries the invoice, so it waits for `invoice.generated`, not `order.shipped`.
             Self::Notifications => matches!(
                 event,
@@ -64,7 +67,7 @@ impl fmt::Display for Queue {
 
 /// A queue name that does not exist.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown queue {0:?}: the queues are invoices, refunds, notifications, projections")]
+#[error("unknown queue {0:?}: the queues are invoices, credit_notes, refunds, notifications, projections")]
 pub struct UnknownQueue(String);
 
 impl FromStr for Queue {

@@ -52,7 +52,7 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
 
 async fn insert_transition(conn: &mut PgConnection, transition: &Transition) -> sqlx::Result<()> {
     debug_assert!(
-        matches!(transition.entity_type, EntityType::Invoice | EntityType::Refund),
+        matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote | EntityType::Refund),
         "orders and returns change through the command service only"
     );
     sqlx::query!(

@@ -117,8 +117,17 @@ impl InvoiceStore {
     /// Order numbers are any text. Two numbers must never share a file, so what no file name can hold is
     /// percent-encoded rather than replaced; other scripts stay as they are.
     pub fn invoice_name(order_number: &str) -> String {
-        let mut name = String::from("invoice_");
-        for c in order_number.chars() {
+        Self::name("invoice_", order_number)
+    }
+
+    /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-000001.pdf`.
+    pub fn credit_note_name(number: &str) -> String {
+        Self::name("credit_note_", &number.replace('/', "-"))
+    }
+
+    fn name(kind: &str, number: &str) -> String {
+        let mut name = String::from(kind);
+        for c in number.chars() {
             if c.is_alphanumeric() || !c.is_ascii() && !c.is_control() || matches!(c, '-' | '_' | '.' | ' ') {
                 name.push(c);
             } else {

@@ -88,7 +88,7 @@ async fn replay_events(
 
 /// Give an event up
 ///
-/// It is never delivered, and its order, return, invoice or refund goes on without it.
+/// It is never delivered, and its order, return, document or refund goes on without it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Because,
     params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Acted), ActErrors))]
@@ -166,7 +166,7 @@ async fn retry_jobs(
 ///
 /// Nobody begins a job of it until it is resumed; what runs is finished. It stays paused over restarts.
 #[utoipa::path(post, path = "/queues/{queue}/pause", tag = "Operations", request_body = Because,
-    params(("queue" = String, Path, description = "invoices, refunds, notifications or projections"),
+    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
            ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Acted), ActErrors))]
 async fn pause_queue(
@@ -181,7 +181,7 @@ async fn pause_queue(
 
 /// Resume a queue
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "Operations", request_body = Because,
-    params(("queue" = String, Path, description = "invoices, refunds, notifications or projections"),
+    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
            ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Acted), ActErrors))]
 async fn resume_queue(

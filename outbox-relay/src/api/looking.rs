@@ -72,11 +72,11 @@ async fn list_stuck(
     Ok(Json(stuck::stuck(&api.pool, older_than, limit(params.limit, 100, MOST)?).await?))
 }
 
-/// One event, or all of an order, return, invoice or refund
+/// One event, or all of an order, return, document or refund
 ///
 /// The row of the outbox with its payload, the job in each queue, and what operators did to it.
 #[utoipa::path(get, path = "/events/{id}", tag = "Operations",
-    params(("id" = String, Path, description = "Of the event, or of the order, return, invoice or refund")),
+    params(("id" = String, Path, description = "Of the event, or of the order, return, document or refund")),
     responses((status = 200, body = Shown), (status = 404, description = "`EVENT_NOT_FOUND`", body = ErrorBody), LookErrors))]
 async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
     Ok(Json(show::show(&api.pool, id).await?))

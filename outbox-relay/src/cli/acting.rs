@@ -116,7 +116,7 @@ pub struct Retry {
 pub struct Pause {
     #[command(flatten)]
     common: Common,
-    /// invoices, refunds, notifications or projections.
+    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
     queue: Queue,
     #[command(flatten)]
     acting: Acting,
@@ -126,7 +126,7 @@ pub struct Pause {
 pub struct Resume {
     #[command(flatten)]
     common: Common,
-    /// invoices, refunds, notifications or projections.
+    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
     queue: Queue,
     #[command(flatten)]
     acting: Acting,

@@ -39,7 +39,7 @@ pub struct Stuck {
 pub struct Show {
     #[command(flatten)]
     common: Common,
-    /// Id of an event, order, return, invoice or refund.
+    /// Id of an event, order, return, document or refund.
     id: Uuid,
 }
 

@@ -25,11 +25,11 @@ pub enum Command {
     Status(looking::Status),
     /// What does not get on: parked or failing events, dead, doubtful or overdue jobs
     Stuck(looking::Stuck),
-    /// One event, or all of an order, return, invoice or refund, with jobs and acts
+    /// One event, or all of an order, return, document or refund, with jobs and acts
     Show(looking::Show),
     /// Sends events again; whoever has consumed one drops it
     Replay(acting::Replay),
-    /// Gives an event up, so that its order, return, invoice or refund goes on without it
+    /// Gives an event up, so that its order, return, document or refund goes on without it
     Skip(acting::Skip),
     /// Ends a back-off, or the lease of a job that does not come back
     Release(acting::Release),

@@ -21,7 +21,7 @@ pub struct Stuck {
     pub at: DateTime<Utc>,
     /// How many events there are; `events` may be fewer.
     pub events_total: i64,
-    /// Oldest first. Only the first of each order, return, invoice or refund: the others wait for it.
+    /// Oldest first. Only the first of each order, return, document or refund: the others wait for it.
     pub events: Vec<StuckEvent>,
     /// How many jobs there are; `jobs` may be fewer.
     pub jobs_total: i64,

@@ -13,27 +13,28 @@ pub struct History {
     pub data: Vec<Transition>,
 }
 
-/// A stored document and what is shown inside it: the invoice of an order, the refund of a return.
+/// A stored document and what is shown inside it: the invoice of an order, the refund and the credit note of a return.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) id: Uuid,
     pub(super) version: i32,
     pub(super) document: String,
-    pub(super) child_version: Option<i32>,
-    pub(super) child: Option<String>,
+    pub(super) inner_version: Option<i32>,
+    /// Members of an object, as text.
+    pub(super) inner: Option<String>,
 }
 
 /// The document with its `ETag`, or 304 when the client has it already.
-pub(super) fn respond(found: Found, child_name: &str, headers: &HeaderMap) -> Response {
+pub(super) fn respond(found: Found, headers: &HeaderMap) -> Response {
     // The invoice arrives without a new version of its order, so its own version is part of the tag.
-    let etag = match found.child_version {
+    let etag = match found.inner_version {
         None => format!("\"{}\"", found.version),
-        Some(child) => format!("\"{}.{child}\"", found.version),
+        Some(inner) => format!("\"{}.{inner}\"", found.version),
     };
     if is_known(headers, &etag) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
-    ([(header::ETAG, etag)], json(spliced(found.document, child_name, found.child.as_deref()))).into_response()
+    ([(header::ETAG, etag)], json(spliced(found.document, found.inner.as_deref()))).into_response()
 }
 
 /// The history as stored; `None` when there is none, and so no such order or return.
@@ -54,13 +55,13 @@ pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     given.flat_map(|tags| tags.split(',')).map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 
-/// `document` with `,"<name>":<child>` before its closing brace. The projector stores objects with members only.
-pub(super) fn spliced(mut document: String, name: &str, child: Option<&str>) -> String {
-    if let Some(child) = child {
+/// `document` with more members before its closing brace. The projector stores objects with members only.
+pub(super) fn spliced(mut document: String, inner: Option<&str>) -> String {
+    if let Some(inner) = inner {
         let closing = document.pop();
         debug_assert_eq!(closing, Some('}'));
-        document.reserve(child.len() + name.len() + 5);
-        for part in [",\"", name, "\":", child, "}"] {
+        document.reserve(inner.len() + 2);
+        for part in [",", inner, "}"] {
             document.push_str(part);
         }
     }
@@ -73,14 +74,14 @@ mod tests {
 
     use super::*;
 
-    fn found(child: Option<&str>) -> Found {
-        let child = child.map(str::to_owned);
+    fn found(inner: Option<&str>) -> Found {
+        let inner = inner.map(str::to_owned);
         Found {
             id: Uuid::nil(),
             version: 4,
             document: r#"{"id": 1}"#.to_owned(),
-            child_version: child.as_ref().map(|_| 1),
-            child,
+            inner_version: inner.as_ref().map(|_| 1),
+            inner,
         }
     }
 
@@ -89,27 +90,27 @@ mod tests {
     }
 
     #[test]
-    fn the_child_is_the_last_member() {
-        let text = spliced(r#"{"id": 1}"#.to_owned(), "invoice", Some(r#"{"path": "a}"}"#));
+    fn what_is_shown_inside_comes_last() {
+        let text = spliced(r#"{"id": 1}"#.to_owned(), Some(r#""invoice":{"path": "a}"}"#));
         let value: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value, json!({"id": 1, "invoice": {"path": "a}"}}));
-        assert_eq!(spliced(r#"{"id": 1}"#.to_owned(), "invoice", None), r#"{"id": 1}"#);
+        assert_eq!(spliced(r#"{"id": 1}"#.to_owned(), None), r#"{"id": 1}"#);
     }
 
     #[test]
     fn a_tag_that_the_client_has_is_not_sent_again() {
-        for (given, child, status) in [
+        for (given, inner, status) in [
             ("\"4\"", None, 304),
             ("W/\"4\"", None, 304),
             ("\"3\", \"4\"", None, 304),
             ("*", None, 304),
             ("\"3\"", None, 200),
             ("4", None, 200),
-            ("\"4\"", Some("{}"), 200),
-            ("\"4.1\"", Some("{}"), 304),
+            ("\"4\"", Some("\"invoice\":{}"), 200),
+            ("\"4.1\"", Some("\"invoice\":{}"), 304),
         ] {
-            let response = respond(found(child), "invoice", &headers(given));
-            assert_eq!(response.status().as_u16(), status, "{given} {child:?}");
+            let response = respond(found(inner), &headers(given));
+            assert_eq!(response.status().as_u16(), status, "{given} {inner:?}");
             assert!(response.headers().contains_key(header::ETAG));
         }
     }

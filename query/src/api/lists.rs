@@ -185,14 +185,14 @@ pub(super) async fn page(read: &PgPool, listing: &Listing, filter: &Filter) -> R
     let next = rows.last().filter(|_| has_more).map(|row| Cursor { created_at: row.created_at, id: row.id });
 
     let text =
-        rows.iter().map(|row| row.document.len() + row.child.as_ref().map_or(0, String::len) + 16).sum::<usize>();
+        rows.iter().map(|row| row.document.len() + row.inner.as_ref().map_or(0, String::len) + 16).sum::<usize>();
     let mut body = String::with_capacity(text + 128);
     body.push_str("{\"data\":[");
     for (place, row) in rows.into_iter().enumerate() {
         if place > 0 {
             body.push(',');
         }
-        body.push_str(&documents::spliced(row.document, listing.child, row.child.as_deref()));
+        body.push_str(&documents::spliced(row.document, row.inner.as_deref()));
     }
     body.push_str("],\"next_cursor\":");
     match next {

@@ -68,7 +68,7 @@ pub(super) async fn get_order(
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let found = api.orders.get(id.0).await?.ok_or_else(|| id.not_found())?;
-    Ok(documents::respond(found, store::ORDERS.child, &headers))
+    Ok(documents::respond(found, &headers))
 }
 
 /// Every state change of an order, oldest first.

@@ -36,7 +36,7 @@ pub(super) async fn list_returns(
     lists::page(&api.read, &store::RETURNS, &filter).await
 }
 
-/// One return, whole, with its refund once that is initiated.
+/// One return, whole, with its refund once that is initiated and its credit note once that is made.
 #[utoipa::path(
     get,
     path = "/returns/{id}",
@@ -52,7 +52,7 @@ pub(super) async fn list_returns(
             status = 200,
             description = "The return.",
             body = ReturnDocument,
-            headers(("etag" = String, description = "`\"<version>\"`, with the refund `\"<version>.<its version>\"`")),
+            headers(("etag" = String, description = "`\"<version>\"`, with refund and credit note `\"<version>.<the sum of their versions>\"`")),
         ),
         (status = 304, description = "Unchanged."),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
@@ -68,7 +68,7 @@ pub(super) async fn get_return(
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let found = api.returns.get(id.0).await?.ok_or_else(|| id.not_found())?;
-    Ok(documents::respond(found, store::RETURNS.child, &headers))
+    Ok(documents::respond(found, &headers))
 }
 
 /// Every state change of a return, oldest first.

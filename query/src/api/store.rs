@@ -21,7 +21,7 @@ pub(super) fn orders<'c>(
         Found,
         r#"
         select orders.id as "id!", orders.version as "version!", orders.document::text as "document!",
-               invoices.version as "child_version?", invoices.document::text as "child?"
+               invoices.version as "inner_version?", '"invoice":' || invoices.document::text as "inner?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
         where orders.id = any($1)
         "#,
@@ -33,7 +33,7 @@ pub(super) fn orders<'c>(
     .boxed()
 }
 
-/// Returns with their refunds, by id.
+/// Returns with their refunds and credit notes, by id.
 pub(super) fn returns<'c>(
     conn: &'c mut PgConnection,
     ids: &'c [Uuid],
@@ -42,8 +42,12 @@ pub(super) fn returns<'c>(
         Found,
         r#"
         select returns.id as "id!", returns.version as "version!", returns.document::text as "document!",
-               refunds.version as "child_version?", refunds.document::text as "child?"
-        from read.returns left join read.refunds on refunds.return_id = returns.id
+               nullif(coalesce(refunds.version, 0) + coalesce(credit_notes.version, 0), 0) as "inner_version?",
+               nullif(concat_ws(',', '"refund":' || refunds.document::text, '"credit_note":' || credit_notes.document::text), '')
+                   as "inner?"
+        from read.returns
+        left join read.refunds on refunds.return_id = returns.id
+        left join read.credit_notes on credit_notes.return_id = returns.id
         where returns.id = any($1)
         "#,
         ids,
@@ -69,18 +73,19 @@ pub(super) async fn history(read: &PgPool, kind: EntityType, id: Uuid) -> sqlx::
     .await
 }
 
-/// What is known of an order's invoice.
+/// What is known of a PDF: of the invoice of an order, or of the credit note of a return.
 #[derive(Debug)]
-pub(super) struct InvoiceOf {
+pub(super) struct PdfOf {
+    /// Of the order or the return.
     pub(super) state: String,
     pub(super) path: Option<String>,
     pub(super) sha256: Option<String>,
 }
 
 /// The invoice of an order; `None` when there is no such order.
-pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Option<InvoiceOf>> {
+pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
     sqlx::query_as!(
-        InvoiceOf,
+        PdfOf,
         r#"
         select orders.state as "state!", invoices.path as "path?", invoices.sha256 as "sha256?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
@@ -92,27 +97,41 @@ pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Optio
     .await
 }
 
+/// The credit note of a return; `None` when there is no such return.
+pub(super) async fn credit_note(read: &PgPool, return_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
+    sqlx::query_as!(
+        PdfOf,
+        r#"
+        select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?"
+        from read.returns left join read.credit_notes on credit_notes.return_id = returns.id
+        where returns.id = $1
+        "#,
+        return_id,
+    )
+    .fetch_optional(read)
+    .await
+}
+
 /// A table that can be listed.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// With the documents that are shown inside the listed ones; looked up for the rows of the page only.
+    /// With what is shown inside the listed documents; looked up for the rows of the page only.
     select: &'static str,
-    /// The member under which those are shown.
-    pub(super) child: &'static str,
 }
 
 pub(super) const ORDERS: Listing = Listing {
     select: "select id, created_at, document::text as document,
-                    (select invoices.document::text from read.invoices where order_id = listed.id) as child
+                    (select '\"invoice\":' || invoices.document::text from read.invoices where order_id = listed.id) as \"inner\"
              from read.orders as listed where true",
-    child: "invoice",
 };
 
 pub(super) const RETURNS: Listing = Listing {
     select: "select id, created_at, document::text as document,
-                    (select refunds.document::text from read.refunds where return_id = listed.id) as child
+                    nullif(concat_ws(',',
+                        (select '\"refund\":' || refunds.document::text from read.refunds where return_id = listed.id),
+                        (select '\"credit_note\":' || credit_notes.document::text from read.credit_notes
+                         where return_id = listed.id)), '') as \"inner\"
              from read.returns as listed where true",
-    child: "refund",
 };
 
 /// What a list is narrowed down to.
@@ -136,7 +155,7 @@ pub(super) struct Listed {
     pub(super) id: Uuid,
     pub(super) created_at: DateTime<Utc>,
     pub(super) document: String,
-    pub(super) child: Option<String>,
+    pub(super) inner: Option<String>,
 }
 
 /// One row more than the limit, when there is one: that is how the caller knows that there is another page.

@@ -81,6 +81,16 @@ pub(super) struct InvoiceColumns<'a> {
 }
 
 #[derive(Deserialize)]
+pub(super) struct CreditNoteColumns<'a> {
+    id: Uuid,
+    return_id: Uuid,
+    #[serde(borrow)]
+    pub(super) path: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) sha256: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
 pub(super) struct RefundColumns {
     id: Uuid,
     version: i32,
@@ -109,6 +119,8 @@ pub(super) struct Batch<'a> {
     pub(super) returns: Newest<'a, ReturnColumns<'a>>,
     /// By order.
     pub(super) invoices: Newest<'a, InvoiceColumns<'a>>,
+    /// By return.
+    pub(super) credit_notes: Newest<'a, CreditNoteColumns<'a>>,
     /// By return.
     pub(super) refunds: Newest<'a, RefundColumns>,
     pub(super) history: BTreeMap<HistoryKey, &'a str>,
@@ -170,6 +182,11 @@ impl<'a> Batch<'a> {
                 let columns: InvoiceColumns<'a> = serde_json::from_str(document)?;
                 expect_about(kind, job, "snapshot", (kind, columns.id, version))?;
                 keep_newest(&mut self.invoices, columns.order_id, Row { version, columns, document });
+            }
+            EntityType::CreditNote => {
+                let columns: CreditNoteColumns<'a> = serde_json::from_str(document)?;
+                expect_about(kind, job, "snapshot", (kind, columns.id, version))?;
+                keep_newest(&mut self.credit_notes, columns.return_id, Row { version, columns, document });
             }
             EntityType::Refund => {
                 let columns: RefundColumns = serde_json::from_str(document)?;

@@ -17,6 +17,9 @@ pub(super) async fn write(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::R
     if !batch.invoices.is_empty() {
         upsert_invoices(conn, batch).await?;
     }
+    if !batch.credit_notes.is_empty() {
+        upsert_credit_notes(conn, batch).await?;
+    }
     if !batch.refunds.is_empty() {
         upsert_refunds(conn, batch).await?;
     }
@@ -114,6 +117,34 @@ async fn upsert_invoices(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Re
         where known.version < excluded.version
         "#,
         &order_ids,
+        &versions,
+        &paths as &[&str],
+        &hashes as &[&str],
+        &documents as &[&str],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn upsert_credit_notes(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
+    let rows = || batch.credit_notes.values();
+    let return_ids: Vec<Uuid> = batch.credit_notes.keys().copied().collect();
+    let versions: Vec<i32> = rows().map(|row| row.version).collect();
+    let paths: Vec<&str> = rows().map(|row| &*row.columns.path).collect();
+    let hashes: Vec<&str> = rows().map(|row| &*row.columns.sha256).collect();
+    let documents: Vec<&str> = rows().map(|row| row.document).collect();
+    sqlx::query!(
+        r#"
+        insert into read.credit_notes as known (return_id, version, path, sha256, document)
+        select return_id, version, path, sha256, document::json
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
+            as incoming (return_id, version, path, sha256, document)
+        on conflict (return_id) do update
+        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
+        where known.version < excluded.version
+        "#,
+        &return_ids,
         &versions,
         &paths as &[&str],
         &hashes as &[&str],

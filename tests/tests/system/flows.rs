@@ -54,6 +54,7 @@ async fn main_job(transport: &TransportConfig) -> Result<()> {
     order_history(&system, order).await?;
     invoice(&system, order).await?;
     let refunded = partial_return(&system, order).await?;
+    credit_note(&system, &refunded).await?;
     rejected_return(&system, order).await?;
     messages_to_the_customer(&system, order).await?;
     one_trace(&system, order, refunded.id).await?;
@@ -80,7 +81,9 @@ async fn read_back(api: &Api, plural: &str, answer: &Answer, version: i32) -> Re
     assert_eq!(answer.token(), format!("{}:{id}@{version}", plural.trim_end_matches('s')));
     let mut seen = api.read(&format!("/{plural}/{id}"), answer.token()).await?.expect(200).json();
     // What the workers add may be there already.
-    seen.as_object_mut().expect("an object").retain(|name, _| !["invoice", "refund"].contains(&name.as_str()));
+    seen.as_object_mut()
+        .expect("an object")
+        .retain(|name, _| !["invoice", "refund", "credit_note"].contains(&name.as_str()));
     assert_eq!(seen, document);
 
     let list = api.call(Method::GET, &format!("/{plural}?order_number={NUMBER}&consistency={}", answer.token()));
@@ -254,6 +257,41 @@ async fn partial_return(system: &System, order: Uuid) -> Result<ReturnDocument> 
     Ok(seen)
 }
 
+async fn credit_note(system: &System, returned: &ReturnDocument) -> Result<()> {
+    let path = format!("/returns/{}/credit-note", returned.id);
+    let served = eventually("the credit note is served", SOON, async || {
+        let answer = system.api.get(&path).await?;
+        Ok((answer.status == 200).then_some(answer))
+    })
+    .await?;
+    assert_eq!(served.header("content-type"), "application/pdf");
+    let seen = system.api.get(&format!("/returns/{}", returned.id)).await?.expect(200).returned();
+    let (note, invoiced) =
+        (seen.credit_note.expect("the credit note"), system.api.get(&format!("/orders/{}", seen.order_id)));
+    let invoice = invoiced.await?.expect(200).order().invoice.expect("the invoice");
+    assert!(note.credit_note_number.starts_with("CN/") && note.credit_note_number.ends_with("/000001"), "{note:?}");
+    assert_eq!((note.total_minor, &note.invoice_number), (FIRST_UNIT, &invoice.invoice_number));
+    assert_eq!(served.header("etag"), format!("\"{}\"", note.sha256));
+    assert_eq!(note.path, format!("credit_note_{}.pdf", note.credit_note_number.replace('/', "-")));
+
+    let text = poppler("pdftotext", &["-layout"], &system.invoices().join(&note.path))?;
+    let wanted = [
+        "Credit Note",
+        &note.credit_note_number,
+        &invoice.invoice_number,
+        NUMBER,
+        "₹4,08,216.44",
+        "Tree of Life",
+        "Meera Nair",
+    ];
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{wanted} is not in the credit note:\n{text}");
+    }
+    let none = system.api.get(&format!("/returns/{}/credit-note", Uuid::nil())).await?;
+    none.refused(404, "RETURN_NOT_FOUND");
+    Ok(())
+}
+
 async fn rejected_return(system: &System, order: Uuid) -> Result<()> {
     let api = &system.api;
     let delivered = api.get(&format!("/orders/{order}")).await?.expect(200).order();
@@ -261,6 +299,7 @@ async fn rejected_return(system: &System, order: Uuid) -> Result<()> {
     assert_eq!(rest.refund_amount_minor, 2 * FIRST_UNIT + 1, "the paisa that does not divide comes last");
     let more = api.post("/returns", &shop::return_of(&delivered, 0, 1)).await?.refused(400, "RETURN_NOT_ALLOWED");
     assert_eq!(more.details["reason"], "QUANTITY_EXCEEDS_RETURNABLE");
+    system.api.get(&format!("/returns/{}/credit-note", rest.id)).await?.refused(404, "CREDIT_NOTE_NOT_FOUND");
     let rejected = shop::return_step(api, rest.id, "reject").await?.expect(200);
     assert_eq!(rejected.returned().rejection_category.as_deref(), Some("WORN"));
     read_back(api, "returns", &rejected, 2).await?;

@@ -1,10 +1,13 @@
 //! GST on orders, and what returns give back of it.
 
+use std::process::Command;
+
 use anyhow::Result;
 use contracts::{OrderDocument, OrderState, ReturnDocument, Supply, TaxDocument};
 use serde_json::{Value, json};
 use standalone::Part;
-use tests::{System, shop};
+use tests::waiting::SOON;
+use tests::{System, eventually, shop};
 
 /// Of a shop in Karnataka.
 const GSTIN: &str = "29AAHCM7727Q1ZI";
@@ -173,4 +176,40 @@ async fn the_shop_decides_what_is_given_back_of_the_shipping() -> Result<()> {
         system.finish().await?;
     }
     Ok(())
+}
+
+/// From the order to the credit note, as a registered shop in another state than the customer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credit_note_takes_back_the_tax_at_the_original_rates() -> Result<()> {
+    let system = System::start(|options| options.command.supplier_gstin = command::Gstin::parse(GSTIN).ok()).await?;
+    let placed = shop::place(&system.api, &order("Maharashtra")).await?;
+    let order = shop::bring(&system.api, placed, OrderState::Delivered).await?;
+    let returned = give_back(&system, &order, &[(0, 2)]).await?;
+    for step in ["approve", "in-transit", "received", "complete"] {
+        shop::return_step(&system.api, returned.id, step).await?.expect(200);
+    }
+    let note = eventually("the credit note is made", SOON, async || {
+        Ok(system.api.get(&format!("/returns/{}", returned.id)).await?.expect(200).returned().credit_note)
+    })
+    .await?;
+    assert_eq!(note.total_minor, returned.refund_amount_minor);
+
+    let tax = returned.items[0].tax.expect("lamps are taxed");
+    assert_eq!(tax.taxable_minor + tax.igst_minor + tax.round_off_minor, returned.refund_amount_minor);
+    let pdf = Command::new("pdftotext").arg("-layout").arg(system.invoices().join(&note.path)).arg("-").output()?;
+    let text = String::from_utf8(pdf.stdout)?;
+    let money = |minor| workers::invoice_template::money(minor, "INR");
+    for wanted in [
+        "Credit Note",
+        GSTIN,
+        "27 Maharashtra",
+        "18 %",
+        &note.invoice_number,
+        &money(tax.taxable_minor),
+        &money(tax.igst_minor),
+        &money(returned.refund_amount_minor),
+    ] {
+        assert!(text.contains(wanted), "{wanted} is not in the credit note:\n{text}");
+    }
+    system.finish().await
 }

@@ -1,142 +1,223 @@
-//! What a tax invoice shows beyond an invoice: rule 46 of the CGST Rules.
+//! The table of goods with the tax on each, and what follows it: rules 46 and 53 of the CGST Rules.
 
 use std::collections::BTreeMap;
 
-use contracts::{OrderDocument, OrderItemDocument, Supply, TaxDocument};
+use contracts::{OrderItemDocument, ReturnItemDocument, Supply, TaxDocument};
 use maud::{Markup, html};
 
 use super::amount::money;
 use super::words::rupees_in_words;
 use super::{Brand, total_row};
 
-/// A table of goods with the tax on each, of so many columns; the closing words are its last row.
+/// Columns of the table.
 pub(super) const COLUMNS: u8 = 7;
 
-pub(super) fn head() -> Markup {
-    html! {
-        tr {
-            th.line { "#" }
-            th { "Item" }
-            th.number { "Qty" }
-            th.number { "Price" }
-            th.number { "Taxable" }
-            th.number { "GST" }
-            th.number { "Amount" }
+/// One line of goods, sold or given back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'a> {
+    sku: &'a str,
+    title: &'a str,
+    hsn: Option<&'a str>,
+    rate: Option<f64>,
+    quantity: i32,
+    /// Where goods are sold.
+    price: Option<i64>,
+    discount: i64,
+    goods: i64,
+    tax: Option<TaxDocument>,
+    shipping: i64,
+    shipping_tax: Option<TaxDocument>,
+}
+
+impl<'a> From<&'a OrderItemDocument> for Line<'a> {
+    fn from(item: &'a OrderItemDocument) -> Self {
+        Self {
+            sku: &item.sku,
+            title: &item.title,
+            hsn: item.hsn.as_deref(),
+            rate: item.gst_rate,
+            quantity: item.quantity,
+            price: Some(item.unit_price_minor),
+            discount: item.discount_minor,
+            goods: item.paid_minor,
+            tax: item.tax,
+            shipping: item.shipping_minor,
+            shipping_tax: item.shipping_tax,
         }
     }
 }
 
-pub(super) fn item_row(item: &OrderItemDocument, currency: &str) -> Markup {
-    let money = |minor| money(minor, currency);
-    let taxable = item.tax.map_or(item.paid_minor, |tax| tax.taxable_minor);
-    html! {
-        tr {
-            td.line { (item.line_no) }
-            td {
-                p.title dir="auto" { (item.title) }
-                p.codes {
-                    "SKU " (item.sku)
-                    @if let Some(hsn) = &item.hsn { span { "HSN " (hsn) } }
-                    @if item.discount_minor > 0 { span { "Less " (money(item.discount_minor)) } }
-                }
-            }
-            td.number { (item.quantity) }
-            td.number { (money(item.unit_price_minor)) }
-            td.number { (money(taxable)) }
-            td.number {
-                @match (item.tax, item.gst_rate) {
-                    (Some(tax), Some(rate)) => { (money(total(&tax))) p.codes { (rate) " %" } },
-                    _ => "–",
-                }
-            }
-            td.number { (money(item.paid_minor)) }
+impl<'a> From<&'a ReturnItemDocument> for Line<'a> {
+    fn from(item: &'a ReturnItemDocument) -> Self {
+        Self {
+            sku: &item.sku,
+            title: &item.title,
+            hsn: item.hsn.as_deref(),
+            rate: item.gst_rate,
+            quantity: item.quantity,
+            price: None,
+            discount: 0,
+            goods: item.amount_minor - item.shipping_minor,
+            tax: item.tax,
+            shipping: item.shipping_minor,
+            shipping_tax: item.shipping_tax,
         }
     }
 }
 
-/// Shipping bears the tax of the goods that it brings.
-pub(super) fn shipping_row(order: &OrderDocument) -> Markup {
-    let money = |minor| money(minor, &order.currency);
-    let shipping: i64 = order.items.iter().map(|item| item.shipping_minor).sum();
-    let tax: i64 = order.items.iter().filter_map(|item| item.shipping_tax.as_ref()).map(total).sum();
-    let round_off: i64 = order.items.iter().filter_map(|item| item.shipping_tax).map(|tax| tax.round_off_minor).sum();
-    html! {
-        @if shipping > 0 {
-            tr {
-                td.line {}
-                td { p.title { "Shipping" } }
-                td.number {} td.number {}
-                td.number { (money(shipping - tax - round_off)) }
-                td.number { (money(tax)) }
-                td.number { (money(shipping)) }
-            }
-        }
-    }
+/// All lines of a document.
+#[derive(Debug)]
+pub(super) struct Goods<'a> {
+    pub(super) lines: Vec<Line<'a>>,
+    pub(super) currency: &'a str,
+    /// `None`: the shop is not registered, and nothing is taxed.
+    pub(super) supply: Option<Supply>,
+    pub(super) total: i64,
 }
 
-pub(super) fn totals(order: &OrderDocument, supply: Supply) -> Markup {
-    let row = |name: &str, amount: i64| total_row(COLUMNS, "sum", name, &money(amount, &order.currency));
-    let summary = Summary::of(order);
-    let sum = summary.sum();
-    let untaxed = order.total_minor - sum.taxable_minor - total(&sum) - sum.round_off_minor;
-    html! {
-        (row("Taxable value", sum.taxable_minor))
-        @if untaxed != 0 { (row("Not taxed", untaxed)) }
-        @match supply {
-            Supply::IntraState => { (row("CGST", sum.cgst_minor)) (row("SGST", sum.sgst_minor)) },
-            Supply::InterState => (row("IGST", sum.igst_minor)),
-        }
-        @if sum.round_off_minor != 0 { (row("Round off", sum.round_off_minor)) }
-        (total_row(COLUMNS, "total", "Total", &money(order.total_minor, &order.currency)))
+impl Goods<'_> {
+    fn money(&self, minor: i64) -> String {
+        money(minor, self.currency)
     }
-}
 
-/// After the goods: the total in words, the summary by HSN code, and who signs.
-pub(super) fn closing(order: &OrderDocument, supply: Supply, brand: &Brand) -> Markup {
-    html! {
-        @if order.currency == "INR" {
-            p.spelt { span { "Total in words" } (capitalised(&rupees_in_words(order.total_minor))) " only" }
-        }
-        div.beside {
-            (hsn_table(order, supply))
-            div.signature {
-                p { "For " (brand.legal_name) }
-                p { "Authorised signatory" }
-            }
-        }
-    }
-}
-
-fn hsn_table(order: &OrderDocument, supply: Supply) -> Markup {
-    let summary = Summary::of(order);
-    let money = |minor| money(minor, &order.currency);
-    let taxes = |tax: &TaxDocument| match supply {
-        Supply::IntraState => vec![tax.cgst_minor, tax.sgst_minor],
-        Supply::InterState => vec![tax.igst_minor],
-    };
-    let names: &[&str] = match supply {
-        Supply::IntraState => &["CGST", "SGST"],
-        Supply::InterState => &["IGST"],
-    };
-    html! {
-        table.items.hsn {
-            thead {
-                tr {
-                    th { "HSN" }
-                    th.number { "GST rate" }
-                    th.number { "Taxable value" }
-                    @for name in names { th.number { (name) } }
-                    th.number { "Total tax" }
-                }
-            }
-            tbody {
-                @for ((hsn, _), (rate, tax)) in &summary.0 {
+    /// The last line, shipping and totals are one section, which never breaks: the totals cannot stand alone on a page.
+    pub(super) fn table(&self) -> Markup {
+        // What only gives back shipping is no line of goods.
+        let lines: Vec<_> = (1..).zip(self.lines.iter().filter(|line| line.quantity > 0)).collect();
+        let (last, others) =
+            lines.split_last().map_or((&[][..], &[][..]), |(last, others)| (std::slice::from_ref(last), others));
+        html! {
+            table.items {
+                thead {
                     tr {
-                        td { @if hsn.is_empty() { "–" } @else { (hsn) } }
-                        td.number { (rate) " %" }
-                        td.number { (money(tax.taxable_minor)) }
-                        @for amount in taxes(tax) { td.number { (money(amount)) } }
-                        td.number { (money(total(tax))) }
+                        th.line { "#" }
+                        th { "Item" }
+                        th.number { "Qty" }
+                        th.number { @if lines.iter().any(|(_, line)| line.price.is_some()) { "Price" } }
+                        th.number { "Taxable" }
+                        th.number { "GST" }
+                        th.number { "Amount" }
+                    }
+                }
+                tbody { @for (number, line) in others { (self.row(*number, line)) } }
+                tbody.closing {
+                    @for (number, line) in last { (self.row(*number, line)) }
+                    (self.shipping_row())
+                    (self.totals())
+                }
+            }
+        }
+    }
+
+    fn row(&self, number: usize, line: &Line<'_>) -> Markup {
+        html! {
+            tr {
+                td.line { (number) }
+                td {
+                    p.title dir="auto" { (line.title) }
+                    p.codes {
+                        "SKU " (line.sku)
+                        @if let Some(hsn) = line.hsn { span { "HSN " (hsn) } }
+                        @if line.discount > 0 { span { "Less " (self.money(line.discount)) } }
+                    }
+                }
+                td.number { (line.quantity) }
+                td.number { @if let Some(price) = line.price { (self.money(price)) } }
+                td.number { (self.money(line.tax.map_or(line.goods, |tax| tax.taxable_minor))) }
+                td.number {
+                    @match (line.tax, line.rate) {
+                        (Some(tax), Some(rate)) => { (self.money(total(&tax))) p.codes { (rate) " %" } },
+                        _ => "–",
+                    }
+                }
+                td.number { (self.money(line.goods)) }
+            }
+        }
+    }
+
+    /// Shipping bears the tax of the goods that it brings.
+    fn shipping_row(&self) -> Markup {
+        let shipping: i64 = self.lines.iter().map(|line| line.shipping).sum();
+        let taxes = || self.lines.iter().filter_map(|line| line.shipping_tax);
+        let tax: i64 = taxes().map(|tax| total(&tax)).sum();
+        let round_off: i64 = taxes().map(|tax| tax.round_off_minor).sum();
+        html! {
+            @if shipping > 0 {
+                tr {
+                    td.line {}
+                    td { p.title { "Shipping" } }
+                    td.number {} td.number {}
+                    td.number { (self.money(shipping - tax - round_off)) }
+                    td.number { @if tax > 0 { (self.money(tax)) } @else { "–" } }
+                    td.number { (self.money(shipping)) }
+                }
+            }
+        }
+    }
+
+    fn totals(&self) -> Markup {
+        let row = |name: &str, amount: i64| total_row(COLUMNS, "sum", name, &self.money(amount));
+        let sum = Summary::of(&self.lines).sum();
+        let untaxed = self.total - sum.taxable_minor - total(&sum) - sum.round_off_minor;
+        html! {
+            @if let Some(supply) = self.supply {
+                (row("Taxable value", sum.taxable_minor))
+                @if untaxed != 0 { (row("Not taxed", untaxed)) }
+                @match supply {
+                    Supply::IntraState => { (row("CGST", sum.cgst_minor)) (row("SGST", sum.sgst_minor)) },
+                    Supply::InterState => (row("IGST", sum.igst_minor)),
+                }
+                @if sum.round_off_minor != 0 { (row("Round off", sum.round_off_minor)) }
+            }
+            (total_row(COLUMNS, "total", "Total", &self.money(self.total)))
+        }
+    }
+
+    /// The total in words, the summary by HSN code, and who signs.
+    pub(super) fn closing(&self, brand: &Brand) -> Markup {
+        html! {
+            @if self.currency == "INR" {
+                p.spelt { span { "Total in words" } (capitalised(&rupees_in_words(self.total))) " only" }
+            }
+            div.beside {
+                div { @if let Some(supply) = self.supply { (self.hsn_table(supply)) } }
+                div.signature {
+                    p { "For " (brand.legal_name) }
+                    p { "Authorised signatory" }
+                }
+            }
+        }
+    }
+
+    fn hsn_table(&self, supply: Supply) -> Markup {
+        let taxes = |tax: &TaxDocument| match supply {
+            Supply::IntraState => vec![tax.cgst_minor, tax.sgst_minor],
+            Supply::InterState => vec![tax.igst_minor],
+        };
+        let names: &[&str] = match supply {
+            Supply::IntraState => &["CGST", "SGST"],
+            Supply::InterState => &["IGST"],
+        };
+        html! {
+            table.items.hsn {
+                thead {
+                    tr {
+                        th { "HSN" }
+                        th.number { "GST rate" }
+                        th.number { "Taxable value" }
+                        @for name in names { th.number { (name) } }
+                        th.number { "Total tax" }
+                    }
+                }
+                tbody {
+                    @for ((hsn, _), (rate, tax)) in &Summary::of(&self.lines).0 {
+                        tr {
+                            td { @if hsn.is_empty() { "–" } @else { (hsn) } }
+                            td.number { (rate) " %" }
+                            td.number { (self.money(tax.taxable_minor)) }
+                            @for amount in taxes(tax) { td.number { (self.money(amount)) } }
+                            td.number { (self.money(total(tax))) }
+                        }
                     }
                 }
             }
@@ -148,13 +229,13 @@ fn hsn_table(order: &OrderDocument, supply: Supply) -> Markup {
 struct Summary(BTreeMap<(String, i64), (f64, TaxDocument)>);
 
 impl Summary {
-    fn of(order: &OrderDocument) -> Self {
+    fn of(lines: &[Line<'_>]) -> Self {
         let mut rows = BTreeMap::new();
-        for item in &order.items {
-            let Some(rate) = item.gst_rate else { continue };
-            for tax in [item.tax, item.shipping_tax].into_iter().flatten() {
+        for line in lines {
+            let Some(rate) = line.rate else { continue };
+            for tax in [line.tax, line.shipping_tax].into_iter().flatten() {
                 #[expect(clippy::cast_possible_truncation, reason = "a percentage with three decimals")]
-                let key = (item.hsn.clone().unwrap_or_default(), (rate * 1_000.0).round() as i64);
+                let key = (line.hsn.unwrap_or_default().to_owned(), (rate * 1_000.0).round() as i64);
                 let (_, sum): &mut (f64, TaxDocument) = rows.entry(key).or_insert((rate, TaxDocument::default()));
                 *sum = plus(sum, &tax);
             }

@@ -6,6 +6,7 @@ use super::snapshot::{Snapshot, violations};
 
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Effects, invoices(snapshot).await?);
+    findings.add(Rule::Effects, credit_notes(snapshot).await?);
     findings.add(Rule::Effects, refunds(snapshot).await?);
     findings.add(Rule::Effects, emails(snapshot).await?);
     findings.add(Rule::Effects, groundless_emails(snapshot).await?);
@@ -25,6 +26,23 @@ async fn invoices(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         select format('order %s is %s and has an invoice', orders.id, state)
         from work.invoices join command.orders on orders.id = order_id
         where state not in ('SHIPPED', 'DELIVERED')
+        "#
+    )
+}
+
+async fn credit_notes(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('return %s: its credit note is %s, its job %s', coalesce(aggregate_id, return_id),
+                      case when stored_at is null then 'not stored' else 'stored' end, status)
+        from (select * from messaging.inbox where queue = 'credit_notes') as job
+        left join work.credit_notes on return_id = aggregate_id
+        where (status = 'done') <> (stored_at is not null)
+        union all
+        select format('return %s is %s and has a credit note', returns.id, state)
+        from work.credit_notes join command.returns on returns.id = return_id
+        where state <> 'COMPLETED'
         "#
     )
 }

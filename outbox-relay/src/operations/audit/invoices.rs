@@ -1,4 +1,4 @@
-//! Rule 7: invoice numbers and their PDFs.
+//! Rule 7: the numbers of invoices and credit notes, and their PDFs.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -13,10 +13,10 @@ const READERS: usize = 8;
 /// An upload that has not ended after this is not going to.
 const UPLOAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// An invoice whose PDF must be in the store.
+/// A document whose PDF must be in the store.
 #[derive(Debug)]
 pub(super) struct Stored {
-    invoice_number: String,
+    number: String,
     path: String,
     size_bytes: i64,
     sha256: String,
@@ -33,8 +33,10 @@ pub(super) async fn stored(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Stored>>
     sqlx::query_as!(
         Stored,
         r#"
-        select invoice_number, path as "path!", size_bytes as "size_bytes!", sha256 as "sha256!"
+        select invoice_number as "number!", path as "path!", size_bytes as "size_bytes!", sha256 as "sha256!"
         from work.invoices where stored_at is not null
+        union all
+        select credit_note_number, path, size_bytes, sha256 from work.credit_notes where stored_at is not null
         "#
     )
     .fetch_all(snapshot.connection())
@@ -57,7 +59,8 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findin
         }
     };
     let mut found = Found::default();
-    let mut complaints = stream::iter(stored).map(|invoice| examine(store.clone(), invoice)).buffer_unordered(READERS);
+    let mut complaints =
+        stream::iter(stored).map(|document| examine(store.clone(), document)).buffer_unordered(READERS);
     while let Some(complaint) = complaints.next().await {
         found.extend(complaint);
     }
@@ -72,15 +75,15 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findin
     }
 }
 
-/// What is wrong with an invoice's PDF.
-async fn examine(store: InvoiceStore, invoice: Stored) -> Option<String> {
-    let Stored { invoice_number, path, size_bytes, sha256 } = invoice;
+/// What is wrong with a PDF.
+async fn examine(store: InvoiceStore, document: Stored) -> Option<String> {
+    let Stored { number, path, size_bytes, sha256 } = document;
     match fingerprint(&store, &path).await {
-        Err(error) => Some(format!("invoice {invoice_number}: {error}")),
+        Err(error) => Some(format!("{number}: {error}")),
         Ok((size, _)) if i64::try_from(size) != Ok(size_bytes) => {
-            Some(format!("invoice {invoice_number}: {path} has {size} bytes instead of {size_bytes}"))
+            Some(format!("{number}: {path} has {size} bytes instead of {size_bytes}"))
         }
-        Ok((_, hash)) => (hash != sha256).then(|| format!("invoice {invoice_number}: {path} is not what was stored")),
+        Ok((_, hash)) => (hash != sha256).then(|| format!("{number}: {path} is not what was stored")),
     }
 }
 
@@ -97,10 +100,11 @@ async fn gaps(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('the number %s of the series %s is on no invoice', n, series)
+        select format('the number %s of the series %s is on no document', n, series)
         from work.document_series cross join generate_series(1, last_number) as n
-        left join (select substring(invoice_number from '^(.*)/[0-9]+$') as series,
-                          substring(invoice_number from '/([0-9]+)$')::bigint as n, id from work.invoices) as given
+        left join (select substring(number from '^(.*)/[0-9]+$') as series, substring(number from '/([0-9]+)$')::bigint as n, id
+                   from (select invoice_number as number, id from work.invoices
+                         union all select credit_note_number, id from work.credit_notes) as document) as given
             using (series, n)
         where given.id is null
         "#
@@ -113,15 +117,15 @@ async fn strangers(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         snapshot,
         r#"
         with given as (
-            select invoice_number, substring(invoice_number from '^(.*)/[0-9]+$') as series,
-                   substring(invoice_number from '/([0-9]+)$')::bigint as n
-            from work.invoices
+            select number, substring(number from '^(.*)/[0-9]+$') as series, substring(number from '/([0-9]+)$')::bigint as n
+            from (select invoice_number as number from work.invoices
+                  union all select credit_note_number from work.credit_notes) as document
         )
-        select format('the series of %s has not given that number (the last is %s)', invoice_number, coalesce(last_number, 0))
+        select format('the series of %s has not given that number (the last is %s)', number, coalesce(last_number, 0))
         from given left join work.document_series using (series)
         where last_number is null or n not between 1 and last_number
         union all
-        select format('the number %s of the series %s is on %s invoices', n, series, count(*))
+        select format('the number %s of the series %s is on %s documents', n, series, count(*))
         from given where series is not null group by series, n having count(*) > 1
         "#
     )
@@ -131,8 +135,9 @@ async fn shared_files(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s belongs to %s invoices', path, count(*))
-        from work.invoices where path is not null group by path having count(*) > 1
+        select format('%s belongs to %s documents', path, count(*))
+        from (select path from work.invoices union all select path from work.credit_notes) as document
+        where path is not null group by path having count(*) > 1
         "#
     )
 }

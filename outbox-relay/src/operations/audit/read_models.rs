@@ -137,6 +137,10 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
                        jsonb_build_object('path', path, 'sha256', sha256, 'order_id', order_id)
                 from read.invoices
                 union all
+                select 'credit_note', (document ->> 'id')::uuid, version, document::jsonb,
+                       jsonb_build_object('path', path, 'sha256', sha256, 'return_id', return_id)
+                from read.credit_notes
+                union all
                 select 'refund', (document ->> 'id')::uuid, version, document::jsonb,
                        jsonb_build_object('version', version, 'return_id', return_id)
                 from read.refunds

@@ -69,7 +69,7 @@ async fn broken_chains(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// An invoice has a number before it is made; only then does it have a state.
+/// An invoice or a credit note has a number before it is made; only then does it have a state.
 async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
@@ -82,6 +82,7 @@ async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
             union all select 'return', id, version, state from command.returns
             union all select 'refund', id, version, status from work.refunds
             union all select 'invoice', id, 1, 'GENERATED' from work.invoices where stored_at is not null
+            union all select 'credit_note', id, 1, 'GENERATED' from work.credit_notes where stored_at is not null
         )
         select format('%s %s is %s@%s, its audit says %s@%s', kind, id,
                       coalesce(present.state, 'missing'), present.version, coalesce(last.state, 'nothing'), last.version)

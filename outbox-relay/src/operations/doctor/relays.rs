@@ -136,7 +136,7 @@ async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         })
         .collect();
     if more > 0 {
-        let cause = format!("more orders, returns, invoices or refunds that stand still: {more}");
+        let cause = format!("more orders, returns, documents or refunds that stand still: {more}");
         findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "see them all: outbox-relay stuck"));
     }
     Ok(findings)

@@ -1,4 +1,4 @@
-//! `GET /orders/{id}/invoice`: the PDF.
+//! `GET /orders/{id}/invoice` and `GET /returns/{id}/credit-note`: the PDFs.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use serde_json::json;
 use storage::{StoreError, StoredFile};
 
 use super::documents::is_known;
-use super::{Api, OneParams, OrderId, store};
+use super::store::PdfOf;
+use super::{Api, OneParams, OrderId, ReturnId, store};
 use crate::consistency::Scope;
 
 /// The invoice of an order as a PDF.
@@ -53,20 +54,82 @@ pub(super) async fn get_order_invoice(
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let invoice = store::invoice(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
-    let (Some(path), Some(sha256)) = (invoice.path, invoice.sha256) else {
-        let message = "the order has no invoice yet: it is made when the order is shipped";
-        return Err(ApiError::not_found("INVOICE_NOT_FOUND", message).with_details(json!({ "state": invoice.state })));
+    serve(&api, &headers, invoice, &INVOICE).await
+}
+
+/// The credit note of a return as a PDF.
+#[utoipa::path(
+    get,
+    path = "/returns/{id}/credit-note",
+    tag = "Returns: queries",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        OneParams,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The PDF.",
+            content_type = "application/pdf",
+            headers(("etag" = String, description = "SHA-256 of the PDF")),
+        ),
+        (status = 304, description = "Unchanged."),
+        (
+            status = 404,
+            description = "`RETURN_NOT_FOUND`; `CREDIT_NOTE_NOT_FOUND` as long as there is none: it is made when the return is \
+                           completed; `CREDIT_NOTE_FILE_MISSING` when it was made but is not in the store",
+            body = ErrorBody,
+        ),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_return_credit_note(
+    State(api): State<Arc<Api>>,
+    id: ReturnId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<OneParams>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let note = store::credit_note(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    serve(&api, &headers, note, &CREDIT_NOTE).await
+}
+
+/// A kind of PDF.
+struct Kind {
+    not_found: &'static str,
+    not_made: &'static str,
+    file_missing: &'static str,
+}
+
+const INVOICE: Kind = Kind {
+    not_found: "INVOICE_NOT_FOUND",
+    not_made: "the order has no invoice yet: it is made when the order is shipped",
+    file_missing: "INVOICE_FILE_MISSING",
+};
+
+const CREDIT_NOTE: Kind = Kind {
+    not_found: "CREDIT_NOTE_NOT_FOUND",
+    not_made: "the return has no credit note yet: it is made when the return is completed",
+    file_missing: "CREDIT_NOTE_FILE_MISSING",
+};
+
+async fn serve(api: &Api, headers: &HeaderMap, found: PdfOf, kind: &Kind) -> Result<Response, ApiError> {
+    let (Some(path), Some(sha256)) = (found.path, found.sha256) else {
+        return Err(ApiError::not_found(kind.not_found, kind.not_made).with_details(json!({ "state": found.state })));
     };
     let etag = format!("\"{sha256}\"");
-    if is_known(&headers, &etag) {
+    if is_known(headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     match api.invoices.get(&path).await {
         Ok(file) => Ok(pdf(file, &path, etag)),
         Err(StoreError::NotFound(_)) => {
-            tracing::error!(alert = true, order.id = %id.0, path = api.invoices.display_path(&path), "invoice file missing");
-            let message = "the invoice was made, but its file is not in the invoice store";
-            Err(ApiError::not_found("INVOICE_FILE_MISSING", message).with_details(json!({ "path": path })))
+            tracing::error!(alert = true, path = api.invoices.display_path(&path), "PDF missing");
+            let message = "it was made, but its file is not in the invoice store";
+            Err(ApiError::not_found(kind.file_missing, message).with_details(json!({ "path": path })))
         }
         Err(error) => Err(ApiError::internal(error)),
     }
