@@ -36,3 +36,4 @@ create table read.credit_notes (
     document   json    compression lz4 not null
 );
 grant select, insert, update on read.credit_notes to articurated_query;
+grant select on read.credit_notes to articurated_operator;

@@ -1,5 +1,7 @@
 //! `return.completed` → credit note number, PDF in the store, `credit_note.generated`.
 
+use std::time::Duration;
+
 use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
@@ -13,6 +15,10 @@ use crate::change;
 use crate::invoice_template::{CreditNoteView, credit_note_html};
 use crate::press::{Kept, Press};
 use crate::store::{self, CreditNoteRow, Invoiced};
+
+/// How long an invoice is waited for before the job is put back, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Makes credit notes.
 #[derive(Debug)]
@@ -48,11 +54,19 @@ impl Handler for CreditNotes {
 }
 
 impl CreditNotes {
-    /// The invoice that is corrected. Its number was taken when the order was shipped, long before anything came back;
-    /// unless that job is dead.
+    /// The invoice that is corrected. Its number is taken when the order is shipped, mostly long before anything comes
+    /// back; where a day's work is done in a second, it is waited for.
     async fn invoiced(&self, returned: &ReturnDocument) -> Result<Invoiced, Failure> {
-        let invoiced = limited(store::invoiced(&self.pool, returned.order_id)).await?;
-        invoiced.ok_or_else(|| Failure::Retry(format!("the order {} has no invoice yet", returned.order_id)))
+        let begun = tokio::time::Instant::now();
+        loop {
+            if let Some(invoiced) = limited(store::invoiced(&self.pool, returned.order_id)).await? {
+                return Ok(invoiced);
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(Failure::Retry(format!("the order {} has no invoice yet", returned.order_id)));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// The return's credit note row, with its number: as an invoice has it.
@@ -111,6 +125,7 @@ impl CreditNotes {
         }
         faults::point("credit_note.completion.ready");
         tx.commit().await?;
+        faults::point("credit_note.completion.committed");
         tracing::info!(result = %result, "credit note stored");
         Ok(completed)
     }

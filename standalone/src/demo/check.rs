@@ -40,6 +40,9 @@ pub(super) async fn check(
     for order in &seen.orders {
         check_invoice(client, order, invoices, problems).await?;
     }
+    for request in &seen.returns {
+        check_credit_note(request, invoices, problems).await;
+    }
     check_refunds(&seen, problems);
     Ok(seen)
 }
@@ -91,6 +94,25 @@ async fn check_invoice(
         problems.push(format!("order {number}: the invoice's total is not the order's"));
     }
     Ok(())
+}
+
+/// A completed return has one PDF in the store, of what is given back. Any other return has none.
+async fn check_credit_note(request: &ReturnDocument, folder: &Path, problems: &mut Vec<String>) {
+    let note = match &request.credit_note {
+        Some(note) if request.state == ReturnState::Completed => note,
+        None if request.state != ReturnState::Completed => return,
+        other => {
+            problems.push(format!("return {} is {} and its credit note is {other:?}", request.id, request.state));
+            return;
+        }
+    };
+    let stored = tokio::fs::read(folder.join(&note.path)).await.unwrap_or_default();
+    if !stored.starts_with(b"%PDF") || i64::try_from(stored.len()).ok() != Some(note.size_bytes) {
+        problems.push(format!("return {}: {} is not a PDF of {} bytes", request.id, note.path, note.size_bytes));
+    }
+    if note.total_minor != request.refund_amount_minor {
+        problems.push(format!("return {}: the credit note's total is not its refund", request.id));
+    }
 }
 
 /// The gateway has paid each completed return its exact amount once, and nothing else.

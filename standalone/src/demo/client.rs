@@ -57,7 +57,7 @@ impl Document for ReturnDocument {
         self.state.as_str()
     }
     fn without_effects(self) -> Self {
-        Self { refund: None, ..self }
+        Self { refund: None, credit_note: None, ..self }
     }
 }
 

@@ -48,7 +48,9 @@ pub async fn play(script: &Script, running: &Running, pool: &PgPool, invoices: &
         bail!("{} thing(s) do not agree", problems.len());
     }
     println!("  ✓ every read model is what its last command answered, and its history leads there without a gap");
-    println!("  ✓ every shipped order has its PDF, no other order has one");
+    println!(
+        "  ✓ every shipped order has its invoice, every completed return its credit note, and nothing else has one"
+    );
     println!("  ✓ the gateway's ledger holds exactly the refunds of the completed returns");
     println!("\n{} commands in {:.1} s.", played.commands, started.elapsed().as_secs_f64());
     Ok(())

@@ -15,7 +15,7 @@ use super::play::millis;
 pub(super) async fn report(pool: &PgPool, seen: &Seen, reads: &[Duration], invoices: &Path) -> Result<()> {
     by_state(seen);
     events(pool).await?;
-    invoice_table(&seen.orders, invoices);
+    document_table(seen, invoices);
     refund_table(seen);
     timings(&seen.orders, reads);
     Ok(())
@@ -54,18 +54,17 @@ async fn events(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-fn invoice_table(orders: &[OrderDocument], folder: &Path) {
-    heading("Invoices");
-    for order in orders {
-        if let Some(invoice) = &order.invoice {
-            println!(
-                "  {:<18}{:>16}  {:>7}  {}",
-                invoice.invoice_number,
-                money(invoice.total_minor, &invoice.currency),
-                format!("{} kB", invoice.size_bytes / 1_000),
-                folder.join(&invoice.path).display(),
-            );
-        }
+fn document_table(seen: &Seen, folder: &Path) {
+    heading("Invoices and credit notes");
+    let row = |number: &str, minor, currency: &str, size: i64, path: &str| {
+        let (amount, size) = (money(minor, currency), format!("{} kB", size / 1_000));
+        println!("  {number:<18}{amount:>16}  {size:>7}  {}", folder.join(path).display());
+    };
+    for invoice in seen.orders.iter().filter_map(|order| order.invoice.as_ref()) {
+        row(&invoice.invoice_number, invoice.total_minor, &invoice.currency, invoice.size_bytes, &invoice.path);
+    }
+    for note in seen.returns.iter().filter_map(|request| request.credit_note.as_ref()) {
+        row(&note.credit_note_number, -note.total_minor, &note.currency, note.size_bytes, &note.path);
     }
 }
 

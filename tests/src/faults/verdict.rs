@@ -1,6 +1,7 @@
 //! What must hold when everything is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -142,8 +143,7 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
             Ok(mut seen) => {
                 let shipped = matches!(told.state, OrderState::Shipped | OrderState::Delivered);
                 let invoice = seen.invoice.take();
-                let file = invoice.as_ref().map(|invoice| std::fs::read(invoices.join(&invoice.path)));
-                let printed = file.is_some_and(|file| file.is_ok_and(|file| file.starts_with(b"%PDF")));
+                let printed = invoice.as_ref().is_some_and(|invoice| is_printed(invoices, &invoice.path));
                 if (shipped, shipped) != (invoice.is_some(), printed) {
                     tally.violated(format!("order {} is {} and has the invoice {invoice:?}", told.id, told.state));
                 }
@@ -161,6 +161,11 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
                 let refund = seen.refund.take().map(|refund| (refund.status, refund.amount_minor));
                 let due = (told.state == ReturnState::Completed)
                     .then_some((RefundStatus::Processed, told.refund_amount_minor));
+                let note = seen.credit_note.take();
+                let printed = note.as_ref().is_some_and(|note| is_printed(invoices, &note.path));
+                if (due.is_some(), due.is_some()) != (note.is_some(), printed) {
+                    tally.violated(format!("return {} is {} and has the credit note {note:?}", told.id, told.state));
+                }
                 if refund != due {
                     tally.violated(format!("return {} is {} and has the refund {refund:?}", told.id, told.state));
                 }
@@ -173,6 +178,10 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
     });
     returns.await;
     Ok(())
+}
+
+fn is_printed(folder: &Path, name: &str) -> bool {
+    std::fs::read(folder.join(name)).is_ok_and(|file| file.starts_with(b"%PDF"))
 }
 
 async fn read<D: DeserializeOwned>(api: &Api, kind: &str, id: Uuid, version: i32) -> Result<D> {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::System;
 
 /// R4, R5, R8 and R10, written out.
-const OPERATIONS: [&str; 38] = [
+const OPERATIONS: [&str; 39] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -30,6 +30,7 @@ const OPERATIONS: [&str; 38] = [
     "get /api/v1/returns",
     "get /api/v1/returns/{id}",
     "get /api/v1/returns/{id}/history",
+    "get /api/v1/returns/{id}/credit-note",
     "get /api/v1/ops/status",
     "get /api/v1/ops/stuck",
     "get /api/v1/ops/events/{id}",
