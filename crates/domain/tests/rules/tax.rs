@@ -1,8 +1,8 @@
 //! Tax: rates, and the laws that its sharing out obeys.
 
 use domain::{
-    BadRate, Charge, DraftLine, GstRate, LineAmounts, OrderDraft, OrderForReturn, OrderState, RefundShipping,
-    RequestedItem, ReturnPolicy, ReturnableItem, Supply, TaxTerms, Taxed, assess, decide_return,
+    BadRate, Charge, DraftLine, GstRate, LineAmounts, MAX_MINOR, OrderDraft, OrderForReturn, OrderState,
+    RefundShipping, RequestedItem, ReturnPolicy, ReturnableItem, Supply, TaxTerms, Taxed, assess, decide_return,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -33,6 +33,16 @@ fn amounts_of_one_rate_are_taxed_together_and_those_of_another_apart() {
     let cgst: Vec<_> = charges.iter().map(|charge| charge.taxes.cgst).collect();
     assert_eq!(cgst, [3, 81, 2, 0]);
     assert_eq!(charges.iter().map(|charge| charge.paid).collect::<Vec<_>>(), [1_09, 10_62, 1_07, 7_00]);
+}
+
+#[test]
+fn a_tax_that_takes_the_total_out_of_range_is_refused() {
+    let lines = vec![DraftLine { quantity: 1, unit_price_minor: MAX_MINOR, rate: Some(rate(100_000)) }];
+    let terms = |prices_include_tax| TaxTerms { supply: Supply::IntraState, prices_include_tax };
+    let draft = OrderDraft { lines, discount_minor: 0, shipping_minor: 0, terms: terms(true) };
+    assert_eq!(draft.totals().expect("the tax is in it").total.minor(), MAX_MINOR);
+    let problems = OrderDraft { terms: terms(false), ..draft }.totals().expect_err("twice the largest amount");
+    assert_eq!(problems[0].to_string(), format!("items must cost at most {MAX_MINOR} with the tax"));
 }
 
 fn rates() -> impl Strategy<Value = Option<GstRate>> {

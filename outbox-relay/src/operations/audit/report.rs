@@ -44,7 +44,7 @@ impl Rule {
             Self::Effects => "each event is once in each queue that wants it, with one effect",
             Self::Refunds => "each completed return is refunded once, exactly, and nothing else is",
             Self::ReadModels => "read models are the fold of the events",
-            Self::Invoices => "the numbers of invoices and credit notes have no gap, and each document has one PDF",
+            Self::Invoices => "numbers of invoices and credit notes have no gap, each has one PDF",
             Self::Statuses => "ready + running + done + dead + in doubt = all",
             Self::Leftovers => "no transaction, lease or temporary file is left over",
             Self::Backlog => "the backlog is zero",
