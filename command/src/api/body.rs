@@ -27,6 +27,7 @@ pub(crate) struct PlaceOrder {
     #[serde(default)]
     #[schema(max_length = 64)]
     pub(crate) payment_method: Option<String>,
+    /// Its `state` decides whose GST it is, where the shop is registered: a state of India by name or code.
     #[serde(default)]
     pub(crate) shipping_address: Option<Address>,
     #[serde(default)]
@@ -64,9 +65,9 @@ pub(crate) struct PlaceItem {
     #[serde(default)]
     #[schema(max_length = 16)]
     pub(crate) hsn: Option<String>,
-    /// Per cent.
+    /// GST in per cent, with at most three decimals. Absent: the rate of handicrafts with this HSN code on the day, or none.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 100)]
+    #[schema(minimum = 0, maximum = 100, example = 5)]
     pub(crate) gst_rate: Option<f64>,
 }
 
