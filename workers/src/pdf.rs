@@ -8,7 +8,7 @@ mod chromium;
 mod page;
 mod connection;
 mod process;
-mod dates;
+mod reproducible;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use chromium::Chromium;
 use connection::Failure;
-pub(crate) use dates::dated;
 pub use process::{FLAGS, find as find_chromium};
+pub(crate) use reproducible::reproducible;
 
 const TABS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use storage::InvoiceStore;
 
 use crate::invoice_number::{financial_year, invoice_number};
 use crate::invoice_template::Brand;
-use crate::pdf::{Renderer, dated};
+use crate::pdf::{Renderer, reproducible};
 use crate::store;
 
 /// What every kind of document is made with.
@@ -45,7 +45,7 @@ impl Press {
             if error.is_retryable() { Failure::Retry(reason) } else { Failure::Dead(reason) }
         })?;
         metrics::histogram!("pdf_render_duration_seconds").record(started.elapsed());
-        Ok(dated(pdf.into(), issued_at).into())
+        Ok(reproducible(pdf.into(), issued_at).into())
     }
 
     pub(crate) async fn keep(&self, name: String, pdf: Bytes) -> Result<Kept, Failure> {

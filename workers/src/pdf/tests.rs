@@ -137,9 +137,25 @@ async fn printed_by_another_browser_at_another_time_it_is_the_same_file() {
         }
     };
     let at = chrono::DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
-    assert_eq!(dated(first.into(), at), dated(later.into(), at));
+    assert_eq!(reproducible(first.into(), at), reproducible(later.into(), at));
     one.shutdown().await;
     other.shutdown().await;
+}
+
+#[tokio::test]
+async fn whatever_a_tab_has_printed_before_it_is_the_same_file() {
+    let renderer = renderer(1, DEADLINE);
+    let at = chrono::DateTime::from_timestamp(1_790_000_000, 0).expect("a time");
+    let print = async |title| {
+        let pdf = renderer.render(html_of(&order(&[(title, 1, 12_345_600)]))).await.expect("a PDF");
+        reproducible(pdf.into(), at)
+    };
+    let first = print("Rug").await;
+    for _ in 0..3 {
+        assert_ne!(print("Vase").await, first);
+    }
+    assert!(print("Rug").await == first, "the fifth print differs");
+    renderer.shutdown().await;
 }
 
 #[tokio::test]
