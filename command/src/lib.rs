@@ -51,8 +51,8 @@ pub struct Settings {
     #[arg(long, env = "REFUND_SHIPPING", value_enum, default_value_t)]
     pub refund_shipping: RefundShipping,
     /// The shop's GST identification number. Without one it is not registered, and no order is taxed.
-    #[arg(long, env = "SUPPLIER_GSTIN", value_parser = |text: &str| domain::Gstin::parse(text))]
-    pub supplier_gstin: Option<domain::Gstin>,
+    #[arg(long, env = "SUPPLIER_GSTIN", value_parser = Gstin::parse)]
+    pub supplier_gstin: Option<Gstin>,
     /// Whether prices, discounts and shipping contain the GST, or it comes on top.
     #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
     pub prices_include_tax: bool,

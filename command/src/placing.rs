@@ -105,13 +105,7 @@ fn check(body: &PlaceOrder, taxation: &Taxation, at: DateTime<Utc>) -> Result<Pr
         checks.optional(&field("hsn"), item.hsn.as_ref(), 16);
     }
     let terms = taxation.terms(&mut checks, body);
-    let rates: Vec<_> = body
-        .items
-        .iter()
-        .enumerate()
-        .take(domain::MAX_LINES)
-        .map(|(index, item)| taxation.rate(&mut checks, index, item, at))
-        .collect();
+    let rates = taxation.rates(&mut checks, &body.items, at);
     let draft = OrderDraft {
         lines: body
             .items

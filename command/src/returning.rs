@@ -74,7 +74,7 @@ impl Work {
             return Err(not_found(EntityType::Order, &order_id.to_string()));
         };
         // The frozen document says what the order was when it was placed; a return needs no more of it.
-        let placed: OrderDocument = serde_json::from_value(order.document.clone()).map_err(ApiError::internal)?;
+        let placed = OrderDocument::deserialize(&order.document).map_err(ApiError::internal)?;
         let lines = self.decide(conn, &order, &placed).await?;
         let document = self.document(&placed, &lines)?;
         self.insert(conn, &document).await

@@ -41,21 +41,16 @@ impl Taxation {
         })
     }
 
-    /// The rate of an item: the one it comes with, or that of its HSN code on the day.
-    pub(crate) fn rate(
-        &self,
-        checks: &mut Checks,
-        index: usize,
-        item: &PlaceItem,
-        at: DateTime<Utc>,
-    ) -> Option<GstRate> {
-        let Some(per_cent) = item.gst_rate else {
-            let day = at.with_timezone(&self.timezone).date_naive();
-            return item.hsn.as_deref().and_then(|hsn| domain::default_rate(hsn, day));
+    /// The rate of each item, as far as there may be items: the one it comes with, or that of its HSN code on the day.
+    pub(crate) fn rates(&self, checks: &mut Checks, items: &[PlaceItem], at: DateTime<Utc>) -> Vec<Option<GstRate>> {
+        let day = at.with_timezone(&self.timezone).date_naive();
+        let mut rate = |(index, item): (usize, &PlaceItem)| match item.gst_rate {
+            None => item.hsn.as_deref().and_then(|hsn| domain::default_rate(hsn, day)),
+            Some(per_cent) => GstRate::from_per_cent(per_cent)
+                .inspect_err(|error| checks.wrong(format!("items[{index}].gst_rate"), error.to_string()))
+                .ok(),
         };
-        GstRate::from_per_cent(per_cent)
-            .inspect_err(|error| checks.wrong(format!("items[{index}].gst_rate"), error.to_string()))
-            .ok()
+        items.iter().take(domain::MAX_LINES).enumerate().map(&mut rate).collect()
     }
 }
 

@@ -204,8 +204,11 @@ fn address_lines(address: &Address) -> Vec<String> {
 
 /// `delivery_note` → `Delivery note`.
 fn label(name: &str) -> String {
-    let words = name.replace(['_', '-'], " ");
-    let mut letters = words.chars();
+    capitalised(&name.replace(['_', '-'], " "))
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
@@ -215,12 +218,8 @@ fn items(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     let order = invoice.order;
     let Some((last, others)) = order.items.split_last() else { return html! {} };
     if let Some(terms) = &order.tax_terms {
-        let goods = Goods {
-            lines: order.items.iter().map(Line::from).collect(),
-            currency: &order.currency,
-            supply: Some(terms.supply),
-            total: order.total_minor,
-        };
+        let lines = order.items.iter().map(Line::from);
+        let goods = Goods::new(lines, &order.currency, Some(terms), order.total_minor);
         return html! {
             (goods.table())
             section.after {

@@ -69,14 +69,15 @@ pub struct ReturnableItem {
 }
 
 impl ReturnableItem {
-    /// `None` when fewer units are left.
-    fn refund(&self, quantity: i64) -> Option<Charge> {
+    /// Without shipping; `None` when fewer units are left.
+    fn refund(&self, quantity: i64) -> Option<ReturnLine> {
         let quantity = u32::try_from(quantity).ok()?;
         let part = |of: fn(&Charge) -> i64| {
             let returned = Returned { quantity: self.returned_quantity, amount: of(&self.returned_goods) };
             UnitShares::of(of(&self.goods), self.quantity).refund(returned, quantity)
         };
-        each_part(part)
+        let goods = each_part(part)?;
+        Some(ReturnLine { order_item_id: self.id, quantity, goods, shipping: Charge::default() })
     }
 
     /// The shipping of `quantity` further units. Reckoned from what is due for all that will have come back, since returns
@@ -197,10 +198,8 @@ pub fn decide_return(
     let mut exceeding = Vec::new();
     for RequestedItem { order_item_id, quantity } in requested {
         let item = items[&order_item_id];
-        match item.refund(quantity).zip(u32::try_from(quantity).ok()) {
-            Some((goods, quantity)) => {
-                lines.push(ReturnLine { order_item_id, quantity, goods, shipping: Charge::default() });
-            }
+        match item.refund(quantity) {
+            Some(line) => lines.push(line),
             None => exceeding.push(ExceedingItem {
                 id: item.id,
                 requested: quantity,
@@ -219,10 +218,13 @@ fn add_shipping(lines: &mut Vec<ReturnLine>, items: &[ReturnableItem], policy: R
     let wanted: BTreeMap<Uuid, u32> = lines.iter().map(|line| (line.order_item_id, line.quantity)).collect();
     let wanted = |item: &ReturnableItem| wanted.get(&item.id).copied().unwrap_or_default();
     let all_back = || items.iter().all(|item| item.returned_quantity + wanted(item) == item.quantity);
-    match policy {
-        RefundShipping::EachUnit => {}
-        RefundShipping::FullReturn if all_back() => {}
-        RefundShipping::FullReturn | RefundShipping::Never => return,
+    let due = match policy {
+        RefundShipping::Never => false,
+        RefundShipping::FullReturn => all_back(),
+        RefundShipping::EachUnit => true,
+    };
+    if !due {
+        return;
     }
     for item in items {
         let shipping = item.shipping_of(wanted(item));

@@ -160,7 +160,7 @@ async fn order_history(system: &System, order: Uuid) -> Result<()> {
 }
 
 /// What a program of poppler-utils prints about a PDF.
-fn poppler(program: &str, arguments: &[&str], pdf: &Path) -> Result<String> {
+pub(crate) fn poppler(program: &str, arguments: &[&str], pdf: &Path) -> Result<String> {
     let output =
         Command::new(program).args(arguments).arg(pdf).args((program == "pdftotext").then_some("-")).output()?;
     ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));

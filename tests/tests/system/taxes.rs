@@ -1,13 +1,13 @@
 //! GST on orders, and what returns give back of it.
 
-use std::process::Command;
-
 use anyhow::Result;
 use contracts::{OrderDocument, OrderState, ReturnDocument, Supply, TaxDocument};
 use serde_json::{Value, json};
 use standalone::Part;
 use tests::waiting::SOON;
 use tests::{System, eventually, shop};
+
+use crate::flows::poppler;
 
 /// Of a shop in Karnataka.
 const GSTIN: &str = "29AAHCM7727Q1ZI";
@@ -200,8 +200,7 @@ async fn a_credit_note_takes_back_the_tax_at_the_original_rates() -> Result<()> 
 
     let tax = returned.items[0].tax.expect("lamps are taxed");
     assert_eq!(tax.taxable_minor + tax.igst_minor + tax.round_off_minor, returned.refund_amount_minor);
-    let pdf = Command::new("pdftotext").arg("-layout").arg(system.invoices().join(&note.path)).arg("-").output()?;
-    let text = String::from_utf8(pdf.stdout)?;
+    let text = poppler("pdftotext", &["-layout"], &system.invoices().join(&note.path))?;
     let money = |minor| workers::invoice_template::money(minor, "INR");
     for wanted in [
         "Credit Note",

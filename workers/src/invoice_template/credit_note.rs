@@ -27,12 +27,9 @@ pub fn credit_note_html(note: &CreditNoteView<'_>, brand: &Brand) -> Markup {
         number: note.number,
         copy: note.order.tax_terms.is_some().then_some("Original for recipient"),
     };
-    let goods = Goods {
-        lines: note.returned.items.iter().map(Line::from).collect(),
-        currency: &note.returned.currency,
-        supply: note.order.tax_terms.as_ref().map(|terms| terms.supply),
-        total: note.returned.refund_amount_minor,
-    };
+    let CreditNoteView { order, returned, .. } = note;
+    let lines = returned.items.iter().map(Line::from);
+    let goods = Goods::new(lines, &returned.currency, order.tax_terms.as_ref(), returned.refund_amount_minor);
     let body = html! {
         (masthead(&heading, brand))
         (facts(note))

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{OrderItemDocument, ReturnItemDocument, Supply, TaxDocument};
+use contracts::{OrderItemDocument, ReturnItemDocument, Supply, TaxDocument, TaxTermsDocument};
 use maud::{Markup, html};
 
 use super::amount::money;
 use super::words::rupees_in_words;
-use super::{Brand, total_row};
+use super::{Brand, capitalised, total_row};
 
 /// Columns of the table.
 pub(super) const COLUMNS: u8 = 7;
@@ -68,14 +68,26 @@ impl<'a> From<&'a ReturnItemDocument> for Line<'a> {
 /// All lines of a document.
 #[derive(Debug)]
 pub(super) struct Goods<'a> {
-    pub(super) lines: Vec<Line<'a>>,
-    pub(super) currency: &'a str,
+    lines: Vec<Line<'a>>,
+    currency: &'a str,
     /// `None`: the shop is not registered, and nothing is taxed.
-    pub(super) supply: Option<Supply>,
-    pub(super) total: i64,
+    supply: Option<Supply>,
+    total: i64,
+    summary: Summary,
 }
 
-impl Goods<'_> {
+impl<'a> Goods<'a> {
+    pub(super) fn new(
+        lines: impl Iterator<Item = Line<'a>>,
+        currency: &'a str,
+        terms: Option<&TaxTermsDocument>,
+        total: i64,
+    ) -> Self {
+        let lines: Vec<_> = lines.collect();
+        let summary = Summary::of(&lines);
+        Self { lines, currency, supply: terms.map(|terms| terms.supply), total, summary }
+    }
+
     fn money(&self, minor: i64) -> String {
         money(minor, self.currency)
     }
@@ -157,7 +169,7 @@ impl Goods<'_> {
 
     fn totals(&self) -> Markup {
         let row = |name: &str, amount: i64| total_row(COLUMNS, "sum", name, &self.money(amount));
-        let sum = Summary::of(&self.lines).sum();
+        let sum = self.summary.sum();
         let untaxed = self.total - sum.taxable_minor - total(&sum) - sum.round_off_minor;
         html! {
             @if let Some(supply) = self.supply {
@@ -210,7 +222,7 @@ impl Goods<'_> {
                     }
                 }
                 tbody {
-                    @for ((hsn, _), (rate, tax)) in &Summary::of(&self.lines).0 {
+                    @for ((hsn, _), (rate, tax)) in &self.summary.0 {
                         tr {
                             td { @if hsn.is_empty() { "–" } @else { (hsn) } }
                             td.number { (rate) " %" }
@@ -226,6 +238,7 @@ impl Goods<'_> {
 }
 
 /// What is taxed, by HSN code and rate (in thousandths), the shipping among it.
+#[derive(Debug)]
 struct Summary(BTreeMap<(String, i64), (f64, TaxDocument)>);
 
 impl Summary {
@@ -260,9 +273,4 @@ const fn plus(one: &TaxDocument, other: &TaxDocument) -> TaxDocument {
 
 const fn total(tax: &TaxDocument) -> i64 {
     tax.cgst_minor + tax.sgst_minor + tax.igst_minor
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

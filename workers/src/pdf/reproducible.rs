@@ -1,7 +1,5 @@
 //! The same document is the same file, whenever and wherever it is printed.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 
 /// How Chromium begins the two times that it writes into every PDF, in UTC; fourteen digits follow.
@@ -28,8 +26,9 @@ pub(crate) fn reproducible(mut pdf: Vec<u8>, at: DateTime<Utc>) -> Vec<u8> {
         places(&pdf, NODE, NODE_DIGITS).filter(|start| pdf.get(start + NODE_DIGITS) == Some(&b')')).collect();
     let number = |pdf: &[u8], start: usize| pdf[start..start + NODE_DIGITS].to_vec();
     // In the order of their numbers, which is the order of the index that the PDF has of them.
-    let known: BTreeSet<Vec<u8>> = nodes.iter().map(|start| number(&pdf, *start)).collect();
-    let known: Vec<Vec<u8>> = known.into_iter().collect();
+    let mut known: Vec<_> = nodes.iter().map(|start| number(&pdf, *start)).collect();
+    known.sort_unstable();
+    known.dedup();
     for start in nodes {
         let place = known.binary_search(&number(&pdf, start)).expect("each is among them");
         let renumbered = format!("{:0NODE_DIGITS$}", place + 1);
