@@ -5,7 +5,8 @@
 //! - [`intent`]: who wants what, under which key and condition: what every command carries besides its own data;
 //! - [`transitions`], [`placing`], [`returning`]: the three kinds of commands; [`taxing`]: what an order bears of GST;
 //! - [`lanes`]: commands that arrive while a commit is in flight form the next slice;
-//! - [`store`]: the SQL; a slice is one statement.
+//! - [`store`]: the SQL; a slice is one statement;
+//! - [`snapshots`]: every order and return told again, for read models that are made anew.
 //!
 //! Invariant: whether a transition is legal stands in `domain`'s table and nowhere else; SQL gets it as data.
 
@@ -17,6 +18,7 @@ mod returning;
 mod taxing;
 mod lanes;
 mod store;
+pub mod snapshots;
 mod upkeep;
 
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use messaging::snapshots::Teller;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks};
@@ -25,6 +26,18 @@ struct Config {
     settings: command::Settings,
     #[command(flatten)]
     telemetry: TelemetryConfig,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Tells of every order and return again through the outbox, for `query rebuild` after retention has dropped events.
+    Snapshots {
+        /// Snapshots per second, at most (1 to 100,000): what happens meanwhile waits behind them.
+        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        per_second: u32,
+    },
 }
 
 /// Longest wait for the work in hand when the process is asked to stop.
@@ -34,6 +47,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("command", &config.telemetry)?;
+    if let Some(Action::Snapshots { per_second }) = config.action {
+        return tell_again(&config.database, per_second).await;
+    }
     let listener =
         runtime::http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
     let pool = runtime::database::connect(&config.database, Some("articurated_command"), "command").await?;
@@ -46,4 +62,12 @@ async fn main() -> anyhow::Result<()> {
     let drained = tasks.drain(DRAIN).await;
     telemetry.shutdown();
     drained
+}
+
+async fn tell_again(database: &DatabaseConfig, per_second: u32) -> anyhow::Result<()> {
+    let pool = runtime::database::connect(database, Some("articurated_command"), "command snapshots").await?;
+    let teller = Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second };
+    let told = command::snapshots::tell_again(&teller).await?;
+    println!("{told} snapshots are in the outbox.");
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod lookups;
 mod lists;
 mod cursor;
 mod dates;
+pub mod reports;
 mod store;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use runtime::ApiError;
+use runtime::{ApiError, Clock};
 use serde::Deserialize;
 use sqlx::PgPool;
 use storage::InvoiceStore;
@@ -38,13 +39,14 @@ pub(crate) struct Api {
     returns: Lookups,
     consistency: Consistency,
     invoices: InvoiceStore,
+    clock: Clock,
 }
 
 impl Api {
-    pub(crate) fn new(read: PgPool, consistency: Consistency, invoices: InvoiceStore) -> Self {
+    pub(crate) fn new(read: PgPool, consistency: Consistency, invoices: InvoiceStore, clock: Clock) -> Self {
         let orders = Lookups::new(read.clone(), store::orders);
         let returns = Lookups::new(read.clone(), store::returns);
-        Self { read, orders, returns, consistency, invoices }
+        Self { read, orders, returns, consistency, invoices, clock }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.
@@ -62,7 +64,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(returns::list_returns))
         .routes(routes!(returns::get_return))
         .routes(routes!(returns::get_return_history))
-        .routes(routes!(pdf::get_return_credit_note));
+        .routes(routes!(pdf::get_return_credit_note))
+        .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
 }
 

@@ -3,7 +3,9 @@
 //! Invariants: nothing here reads the command side's tables, and nothing but the projector writes `read`.
 
 mod settings;
+mod kolkata;
 mod projector;
+mod rebuild;
 mod applied;
 mod consistency;
 mod api;
@@ -16,8 +18,9 @@ use runtime::{Clock, Tasks};
 use sqlx::PgPool;
 use storage::InvoiceStore;
 
-pub use api::{History, OrderPage, ReturnPage};
+pub use api::{History, OrderPage, ReturnPage, reports};
 pub use projector::{Outcome, Projector};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
 use api::Api;
@@ -38,11 +41,11 @@ pub fn start(
 ) -> axum::Router {
     let applied = Applied::new();
     tasks.spawn("projections intake", intake::run(messaging.clone(), transport, Queue::Projections, tasks.clone()));
-    Projector::announcing(messaging.clone(), read.clone(), settings, clock, applied.clone()).start(tasks);
+    Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), applied.clone()).start(tasks);
 
     let read = read.unwrap_or(messaging);
     let consistency = Consistency::new(read.clone(), applied, settings.consistency_wait());
-    let api = Arc::new(Api::new(read, consistency, invoices));
+    let api = Arc::new(Api::new(read, consistency, invoices, clock));
     let (router, _) = api::routes().split_for_parts();
     router.with_state(api)
 }
@@ -66,6 +69,12 @@ mod tests {
                 "/api/v1/orders/{id}",
                 "/api/v1/orders/{id}/history",
                 "/api/v1/orders/{id}/invoice",
+                "/api/v1/reports/gst",
+                "/api/v1/reports/lead-times",
+                "/api/v1/reports/orders-by-state",
+                "/api/v1/reports/refunds",
+                "/api/v1/reports/returns",
+                "/api/v1/reports/sales/daily",
                 "/api/v1/returns",
                 "/api/v1/returns/{id}",
                 "/api/v1/returns/{id}/credit-note",

@@ -4,12 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use messaging::TransportConfig;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::Check;
-use runtime::{Clock, Tasks, database, docs, health, http, telemetry};
+use runtime::{Clock, Ids, Tasks, database, docs, health, http, telemetry};
 use secrecy::SecretString;
+use sqlx::PgPool;
 use storage::StoreSettings;
 
 const NAME: &str = "query";
@@ -42,6 +43,14 @@ struct Config {
     /// Port to listen on
     #[arg(long, env = "QUERY_PORT", default_value_t = 8002)]
     port: u16,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Makes the read models again from the events, beside the live ones, and puts them in their place.
+    Rebuild,
 }
 
 #[tokio::main]
@@ -54,18 +63,14 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    if let Some(Action::Rebuild) = config.action {
+        return rebuild(config).await;
+    }
     let invoices = storage::open(&config.store.invoice_store_url)?;
     let messaging = database::connect(&config.database, Some(ROLE), NAME).await?;
     let mut checks = vec![Check::database(&messaging)];
-    let read = match config.query_database_url {
-        None => None,
-        Some(database_url) => {
-            let read_database = DatabaseConfig { database_url, ..config.database };
-            let read = database::connect(&read_database, Some(ROLE), NAME).await.context("QUERY_DATABASE_URL")?;
-            checks.push(Check::database(&read));
-            Some(read)
-        }
-    };
+    let read = read_database(&config).await?;
+    checks.extend(read.as_ref().map(Check::database));
     let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "QUERY_PORT").await?;
     let tasks = Tasks::until_signal();
     let router = query::start(messaging, read, config.transport, invoices, &config.settings, Clock::system(), &tasks)
@@ -76,4 +81,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let served = http::serve(listener, router, tasks.shutdown.clone()).await;
     let drained = tasks.drain(DRAIN_AT_MOST).await;
     served.and(drained)
+}
+
+/// Where the read models are, if not beside the inbox.
+async fn read_database(config: &Config) -> anyhow::Result<Option<PgPool>> {
+    let Some(database_url) = config.query_database_url.clone() else { return Ok(None) };
+    let read = DatabaseConfig { database_url, ..config.database.clone() };
+    Ok(Some(database::connect(&read, Some(ROLE), NAME).await.context("QUERY_DATABASE_URL")?))
+}
+
+async fn rebuild(config: Config) -> anyhow::Result<()> {
+    let messaging = database::connect(&config.database, Some(ROLE), "query rebuild").await?;
+    let read = read_database(&config).await?;
+    let rebuilt = query::rebuild(messaging, read, Ids::system().next()).await?;
+    let seconds = rebuilt.loaded_in.as_secs_f64();
+    println!("Rebuilt from {} events in {seconds:.1} s; {} were unreadable.", rebuilt.events, rebuilt.unreadable);
+    Ok(())
 }

@@ -3,8 +3,8 @@
 //! An event carries the full state of its aggregate, and every write is guarded by the version. So the
 //! projector does not care in which order events come, how often, or how many projectors run.
 
-mod batch;
-mod store;
+pub(crate) mod batch;
+pub(crate) mod store;
 
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::applied::Applied;
+use crate::rebuild;
 use crate::settings::Settings;
 use batch::{Batch, Poison};
+use store::Models;
 
 /// Waits between attempts while the database fails: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -128,10 +130,10 @@ impl Projector {
     #[tracing::instrument(name = "read_model.batch.write", skip_all, fields(events = batch.event_ids().len()))]
     async fn write(&self, taken: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
         match &self.read {
-            None => store::write(taken, batch).await,
+            None => write_models(taken, batch).await,
             Some(read) => {
                 let mut transaction = read.begin().await?;
-                store::write(&mut transaction, batch).await?;
+                write_models(&mut transaction, batch).await?;
                 transaction.commit().await?;
                 faults::point("projector.models.committed");
                 Ok(())
@@ -161,6 +163,16 @@ impl Projector {
             metrics::gauge!("projection_lag_seconds").set(lag.as_secs_f64());
         }
     }
+}
+
+/// The live read models and, while others are being made, those as well: so these miss nothing that comes meanwhile.
+async fn write_models(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
+    let rebuilding = rebuild::is_under_way(conn).await?;
+    store::write(conn, Models::Live, batch).await?;
+    if rebuilding {
+        store::write(conn, Models::Rebuilt, batch).await?;
+    }
+    Ok(())
 }
 
 async fn bury(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {

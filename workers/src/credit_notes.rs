@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
@@ -12,7 +13,7 @@ use sqlx::PgPool;
 use storage::InvoiceStore;
 
 use crate::change;
-use crate::invoice_template::{CreditNoteView, credit_note_html};
+use crate::invoice_template::{CreditNoteView, credit_note_html, summary};
 use crate::press::{Kept, Press};
 use crate::store::{self, CreditNoteRow, Invoiced};
 
@@ -28,6 +29,13 @@ pub(crate) struct CreditNotes {
     pub(crate) ids: Ids,
     pub(crate) press: Press,
     pub(crate) prefix: String,
+}
+
+/// The invoice that is corrected, and the order as it says.
+struct Corrected {
+    invoice_number: String,
+    issued_at: DateTime<Utc>,
+    order: OrderDocument,
 }
 
 impl Handler for CreditNotes {
@@ -49,7 +57,8 @@ impl Handler for CreditNotes {
         let pdf = self.press.print(credit_note_html(&view, &self.press.brand), row.issued_at).await?;
         let kept = self.press.keep(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
         faults::point("credit_note.stored");
-        limited(self.complete(job, returned, row, invoiced.invoice_number, kept)).await
+        let corrected = Corrected { invoice_number: invoiced.invoice_number, issued_at: invoiced.issued_at, order };
+        limited(self.complete(job, returned, row, corrected, kept)).await
     }
 }
 
@@ -91,17 +100,19 @@ impl CreditNotes {
         job: &Job,
         returned: ReturnDocument,
         row: CreditNoteRow,
-        invoice_number: String,
+        corrected: Corrected,
         kept: Kept,
     ) -> Result<Completed, Failure> {
         let at = self.clock.now();
+        let tax = summary::of_return(&corrected.order, &returned);
         let snapshot = CreditNoteDocument {
             id: row.id,
             return_id: returned.id,
             order_id: returned.order_id,
             order_number: returned.order_number,
             credit_note_number: row.credit_note_number,
-            invoice_number,
+            invoice_number: corrected.invoice_number,
+            invoiced_at: Some(corrected.issued_at),
             customer_id: returned.customer_id,
             customer_email: returned.customer_email,
             currency: returned.currency,
@@ -111,6 +122,7 @@ impl CreditNotes {
             sha256: kept.sha256,
             issued_at: row.issued_at,
             generated_at: at,
+            tax,
         };
         let headers = change::headers(job);
         let transition = change::by_worker(job, EntityType::CreditNote, row.id, 1, None, "GENERATED", at);

@@ -3,6 +3,7 @@
 mod amount;
 mod credit_note;
 mod fonts;
+pub(crate) mod summary;
 mod tax;
 mod words;
 #[cfg(test)]

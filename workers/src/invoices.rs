@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use storage::InvoiceStore;
 
 use crate::change;
-use crate::invoice_template::{InvoiceView, invoice_html};
+use crate::invoice_template::{InvoiceView, invoice_html, summary};
 use crate::press::{Kept, Press};
 use crate::store::{self, InvoiceRow};
 
@@ -72,6 +72,7 @@ impl Invoices {
         kept: Kept,
     ) -> Result<Completed, Failure> {
         let at = self.clock.now();
+        let tax = summary::of_order(&order);
         let snapshot = InvoiceDocument {
             id: row.id,
             order_id: order.id,
@@ -88,6 +89,7 @@ impl Invoices {
             generated_at: at,
             carrier: order.carrier,
             tracking_number: order.tracking_number,
+            tax,
         };
         let headers = change::headers(job);
         let transition = change::by_worker(job, EntityType::Invoice, row.id, 1, None, "GENERATED", at);

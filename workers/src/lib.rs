@@ -5,6 +5,7 @@
 //! - [`refunds`]: `return.completed` → the payment [`gateway`];
 //! - [`notifications`]: messages to customers;
 //! - [`alerts`]: dead jobs → a webhook;
+//! - [`snapshots`]: every invoice, credit note and refund told again;
 //! - [`store`]: the SQL over the `work` schema.
 //!
 //! Invariants: an effect, its record and the end of its job are one commit; what cannot be rolled back (a call to the
@@ -21,6 +22,7 @@ mod refunds;
 mod gateway;
 mod notifications;
 mod alerts;
+pub mod snapshots;
 mod store;
 
 use std::time::Duration;

@@ -76,6 +76,7 @@ impl Refunds {
                 let event =
                     NewEvent { event_id, event_type: EventType::RefundInitiated, headers: &headers, change: &change };
                 outbox::record(conn, &event).await?;
+                store::keep_refund_document(conn, &change.snapshot).await?;
                 Ok::<_, Failure>(row)
             })
         })
@@ -141,7 +142,8 @@ impl Refunds {
         change: &StateChanged<RefundDocument>,
     ) -> sqlx::Result<()> {
         let headers = change::headers(job);
-        outbox::record(conn, &NewEvent { event_id: self.ids.next(), event_type, headers: &headers, change }).await
+        outbox::record(conn, &NewEvent { event_id: self.ids.next(), event_type, headers: &headers, change }).await?;
+        store::keep_refund_document(conn, &change.snapshot).await
     }
 }
 

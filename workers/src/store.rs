@@ -1,8 +1,9 @@
 //! The SQL over the `work` schema.
 
 use chrono::{DateTime, Utc};
-use contracts::{CreditNoteDocument, InvoiceDocument};
+use contracts::{CreditNoteDocument, InvoiceDocument, RefundDocument};
 use serde_json::Value;
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -61,12 +62,16 @@ pub(crate) async fn insert_invoice(
 /// `false` when it was stored before.
 pub(crate) async fn mark_invoice_stored(conn: &mut PgConnection, invoice: &InvoiceDocument) -> sqlx::Result<bool> {
     let stored = sqlx::query!(
-        "update work.invoices set path = $2, size_bytes = $3, sha256 = $4, stored_at = $5 where id = $1 and stored_at is null",
+        r#"
+        update work.invoices set path = $2, size_bytes = $3, sha256 = $4, stored_at = $5, document = $6
+        where id = $1 and stored_at is null
+        "#,
         invoice.id,
         invoice.path,
         invoice.size_bytes,
         invoice.sha256,
         invoice.generated_at,
+        Json(invoice) as _,
     )
     .execute(conn)
     .await?;
@@ -137,12 +142,16 @@ pub(crate) async fn insert_credit_note(
 /// `false` when it was stored before.
 pub(crate) async fn mark_credit_note_stored(conn: &mut PgConnection, note: &CreditNoteDocument) -> sqlx::Result<bool> {
     let stored = sqlx::query!(
-        "update work.credit_notes set path = $2, size_bytes = $3, sha256 = $4, stored_at = $5 where id = $1 and stored_at is null",
+        r#"
+        update work.credit_notes set path = $2, size_bytes = $3, sha256 = $4, stored_at = $5, document = $6
+        where id = $1 and stored_at is null
+        "#,
         note.id,
         note.path,
         note.size_bytes,
         note.sha256,
         note.generated_at,
+        Json(note) as _,
     )
     .execute(conn)
     .await?;
@@ -224,6 +233,14 @@ pub(crate) async fn mark_refund_processed(
 
 pub(crate) async fn mark_refund_failed(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<()> {
     sqlx::query!("update work.refunds set status = 'FAILED', version = version + 1 where id = $1", id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What the refund's last event says, for whoever is to be told of it again.
+pub(crate) async fn keep_refund_document(conn: &mut PgConnection, refund: &RefundDocument) -> sqlx::Result<()> {
+    sqlx::query!("update work.refunds set document = $2 where id = $1", refund.id, Json(refund) as _)
         .execute(conn)
         .await?;
     Ok(())

@@ -4,11 +4,13 @@
 mod transitions;
 mod placements;
 mod returns;
+mod current;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub(crate) use current::{current_orders, current_returns};
 pub(crate) use placements::{Placement, PlacementItem, PlacementOutcome, Placements};
 pub(crate) use returns::{NewReturn, OrderUnderLock, insert_return, items_elsewhere, known_answer, lock_order};
 pub(crate) use transitions::{OrderTransitions, ReturnTransitions, Transition, TransitionOutcome};

@@ -289,6 +289,8 @@ pub enum Supply {
     InterState,
 }
 
+names!(Supply { IntraState => "INTRA_STATE", InterState => "INTER_STATE" });
+
 /// A return, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnDocument {
@@ -368,6 +370,35 @@ pub struct ReturnItemDocument {
     pub reason: Option<String>,
 }
 
+/// What a tax return is told of an invoice or a credit note; all of it, so that nobody has to look into other documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaxSummaryDocument {
+    #[serde(flatten)]
+    pub terms: TaxTermsDocument,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_name: Option<String>,
+    /// Of a registered recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_gstin: Option<String>,
+    /// By HSN code and rate; together they are the document's total.
+    pub lines: Vec<TaxSummaryLine>,
+}
+
+/// Goods of one HSN code and one rate, with their shipping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaxSummaryLine {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsn: Option<String>,
+    /// Per cent; absent where nothing is taxed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
+    pub quantity: i64,
+    /// With the tax.
+    pub total_minor: i64,
+    #[serde(flatten)]
+    pub tax: TaxDocument,
+}
+
 /// The invoice of an order: the snapshot of `invoice.generated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InvoiceDocument {
@@ -392,6 +423,9 @@ pub struct InvoiceDocument {
     pub carrier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
+    /// Absent when the supplier is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxSummaryDocument>,
 }
 
 /// The credit note of a return: the snapshot of `credit_note.generated`.
@@ -405,6 +439,9 @@ pub struct CreditNoteDocument {
     pub credit_note_number: String,
     /// Of the invoice that it corrects.
     pub invoice_number: String,
+    /// When that was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoiced_at: Option<DateTime<Utc>>,
     pub customer_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_email: Option<String>,
@@ -418,6 +455,9 @@ pub struct CreditNoteDocument {
     pub sha256: String,
     pub issued_at: DateTime<Utc>,
     pub generated_at: DateTime<Utc>,
+    /// Absent when the supplier is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxSummaryDocument>,
 }
 
 /// Where a refund stands.

@@ -63,6 +63,15 @@ pub struct StateChanged<T> {
     pub transition: Transition,
 }
 
+/// The payload of [`EventType::SnapshotTaken`]: a `StateChanged` of the last change, and every change there has been.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retold<T> {
+    #[serde(flatten)]
+    pub last: StateChanged<T>,
+    /// Oldest first; the last one is `last.transition`.
+    pub history: Vec<Transition>,
+}
+
 /// Every event type there is. Past tense; a command is imperative, an event tells what has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -83,10 +92,13 @@ pub enum EventType {
     RefundInitiated,
     RefundProcessed,
     RefundFailed,
+    /// Nothing has happened: an aggregate's state and history are told again, for read models that are made anew after
+    /// the events themselves have left the outbox.
+    SnapshotTaken,
 }
 
 impl EventType {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -104,6 +116,7 @@ impl EventType {
         Self::RefundInitiated,
         Self::RefundProcessed,
         Self::RefundFailed,
+        Self::SnapshotTaken,
     ];
 
     /// The name on the wire, which is also the RabbitMQ routing key.
@@ -126,6 +139,7 @@ impl EventType {
             Self::RefundInitiated => "refund.initiated",
             Self::RefundProcessed => "refund.processed",
             Self::RefundFailed => "refund.failed",
+            Self::SnapshotTaken => "snapshot.taken",
         }
     }
 }

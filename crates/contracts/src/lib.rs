@@ -12,9 +12,9 @@ mod gateway;
 pub use documents::{
     ActorType, Address, CreditNoteDocument, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState,
     RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Supply, TaxDocument,
-    TaxTermsDocument, Transition, Trigger,
+    TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument, Transition, Trigger,
 };
-pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
+pub use envelope::{Envelope, EventType, Headers, Retold, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use error::{ErrorBody, ErrorDetail};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};

@@ -56,25 +56,25 @@ impl Job {
     }
 }
 
-/// A row as the queries below return it.
-struct Row {
-    event_id: Uuid,
-    event_type: String,
-    aggregate_type: String,
-    aggregate_id: Uuid,
-    aggregate_version: i32,
-    payload: Json<Box<RawValue>>,
-    headers: Json<Box<RawValue>>,
-    occurred_at: DateTime<Utc>,
-    received_at: DateTime<Utc>,
-    attempts: i32,
-    in_doubt: bool,
-    fence: i64,
+/// A row as the queries below return it, and that of the log.
+pub(crate) struct Row {
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: String,
+    pub(crate) aggregate_type: String,
+    pub(crate) aggregate_id: Uuid,
+    pub(crate) aggregate_version: i32,
+    pub(crate) payload: Json<Box<RawValue>>,
+    pub(crate) headers: Json<Box<RawValue>>,
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) received_at: DateTime<Utc>,
+    pub(crate) attempts: i32,
+    pub(crate) in_doubt: bool,
+    pub(crate) fence: i64,
 }
 
 impl Row {
     /// One row that cannot be decoded must not fail the claim of the others.
-    fn into_job(self, queue: Queue) -> Job {
+    pub(crate) fn into_job(self, queue: Queue) -> Job {
         let (headers, poison) = match serde_json::from_str::<Headers>(self.headers.get()) {
             Ok(headers) if headers.schema_is_known() => (headers, None),
             Ok(headers) => {

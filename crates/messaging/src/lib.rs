@@ -5,7 +5,8 @@
 //!   here: the relay moves rows from one table to the other in one statement);
 //! - [`inbox`]: dedupe, leases, attempts, back-off, dead jobs: the same for both transports;
 //! - [`worker`]: runs a handler over the jobs of a queue;
-//! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee.
+//! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
+//! - [`log`] and [`snapshots`]: what read models are made from anew.
 //!
 //! Invariant: no other crate names `lapin`, and no other crate writes `messaging.inbox` but the relay's
 //! forwarding statement and its operators' acts.
@@ -17,6 +18,8 @@ pub mod inbox;
 pub mod retry;
 pub mod worker;
 pub mod wakeup;
+pub mod log;
+pub mod snapshots;
 
 pub use rabbitmq::TransportConfig;
 pub use wakeup::{Hint, Wakeup};

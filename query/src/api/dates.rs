@@ -1,9 +1,8 @@
 //! Dates in filters: an instant, or a day of the shop.
 
-use chrono::{DateTime, Datelike, Days, FixedOffset, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
-/// Asia/Kolkata: the shop's days. India has kept one offset since 1945, so it needs no time zone tables.
-const KOLKATA_SECONDS_EAST: i32 = 5 * 3600 + 30 * 60;
+use crate::kolkata;
 
 /// What a filter may say, goes on from the parameter's name.
 pub(super) const EXPECTED: &str =
@@ -30,15 +29,14 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
     is_plausible(at).then_some(at)
 }
 
-fn day(text: &str) -> Option<NaiveDate> {
+/// A date, and nothing else.
+pub(super) fn day(text: &str) -> Option<NaiveDate> {
     let shaped = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
 }
 
 fn start_of(day: NaiveDate) -> Option<DateTime<Utc>> {
-    let kolkata = FixedOffset::east_opt(KOLKATA_SECONDS_EAST)?;
-    let start = day.and_hms_opt(0, 0, 0)?.and_local_timezone(kolkata).single()?.to_utc();
-    is_plausible(start).then_some(start)
+    kolkata::start_of(day).filter(|start| is_plausible(*start))
 }
 
 #[cfg(test)]

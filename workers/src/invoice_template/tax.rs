@@ -1,11 +1,10 @@
 //! The table of goods with the tax on each, and what follows it: rules 46 and 53 of the CGST Rules.
 
-use std::collections::BTreeMap;
-
-use contracts::{OrderItemDocument, ReturnItemDocument, Supply, TaxDocument, TaxTermsDocument};
+use contracts::{OrderItemDocument, ReturnItemDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
 use maud::{Markup, html};
 
 use super::amount::money;
+use super::summary;
 use super::words::rupees_in_words;
 use super::{Brand, capitalised, total_row};
 
@@ -17,16 +16,16 @@ pub(super) const COLUMNS: u8 = 7;
 pub(super) struct Line<'a> {
     sku: &'a str,
     title: &'a str,
-    hsn: Option<&'a str>,
-    rate: Option<f64>,
-    quantity: i32,
+    pub(super) hsn: Option<&'a str>,
+    pub(super) rate: Option<f64>,
+    pub(super) quantity: i32,
     /// Where goods are sold.
     price: Option<i64>,
     discount: i64,
-    goods: i64,
-    tax: Option<TaxDocument>,
-    shipping: i64,
-    shipping_tax: Option<TaxDocument>,
+    pub(super) goods: i64,
+    pub(super) tax: Option<TaxDocument>,
+    pub(super) shipping: i64,
+    pub(super) shipping_tax: Option<TaxDocument>,
 }
 
 impl<'a> From<&'a OrderItemDocument> for Line<'a> {
@@ -73,7 +72,7 @@ pub(super) struct Goods<'a> {
     /// `None`: the shop is not registered, and nothing is taxed.
     supply: Option<Supply>,
     total: i64,
-    summary: Summary,
+    summary: Vec<TaxSummaryLine>,
 }
 
 impl<'a> Goods<'a> {
@@ -84,7 +83,7 @@ impl<'a> Goods<'a> {
         total: i64,
     ) -> Self {
         let lines: Vec<_> = lines.collect();
-        let summary = Summary::of(&lines);
+        let summary = summary::by_hsn_and_rate(&lines);
         Self { lines, currency, supply: terms.map(|terms| terms.supply), total, summary }
     }
 
@@ -169,7 +168,7 @@ impl<'a> Goods<'a> {
 
     fn totals(&self) -> Markup {
         let row = |name: &str, amount: i64| total_row(COLUMNS, "sum", name, &self.money(amount));
-        let sum = self.summary.sum();
+        let sum = summary::sum(&self.summary);
         let untaxed = self.total - sum.taxable_minor - total(&sum) - sum.round_off_minor;
         html! {
             @if let Some(supply) = self.supply {
@@ -222,52 +221,20 @@ impl<'a> Goods<'a> {
                     }
                 }
                 tbody {
-                    @for ((hsn, _), (rate, tax)) in &self.summary.0 {
-                        tr {
-                            td { @if hsn.is_empty() { "–" } @else { (hsn) } }
-                            td.number { (rate) " %" }
-                            td.number { (self.money(tax.taxable_minor)) }
-                            @for amount in taxes(tax) { td.number { (self.money(amount)) } }
-                            td.number { (self.money(total(tax))) }
+                    @for line in self.summary.iter() {
+                        @if let Some(rate) = line.gst_rate {
+                            tr {
+                                td { (line.hsn.as_deref().unwrap_or("–")) }
+                                td.number { (rate) " %" }
+                                td.number { (self.money(line.tax.taxable_minor)) }
+                                @for amount in taxes(&line.tax) { td.number { (self.money(amount)) } }
+                                td.number { (self.money(total(&line.tax))) }
+                            }
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// What is taxed, by HSN code and rate (in thousandths), the shipping among it.
-#[derive(Debug)]
-struct Summary(BTreeMap<(String, i64), (f64, TaxDocument)>);
-
-impl Summary {
-    fn of(lines: &[Line<'_>]) -> Self {
-        let mut rows = BTreeMap::new();
-        for line in lines {
-            let Some(rate) = line.rate else { continue };
-            for tax in [line.tax, line.shipping_tax].into_iter().flatten() {
-                #[expect(clippy::cast_possible_truncation, reason = "a percentage with three decimals")]
-                let key = (line.hsn.unwrap_or_default().to_owned(), (rate * 1_000.0).round() as i64);
-                let (_, sum): &mut (f64, TaxDocument) = rows.entry(key).or_insert((rate, TaxDocument::default()));
-                *sum = plus(sum, &tax);
-            }
-        }
-        Self(rows)
-    }
-
-    fn sum(&self) -> TaxDocument {
-        self.0.values().fold(TaxDocument::default(), |sum, (_, tax)| plus(&sum, tax))
-    }
-}
-
-const fn plus(one: &TaxDocument, other: &TaxDocument) -> TaxDocument {
-    TaxDocument {
-        taxable_minor: one.taxable_minor + other.taxable_minor,
-        cgst_minor: one.cgst_minor + other.cgst_minor,
-        sgst_minor: one.sgst_minor + other.sgst_minor,
-        igst_minor: one.igst_minor + other.igst_minor,
-        round_off_minor: one.round_off_minor + other.round_off_minor,
     }
 }
 

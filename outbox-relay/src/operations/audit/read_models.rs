@@ -98,13 +98,19 @@ fn events(conn: &mut PgConnection) -> Rows<'_, Event> {
             r#"
             with job as (
                 select event_id, status from messaging.inbox where queue = 'projections'
+            ), event as (
+                -- A snapshot tells a version again; it counts where the event itself is gone.
+                select distinct on (aggregate_type, aggregate_id, aggregate_version)
+                       event_id, aggregate_type, aggregate_id, aggregate_version, parked_reason
+                from messaging.outbox
+                order by aggregate_type, aggregate_id, aggregate_version, event_type = 'snapshot.taken', event_id
             ), told as (
                 select event_id, aggregate_version as version, coalesce(job.status = 'done', false) as projected,
                        coalesce(parked_reason = 'SKIPPED', false) as skipped,
                        min(aggregate_version) over aggregate - 1 as forgotten,
                        count(*) filter (where job.status = 'done') over aggregate as projected_events,
                        coalesce(max(aggregate_version) filter (where job.status = 'done') over aggregate, 0) as newest
-                from messaging.outbox left join job using (event_id)
+                from event left join job using (event_id)
                 window aggregate as (partition by aggregate_type, aggregate_id)
             )
             select aggregate_type as "kind!", aggregate_id as "id!", version as "version!", projected as "projected!",

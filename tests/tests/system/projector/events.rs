@@ -92,6 +92,7 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<(
         generated_at: at,
         carrier: None,
         tracking_number: None,
+        tax: None,
     };
     sqlx::query("insert into work.invoices values ($1, $2, $3, $4, $5, $6, $7, $4)")
         .bind(id)

@@ -1,0 +1,30 @@
+//! Orders and returns as they are, page by page.
+
+use messaging::snapshots::Current;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// The document is put together as a transition's is, so a snapshot says what the last event said.
+macro_rules! page {
+    ($conn:expr, $after:expr, $limit:expr, $table:literal) => {
+        sqlx::query_as!(
+            Current,
+            r#"
+            select id, version,
+                   document || (progress || jsonb_build_object('state', state, 'version', version)) as "document!: _"
+            from "# + $table + " where id > $1 order by id limit $2",
+            $after,
+            $limit,
+        )
+        .fetch_all($conn)
+        .await
+    };
+}
+
+pub(crate) async fn current_orders(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
+    page!(conn, after, limit, "command.orders")
+}
+
+pub(crate) async fn current_returns(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
+    page!(conn, after, limit, "command.returns")
+}

@@ -1,0 +1,158 @@
+//! The statements of the GST report. Amounts in other currencies than rupees are no part of it.
+
+use chrono::NaiveDate;
+use sqlx::PgConnection;
+
+use super::{GstDocument, GstHsn, GstOthers, GstSeries};
+
+/// The table of GSTR-1 in which a document stands, before a condition on `document`.
+///
+/// An invoice to an unregistered recipient in another state stands by itself above one lakh rupees (rule 59(4) of the CGST
+/// Rules as changed by notification 12/2024 – Central Tax, from August 2024). A credit note stands where its invoice does;
+/// those for the others are taken off them.
+macro_rules! classified {
+    ($row:ty, $before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            $row,
+            r#"
+            with document as (
+                select issued.*,
+                       case when issued.recipient_gstin is not null then 'B2B'
+                            when issued.place_of_supply like '96%' then 'EXP'
+                            when issued.supply = 'INTER_STATE' and coalesce(original.total_minor, issued.total_minor) > 10000000
+                                then 'B2CL'
+                            else 'B2CS' end as class
+                from read.issued_documents as issued
+                left join read.issued_documents as original
+                    on issued.kind = 'credit_note' and original.kind = 'invoice' and original.number = issued.corrects
+                where issued.issued_on between $1 and $2 and issued.supplier_gstin is not null and issued.currency = 'INR'
+            )
+            "# + $before + r#"
+            from document join read.issued_lines as line on line.document_id = document.id
+            where "# + $after
+            $(, $argument)*
+        )
+    };
+}
+
+pub(super) async fn invoices(
+    conn: &mut PgConnection,
+    first: NaiveDate,
+    last: NaiveDate,
+) -> sqlx::Result<Vec<GstDocument>> {
+    classified!(
+        GstDocument,
+        r#"
+        select class as "kind!", number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
+               document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
+               sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
+               sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
+        "#,
+        r#"
+        document.kind = 'invoice' and class <> 'B2CS'
+        group by class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
+                 document.place_of_supply, document.total_minor, gst_rate
+        order by class, number, gst_rate
+        "#,
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) async fn credit_notes(
+    conn: &mut PgConnection,
+    first: NaiveDate,
+    last: NaiveDate,
+) -> sqlx::Result<Vec<GstDocument>> {
+    classified!(
+        GstDocument,
+        r#"
+        select case class when 'B2B' then 'CDNR' else 'CDNUR' end as "kind!", number, document.issued_on, recipient_gstin,
+               recipient_name, corrects, corrected_issued_on, document.place_of_supply as "place_of_supply!",
+               'N' as "reverse_charge!", document.total_minor, gst_rate,
+               sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
+               sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
+        "#,
+        r#"
+        document.kind = 'credit_note' and class <> 'B2CS'
+        group by class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
+                 document.place_of_supply, document.total_minor, gst_rate
+        order by class, number, gst_rate
+        "#,
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstOthers>> {
+    classified!(
+        GstOthers,
+        r#"
+        select document.place_of_supply as "place_of_supply!", gst_rate,
+               sum(case document.kind when 'invoice' then taxable_minor else -taxable_minor end)::int8 as "taxable_minor!",
+               sum(case document.kind when 'invoice' then igst_minor else -igst_minor end)::int8 as "igst_minor!",
+               sum(case document.kind when 'invoice' then cgst_minor else -cgst_minor end)::int8 as "cgst_minor!",
+               sum(case document.kind when 'invoice' then sgst_minor else -sgst_minor end)::int8 as "sgst_minor!"
+        "#,
+        "class = 'B2CS' group by document.place_of_supply, gst_rate order by document.place_of_supply, gst_rate",
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// From the lines alone: they say of themselves what it takes.
+pub(super) async fn hsn(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstHsn>> {
+    sqlx::query_as!(
+        GstHsn,
+        r#"
+        with line as (
+            select kind, recipient_registered, hsn, gst_rate, sum(quantity) as quantity, sum(total_minor) as total,
+                   sum(taxable_minor) as taxable, sum(igst_minor) as igst, sum(cgst_minor) as cgst, sum(sgst_minor) as sgst,
+                   sum(round_off_minor) as round_off
+            from read.issued_lines
+            where issued_on between $1 and $2 and currency = 'INR'
+            group by kind, recipient_registered, hsn, gst_rate
+        ), signed as (
+            select *, case kind when 'invoice' then 1 else -1 end as sign from line
+        )
+        select case when recipient_registered then 'B2B' else 'B2C' end as "recipients!", hsn, 'NOS' as "uqc!",
+               sum(sign * quantity)::int8 as "quantity!", sum(sign * total)::int8 as "total_minor!", gst_rate,
+               sum(sign * taxable)::int8 as "taxable_minor!", sum(sign * igst)::int8 as "igst_minor!",
+               sum(sign * cgst)::int8 as "cgst_minor!", sum(sign * sgst)::int8 as "sgst_minor!",
+               sum(sign * round_off)::int8 as "round_off_minor!"
+        from signed group by recipient_registered, hsn, gst_rate order by recipient_registered desc, hsn, gst_rate
+        "#,
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A series is what numbers have before their last stroke. Numbers are of one length, so text sorts them.
+pub(super) async fn documents(
+    conn: &mut PgConnection,
+    first: NaiveDate,
+    last: NaiveDate,
+) -> sqlx::Result<Vec<GstSeries>> {
+    sqlx::query_as!(
+        GstSeries,
+        r#"
+        select kind, min(number) as "from_number!", max(number) as "to_number!", count(*) as "issued!", 0::int8 as "cancelled!"
+        from read.issued_documents
+        where issued_on between $1 and $2
+        group by kind, regexp_replace(number, '[^/]*$', '')
+        order by kind desc, min(number)
+        "#,
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}

@@ -1,0 +1,85 @@
+//! What customers are owed, and what they have been paid.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::NaiveDate;
+use contracts::ErrorBody;
+use runtime::ApiError;
+use runtime::http::ApiQuery;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::period::{Period, Unless};
+use super::{Api, Report, ReportParams, answer, reading};
+
+/// The refunds of one currency. `owed` counts all that are not paid; those in doubt and failed are among them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefundTotals {
+    pub currency: String,
+    pub owed: i64,
+    pub owed_minor: i64,
+    /// The first day on which something was owed that still is.
+    pub owed_since: Option<NaiveDate>,
+    pub paid: i64,
+    pub paid_minor: i64,
+    /// Asked of the payment gateway, whose answer is not known (yet).
+    pub in_doubt: i64,
+    pub in_doubt_minor: i64,
+    /// Given up: an operator has to look at them.
+    pub failed: i64,
+    pub failed_minor: i64,
+}
+
+/// The refunds of the returns completed in a period: owed, paid, in doubt. Without a period: of all returns.
+#[utoipa::path(
+    get,
+    path = "/reports/refunds",
+    tag = "Reports",
+    params(ReportParams),
+    responses(
+        (status = 200, description = "The currencies; with `format=csv` as CSV.", content((Report<RefundTotals> = "application/json"), (String = "text/csv"))),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn refunds_report(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<ReportParams>,
+) -> Result<Response, ApiError> {
+    let (period, format) = api.asked(&headers, &params, Unless::Everything).await?;
+    let rows = refunds(&mut *reading(&api.read).await?, period).await?;
+    answer("refunds", period, format, rows)
+}
+
+pub(super) async fn refunds(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<RefundTotals>> {
+    sqlx::query_as!(
+        RefundTotals,
+        r#"
+        with due as (
+            select returned.currency, returned.amount_minor, completed_on, coalesce(status, 'NOT_BEGUN') as status
+            from read.return_facts as returned left join read.refunds using (return_id)
+            where completed_on between $1 and $2
+        )
+        select currency,
+               count(*) filter (where status <> 'PROCESSED') as "owed!",
+               coalesce(sum(amount_minor) filter (where status <> 'PROCESSED'), 0)::int8 as "owed_minor!",
+               min(completed_on) filter (where status <> 'PROCESSED') as owed_since,
+               count(*) filter (where status = 'PROCESSED') as "paid!",
+               coalesce(sum(amount_minor) filter (where status = 'PROCESSED'), 0)::int8 as "paid_minor!",
+               count(*) filter (where status = 'PENDING') as "in_doubt!",
+               coalesce(sum(amount_minor) filter (where status = 'PENDING'), 0)::int8 as "in_doubt_minor!",
+               count(*) filter (where status = 'FAILED') as "failed!",
+               coalesce(sum(amount_minor) filter (where status = 'FAILED'), 0)::int8 as "failed_minor!"
+        from due group by currency order by currency
+        "#,
+        period.first(),
+        period.last(),
+    )
+    .fetch_all(conn)
+    .await
+}

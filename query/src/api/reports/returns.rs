@@ -1,0 +1,185 @@
+//! What comes back, and why.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use contracts::ErrorBody;
+use runtime::http::ApiQuery;
+use runtime::{ApiError, FieldError};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::{IntoParams, ToSchema};
+
+use super::period::{Asked, Period, Unless};
+use super::{Api, Format, Report, answer, reading};
+use crate::consistency::Scope;
+use crate::kolkata::day_of;
+
+/// What this report understands; anything else is refused.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReturnsParams {
+    /// `sku` (the default) or `reason`.
+    by: Option<String>,
+    /// `return` (the default): what was sold, and what was asked to be taken back, in the period. `order`: what was sold in
+    /// the period, and what of that came back, whenever that was.
+    dated: Option<String>,
+    /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
+    from: Option<String>,
+    /// The last day, included.
+    to: Option<String>,
+    /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
+    #[param(value_type = Option<Format>)]
+    format: Option<String>,
+    /// Consistency tokens, as everywhere.
+    consistency: Option<String>,
+}
+
+/// The returns of one kind of goods in one currency, those that come back most first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnsOfSku {
+    pub sku: String,
+    pub title: String,
+    pub currency: String,
+    /// Units paid for, in orders that were not cancelled.
+    pub units_sold: i64,
+    /// Requests, rejected ones among them.
+    pub returns: i64,
+    /// Units asked to be taken back, rejected requests aside.
+    pub units_returned: i64,
+    pub units_rejected: i64,
+    /// What completed returns give back for them.
+    pub refunded_minor: i64,
+    /// Units returned of units sold, 0 to 1; null where none was sold.
+    pub return_rate: Option<f64>,
+}
+
+/// The returns for one reason in one currency, the most frequent first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnsForReason {
+    /// Null where none was given.
+    pub reason: Option<String>,
+    pub currency: String,
+    pub returns: i64,
+    /// Units asked to be taken back, rejected requests aside.
+    pub units_returned: i64,
+    pub units_rejected: i64,
+    pub refunded_minor: i64,
+    /// Of all units returned in this currency, 0 to 1; null where none was.
+    pub share: Option<f64>,
+}
+
+/// Returns by goods, with the rate at which they come back, or by reason. Without a period: the last 30 days.
+#[utoipa::path(
+    get,
+    path = "/reports/returns",
+    tag = "Reports",
+    params(ReturnsParams),
+    responses(
+        (status = 200, description = "By goods; with `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsOfSku> = "application/json"), (String = "text/csv"))),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn returns_report(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<ReturnsParams>,
+) -> Result<Response, ApiError> {
+    let ReturnsParams { by, dated, from, to, format, consistency } = params;
+    let today = day_of(api.clock.now());
+    let (from, to, format) = (from.as_deref(), to.as_deref(), format.as_deref());
+    let mut asked = Asked::new(&headers, from, to, format, today, Unless::LastThirtyDays);
+    let by_reason = asked.second_of("by", by.as_deref(), ["sku", "reason"]);
+    let by_order_date = asked.second_of("dated", dated.as_deref(), ["return", "order"]);
+    let (period, format) = asked.finish()?;
+    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
+    let mut tx = reading(&api.read).await?;
+    if by_reason {
+        answer("returns-by-reason", period, format, reasons(&mut tx, period, by_order_date).await?)
+    } else {
+        answer("returns-by-sku", period, format, skus(&mut tx, period, by_order_date).await?)
+    }
+}
+
+impl Asked {
+    /// Whether the second of two words was meant; the first is the default.
+    fn second_of(&mut self, field: &str, given: Option<&str>, words: [&str; 2]) -> bool {
+        let known = given.is_none_or(|word| words.contains(&word));
+        if !known {
+            self.wrong.push(FieldError::new(field, format!("must be {} or {}", words[0], words[1])));
+        }
+        given == Some(words[1])
+    }
+}
+
+async fn skus(conn: &mut PgConnection, period: Period, by_order_date: bool) -> sqlx::Result<Vec<ReturnsOfSku>> {
+    sqlx::query_as!(
+        ReturnsOfSku,
+        r#"
+        with sold as (
+            select sku, currency, min(title) as title, sum(quantity) as units
+            from read.sold_lines
+            where sold_on between $1 and $2
+              and order_id not in (select order_id from read.order_facts where cancelled_on is not null)
+            group by sku, currency
+        ), returned as (
+            select return_id, back.state, back.currency
+            from read.return_facts as back left join read.order_facts using (order_id)
+            where case when $3 then sold_on else requested_on end between $1 and $2
+        ), back as (
+            select sku, currency, min(title) as title, count(distinct return_id) as returns,
+                   coalesce(sum(quantity) filter (where state <> 'REJECTED'), 0) as units,
+                   coalesce(sum(quantity) filter (where state = 'REJECTED'), 0) as rejected,
+                   coalesce(sum(amount_minor) filter (where state = 'COMPLETED'), 0) as refunded
+            from returned join read.return_lines using (return_id)
+            group by sku, currency
+        )
+        select sku as "sku!", coalesce(sold.title, back.title) as "title!", currency as "currency!",
+               coalesce(sold.units, 0) as "units_sold!", coalesce(returns, 0) as "returns!",
+               coalesce(back.units, 0) as "units_returned!", coalesce(rejected, 0) as "units_rejected!",
+               coalesce(refunded, 0)::int8 as "refunded_minor!",
+               round(coalesce(back.units, 0)::numeric / sold.units, 4)::float8 as return_rate
+        from sold full join back using (sku, currency)
+        order by coalesce(back.units, 0) desc, coalesce(sold.units, 0) desc, sku, currency
+        "#,
+        period.first(),
+        period.last(),
+        by_order_date,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn reasons(conn: &mut PgConnection, period: Period, by_order_date: bool) -> sqlx::Result<Vec<ReturnsForReason>> {
+    sqlx::query_as!(
+        ReturnsForReason,
+        r#"
+        with returned as (
+            select return_id, back.state, back.currency
+            from read.return_facts as back left join read.order_facts using (order_id)
+            where case when $3 then sold_on else requested_on end between $1 and $2
+        ), back as (
+            select reason, currency, count(distinct return_id) as returns,
+                   coalesce(sum(quantity) filter (where state <> 'REJECTED'), 0) as units,
+                   coalesce(sum(quantity) filter (where state = 'REJECTED'), 0) as rejected,
+                   coalesce(sum(amount_minor) filter (where state = 'COMPLETED'), 0) as refunded
+            from returned join read.return_lines using (return_id)
+            group by reason, currency
+        )
+        select reason, currency as "currency!", returns as "returns!", units as "units_returned!", rejected as "units_rejected!",
+               refunded::int8 as "refunded_minor!",
+               round(units::numeric / nullif(sum(units) over (partition by currency), 0), 4)::float8 as share
+        from back
+        order by units desc, returns desc, reason, currency
+        "#,
+        period.first(),
+        period.last(),
+        by_order_date,
+    )
+    .fetch_all(conn)
+    .await
+}

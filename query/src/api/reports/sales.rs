@@ -1,0 +1,101 @@
+//! What was sold, day by day.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use chrono::NaiveDate;
+use contracts::ErrorBody;
+use runtime::ApiError;
+use runtime::http::ApiQuery;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+
+use super::period::{Period, Unless};
+use super::{Api, Report, ReportParams, answer, reading};
+
+/// One day in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SalesDay {
+    pub day: NaiveDate,
+    pub currency: String,
+    /// Orders placed, paid or not.
+    pub placed: i64,
+    /// Orders paid: the sales.
+    pub orders: i64,
+    pub units: i64,
+    /// Quantity × price of what was sold.
+    pub subtotal_minor: i64,
+    pub discount_minor: i64,
+    pub shipping_minor: i64,
+    /// The GST in `total_minor`.
+    pub tax_minor: i64,
+    pub total_minor: i64,
+    /// Sales, of whichever day, that were cancelled on this one.
+    pub cancelled: i64,
+    pub cancelled_minor: i64,
+    /// Refunds paid on this day.
+    pub refunds: i64,
+    pub refunded_minor: i64,
+    /// total − cancelled − refunded.
+    pub net_minor: i64,
+}
+
+/// Sales, cancellations and refunds, day by day. A sale counts on the day of its payment. Without a period: the last 30 days.
+/// Days on which nothing happened are left out.
+#[utoipa::path(
+    get,
+    path = "/reports/sales/daily",
+    tag = "Reports",
+    params(ReportParams),
+    responses(
+        (status = 200, description = "The days, oldest first; with `format=csv` as CSV.", content((Report<SalesDay> = "application/json"), (String = "text/csv"))),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+    )
+)]
+pub(super) async fn daily_sales(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<ReportParams>,
+) -> Result<Response, ApiError> {
+    let (period, format) = api.asked(&headers, &params, Unless::LastThirtyDays).await?;
+    let rows = sales(&mut *reading(&api.read).await?, period).await?;
+    answer("sales-daily", period, format, rows)
+}
+
+pub(super) async fn sales(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<SalesDay>> {
+    sqlx::query_as!(
+        SalesDay,
+        r#"
+        with part (day, currency, placed, orders, units, subtotal, discount, shipping, tax, total, cancelled, cancelled_total,
+                   refunds, refunded) as (
+            select placed_on, currency, count(*), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+            from read.order_facts where placed_on between $1 and $2 group by placed_on, currency
+            union all
+            select sold_on, currency, 0, count(*), sum(units), sum(subtotal_minor), sum(discount_minor), sum(shipping_minor),
+                   sum(tax_minor), sum(total_minor), 0, 0, 0, 0
+            from read.order_facts where sold_on between $1 and $2 group by sold_on, currency
+            union all
+            select cancelled_on, currency, 0, 0, 0, 0, 0, 0, 0, 0, count(*), sum(total_minor), 0, 0
+            from read.order_facts where cancelled_on between $1 and $2 and sold_on is not null group by cancelled_on, currency
+            union all
+            select processed_on, currency, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, count(*), sum(amount_minor)
+            from read.refunds where processed_on between $1 and $2 group by processed_on, currency
+        )
+        select day as "day!", currency as "currency!", sum(placed)::int8 as "placed!", sum(orders)::int8 as "orders!",
+               sum(units)::int8 as "units!", sum(subtotal)::int8 as "subtotal_minor!", sum(discount)::int8 as "discount_minor!",
+               sum(shipping)::int8 as "shipping_minor!", sum(tax)::int8 as "tax_minor!", sum(total)::int8 as "total_minor!",
+               sum(cancelled)::int8 as "cancelled!", sum(cancelled_total)::int8 as "cancelled_minor!",
+               sum(refunds)::int8 as "refunds!", sum(refunded)::int8 as "refunded_minor!",
+               (sum(total) - sum(cancelled_total) - sum(refunded))::int8 as "net_minor!"
+        from part group by day, currency order by day, currency
+        "#,
+        period.first(),
+        period.last(),
+    )
+    .fetch_all(conn)
+    .await
+}

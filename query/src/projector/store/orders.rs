@@ -1,0 +1,142 @@
+//! Orders, and what reports add up of them.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Models, column, over, seconds};
+use crate::kolkata::day_of;
+use crate::projector::batch::{Newest, OrderColumns};
+
+type Orders<'a> = Newest<'a, OrderColumns<'a>>;
+
+pub(super) async fn write(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) -> sqlx::Result<()> {
+    let written = upsert(conn, models, orders).await?;
+    if written.is_empty() {
+        return Ok(());
+    }
+    let written: Vec<_> = written.iter().filter_map(|id| Some((*id, &orders.get(id)?.columns))).collect();
+    upsert_facts(conn, models, &written).await?;
+    insert_lines(conn, models, &written).await
+}
+
+/// The ids of those that were older, or unknown.
+async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let rows = || orders.values();
+    let ids: Vec<Uuid> = orders.keys().copied().collect();
+    let versions: Vec<i32> = rows().map(|row| row.version).collect();
+    let order_numbers: Vec<&str> = rows().map(|row| &*row.columns.order_number).collect();
+    let customer_ids: Vec<&str> = rows().map(|row| &*row.columns.customer_id).collect();
+    let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
+    let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
+    let documents: Vec<&str> = rows().map(|row| row.document).collect();
+    over!(
+        models,
+        query_scalar.fetch_all(conn),
+        "insert into ",
+        r#".orders as known (id, version, order_number, customer_id, state, created_at, document)
+        select id, version, order_number, customer_id, state, created_at, document::json
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+            as incoming (id, version, order_number, customer_id, state, created_at, document)
+        on conflict (id) do update
+        set version = excluded.version, order_number = excluded.order_number, customer_id = excluded.customer_id,
+            state = excluded.state, created_at = excluded.created_at, document = excluded.document
+        where known.version < excluded.version
+        returning id
+        "#,
+        &ids,
+        &versions,
+        &order_numbers as &[&str],
+        &customer_ids as &[&str],
+        &states as &[&str],
+        &created,
+        &documents as &[&str],
+    )
+}
+
+type Written<'r, 'a> = [(Uuid, &'r OrderColumns<'a>)];
+
+async fn upsert_facts(conn: &mut PgConnection, models: Models, orders: &Written<'_, '_>) -> sqlx::Result<()> {
+    over!(
+        models,
+        query.execute(conn),
+        "insert into ",
+        r#".order_facts
+            (order_id, currency, state, units, subtotal_minor, discount_minor, shipping_minor, tax_minor, total_minor,
+             placed_on, sold_on, cancelled_on, pending_seconds, paid_seconds, processing_seconds, shipped_seconds)
+        select * from unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
+                             $9::int8[], $10::date[], $11::date[], $12::date[], $13::int[], $14::int[], $15::int[], $16::int[])
+        on conflict (order_id) do update
+        set currency = excluded.currency, state = excluded.state, units = excluded.units,
+            subtotal_minor = excluded.subtotal_minor, discount_minor = excluded.discount_minor,
+            shipping_minor = excluded.shipping_minor, tax_minor = excluded.tax_minor, total_minor = excluded.total_minor,
+            placed_on = excluded.placed_on, sold_on = excluded.sold_on, cancelled_on = excluded.cancelled_on,
+            pending_seconds = excluded.pending_seconds, paid_seconds = excluded.paid_seconds,
+            processing_seconds = excluded.processing_seconds, shipped_seconds = excluded.shipped_seconds
+        "#,
+        &column(orders, |(id, _)| *id),
+        &column(orders, |(_, order)| &*order.currency) as &[&str],
+        &column(orders, |(_, order)| &*order.state) as &[&str],
+        &column(orders, |(_, order)| order.items.iter().map(|item| i64::from(item.quantity)).sum::<i64>()),
+        &column(orders, |(_, order)| order.subtotal_minor),
+        &column(orders, |(_, order)| order.discount_minor),
+        &column(orders, |(_, order)| order.shipping_minor),
+        &column(orders, |(_, order)| order.tax_minor),
+        &column(orders, |(_, order)| order.total_minor),
+        &column(orders, |(_, order)| day_of(order.created_at)),
+        &column(orders, |(_, order)| order.paid_at.map(day_of)) as &[Option<NaiveDate>],
+        &column(orders, |(_, order)| order.cancelled_at.map(day_of)) as &[Option<NaiveDate>],
+        &column(orders, |(_, order)| seconds(Some(order.created_at), order.paid_at.or(order.cancelled_at)))
+            as &[Option<i32>],
+        &column(orders, |(_, order)| seconds(order.paid_at, order.processing_at.or(order.cancelled_at)))
+            as &[Option<i32>],
+        &column(orders, |(_, order)| seconds(order.processing_at, order.shipped_at.or(order.cancelled_at)))
+            as &[Option<i32>],
+        &column(orders, |(_, order)| seconds(order.shipped_at, order.delivered_at)) as &[Option<i32>],
+    )?;
+    Ok(())
+}
+
+/// The lines of those that have been paid, once.
+async fn insert_lines(conn: &mut PgConnection, models: Models, orders: &Written<'_, '_>) -> sqlx::Result<()> {
+    let paid: Vec<Uuid> = orders.iter().filter(|(_, order)| order.paid_at.is_some()).map(|(id, _)| *id).collect();
+    if paid.is_empty() {
+        return Ok(());
+    }
+    let known: HashSet<Uuid> = over!(
+        models,
+        query_scalar.fetch_all(&mut *conn),
+        "select order_id from ",
+        ".sold_lines where order_id = any($1) group by order_id",
+        &paid,
+    )?
+    .into_iter()
+    .collect();
+    let sold = || orders.iter().filter(|(id, _)| !known.contains(id));
+    let lines: Vec<_> = sold()
+        .filter_map(|(id, order)| Some((*id, order, order.paid_at?)))
+        .flat_map(|(id, order, paid_at)| order.items.iter().map(move |item| (id, order, day_of(paid_at), item)))
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    over!(
+        models,
+        query.execute(conn),
+        "insert into ",
+        r#".sold_lines (order_id, line_no, sold_on, currency, sku, title, quantity)
+        select * from unnest($1::uuid[], $2::int[], $3::date[], $4::text[], $5::text[], $6::text[], $7::int[])
+        on conflict do nothing
+        "#,
+        &column(&lines, |(id, ..)| *id),
+        &column(&lines, |(.., item)| item.line_no),
+        &column(&lines, |(_, _, day, _)| *day),
+        &column(&lines, |(_, order, ..)| &*order.currency) as &[&str],
+        &column(&lines, |(.., item)| &*item.sku) as &[&str],
+        &column(&lines, |(.., item)| &*item.title) as &[&str],
+        &column(&lines, |(.., item)| item.quantity),
+    )?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Returns, and what reports add up of them.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Models, column, over, seconds};
+use crate::kolkata::day_of;
+use crate::projector::batch::{Newest, ReturnColumns};
+
+type Returns<'a> = Newest<'a, ReturnColumns<'a>>;
+
+pub(super) async fn write(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) -> sqlx::Result<()> {
+    let written = upsert(conn, models, returns).await?;
+    if written.is_empty() {
+        return Ok(());
+    }
+    let written: Vec<_> = written.iter().filter_map(|id| Some((*id, &returns.get(id)?.columns))).collect();
+    upsert_facts(conn, models, &written).await?;
+    insert_lines(conn, models, &written).await
+}
+
+/// The ids of those that were older, or unknown.
+async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) -> sqlx::Result<Vec<Uuid>> {
+    let rows = || returns.values();
+    let ids: Vec<Uuid> = returns.keys().copied().collect();
+    let versions: Vec<i32> = rows().map(|row| row.version).collect();
+    let order_ids: Vec<Uuid> = rows().map(|row| row.columns.order_id).collect();
+    let order_numbers: Vec<&str> = rows().map(|row| &*row.columns.order_number).collect();
+    let customer_ids: Vec<&str> = rows().map(|row| &*row.columns.customer_id).collect();
+    let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
+    let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
+    let documents: Vec<&str> = rows().map(|row| row.document).collect();
+    over!(
+        models,
+        query_scalar.fetch_all(conn),
+        "insert into ",
+        r#".returns as known (id, version, order_id, order_number, customer_id, state, created_at, document)
+        select id, version, order_id, order_number, customer_id, state, created_at, document::json
+        from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[])
+            as incoming (id, version, order_id, order_number, customer_id, state, created_at, document)
+        on conflict (id) do update
+        set version = excluded.version, order_id = excluded.order_id, order_number = excluded.order_number,
+            customer_id = excluded.customer_id, state = excluded.state, created_at = excluded.created_at,
+            document = excluded.document
+        where known.version < excluded.version
+        returning id
+        "#,
+        &ids,
+        &versions,
+        &order_ids,
+        &order_numbers as &[&str],
+        &customer_ids as &[&str],
+        &states as &[&str],
+        &created,
+        &documents as &[&str],
+    )
+}
+
+type Written<'r, 'a> = [(Uuid, &'r ReturnColumns<'a>)];
+
+async fn upsert_facts(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
+    over!(
+        models,
+        query.execute(conn),
+        "insert into ",
+        r#".return_facts
+            (return_id, order_id, currency, state, amount_minor, requested_on, completed_on,
+             requested_seconds, approved_seconds, in_transit_seconds, received_seconds)
+        select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int8[], $6::date[], $7::date[],
+                             $8::int[], $9::int[], $10::int[], $11::int[])
+        on conflict (return_id) do update
+        set order_id = excluded.order_id, currency = excluded.currency, state = excluded.state,
+            amount_minor = excluded.amount_minor, requested_on = excluded.requested_on,
+            completed_on = excluded.completed_on, requested_seconds = excluded.requested_seconds,
+            approved_seconds = excluded.approved_seconds, in_transit_seconds = excluded.in_transit_seconds,
+            received_seconds = excluded.received_seconds
+        "#,
+        &column(returns, |(id, _)| *id),
+        &column(returns, |(_, returned)| returned.order_id),
+        &column(returns, |(_, returned)| &*returned.currency) as &[&str],
+        &column(returns, |(_, returned)| &*returned.state) as &[&str],
+        &column(returns, |(_, returned)| returned.refund_amount_minor),
+        &column(returns, |(_, returned)| day_of(returned.created_at)),
+        &column(returns, |(_, returned)| returned.completed_at.map(day_of)) as &[Option<NaiveDate>],
+        &column(returns, |(_, r)| seconds(Some(r.created_at), r.approved_at.or(r.rejected_at))) as &[Option<i32>],
+        &column(returns, |(_, returned)| seconds(returned.approved_at, returned.in_transit_at)) as &[Option<i32>],
+        &column(returns, |(_, returned)| seconds(returned.in_transit_at, returned.received_at)) as &[Option<i32>],
+        &column(returns, |(_, returned)| seconds(returned.received_at, returned.completed_at)) as &[Option<i32>],
+    )?;
+    Ok(())
+}
+
+/// Their lines, once.
+async fn insert_lines(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
+    let known: HashSet<Uuid> = over!(
+        models,
+        query_scalar.fetch_all(&mut *conn),
+        "select return_id from ",
+        ".return_lines where return_id = any($1) group by return_id",
+        &column(returns, |(id, _)| *id),
+    )?
+    .into_iter()
+    .collect();
+    let lines: Vec<_> = returns
+        .iter()
+        .filter(|(id, _)| !known.contains(id))
+        .flat_map(|(id, returned)| {
+            (1_i32..).zip(&returned.items).map(|(line_no, item)| {
+                let reason = item.reason.as_deref().or(returned.reason.as_deref());
+                (*id, line_no, item, reason)
+            })
+        })
+        .collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    over!(
+        models,
+        query.execute(conn),
+        "insert into ",
+        r#".return_lines (return_id, line_no, sku, title, reason, quantity, amount_minor)
+        select * from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int8[])
+        on conflict do nothing
+        "#,
+        &column(&lines, |(id, ..)| *id),
+        &column(&lines, |(_, line_no, ..)| *line_no),
+        &column(&lines, |(_, _, item, _)| &*item.sku) as &[&str],
+        &column(&lines, |(_, _, item, _)| &*item.title) as &[&str],
+        &column(&lines, |(.., reason)| *reason) as &[Option<&str>],
+        &column(&lines, |(_, _, item, _)| item.quantity),
+        &column(&lines, |(_, _, item, _)| item.amount_minor),
+    )?;
+    Ok(())
+}
