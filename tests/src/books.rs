@@ -77,6 +77,17 @@ pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
     count(pool, late).await
 }
 
+/// Every row of every read model, as text in a fixed order.
+pub async fn read_models(pool: &PgPool) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut models = BTreeMap::new();
+    for table in sqlx::query_scalar::<_, String>("select read.models()").fetch_all(pool).await? {
+        let rows = format!("select to_jsonb(row)::text from read.{table} as row order by 1");
+        let rows = sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(pool).await?;
+        models.insert(table, rows);
+    }
+    Ok(models)
+}
+
 /// Waits until every event has been delivered to every queue that wants it.
 pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
     let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();

@@ -1,0 +1,147 @@
+//! The read models made again from the events: row for row the same, beside live traffic, and when events are gone.
+
+use anyhow::Result;
+use contracts::{OrderState, Queue, ReturnState};
+use messaging::snapshots::Teller;
+use query::RebuildError;
+use runtime::{Clock, Ids};
+use sqlx::PgPool;
+use standalone::Part;
+use tests::waiting::{SOON, eventually_equal};
+use tests::{System, books, shop};
+
+async fn rebuild(system: &System) -> Result<query::Rebuilt, RebuildError> {
+    let pool = system.database.pool_as("articurated_query").await.expect("a pool");
+    query::rebuild(pool, None, Ids::system().next()).await
+}
+
+/// Waits until the read models show everything; without workers nothing else gets done.
+async fn projected(pool: &PgPool) -> Result<()> {
+    books::delivered(pool, SOON).await?;
+    books::drained(pool, Queue::Projections, SOON).await
+}
+
+async fn teller(system: &System, role: &'static str) -> Result<Teller> {
+    let pool = system.database.pool_as(role).await?;
+    Ok(Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second: 100_000 })
+}
+
+/// A system with something of everything in its books.
+async fn something_of_everything() -> Result<System> {
+    let system = System::start(|options| {
+        options.parts = Part::ALL.to_vec();
+        options.command.supplier_gstin = command::Gstin::parse("29AAHCM7727Q1ZI").ok();
+    })
+    .await?;
+    for state in OrderState::ALL {
+        shop::order_in(&system.api, *state).await?;
+    }
+    for state in [ReturnState::Requested, ReturnState::Rejected, ReturnState::Completed] {
+        shop::return_in(&system.api, state).await?;
+    }
+    books::settled(&system.database.pool).await?;
+    Ok(system)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_rebuilt_is_row_for_row_what_was_there() -> Result<()> {
+    let system = something_of_everything().await?;
+    let pool = &system.database.pool;
+    let before = books::read_models(pool).await?;
+    assert!(before.values().all(|rows| !rows.is_empty()), "every table has rows: {before:?}");
+    let events = books::count(pool, "select count(*) from messaging.outbox").await?;
+    let rebuilt = rebuild(&system).await?;
+    assert_eq!((i64::try_from(rebuilt.events)?, rebuilt.unreadable), (events, 0));
+    assert_eq!(books::read_models(pool).await?, before);
+
+    // What somebody has broken is whole again.
+    sqlx::query("update read.orders set state = 'PAID'").execute(pool).await?;
+    sqlx::query("update read.order_facts set total_minor = total_minor + 1").execute(pool).await?;
+    rebuild(&system).await?;
+    assert_eq!(books::read_models(pool).await?, before);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_during_a_rebuild_is_in_it() -> Result<()> {
+    let system = System::start(|_| ()).await?;
+    shop::sell(&system.api, 100).await?;
+    let pool = &system.database.pool;
+    for _ in 0..3 {
+        let (sold, rebuilt) = tokio::join!(shop::sell(&system.api, 60), rebuild(&system));
+        sold?;
+        rebuilt?;
+    }
+    projected(pool).await?;
+    let live = books::read_models(pool).await?;
+    assert_eq!(live["orders"].len(), 280);
+    rebuild(&system).await?;
+    assert_eq!(books::read_models(pool).await?, live);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
+    let system = something_of_everything().await?;
+    let pool = &system.database.pool;
+    let before = books::read_models(pool).await?;
+    forget_all_events(pool).await?;
+    let forgotten = rebuild(&system).await.expect_err("the events are gone");
+    assert!(forgotten.to_string().contains("`command snapshots`"), "{forgotten}");
+    assert_eq!(books::read_models(pool).await?, before, "nothing was touched");
+
+    command::snapshots::tell_again(&teller(&system, "articurated_command").await?).await?;
+    let forgotten = rebuild(&system).await.expect_err("half of it is gone");
+    assert!(forgotten.to_string().contains("`workers snapshots`"), "{forgotten}");
+    workers::snapshots::tell_again(&teller(&system, "articurated_workers").await?).await?;
+
+    rebuild(&system).await?;
+    assert_eq!(books::read_models(pool).await?, before);
+    // The snapshots go the way of all events, and change nothing where nothing was lost.
+    books::settled(pool).await?;
+    assert_eq!(books::read_models(pool).await?, before);
+    // The audit still has the times of the events that are gone: its books are not those of such a system.
+    system.abandon().await
+}
+
+/// Moves what has happened to a day long ago, and lets retention drop that.
+async fn forget_all_events(pool: &PgPool) -> Result<()> {
+    sqlx::query("select messaging.ensure_partitions(20, 0)").execute(pool).await?;
+    // The time of a `UUIDv7` is its first 48 bits.
+    for table in ["messaging.outbox", "messaging.inbox"] {
+        let aged = format!(
+            "update {table} set event_id = (left(messaging.lowest_event_id(now() - interval '15 days')::text, 13)
+                                            || right(event_id::text, 23))::uuid"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(aged)).execute(pool).await?;
+    }
+    let drop_one = "select messaging.drop_expired_partition(9)";
+    while sqlx::query_scalar::<_, Option<String>>(drop_one).fetch_one(pool).await?.is_some() {}
+    assert_eq!(books::count(pool, "select count(*) from messaging.outbox").await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
+    let system = System::start(|_| ()).await?;
+    shop::sell(&system.api, 3).await?;
+    let pool = &system.database.pool;
+    projected(pool).await?;
+    sqlx::query("delete from messaging.outbox where aggregate_id = (select id from read.orders limit 1)")
+        .execute(pool)
+        .await?;
+    let before = books::read_models(pool).await?;
+    let refused = rebuild(&system).await.expect_err("an order is missing");
+    assert!(matches!(refused, RebuildError::Incomplete { documents: 1, entries: 4 }), "{refused}");
+    assert_eq!(books::read_models(pool).await?, before);
+
+    // One at a time; and what a killed one has begun is begun anew once its lease is over.
+    sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'").execute(pool).await?;
+    assert!(matches!(rebuild(&system).await, Err(RebuildError::UnderWay)));
+    shop::sell(&system.api, 1).await?;
+    eventually_equal("both are written meanwhile", SOON, 1, async || {
+        books::count(pool, "select count(*) from read_next.orders where state = 'SHIPPED' and version = 4").await
+    })
+    .await?;
+    system.abandon().await
+}
