@@ -8,7 +8,7 @@ select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '70
        (array['order.created', 'order.paid', 'order.processing', 'order.shipped'])[version],
        jsonb_build_object(
            'snapshot', $1 || jsonb_build_object('id', id, 'order_number', number, 'state', states[version + 1], 'version', version,
-               'updated_at', now()),
+               'updated_at', now()) || times,
            'transition', jsonb_build_object(
                'entity_type', 'order', 'entity_id', id, 'version', version,
                'from_state', states[version], 'to_state', states[version + 1],
@@ -23,6 +23,10 @@ cross join lateral (
     select (n - 1) / 4096 * 1024 + (n - 1) % 1024 + 1 as "order", ((n - 1) % 4096 / 1024 + 1)::int as version,
            array[null, 'PENDING_PAYMENT', 'PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED'] as states
 ) as turn
+cross join lateral (
+    select coalesce(jsonb_object_agg(name, now()), '{}') as times
+    from unnest(array['paid_at', 'processing_at', 'shipped_at']) with ordinality as step (name, place) where place < version
+) as past
 cross join lateral (
     select lpad(to_hex("order"), 32, '0')::uuid as id, 'AC-20260101-' || lpad("order"::text, 8, '0') as number
 ) as made

@@ -5,6 +5,7 @@
 //! - [`start_latency`], [`api_latency`]: how long things take under a moderate load;
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast a [`backlog`] goes
 //!   out, against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
+//! - [`rebuild`]: the read models made again, against one statement that makes half of them; [`reports`] of them;
 //! - [`inbox_drain`]: jobs that do nothing against a bare statement;
 //! - [`memory`]: what each process holds when it has nothing to do;
 //! - [`load`], [`requests`], [`pgbench`], [`system`], [`report`]: what they are made with.
@@ -28,6 +29,8 @@ mod relay_postgres;
 mod relay_backlog;
 mod relay_held_transaction;
 mod inbox_drain;
+mod rebuild;
+mod reports;
 mod memory;
 mod backlog;
 mod raw_amqp;
@@ -80,6 +83,8 @@ enum Subject {
     RelayBacklog,
     RelayHeldTransaction,
     InboxDrain,
+    Rebuild,
+    Reports,
     Memory,
 }
 
@@ -108,6 +113,8 @@ impl Subject {
             Self::RelayBacklog => "relay-backlog",
             Self::RelayHeldTransaction => "relay-held-transaction",
             Self::InboxDrain => "inbox-drain",
+            Self::Rebuild => "rebuild",
+            Self::Reports => "reports",
             Self::Memory => "memory",
         }
     }
@@ -171,6 +178,8 @@ async fn measure(subject: Subject, system: &System, plan: &Plan) -> Result<Vec<R
         Subject::RelayBacklog => relay_backlog::measure(system, plan).await,
         Subject::RelayHeldTransaction => relay_held_transaction::measure(system, plan).await,
         Subject::InboxDrain => inbox_drain::measure(system, plan).await,
+        Subject::Rebuild => rebuild::measure(system, plan).await,
+        Subject::Reports => reports::measure(system, plan).await,
         Subject::Memory => memory::measure(system, plan).await,
     }
 }

@@ -51,15 +51,20 @@ pub(crate) struct Figure {
     name: &'static str,
     value: f64,
     aim_at_most: Option<f64>,
+    aim_at_least: Option<f64>,
 }
 
 impl Figure {
     pub(crate) fn new(name: &'static str, value: f64) -> Self {
-        Self { name, value, aim_at_most: None }
+        Self { name, value, aim_at_most: None, aim_at_least: None }
     }
 
     pub(crate) fn at_most(self, aim: f64) -> Self {
         Self { aim_at_most: Some(aim), ..self }
+    }
+
+    pub(crate) fn at_least(self, aim: f64) -> Self {
+        Self { aim_at_least: Some(aim), ..self }
     }
 }
 
@@ -87,8 +92,10 @@ impl fmt::Display for Row {
             }
             Outcome::Figures { unit, figures } => {
                 let lines = figures.iter().map(|figure| {
-                    let aim = figure.aim_at_most.map(|aim| format!("  aim ≤ {aim}{}", missed(figure.value <= aim)));
-                    format!("    {:<16}{:>10.2} {unit}{}", figure.name, figure.value, aim.unwrap_or_default())
+                    let most = figure.aim_at_most.map(|aim| format!("  aim ≤ {aim}{}", missed(figure.value <= aim)));
+                    let least = figure.aim_at_least.map(|aim| format!("  aim ≥ {aim}{}", missed(figure.value >= aim)));
+                    let aim = most.or(least).unwrap_or_default();
+                    format!("    {:<16}{:>10.2} {unit}{aim}", figure.name, figure.value)
                 });
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))
             }

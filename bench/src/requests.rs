@@ -41,6 +41,11 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
 }
 
+/// A report of the query service.
+pub(crate) fn report(path: &str) -> Vec<u8> {
+    get(&format!("/api/v1/reports/{path}"))
+}
+
 pub(crate) fn place() -> Vec<u8> {
     let mut request = Vec::new();
     post(&mut request, format_args!(""), ORDER);

@@ -133,6 +133,11 @@ impl Database {
         self.seed(include_str!("../sql/seed_outbox.sql"), sample, events).await
     }
 
+    /// What reports add up of orders 1 to `orders`.
+    pub(crate) async fn seed_reports(&self, orders: u64) -> Result<()> {
+        self.seed(include_str!("../sql/seed_reports.sql"), &Value::Null, orders).await
+    }
+
     async fn seed(&self, statement: &'static str, sample: &Value, count: u64) -> Result<()> {
         for first in (1..=count).step_by(usize::try_from(SEED_CHUNK)?) {
             let last = count.min(first + SEED_CHUNK - 1);

@@ -83,7 +83,7 @@ pub async fn rebuild(messaging: PgPool, read: Option<PgPool>, run: Uuid) -> Resu
     let rebuilt = replace(&messaging, &read, run).await;
     if rebuilt.is_err() {
         // Best effort: the lease ends it as well.
-        let _ = store::end(&read, run).await;
+        let _ = store::abandon(&read, run).await;
     }
     rebuilt
 }

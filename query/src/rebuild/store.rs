@@ -44,10 +44,15 @@ pub(super) async fn extend(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::R
     Ok(extended.rows_affected() == 1)
 }
 
-/// Gives up.
-pub(super) async fn end(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
-    sqlx::query!("update read.rebuild set until = '-infinity' where run = $1", run).execute(read).await?;
-    Ok(())
+/// Gives up, and leaves nothing behind.
+pub(super) async fn abandon(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
+    let mut tx = read.begin().await?;
+    let ended =
+        sqlx::query!("update read.rebuild set run = null, until = '-infinity' where run = $1", run).execute(&mut *tx).await?;
+    if ended.rows_affected() == 1 {
+        sqlx::query!("select read.prepare_rebuild()").fetch_one(&mut *tx).await?;
+    }
+    tx.commit().await
 }
 
 /// What the live models have and the rebuilt ones have not, or only older.
@@ -115,7 +120,7 @@ pub(super) async fn swap(read: &PgPool, run: Uuid) -> sqlx::Result<Swap> {
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         return if code.is_some_and(|code| BUSY.contains(&&*code)) { Ok(Swap::Busy) } else { Err(error) };
     }
-    sqlx::query!("update read.rebuild set until = '-infinity' where run = $1", run).execute(&mut *tx).await?;
+    sqlx::query!("update read.rebuild set run = null, until = '-infinity'").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(Swap::Done)
 }
