@@ -129,12 +129,18 @@ create table read.issued_lines (
 );
 create index issued_lines_issued on read.issued_lines (issued_on);
 
--- The report of a day as it was made in the night after it. What the other reports say of that day later is the same: they
--- count everything on the day on which it happened.
+-- The report of a day, as it was made in the night after it: one row per figure and currency. No fold of the events, as it
+-- also says how things stood when it was made; what it says of the day itself is what the other reports go on saying.
+--   place  the order in which the figures are read
 create table read.daily_reports (
-    day       date        not null constraint daily_reports_pkey primary key,
-    made_at   timestamptz not null,
-    document  jsonb       not null
+    day           date        not null,
+    place         integer     not null,
+    figure        text        not null,
+    currency      text        not null,
+    count         bigint      not null,
+    amount_minor  bigint      not null,
+    made_at       timestamptz not null,
+    constraint daily_reports_pkey primary key (day, place, currency)
 );
 
 grant select, insert, update on all tables in schema read to articurated_query;

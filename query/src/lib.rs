@@ -69,6 +69,7 @@ mod tests {
                 "/api/v1/orders/{id}",
                 "/api/v1/orders/{id}/history",
                 "/api/v1/orders/{id}/invoice",
+                "/api/v1/reports/daily",
                 "/api/v1/reports/gst",
                 "/api/v1/reports/lead-times",
                 "/api/v1/reports/orders-by-state",

@@ -4,6 +4,7 @@
 //! Everything counts on the day on which it happened, so what a report says of a past day does not change any more.
 
 mod csv;
+pub(crate) mod daily;
 mod gst;
 mod lead_times;
 mod period;
@@ -23,6 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use daily::DailyFigure;
 pub use gst::{GstDocument, GstHsn, GstOthers, GstReport, GstSeries};
 pub use lead_times::LeadTime;
 pub use refunds::RefundTotals;
@@ -38,6 +40,7 @@ use period::{Asked, Period, Unless};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .routes(routes!(daily::daily_reports))
         .routes(routes!(sales::daily_sales))
         .routes(routes!(states::orders_by_state))
         .routes(routes!(returns::returns_report))

@@ -10,6 +10,7 @@ mod gateway_faults;
 mod hangups;
 mod idempotency;
 mod inbox;
+mod numbers;
 mod openapi;
 mod operations;
 mod projector;

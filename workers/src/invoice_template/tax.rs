@@ -8,8 +8,9 @@ use super::summary;
 use super::words::rupees_in_words;
 use super::{Brand, capitalised, total_row};
 
-/// Columns of the table.
-pub(super) const COLUMNS: u8 = 7;
+/// Columns of the table; two of them only where there is a tax to show.
+const COLUMNS: u8 = 7;
+const COLUMNS_UNTAXED: u8 = 5;
 
 /// One line of goods, sold or given back.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +88,10 @@ impl<'a> Goods<'a> {
         Self { lines, currency, supply: terms.map(|terms| terms.supply), total, summary }
     }
 
+    const fn is_taxed(&self) -> bool {
+        self.supply.is_some()
+    }
+
     fn money(&self, minor: i64) -> String {
         money(minor, self.currency)
     }
@@ -103,10 +108,13 @@ impl<'a> Goods<'a> {
                     tr {
                         th.line { "#" }
                         th { "Item" }
-                        th.number { "Qty" }
+                        // Rule 46 wants the unit: NOS is the unique quantity code of pieces.
+                        th.number { @if self.is_taxed() { "Qty (NOS)" } @else { "Qty" } }
                         th.number { @if lines.iter().any(|(_, line)| line.price.is_some()) { "Price" } }
-                        th.number { "Taxable" }
-                        th.number { "GST" }
+                        @if self.is_taxed() {
+                            th.number { "Taxable" }
+                            th.number { "GST" }
+                        }
                         th.number { "Amount" }
                     }
                 }
@@ -134,11 +142,13 @@ impl<'a> Goods<'a> {
                 }
                 td.number { (line.quantity) }
                 td.number { @if let Some(price) = line.price { (self.money(price)) } }
-                td.number { (self.money(line.tax.map_or(line.goods, |tax| tax.taxable_minor))) }
-                td.number {
-                    @match (line.tax, line.rate) {
-                        (Some(tax), Some(rate)) => { (self.money(total(&tax))) p.codes { (rate) " %" } },
-                        _ => "–",
+                @if self.is_taxed() {
+                    td.number { (self.money(line.tax.map_or(line.goods, |tax| tax.taxable_minor))) }
+                    td.number {
+                        @match (line.tax, line.rate) {
+                            (Some(tax), Some(rate)) => { (self.money(total(&tax))) p.codes { (rate) " %" } },
+                            _ => "–",
+                        }
                     }
                 }
                 td.number { (self.money(line.goods)) }
@@ -158,8 +168,10 @@ impl<'a> Goods<'a> {
                     td.line {}
                     td { p.title { "Shipping" } }
                     td.number {} td.number {}
-                    td.number { (self.money(shipping - tax - round_off)) }
-                    td.number { @if tax > 0 { (self.money(tax)) } @else { "–" } }
+                    @if self.is_taxed() {
+                        td.number { (self.money(shipping - tax - round_off)) }
+                        td.number { @if tax > 0 { (self.money(tax)) } @else { "–" } }
+                    }
                     td.number { (self.money(shipping)) }
                 }
             }
@@ -167,7 +179,8 @@ impl<'a> Goods<'a> {
     }
 
     fn totals(&self) -> Markup {
-        let row = |name: &str, amount: i64| total_row(COLUMNS, "sum", name, &self.money(amount));
+        let columns = if self.is_taxed() { COLUMNS } else { COLUMNS_UNTAXED };
+        let row = |name: &str, amount: i64| total_row(columns, "sum", name, &self.money(amount));
         let sum = summary::sum(&self.summary);
         let untaxed = self.total - sum.taxable_minor - total(&sum) - sum.round_off_minor;
         html! {
@@ -180,7 +193,7 @@ impl<'a> Goods<'a> {
                 }
                 @if sum.round_off_minor != 0 { (row("Round off", sum.round_off_minor)) }
             }
-            (total_row(COLUMNS, "total", "Total", &self.money(self.total)))
+            (total_row(columns, "total", "Total", &self.money(self.total)))
         }
     }
 

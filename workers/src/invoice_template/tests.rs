@@ -161,6 +161,7 @@ fn a_tax_invoice_has_what_rule_46_wants() {
         "Tax Invoice AC/26-27/000123 Original for recipient",
         "Place of supply 29 Karnataka",
         "Reverse charge No",
+        "# Item Qty (NOS) Price Taxable GST Amount",
         "Sold by ArtiCurated State 29 Karnataka GSTIN 29AAACA0000A1ZU",
         "1 Pot SKU SKU-1 HSN 6913 90 00 2 ₹500.00 ₹952.38 ₹47.62 5 % ₹1,000.00",
         "3 Booklet SKU SKU-3 HSN 6913 90 00 1 ₹100.00 ₹100.00 – ₹100.00",
@@ -194,4 +195,7 @@ fn between_states_an_invoice_has_the_one_tax() {
 fn who_is_not_registered_sends_no_tax_invoice() {
     let text = text_of(&html_of(&order(&[("Vase", 1, 100)])));
     assert!(!text.contains("Tax Invoice") && !text.contains("GST rate") && !text.contains("Reverse charge"));
+    let order = order(&[("Vase", 1, 100)]);
+    let table = Goods::new(order.items.iter().map(Line::from), "INR", None, 100).table().into_string();
+    assert!(table.contains("Qty") && !table.contains("Taxable") && !table.contains("GST"), "{table}");
 }
