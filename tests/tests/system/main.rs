@@ -17,6 +17,7 @@ mod queries;
 mod races;
 mod relay;
 mod return_window;
+mod schedules;
 mod takeover;
 mod taxes;
 mod transitions;
