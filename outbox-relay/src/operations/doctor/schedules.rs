@@ -13,7 +13,7 @@ pub(super) async fn findings(pool: &PgPool, clock: &Clock) -> sqlx::Result<Vec<F
     let rows = sqlx::query!(
         r#"
         select schedule.name, next_due_at as "next_due_at!", leased_until > clock_timestamp() as "led!",
-               run.due_at as "due_at?", run.status as "status?", run.attempt as "attempt?", run.error, run.retry_at,
+               run.due_at as "due_at?", run.status as "status?", run.attempt as "attempt?", run.owner as "owner?", run.error, run.retry_at,
                greatest(next_due_at, run.started_at, run.finished_at, run.retry_at) < $1 as "overdue!"
         from messaging.schedules as schedule
         left join lateral (select * from messaging.schedule_runs as newest
@@ -31,8 +31,11 @@ pub(super) async fn findings(pool: &PgPool, clock: &Clock) -> sqlx::Result<Vec<F
         let running = row.status.as_deref() == Some("running") && row.led;
         if row.overdue && !running {
             let cause = format!("the schedule {name} was due at {due}, and nobody runs it");
-            let remedy = "start the process that it belongs to (unreviewed_returns: command, partition_upkeep: outbox-relay); \
-                          if one runs, see its log: it must have been started after the schedule was last changed";
+            let last = row.owner.map_or_else(String::new, |owner| format!(" (last it was {owner})"));
+            let remedy = format!(
+                "start the process that it belongs to{last}; if one runs that was started before the schedule got other \
+                 settings, start it again"
+            );
             findings.push(Finding::problem("SCHEDULE_OVERDUE", cause, remedy));
         }
         let (Some(status), Some(due_at)) = (row.status, row.due_at) else { continue };
