@@ -6,7 +6,8 @@
 //! - [`store`]: the SQL over `messaging.schedules` and `messaging.schedule_runs`.
 //!
 //! A process starts the schedules that belong to it, as many times as there are instances of it; of these one leads, by a
-//! lease on the database's clock. Due times come from the process's [`runtime::Clock`].
+//! lease on the database's clock. Due times come from the process's [`runtime::Clock`]. How one is added is seen in
+//! `outbox-relay/src/upkeep.rs`.
 //!
 //! Invariant: a due time is recorded as settled by one run. It may be *begun* more than once, since a leader can die in the
 //! middle: a handler must come to the same when it is run again for the same due time.

@@ -154,7 +154,7 @@ impl Runner {
             return self.failed_for_good(leadership, due, died.to_owned()).await;
         }
         if !limited(store::begin(&self.pool, leadership, due, now)).await? {
-            return Ok(Turn::Lost);
+            return Ok(report(leadership.schedule, Turn::Lost));
         }
         let span = tracing::info_span!("schedule.run", schedule = leadership.schedule, due_at = %due.at, attempt = due.attempt);
         self.attempt(leadership, due).instrument(span).await

@@ -92,6 +92,23 @@ async fn what_nobody_reviews_is_rejected_after_its_last_day_in_kolkata() -> Resu
     system.finish().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_that_were_requested_in_one_instant_are_rejected_by_one_run() -> Result<()> {
+    let clock = Clock::fixed(utc("2026-01-10T10:00:00Z"));
+    let system = shop_at(&clock, &[Part::Command]).await?;
+    let (pool, due) = (&system.database.pool, utc("2026-01-17T18:30:00Z"));
+    shop::return_in(&system.api, ReturnState::Requested).await?;
+    let copies = "insert into command.returns
+                  select gen_random_uuid(), order_id, state, version, refund_amount_minor, document, progress, created_at, updated_at
+                  from command.returns cross join generate_series(1, 1100)";
+    sqlx::query(copies).execute(pool).await?;
+    clock.set(due);
+    assert_eq!(run_for(pool, due).await?["rejected"], 1_101);
+    assert_eq!(count(pool, "select count(*) from command.returns where state <> 'REJECTED'").await?, 0);
+    // The copies have no history of their own.
+    system.abandon().await
+}
+
 /// Statements that wait for a row of a return.
 async fn waiting(pool: &PgPool) -> Result<i64> {
     let waiting = "select count(*) from pg_stat_activity

@@ -29,6 +29,7 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(9 + 6);
 struct Held {
     begun: Arc<Notify>,
     may_end: Arc<Notify>,
+    result: &'static str,
 }
 
 impl Held {
@@ -39,7 +40,7 @@ impl Held {
             async move {
                 held.begun.notify_one();
                 held.may_end.notified().await;
-                Ok::<_, String>(json!("by the first"))
+                Ok::<_, String>(json!(held.result))
             }
         })
     }
@@ -62,27 +63,23 @@ async fn a_leader_that_slept_past_its_lease_records_nothing() -> Result<()> {
     eventually("the lease is renewed while it runs", SOON, async || Ok((leased_until().await? > before).then_some(())))
         .await?;
 
-    let calls = Calls::default();
-    let other = Schedule::new(NAME, Expression::constant("0 * * * *"), chrono_tz::UTC, {
-        let calls = calls.clone();
-        move |due| {
-            calls.note(due);
-            async { Ok::<_, String>(json!("by the other")) }
-        }
-    });
-    let successor = Runner::new(other, pool.clone(), clock.clone(), "successor");
+    let other = Held { result: "by the successor", ..Held::default() };
+    let successor = Runner::new(other.schedule(), pool.clone(), clock.clone(), "successor");
     assert_eq!(successor.tick().await?, Turn::Following);
     sqlx::query(RAN_OUT).execute(&database.pool).await?;
-    assert_eq!(successor.tick().await?, Turn::Done);
+    let taken_over = tokio::spawn(async move { successor.tick().await });
+    other.begun.notified().await;
     held.may_end.notify_one();
     assert_eq!(sleeping.await??, Turn::Lost);
+    let run = |status: &str| (utc("2026-01-10T06:00:00Z"), status.to_owned(), 2, "successor".to_owned(), 0);
+    assert_eq!(runs(&pool).await?, [run("running")], "it is for the successor to say what became of it");
 
-    let due = utc("2026-01-10T06:00:00Z");
-    assert_eq!(calls.taken(), [(due, 0)]);
-    assert_eq!(runs(&pool).await?, [(due, "done".to_owned(), 2, "successor".to_owned(), 0)]);
+    other.may_end.notify_one();
+    assert_eq!(taken_over.await??, Turn::Done);
+    assert_eq!(runs(&pool).await?, [run("done")]);
     let result: serde_json::Value =
         sqlx::query_scalar("select result from messaging.schedule_runs").fetch_one(&pool).await?;
-    assert_eq!(result, json!("by the other"));
+    assert_eq!(result, json!("by the successor"));
     Ok(())
 }
 
