@@ -20,9 +20,11 @@ const MAX_KEY: usize = 255;
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) actor: String,
+    pub(crate) actor_type: ActorType,
+    pub(crate) trigger: Trigger,
     pub(crate) reason: Option<String>,
     pub(crate) ip_address: Option<String>,
-    pub(crate) request_id: String,
+    pub(crate) request_id: Option<String>,
     pub(crate) trace_id: Option<String>,
     pub(crate) traceparent: Option<String>,
     pub(crate) at: DateTime<Utc>,
@@ -37,9 +39,26 @@ impl Origin {
     ) -> Self {
         Self {
             actor: actor.or(context.actor).unwrap_or_else(|| "anonymous".to_owned()),
+            actor_type: ActorType::User,
+            trigger: Trigger::ApiCall,
             reason,
             ip_address: context.ip_address.map(|address| address.to_string()),
-            request_id: context.request_id,
+            request_id: Some(context.request_id),
+            trace_id: runtime::telemetry::trace_id(),
+            traceparent: runtime::telemetry::traceparent(),
+            at,
+        }
+    }
+
+    /// What is done by the clock, and by nobody's request.
+    pub(crate) fn scheduled(reason: String, at: DateTime<Utc>) -> Self {
+        Self {
+            actor: "system".to_owned(),
+            actor_type: ActorType::System,
+            trigger: Trigger::Scheduler,
+            reason: Some(reason),
+            ip_address: None,
+            request_id: None,
             trace_id: runtime::telemetry::trace_id(),
             traceparent: runtime::telemetry::traceparent(),
             at,
@@ -59,8 +78,8 @@ impl Origin {
             "entity_id": entity_id,
             "to_state": to_state,
             "actor": self.actor,
-            "actor_type": ActorType::User,
-            "trigger": Trigger::ApiCall,
+            "actor_type": self.actor_type,
+            "trigger": self.trigger,
             "reason": self.reason,
             "metadata": metadata,
             "ip_address": self.ip_address,
@@ -74,7 +93,7 @@ impl Origin {
     pub(crate) fn headers(&self) -> Headers {
         Headers {
             traceparent: self.traceparent.clone(),
-            request_id: Some(self.request_id.clone()),
+            request_id: self.request_id.clone(),
             actor: Some(self.actor.clone()),
             schema_version: None,
         }

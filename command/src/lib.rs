@@ -4,6 +4,7 @@
 //! - [`api`]: routes; a body is parsed and checked, an outcome becomes an answer;
 //! - [`intent`]: who wants what, under which key and condition: what every command carries besides its own data;
 //! - [`transitions`], [`placing`], [`returning`]: the three kinds of commands; [`taxing`]: what an order bears of GST;
+//! - [`expiry`]: what nobody has reviewed in time is rejected by the clock;
 //! - [`lanes`]: commands that arrive while a commit is in flight form the next slice;
 //! - [`store`]: the SQL; a slice is one statement;
 //! - [`snapshots`]: every order and return told again, for read models that are made anew.
@@ -16,6 +17,7 @@ mod transitions;
 mod placing;
 mod returning;
 mod taxing;
+mod expiry;
 mod lanes;
 mod store;
 pub mod snapshots;
@@ -25,10 +27,13 @@ use std::sync::Arc;
 
 use messaging::Hint;
 use runtime::{Clock, Ids, Tasks};
+use schedules::Expression;
 use sqlx::PgPool;
 
 pub use api::openapi;
 pub use domain::Gstin;
+
+const MIDNIGHT: &str = "0 0 * * *";
 
 /// The command service's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,6 +47,13 @@ pub struct Settings {
     /// Days after the day of delivery in which a return may be requested.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
     pub return_window_days: u32,
+    /// Days after the day of the request in which a manager reviews a return; after that it is rejected. Unset: it waits.
+    #[arg(long, env = "RETURN_REVIEW_DAYS", value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub return_review_days: Option<u32>,
+    /// When returns that nobody has reviewed in time are rejected, and their customers told: minute, hour, day of month,
+    /// month, day of week.
+    #[arg(long, env = "RETURN_REVIEW_CRON", default_value = MIDNIGHT)]
+    pub return_review_cron: Expression,
     /// Where a day begins and ends.
     #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
     pub business_timezone: chrono_tz::Tz,
@@ -86,6 +98,8 @@ impl Default for Settings {
             command_lanes: 2,
             command_slice: 64,
             return_window_days: 30,
+            return_review_days: None,
+            return_review_cron: Expression::constant(MIDNIGHT),
             business_timezone: chrono_tz::Asia::Kolkata,
             returns_per_order: ReturnsPerOrder::Many,
             refund_shipping: RefundShipping::FullReturn,
@@ -164,5 +178,6 @@ pub fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &
         ids,
         hint,
     }));
+    expiry::start(&app, settings, &format!("command-{}", app.ids.next()), tasks);
     api::routes(app)
 }

@@ -5,9 +5,10 @@ use contracts::{EntityType, EventType};
 use domain::{Decision, InvalidTransition, State, decide};
 use runtime::ApiError;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::App;
-use crate::api::body::{Checks, StepBody};
+use crate::api::body::{Checks, StepBody, rejection};
 use crate::api::{Answer, Incoming, entity_id, not_found};
 use crate::intent::{Conditions, Origin};
 use crate::lanes::{Lanes, Slices};
@@ -41,6 +42,10 @@ pub(crate) async fn change_return<B: StepBody>(
     verb: &str,
     to: contracts::ReturnState,
 ) -> Result<Answer, ApiError> {
+    return_step(to)?.carry_out(app, &app.return_transitions, incoming, verb).await
+}
+
+fn return_step(to: contracts::ReturnState) -> Result<Step<domain::ReturnState>, ApiError> {
     use contracts::ReturnState as S;
     let (event_type, time) = match to {
         S::Requested => (EventType::ReturnRequested, "created_at"),
@@ -51,8 +56,15 @@ pub(crate) async fn change_return<B: StepBody>(
         S::Completed => (EventType::ReturnCompleted, "completed_at"),
     };
     let to = state_named::<domain::ReturnState>(to.as_str())?;
-    let step = Step { entity: EntityType::Return, to, event_type, time };
-    step.carry_out(app, &app.return_transitions, incoming, verb).await
+    Ok(Step { entity: EntityType::Return, to, event_type, time })
+}
+
+/// Rejects a return that nobody has reviewed, as a manager's rejection would. Returns whether it was there to be rejected:
+/// a manager may have decided in the same moment.
+pub(crate) async fn reject_unreviewed(app: &App, id: Uuid, origin: &Origin) -> Result<bool, ApiError> {
+    let data = rejection(Some("REVIEW_EXPIRED"), origin.reason.as_ref());
+    let command = return_step(contracts::ReturnState::Rejected)?.command(app, id, data, origin, Conditions::default());
+    Ok(matches!(app.return_transitions.execute(command).await?, TransitionOutcome::Applied { .. }))
 }
 
 /// The domain's state of that name. `contracts` and `domain` name the same states; a test compares them.
@@ -89,7 +101,7 @@ impl<S: State> Step<S> {
         checks.done()?;
         let conditions = Conditions::read(&headers, &format!("{id}/{verb}"), &context, &body)?;
         let origin = Origin::new(context, body.actor().cloned(), body.reason().cloned(), app.clock.now());
-        let command = self.command(app, &id, body.data(), &origin, conditions)?;
+        let command = self.command(app, entity_id(self.entity, &id)?, body.data(), &origin, conditions);
         let (expected, key) = (command.expected_version, command.idempotency.clone());
         let _guard = app.in_flight.enter(key.as_ref())?;
         let again = key.is_some().then(|| command.clone());
@@ -102,15 +114,7 @@ impl<S: State> Step<S> {
         self.answer(&id, outcome, expected, key.as_ref())
     }
 
-    fn command(
-        &self,
-        app: &App,
-        id: &str,
-        data: Value,
-        origin: &Origin,
-        conditions: Conditions,
-    ) -> Result<Transition, ApiError> {
-        let id = entity_id(self.entity, id)?;
+    fn command(&self, app: &App, id: Uuid, data: Value, origin: &Origin, conditions: Conditions) -> Transition {
         let mut data = match data {
             Value::Object(fields) => fields,
             _ => Map::new(),
@@ -120,7 +124,7 @@ impl<S: State> Step<S> {
         let mut progress: Map<String, Value> = data;
         progress.insert(self.time.to_owned(), json!(origin.at));
         progress.insert("updated_at".to_owned(), json!(origin.at));
-        Ok(Transition {
+        Transition {
             id,
             to_state: self.to.as_str(),
             at: origin.at,
@@ -131,7 +135,7 @@ impl<S: State> Step<S> {
             headers: origin.headers(),
             expected_version: conditions.expected_version,
             idempotency: conditions.idempotency,
-        })
+        }
     }
 
     fn answer(

@@ -22,7 +22,7 @@ mod store;
 mod upkeep;
 
 use messaging::{TransportConfig, Wakeup};
-use runtime::Tasks;
+use runtime::{Clock, Tasks};
 use sqlx::PgPool;
 
 pub use leases::LEASE;
@@ -62,9 +62,16 @@ impl Default for Settings {
 /// Starts the relay: leases, forwarding and upkeep.
 ///
 /// `name` tells this instance from others in leases and logs; it must be unique among living relays.
-pub fn start(pool: &PgPool, transport: &TransportConfig, settings: &Settings, name: &str, tasks: &Tasks) {
+pub fn start(
+    pool: &PgPool,
+    transport: &TransportConfig,
+    settings: &Settings,
+    name: &str,
+    clock: &Clock,
+    tasks: &Tasks,
+) {
     let leases = leases::start(pool.clone(), name.to_owned(), tasks);
-    tasks.spawn("relay upkeep", upkeep::run(pool.clone(), settings.retention_days, tasks.clone()));
+    upkeep::start(pool, settings.retention_days, name, clock, tasks);
     let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
     for lane in Lane::all(settings.lanes) {
         let (transport, settings, name) = (transport.clone(), settings.clone(), name.to_owned());

@@ -1,4 +1,4 @@
-//! `outbox-relay [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | acts | audit | doctor]`
+//! `outbox-relay [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | acts | schedules | audit | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -83,7 +83,7 @@ async fn run(config: Run) -> anyhow::Result<()> {
     let retention_days = config.settings.retention_days;
     let transport = config.transport.clone();
     let operators = api::routes(&config.database, transport, config.api, retention_days, Clock::system()).await?;
-    outbox_relay::start(&pool, &config.transport, &config.settings, &name, &tasks);
+    outbox_relay::start(&pool, &config.transport, &config.settings, &name, &Clock::system(), &tasks);
     let router = runtime::http::layered(operators.merge(health::routes(checks)), "outbox-relay", &config.limits);
     runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
     let drained = tasks.drain(DRAIN).await;

@@ -2,41 +2,79 @@
 
 use std::time::Duration;
 
-use runtime::Tasks;
+use chrono::TimeDelta;
 use runtime::database::limited;
+use runtime::{Clock, Tasks};
+use schedules::{Expression, Schedule};
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::operations::queues;
 use crate::store;
 
-/// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing.
-const PARTITIONS: Duration = Duration::from_secs(3_600);
+const NAME: &str = "partition_upkeep";
+/// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing. Every hour, because a day is only
+/// dropped when its table can be locked at once.
+const HOURLY: &str = "0 * * * *";
 const GAUGES: Duration = Duration::from_secs(5);
+/// How long the runs of schedules are kept.
+const RUNS: TimeDelta = TimeDelta::days(90);
 
-pub(crate) async fn run(pool: PgPool, retention_days: i32, tasks: Tasks) {
-    let mut partitions = tokio::time::interval(PARTITIONS);
+/// Starts the schedule of this relay, or of another that leads it, and the gauges that every relay has.
+pub(crate) fn start(pool: &PgPool, retention_days: i32, name: &str, clock: &Clock, tasks: &Tasks) {
+    let run = {
+        let (pool, clock) = (pool.clone(), clock.clone());
+        move |_due| {
+            let (pool, clock) = (pool.clone(), clock.clone());
+            async move { keep(&pool, retention_days, &clock).await }
+        }
+    };
+    let schedule = Schedule::new(NAME, Expression::constant(HOURLY), chrono_tz::UTC, run);
+    schedules::start(schedule, pool, clock, name, tasks);
+    tasks.spawn("relay upkeep", measure(pool.clone(), tasks.clone()));
+}
+
+/// Refreshes the gauges. At first it makes the partitions that are missing: after a long rest of everything no event could
+/// be written until the schedule is due.
+async fn measure(pool: PgPool, tasks: Tasks) {
     let mut gauges = tokio::time::interval(GAUGES);
+    let mut prepared = false;
     loop {
-        let done = tokio::select! {
+        tokio::select! {
             () = tasks.shutdown.cancelled() => return,
-            _ = partitions.tick() => limited(keep_partitions(&pool, retention_days)).await,
-            _ = gauges.tick() => limited(refresh_gauges(&pool)).await,
+            _ = gauges.tick() => {}
+        }
+        let turn = async {
+            if !prepared {
+                make_partitions(&pool).await?;
+                prepared = true;
+            }
+            refresh_gauges(&pool).await
         };
-        if let Err(error) = done {
+        if let Err(error) = limited(turn).await {
             tracing::warn!(%error, "upkeep failed; trying again at its next turn");
         }
     }
 }
 
-async fn keep_partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<()> {
+/// Whoever repeats it finds nothing left to do.
+async fn keep(pool: &PgPool, retention_days: i32, clock: &Clock) -> sqlx::Result<Value> {
+    let made = limited(make_partitions(pool)).await?;
+    let mut dropped = Vec::new();
+    while let Some(name) = limited(store::drop_expired_partition(pool, retention_days)).await? {
+        tracing::info!(dropped = name, retention_days, "partition dropped");
+        dropped.push(name);
+    }
+    let forgotten = limited(schedules::sweep(pool, clock.now() - RUNS)).await?;
+    Ok(json!({ "made": made, "dropped": dropped, "runs_forgotten": forgotten }))
+}
+
+async fn make_partitions(pool: &PgPool) -> sqlx::Result<i32> {
     let made = store::ensure_partitions(pool).await?;
     if made > 0 {
         tracing::info!(made, "partitions made");
     }
-    while let Some(dropped) = store::drop_expired_partition(pool, retention_days).await? {
-        tracing::info!(dropped, retention_days, "partition dropped");
-    }
-    Ok(())
+    Ok(made)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^53")]

@@ -6,6 +6,7 @@ mod settings;
 mod kolkata;
 mod projector;
 mod rebuild;
+mod nightly;
 mod applied;
 mod consistency;
 mod api;
@@ -43,7 +44,8 @@ pub fn start(
     tasks.spawn("projections intake", intake::run(messaging.clone(), transport, Queue::Projections, tasks.clone()));
     Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), applied.clone()).start(tasks);
 
-    let read = read.unwrap_or(messaging);
+    let read = read.unwrap_or_else(|| messaging.clone());
+    nightly::start(&messaging, &read, &clock, tasks);
     let consistency = Consistency::new(read.clone(), applied, settings.consistency_wait());
     let api = Arc::new(Api::new(read, consistency, invoices, clock));
     let (router, _) = api::routes().split_for_parts();

@@ -211,7 +211,7 @@ impl Running {
             let pool = options.pool(Part::Relay).await?;
             checks.push(Check::database(&pool));
             let name = format!("relay-{}", ids.next());
-            outbox_relay::start(&pool, transport, &options.relay, &name, tasks);
+            outbox_relay::start(&pool, transport, &options.relay, &name, clock, tasks);
             router = router.merge(options.operators().await?);
         }
         if options.has(Part::Workers) {

@@ -71,7 +71,8 @@ impl System {
     pub async fn another_relay(&self, name: &str) -> Result<Tasks> {
         let pool = self.database.pool_as("articurated_relay").await?;
         let tasks = Tasks::new(CancellationToken::new());
-        outbox_relay::start(&pool, &self.options.transport, &self.options.relay, name, &tasks);
+        let Options { transport, relay, clock, .. } = &self.options;
+        outbox_relay::start(&pool, transport, relay, name, clock, &tasks);
         Ok(tasks)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tests::programs::root;
@@ -14,6 +14,22 @@ fn patches() -> Vec<PathBuf> {
     let mut patches: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
     patches.sort();
     patches
+}
+
+/// What libtest knows, without the tests having to be compiled for it: `module::function`, or deeper.
+fn collect(folder: &Path, prefix: &str, known: &mut BTreeSet<String>) {
+    for file in fs::read_dir(folder).expect("the tests") {
+        let file = file.expect("an entry").path();
+        let Some(module) = file.file_stem().and_then(|name| name.to_str()) else { continue };
+        let module = format!("{prefix}{module}::");
+        let Ok(text) = fs::read_to_string(&file) else {
+            collect(&file, &module, known);
+            continue;
+        };
+        let functions =
+            text.lines().filter_map(|line| line.strip_prefix("async fn ")?.split_once('(')).map(|(name, _)| name);
+        known.extend(functions.map(|function| format!("{module}{function}")));
+    }
 }
 
 #[test]
@@ -29,18 +45,8 @@ fn every_bug_can_still_be_planted() {
 
 #[test]
 fn every_bug_says_what_it_breaks_and_which_tests_catch_it() {
-    // What libtest knows, without the tests having to be compiled for it: `module::function`.
     let mut known = BTreeSet::new();
-    for file in fs::read_dir(root().join("tests/tests/system")).expect("the tests") {
-        let file = file.expect("an entry").path();
-        let (Some(module), Ok(text)) = (file.file_stem().and_then(|name| name.to_str()), fs::read_to_string(&file))
-        else {
-            continue;
-        };
-        let functions =
-            text.lines().filter_map(|line| line.strip_prefix("async fn ")?.split_once('(')).map(|(name, _)| name);
-        known.extend(functions.map(|function| format!("{module}::{function}")));
-    }
+    collect(&root().join("tests/tests/system"), "", &mut known);
     for patch in patches() {
         let text = fs::read_to_string(&patch).expect("a patch is text");
         let after = |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();

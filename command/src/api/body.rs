@@ -289,7 +289,8 @@ fn approval(notes: Option<&String>) -> Value {
     json!({ "approval_notes": notes })
 }
 
-fn rejection(category: Option<&str>, reason: Option<&String>) -> Value {
+/// What a rejection adds to the document.
+pub(crate) fn rejection(category: Option<&str>, reason: Option<&String>) -> Value {
     json!({ "rejection_category": category, "rejection_reason": reason })
 }
 

@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 pub(crate) use current::{current_orders, current_returns};
 pub(crate) use placements::{Placement, PlacementItem, PlacementOutcome, Placements};
-pub(crate) use returns::{NewReturn, OrderUnderLock, insert_return, items_elsewhere, known_answer, lock_order};
+pub(crate) use returns::{
+    NewReturn, OrderUnderLock, Waiting, insert_return, items_elsewhere, known_answer, lock_order, unreviewed,
+};
 pub(crate) use transitions::{OrderTransitions, ReturnTransitions, Transition, TransitionOutcome};
 
 use crate::intent::IdempotencyKey;

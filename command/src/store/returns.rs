@@ -1,10 +1,10 @@
-//! The request for a return: what was returned before is read under the order's lock.
+//! The request for a return: what was returned before is read under the order's lock. And which requests wait for a manager.
 
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers, ReturnItemDocument};
 use serde_json::Value;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::KnownAnswer;
@@ -137,5 +137,36 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         &shippings,
     )
     .fetch_one(conn)
+    .await
+}
+
+/// A request for a return that nobody has reviewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) id: Uuid,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// The oldest of those requested before `before` and after `after`. Without an index, which every step of a return would
+/// have to maintain: see migration 0010.
+pub(crate) async fn unreviewed(
+    pool: &PgPool,
+    before: DateTime<Utc>,
+    after: Option<Waiting>,
+    limit: i64,
+) -> sqlx::Result<Vec<Waiting>> {
+    sqlx::query_as!(
+        Waiting,
+        r#"
+        select id, created_at from command.returns
+        where state = 'REQUESTED' and created_at < $1 and ($2::timestamptz is null or (created_at, id) > ($2, $3))
+        order by created_at, id limit $4
+        "#,
+        before,
+        after.map(|waiting| waiting.created_at),
+        after.map(|waiting| waiting.id),
+        limit,
+    )
+    .fetch_all(pool)
     .await
 }

@@ -16,6 +16,7 @@ mod gst_rates;
 mod gstin;
 mod placing;
 mod return_rules;
+mod review;
 
 pub use allocation::{Returned, UnitShares, allocate};
 pub use gst_rates::default_rate;
@@ -28,5 +29,6 @@ pub use return_rules::{
     ReturnableItem, decide_return,
 };
 pub use returns::ReturnState;
+pub use review::ReviewPolicy;
 pub use tax::{BadRate, Charge, GstRate, Supply, TaxTerms, Taxed, Taxes, assess};
 pub use transition::{Decision, InvalidTransition, State, UnknownState, decide};

@@ -20,6 +20,7 @@ use crate::operations::audit::{self, Report, Scope};
 use crate::operations::doctor::{self, Diagnosis};
 use crate::operations::jobs::{self, Filter, JobStatus, Jobs};
 use crate::operations::queues::{self, QueueStatus};
+use crate::operations::schedules::{self, Schedules};
 use crate::operations::show::{self, Shown};
 use crate::operations::status::{self, SystemStatus};
 use crate::operations::stuck::{self, Stuck};
@@ -35,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(list_jobs))
         .routes(routes!(list_queues))
         .routes(routes!(list_acts))
+        .routes(routes!(list_schedules))
         .routes(routes!(run_audit))
         .routes(routes!(get_diagnosis))
 }
@@ -141,6 +143,14 @@ async fn list_acts(State(api): State<Arc<Api>>, ApiQuery(params): ApiQuery<ActPa
     Ok(Json(Acts { data: acts::list(&api.pool, limit(params.limit, 50, MOST)?).await? }))
 }
 
+/// What is done by the clock
+///
+/// When each schedule is due, who leads it, and what became of its last run.
+#[utoipa::path(get, path = "/schedules", tag = "Operations", responses((status = 200, body = Schedules), LookErrors))]
+async fn list_schedules(State(api): State<Arc<Api>>) -> Result<Json<Schedules>, ApiError> {
+    Ok(Json(schedules::list(&api.pool).await?))
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -179,7 +189,7 @@ async fn run_audit(
     Ok(Json(audit.await.map_err(ApiError::internal)??))
 }
 
-/// What keeps events from arriving
+/// What keeps events from arriving, or schedules from running
 ///
 /// Each finding has its cause and what to do about it.
 #[utoipa::path(get, path = "/doctor", tag = "Operations", responses((status = 200, body = Diagnosis), LookErrors))]

@@ -1,4 +1,4 @@
-//! `outbox-relay status | stuck | show | jobs | acts`.
+//! `outbox-relay status | stuck | show | jobs | acts | schedules`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use super::table::{age, age_of, short, table};
 use crate::operations::acts::{self, Act};
 use crate::operations::jobs::{self, Filter, Job, JobStatus};
 use crate::operations::queues::QueueStatus;
+use crate::operations::schedules::{self, ScheduleRun, ScheduleStatus};
 use crate::operations::show::{self, Event, Shown};
 use crate::operations::status::{self, SystemStatus};
 use crate::operations::stuck;
@@ -64,6 +65,12 @@ pub struct Acts {
     limit: i64,
 }
 
+#[derive(Debug, Args)]
+pub struct Schedules {
+    #[command(flatten)]
+    common: Common,
+}
+
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let report = status::status(&self.common.connect().await?).await?;
@@ -102,6 +109,16 @@ impl Acts {
         self.common.print(&report, |report| match report.as_slice() {
             [] => "no acts".to_owned(),
             acts => show_acts(acts),
+        })
+    }
+}
+
+impl Schedules {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let report = schedules::list(&self.common.connect().await?).await?;
+        self.common.print(&report, |report| match report.schedules.as_slice() {
+            [] => "no schedules".to_owned(),
+            schedules => show_schedules(report.at, schedules),
         })
     }
 }
@@ -154,6 +171,34 @@ fn show_acts(acts: &[Act]) -> String {
         [act.act.clone(), at, act.actor.clone(), act.rows_changed.to_string(), short(&act.reason)]
     });
     table(header, rows)
+}
+
+fn show_schedules(at: DateTime<Utc>, schedules: &[ScheduleStatus]) -> String {
+    let header = ["schedule", "expression", "time zone", "next", "last", "status", "took", "leader"];
+    let none = || "-".to_owned();
+    let rows = schedules.iter().map(|schedule| {
+        let run = schedule.last_run.as_ref();
+        let took = run.and_then(|run| Some((run.finished_at? - run.started_at).as_seconds_f64()));
+        [
+            schedule.name.clone(),
+            schedule.cron.clone(),
+            schedule.timezone.clone(),
+            schedule.next_due_at.map_or_else(|| "off".to_owned(), |next| age(at, next)),
+            age_of(at, run.map(|run| run.due_at)),
+            run.map_or_else(none, became),
+            took.map_or_else(none, |seconds| format!("{seconds:.3} s")),
+            schedule.leader.clone().unwrap_or_else(none),
+        ]
+    });
+    table(header, rows)
+}
+
+/// What became of a run, in a few words.
+fn became(run: &ScheduleRun) -> String {
+    let error = run.error.as_deref().map(|error| format!(": {}", short(error)));
+    let attempts = if run.attempt > 1 { format!(" at attempt {}", run.attempt) } else { String::new() };
+    let missed = if run.missed > 0 { format!(", {} missed before", run.missed) } else { String::new() };
+    format!("{}{attempts}{missed}{}", run.status, error.unwrap_or_default())
 }
 
 fn show_stuck(report: &stuck::Stuck) -> String {

@@ -43,9 +43,11 @@ pub enum Command {
     Resume(acting::Resume),
     /// What operators did, when and why
     Acts(looking::Acts),
+    /// What is done by the clock: when each schedule is due, who leads it, and what became of its last run
+    Schedules(looking::Schedules),
     /// Checks all that must hold; exits with 1 when something does not, with 2 when it could not be checked
     Audit(Box<audit::Audit>),
-    /// Names what keeps events from arriving; exits with 1 when there is something
+    /// Names what keeps events from arriving, or schedules from running; exits with 1 when there is something
     Doctor(doctor::Doctor),
 }
 
@@ -74,6 +76,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Pause(arguments) => (arguments.run().await, 1),
         Command::Resume(arguments) => (arguments.run().await, 1),
         Command::Acts(arguments) => (arguments.run().await, 1),
+        Command::Schedules(arguments) => (arguments.run().await, 1),
         Command::Audit(arguments) => (arguments.run().await, 2),
         Command::Doctor(arguments) => (arguments.run().await, 1),
     };

@@ -4,6 +4,7 @@
 //! - [`replay`], [`skip`], [`release`]: events in the outbox;
 //! - [`jobs`], [`queues`]: what consumers do with them;
 //! - [`acts`]: the record of who did what, and why;
+//! - [`schedules`]: what is done by the clock, and what became of it;
 //! - [`audit`]: whether everything holds that must hold;
 //! - [`doctor`]: what keeps events from arriving.
 //!
@@ -18,6 +19,7 @@ pub mod release;
 pub mod jobs;
 pub mod queues;
 pub mod acts;
+pub mod schedules;
 pub mod audit;
 pub mod doctor;
 

@@ -20,6 +20,7 @@ mod rebuild;
 mod relay;
 mod reports;
 mod return_window;
+mod schedules;
 mod takeover;
 mod taxes;
 mod transitions;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::System;
 
 /// R4, R5, R8 and R10, written out.
-const OPERATIONS: [&str; 39] = [
+const OPERATIONS: [&str; 40] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -43,6 +43,7 @@ const OPERATIONS: [&str; 39] = [
     "post /api/v1/ops/queues/{queue}/pause",
     "post /api/v1/ops/queues/{queue}/resume",
     "get /api/v1/ops/acts",
+    "get /api/v1/ops/schedules",
     "get /api/v1/ops/audit",
     "get /api/v1/ops/doctor",
     "post /refund",

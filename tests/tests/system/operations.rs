@@ -16,27 +16,27 @@ use uuid::Uuid;
 
 /// What a command said.
 #[derive(Debug)]
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
-    out: String,
+    pub(crate) out: String,
     err: String,
 }
 
 impl Said {
     #[track_caller]
-    fn exited(self, code: i32) -> Self {
+    pub(crate) fn exited(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
 
 /// Runs `outbox-relay` on a database, as the operator anita.
-async fn outbox_relay(database: &Database, arguments: &[&str]) -> Result<Said> {
+pub(crate) async fn outbox_relay(database: &Database, arguments: &[&str]) -> Result<Said> {
     outbox_relay_with(&[("DATABASE_URL", &database.url)], arguments).await
 }
 
@@ -53,7 +53,7 @@ async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
     api.call(Method::POST, path).header("X-Actor", "anita").json(body).send().await
 }
 
-async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
+pub(crate) async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(pool).await?;
     Ok(())
 }

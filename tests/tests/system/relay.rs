@@ -7,7 +7,7 @@ use contracts::{OrderState, Queue};
 use futures_util::future::try_join_all;
 use messaging::TransportConfig;
 use outbox_relay::LEASE;
-use runtime::{Ids, Tasks};
+use runtime::{Clock, Ids, Tasks};
 use standalone::Part;
 use tests::books::{count, published};
 use tests::events::record;
@@ -35,6 +35,7 @@ impl Doomed {
                     &TransportConfig::default(),
                     &outbox_relay::Settings::default(),
                     name,
+                    &Clock::system(),
                     &tasks,
                 );
                 anyhow::Ok(())

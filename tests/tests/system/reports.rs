@@ -4,13 +4,14 @@ use anyhow::Result;
 use chrono::{DateTime, Duration, Utc};
 use contracts::{OrderDocument, OrderState, ReturnState};
 use query::reports::{
-    GstReport, LeadTime, OrdersInState, RefundTotals, Report, ReturnsForReason, ReturnsOfSku, SalesDay,
+    DailyFigure, GstReport, LeadTime, OrdersInState, RefundTotals, Report, ReturnsForReason, ReturnsOfSku, SalesDay,
 };
 use runtime::Clock;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use standalone::Part;
-use tests::{Api, System, books, shop};
+use tests::waiting::SOON;
+use tests::{Api, System, books, eventually, shop};
 
 /// Of a shop in Karnataka.
 const GSTIN: &str = "29AAHCM7727Q1ZI";
@@ -186,5 +187,43 @@ async fn reports_come_as_csv_that_no_spreadsheet_runs() -> Result<()> {
         assert_eq!(named, fields, "{wrong}");
     }
     system.api.get("/reports/sales/daily?until=2026-01-01").await?.refused(422, "VALIDATION_FAILED");
+    system.finish().await
+}
+
+/// What is made at midnight says what the other reports say of the day, and stays as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_report_of_a_day_is_made_in_the_night_after_it() -> Result<()> {
+    let clock = Clock::fixed(evening());
+    let system = System::start(|options| options.clock = clock.clone()).await?;
+    let api = &system.api;
+    let placed = shop::place(api, &order("cust-1", "Karnataka", 2)).await?;
+    shop::bring(api, placed, OrderState::Paid).await?;
+    shop::place(api, &order("cust-2", "Karnataka", 1)).await?;
+    let pool = &system.database.pool;
+    eventually("the schedule is there", SOON, async || {
+        let schedules = "select count(*) from messaging.schedules where name = 'daily_report' and next_due_at is not null";
+        Ok((books::count(pool, schedules).await? == 1).then_some(()))
+    })
+    .await?;
+    // Two midnights pass: each day has its own report.
+    clock.advance(Duration::days(2));
+    let reports: Report<DailyFigure> = eventually("both reports are made", SOON, async || {
+        let reports: Report<DailyFigure> = report(api, "daily").await?;
+        let days: std::collections::BTreeSet<_> = reports.data.iter().map(|figure| figure.day).collect();
+        Ok((days.len() == 2).then_some(reports))
+    })
+    .await?;
+    let figure = |day: &str, name: &str| {
+        let found = reports.data.iter().find(|figure| figure.day.to_string() == day && figure.figure == name);
+        found.map(|figure| (figure.count, figure.amount_minor))
+    };
+    assert_eq!(figure("2026-03-10", "placed"), Some((2, 0)));
+    assert_eq!(figure("2026-03-10", "sold"), Some((1, 342_000)));
+    assert_eq!(figure("2026-03-10", "net_sales"), Some((0, 342_000)));
+    assert_eq!(figure("2026-03-10", "orders_pending_payment"), Some((1, 230_000)));
+    assert_eq!(figure("2026-03-11", "sold"), None, "nothing happened");
+    assert_eq!(figure("2026-03-11", "orders_paid"), Some((1, 342_000)));
+    let csv = api.get("/reports/daily?format=csv").await?.expect(200).text();
+    assert!(csv.contains("2026-03-10,sold,INR,1,342000,"), "{csv}");
     system.finish().await
 }

@@ -1,4 +1,4 @@
-//! The rules against what the requirements say (`states`, `vectors`, `tax`, `placing`, `returning`) and against the laws
+//! The rules against what the requirements say (`states`, `vectors`, `tax`, `placing`, `returning`, `reviewing`) and against the laws
 //! that must hold for any input (the `proptest!` blocks among them).
 
 mod states;
@@ -7,4 +7,5 @@ mod tax;
 mod gst;
 mod placing;
 mod returning;
+mod reviewing;
 mod vectors;

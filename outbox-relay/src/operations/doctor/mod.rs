@@ -1,8 +1,9 @@
-//! What keeps events from arriving, and what to do about it. Nothing is changed or mended.
+//! What keeps events from arriving, or schedules from running, and what to do about it. Nothing is changed or mended.
 
 mod database;
 mod relays;
 mod consumers;
+mod schedules;
 mod broker;
 
 use chrono::{DateTime, Utc};
@@ -47,7 +48,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Events do not arrive, or will not.
+    /// Events do not arrive, or will not, or a schedule does not do what it should.
     Problem,
     /// Worth knowing.
     Warning,
@@ -80,6 +81,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     findings.extend(relays::findings(pool).await?);
     findings.extend(broker::findings(&surroundings.transport).await);
     findings.extend(consumers::findings(pool).await?);
+    findings.extend(schedules::findings(pool, &surroundings.clock).await?);
     Ok(Diagnosis::of(surroundings.clock.now(), findings))
 }
 

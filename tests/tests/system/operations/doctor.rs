@@ -16,6 +16,10 @@ const GHOST: &str = "insert into messaging.relay_instances values ('ghost', cloc
 /// The ghost holds every shard.
 const HOLDS: &str =
     "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour';";
+/// A schedule that was due an hour ago, and a run of it; the rest says how that stands.
+const SCHEDULE: &str = "insert into messaging.schedules (name, cron, timezone, next_due_at) values ('tea', '0 * * * *', 'UTC', now() - interval '1 hour');";
+const RUN: &str = "insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, error, status, retry_at, finished_at)
+    select name, next_due_at, 1, 'the cook', next_due_at, 'no tea is left',";
 /// A job of the inbox that is an hour old; the rest says how it stands.
 const JOB: &str = "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, run_at, status, leased_until, finished_at)
     select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, now() - interval '1 hour',";
@@ -43,6 +47,10 @@ async fn each_cause_is_named() -> Result<()> {
         ("MIGRATIONS_MISSING", "delete from _sqlx_migrations where version = 5".to_owned()),
         ("MIGRATIONS_UNKNOWN", "drop table _sqlx_migrations".to_owned()),
         ("PARTITION_MISSING", "do $$ begin execute 'drop table messaging.outbox_' || to_char((now() at time zone 'UTC')::date + 1, 'YYYYMMDD'); end $$".to_owned()),
+        ("SCHEDULE_OVERDUE", SCHEDULE.to_owned()),
+        ("SCHEDULE_OVERDUE", format!("{SCHEDULE} {RUN} 'running', null, null from messaging.schedules; update messaging.schedule_runs set error = null")),
+        ("SCHEDULE_FAILING", format!("{SCHEDULE} {RUN} 'waiting', now() + interval '1 minute', null from messaging.schedules")),
+        ("SCHEDULE_FAILED", format!("{SCHEDULE} {RUN} 'failed', null, now() from messaging.schedules; update messaging.schedules set next_due_at = now() + interval '1 hour'")),
         ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0)".to_owned()),
     ] {
         let database = untold.copy().await?;

@@ -1,0 +1,250 @@
+//! Leads a schedule, if no other instance does, and runs what is due.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use futures_util::FutureExt;
+use runtime::database::limited;
+use runtime::{Clock, Tasks};
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::schedule::{Due, Schedule};
+use crate::store::{self, Ending, Lead, Leadership, Open};
+
+/// How long a lease lasts on the database's clock. A leader that was killed is replaced after at most this long and one
+/// [`RENEW`].
+const LEASE: Duration = Duration::from_secs(7);
+/// How often the lease is renewed, and a due time looked for. Three renewals may fail before a lease is lost.
+const RENEW: Duration = Duration::from_millis(1_500);
+/// What one attempt may take; beyond, it has failed.
+const RUN_AT_MOST: Duration = Duration::from_secs(600);
+/// How often a run is begun before it has failed for good.
+pub const ATTEMPTS: i32 = 5;
+/// The wait before the second attempt; it doubles, to 8 min before the last. One leader retries alone, so no jitter is needed.
+const FIRST_RETRY: TimeDelta = TimeDelta::minutes(1);
+/// How long a run in hand may take to end at shutdown, before it is given back. Processes drain for 15 s and more.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Runs a schedule until shutdown. `owner` names this process in the lease; it must be unique among the living.
+pub fn start(schedule: Schedule, pool: &PgPool, clock: &Clock, owner: &str, tasks: &Tasks) {
+    let runner = Runner::new(schedule, pool.clone(), clock.clone(), owner);
+    tasks.spawn("schedule", runner.run(tasks.shutdown.clone()));
+}
+
+/// Says that a schedule is off by the settings, so that nobody waits for it. Instances that still have it on, because they
+/// started earlier with other settings, stop running it.
+pub fn switch_off(name: &'static str, pool: &PgPool, clock: &Clock, tasks: &Tasks) {
+    let (pool, clock, shutdown) = (pool.clone(), clock.clone(), tasks.shutdown.clone());
+    tasks.spawn("schedule", async move {
+        while let Err(error) = limited(store::switch_off(&pool, name, clock.now())).await {
+            tracing::warn!(%error, schedule = name, "schedule not switched off; trying again");
+            if sleeps_through(&shutdown, RENEW).await {
+                return;
+            }
+        }
+        shutdown.cancelled().await;
+    });
+}
+
+/// Whether shutdown came.
+async fn sleeps_through(shutdown: &CancellationToken, time: Duration) -> bool {
+    tokio::time::timeout(time, shutdown.cancelled()).await.is_ok()
+}
+
+/// What became of one look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Another instance leads, or the schedule has other settings by now.
+    Following,
+    /// Nothing is due.
+    Idle,
+    Done,
+    /// Failed, and will be tried again.
+    Retried,
+    /// Failed for the last time.
+    Failed,
+    /// Another instance has taken over in the middle; whatever ran does not count.
+    Lost,
+}
+
+impl Turn {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Following => "following",
+            Self::Idle => "idle",
+            Self::Done => "done",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A schedule in one instance of its process.
+#[derive(Debug)]
+pub struct Runner {
+    schedule: Schedule,
+    pool: PgPool,
+    clock: Clock,
+    owner: String,
+}
+
+impl Runner {
+    pub fn new(schedule: Schedule, pool: PgPool, clock: Clock, owner: &str) -> Self {
+        Self { schedule, pool, clock, owner: owner.to_owned() }
+    }
+
+    /// Runs what is due until shutdown, finishes the run in hand if it does not take too long, and gives the lease up.
+    async fn run(self, shutdown: CancellationToken) {
+        let (name, mut registered) = (self.schedule.name, false);
+        let out_of_patience = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::pin!(out_of_patience);
+        while !shutdown.is_cancelled() {
+            let turn = async {
+                if !registered {
+                    self.register().await?;
+                    registered = true;
+                }
+                self.tick().await
+            };
+            let turn = tokio::select! {
+                turn = turn => turn,
+                () = &mut out_of_patience => break,
+            };
+            match turn {
+                Ok(Turn::Done | Turn::Failed) => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, schedule = name, "schedule not looked after; trying again"),
+            }
+            sleeps_through(&shutdown, RENEW).await;
+        }
+        if let Err(error) = limited(self.release()).await {
+            tracing::warn!(%error, schedule = name, "lease not given up; a successor waits for its end");
+        }
+    }
+
+    /// Makes the schedule known. A new one begins with its next due time; one with another expression than before goes on
+    /// from the due time that was settled last.
+    pub async fn register(&self) -> sqlx::Result<()> {
+        limited(store::register(&self.pool, self.schedule.name, self.schedule.timing.clone(), self.clock.now())).await
+    }
+
+    /// Takes or keeps the lead, and runs what is due, if anything: what `run` does, step by step, for tests.
+    pub async fn tick(&self) -> sqlx::Result<Turn> {
+        let Some(lead) = self.lead().await? else { return Ok(Turn::Following) };
+        let (now, leadership) = (self.clock.now(), self.leadership(&lead));
+        let due = match lead.open {
+            Some(Open { retry_at: Some(at), .. }) if now < at => return Ok(Turn::Idle),
+            // Waiting, or left in the middle by a leader that died: what it was to do is finished before anything else.
+            Some(Open { missed, attempt, .. }) => Due { at: lead.next_due_at, missed, attempt: attempt + 1 },
+            None => match self.schedule.timing.catch_up(lead.next_due_at, now, self.schedule.missed.at_most()) {
+                Some((at, missed)) => Due { at, missed, attempt: 1 },
+                None => return Ok(Turn::Idle),
+            },
+        };
+        if due.attempt > ATTEMPTS {
+            let died = "the process that ran it ended in the middle, at its last attempt";
+            return self.failed_for_good(leadership, due, died.to_owned()).await;
+        }
+        if !limited(store::begin(&self.pool, leadership, due, now)).await? {
+            return Ok(report(leadership.schedule, Turn::Lost));
+        }
+        let span = tracing::info_span!("schedule.run", schedule = leadership.schedule, due_at = %due.at, attempt = due.attempt);
+        self.attempt(leadership, due).instrument(span).await
+    }
+
+    /// Takes the lease, if it is free or ours. A renewal that takes longer than a lease is of no use any more.
+    async fn lead(&self) -> sqlx::Result<Option<Lead>> {
+        let lead = store::lead(&self.pool, self.schedule.name, &self.schedule.timing, &self.owner, LEASE);
+        let timed_out = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+        tokio::time::timeout(LEASE, lead).await.unwrap_or_else(timed_out)
+    }
+
+    fn leadership(&self, lead: &Lead) -> Leadership<'_> {
+        Leadership { schedule: self.schedule.name, owner: &self.owner, fence: lead.fence }
+    }
+
+    async fn attempt(&self, leadership: Leadership<'_>, due: Due) -> sqlx::Result<Turn> {
+        let started = Instant::now();
+        let ended = tokio::select! {
+            ended = self.handled(due) => ended,
+            () = self.until_lost(leadership.fence) => return Ok(report(leadership.schedule, Turn::Lost)),
+        };
+        metrics::histogram!("schedule_run_duration_seconds", "schedule" => leadership.schedule)
+            .record(started.elapsed());
+        match ended {
+            Ok(result) => {
+                tracing::info!(%result, missed = due.missed, "schedule run");
+                self.end(leadership, due, Ending::Done(result)).await
+            }
+            Err(error) if due.attempt < ATTEMPTS => {
+                let wait = FIRST_RETRY * (1 << (due.attempt - 1).clamp(0, ATTEMPTS));
+                tracing::warn!(%error, retry_in_s = wait.num_seconds(), "schedule run failed; will be tried again");
+                self.end(leadership, due, Ending::Retry { error, at: self.clock.now() + wait }).await
+            }
+            Err(error) => self.failed_for_good(leadership, due, error).await,
+        }
+    }
+
+    /// A panic is a failure like any other: it must not take the process down at every attempt.
+    async fn handled(&self, due: Due) -> Result<Value, String> {
+        let handled = AssertUnwindSafe(async { (self.schedule.handler)(due).await }).catch_unwind();
+        match tokio::time::timeout(RUN_AT_MOST, handled).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(_panic)) => Err("it panicked; the log says where".to_owned()),
+            Err(_elapsed) => Err(format!("it took longer than {RUN_AT_MOST:?}")),
+        }
+    }
+
+    /// Renews the lease while a run is in hand. A fence that has moved means that the lease had run out meanwhile.
+    async fn until_lost(&self, fence: i64) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            match self.lead().await {
+                Ok(Some(lead)) if lead.fence == fence => {}
+                Ok(_) => return,
+                // If the lease runs out meanwhile, the end of the run will not be recorded.
+                Err(error) => tracing::warn!(%error, "could not renew the lease of a schedule"),
+            }
+        }
+    }
+
+    async fn failed_for_good(&self, leadership: Leadership<'_>, due: Due, error: String) -> sqlx::Result<Turn> {
+        let turn = self.end(leadership, due, Ending::Failed(error.clone())).await?;
+        if turn == Turn::Failed {
+            tracing::error!(alert = true, %error, schedule = leadership.schedule, due_at = %due.at, "schedule run failed for good");
+        }
+        Ok(turn)
+    }
+
+    async fn end(&self, leadership: Leadership<'_>, due: Due, ending: Ending) -> sqlx::Result<Turn> {
+        let turn = match &ending {
+            Ending::Done(_) => Turn::Done,
+            Ending::Retry { .. } => Turn::Retried,
+            Ending::Failed(_) => Turn::Failed,
+        };
+        let next = self.schedule.timing.next(due.at);
+        let counts = limited(store::end(&self.pool, leadership, due.at, &ending, self.clock.now(), next)).await?;
+        Ok(report(leadership.schedule, if counts { turn } else { Turn::Lost }))
+    }
+
+    /// Gives the lease up, so that a successor need not wait for its end, and a run in hand back.
+    pub async fn release(&self) -> sqlx::Result<()> {
+        store::release(&self.pool, self.schedule.name, &self.owner).await
+    }
+}
+
+fn report(schedule: &'static str, turn: Turn) -> Turn {
+    if turn == Turn::Lost {
+        tracing::warn!(schedule, "another instance has taken the schedule over; this run does not count");
+    }
+    metrics::counter!("schedule_runs_total", "schedule" => schedule, "status" => turn.name()).increment(1);
+    turn
+}
