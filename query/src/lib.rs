@@ -32,7 +32,7 @@ use consistency::Consistency;
 ///
 /// `messaging` is the database with the inbox. The read models are in it too, unless `read` is another one.
 pub fn start(
-    messaging: PgPool,
+    messaging: &PgPool,
     read: Option<PgPool>,
     transport: TransportConfig,
     invoices: InvoiceStore,
@@ -45,7 +45,7 @@ pub fn start(
     Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), applied.clone()).start(tasks);
 
     let read = read.unwrap_or_else(|| messaging.clone());
-    nightly::start(&messaging, &read, &clock, tasks);
+    nightly::start(messaging, &read, &clock, tasks);
     let consistency = Consistency::new(read.clone(), applied, settings.consistency_wait());
     let api = Arc::new(Api::new(read, consistency, invoices, clock));
     let (router, _) = api::routes().split_for_parts();

@@ -73,7 +73,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     checks.extend(read.as_ref().map(Check::database));
     let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "QUERY_PORT").await?;
     let tasks = Tasks::until_signal();
-    let router = query::start(messaging, read, config.transport, invoices, &config.settings, Clock::system(), &tasks)
+    let router = query::start(&messaging, read, config.transport, invoices, &config.settings, Clock::system(), &tasks)
         .merge(health::routes(checks))
         .merge(docs::routes());
     let router = http::layered(router, NAME, &config.limits);

@@ -225,7 +225,7 @@ impl Running {
             checks.push(Check::database(&pool));
             let invoices = storage::open(&options.workers.store.invoice_store_url)?;
             router = router.merge(query::start(
-                pool,
+                &pool,
                 None,
                 transport.clone(),
                 invoices,

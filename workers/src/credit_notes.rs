@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
+use contracts::{
+    CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged, TaxSummaryDocument,
+};
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
@@ -31,11 +33,11 @@ pub(crate) struct CreditNotes {
     pub(crate) prefix: String,
 }
 
-/// The invoice that is corrected, and the order as it says.
+/// The invoice that is corrected, and what is taken back of its tax.
 struct Corrected {
     invoice_number: String,
     issued_at: DateTime<Utc>,
-    order: OrderDocument,
+    tax: Option<TaxSummaryDocument>,
 }
 
 impl Handler for CreditNotes {
@@ -57,7 +59,8 @@ impl Handler for CreditNotes {
         let pdf = self.press.print(credit_note_html(&view, &self.press.brand), row.issued_at).await?;
         let kept = self.press.keep(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
         faults::point("credit_note.stored");
-        let corrected = Corrected { invoice_number: invoiced.invoice_number, issued_at: invoiced.issued_at, order };
+        let tax = summary::of_return(&order, &returned);
+        let corrected = Corrected { invoice_number: invoiced.invoice_number, issued_at: invoiced.issued_at, tax };
         limited(self.complete(job, returned, row, corrected, kept)).await
     }
 }
@@ -104,7 +107,6 @@ impl CreditNotes {
         kept: Kept,
     ) -> Result<Completed, Failure> {
         let at = self.clock.now();
-        let tax = summary::of_return(&corrected.order, &returned);
         let snapshot = CreditNoteDocument {
             id: row.id,
             return_id: returned.id,
@@ -122,7 +124,7 @@ impl CreditNotes {
             sha256: kept.sha256,
             issued_at: row.issued_at,
             generated_at: at,
-            tax,
+            tax: corrected.tax,
         };
         let headers = change::headers(job);
         let transition = change::by_worker(job, EntityType::CreditNote, row.id, 1, None, "GENERATED", at);

@@ -21,7 +21,10 @@ macro_rules! page {
     ($conn:expr, $after:expr, $limit:expr, $version:literal, $table:literal) => {
         sqlx::query_as!(
             Current,
-            "select id, " + $version + r#" as "version!", document as "document!: _" from work."# + $table
+            "select id, "
+                + $version
+                + r#" as "version!", document as "document!: _" from work."#
+                + $table
                 + " where id > $1 and document is not null order by id limit $2",
             $after,
             $limit,

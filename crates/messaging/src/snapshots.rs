@@ -44,7 +44,8 @@ impl Teller {
         kind: EntityType,
         page: impl AsyncFn(&mut PgConnection, Uuid, i64) -> sqlx::Result<Vec<Current>>,
     ) -> sqlx::Result<u64> {
-        let mut turn = tokio::time::interval(Duration::from_secs(1) * u32::try_from(PAGE).unwrap_or(1) / self.per_second);
+        let mut turn =
+            tokio::time::interval(Duration::from_secs(1) * u32::try_from(PAGE).unwrap_or(1) / self.per_second);
         let (mut after, mut told) = (Uuid::nil(), 0);
         loop {
             turn.tick().await;

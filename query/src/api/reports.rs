@@ -140,7 +140,8 @@ fn answer<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<
 /// A transaction in which everything is of one instant. Sorting in memory is worth it, compiling a statement is not.
 async fn reading(read: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut tx = read.begin().await?;
-    let settings = "set transaction isolation level repeatable read, read only; set local work_mem = '32MB'; set local jit = off";
+    let settings =
+        "set transaction isolation level repeatable read, read only; set local work_mem = '32MB'; set local jit = off";
     sqlx::raw_sql(settings).execute(&mut *tx).await?;
     Ok(tx)
 }

@@ -47,8 +47,9 @@ pub(super) async fn extend(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::R
 /// Gives up, and leaves nothing behind.
 pub(super) async fn abandon(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
     let mut tx = read.begin().await?;
-    let ended =
-        sqlx::query!("update read.rebuild set run = null, until = '-infinity' where run = $1", run).execute(&mut *tx).await?;
+    let ended = sqlx::query!("update read.rebuild set run = null, until = '-infinity' where run = $1", run)
+        .execute(&mut *tx)
+        .await?;
     if ended.rows_affected() == 1 {
         sqlx::query!("select read.prepare_rebuild()").fetch_one(&mut *tx).await?;
     }

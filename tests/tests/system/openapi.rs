@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::System;
 
 /// R4, R5, R8 and R10, written out.
-const OPERATIONS: [&str; 40] = [
+const OPERATIONS: [&str; 47] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -31,6 +31,13 @@ const OPERATIONS: [&str; 40] = [
     "get /api/v1/returns/{id}",
     "get /api/v1/returns/{id}/history",
     "get /api/v1/returns/{id}/credit-note",
+    "get /api/v1/reports/daily",
+    "get /api/v1/reports/sales/daily",
+    "get /api/v1/reports/orders-by-state",
+    "get /api/v1/reports/returns",
+    "get /api/v1/reports/refunds",
+    "get /api/v1/reports/lead-times",
+    "get /api/v1/reports/gst",
     "get /api/v1/ops/status",
     "get /api/v1/ops/stuck",
     "get /api/v1/ops/events/{id}",

@@ -136,7 +136,9 @@ async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
     assert_eq!(books::read_models(pool).await?, before);
 
     // One at a time; and what a killed one has begun is begun anew once its lease is over.
-    sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'").execute(pool).await?;
+    sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'")
+        .execute(pool)
+        .await?;
     assert!(matches!(rebuild(&system).await, Err(RebuildError::UnderWay)));
     shop::sell(&system.api, 1).await?;
     eventually_equal("both are written meanwhile", SOON, 1, async || {

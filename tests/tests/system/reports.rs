@@ -158,7 +158,8 @@ async fn check_gst(api: &Api, kept: &OrderDocument) -> Result<()> {
     assert_eq!(tax, kept.tax_minor - 12_000);
     let others: i64 = gst.others.iter().map(|row| row.taxable_minor).sum();
     assert_eq!((others, gst.others[0].place_of_supply.as_str()), (300_000, "29 Karnataka"));
-    let series: Vec<_> = gst.documents.iter().map(|row| (row.kind.as_str(), row.from_number.as_str(), row.issued)).collect();
+    let series: Vec<_> =
+        gst.documents.iter().map(|row| (row.kind.as_str(), row.from_number.as_str(), row.issued)).collect();
     assert_eq!(series, [("invoice", "AC/25-26/000001", 1), ("credit_note", "CN/25-26/000001", 1)]);
     Ok(())
 }
@@ -168,7 +169,8 @@ async fn reports_come_as_csv_that_no_spreadsheet_runs() -> Result<()> {
     let system = System::start(|_| ()).await?;
     let placed = shop::place(&system.api, &order("cust-1", "Karnataka", 1)).await?;
     let paid = shop::step(&system.api, placed.id, "pay").await?.expect(200);
-    let answer = system.api.read("/reports/returns?format=csv&from=2026-01-01&to=2099-01-01", paid.token()).await?.expect(200);
+    let answer =
+        system.api.read("/reports/returns?format=csv&from=2026-01-01&to=2099-01-01", paid.token()).await?.expect(200);
     assert_eq!(answer.header("content-type"), "text/csv; charset=utf-8");
     assert_eq!(
         answer.header("content-disposition"),
@@ -183,7 +185,8 @@ async fn reports_come_as_csv_that_no_spreadsheet_runs() -> Result<()> {
         ("gst?format=csv", vec!["section"]),
     ] {
         let refused = system.api.get(&format!("/reports/{wrong}")).await?.refused(422, "VALIDATION_FAILED");
-        let named: Vec<_> = refused.details["fields"].as_array().into_iter().flatten().map(|field| &field["field"]).collect();
+        let named: Vec<_> =
+            refused.details["fields"].as_array().into_iter().flatten().map(|field| &field["field"]).collect();
         assert_eq!(named, fields, "{wrong}");
     }
     system.api.get("/reports/sales/daily?until=2026-01-01").await?.refused(422, "VALIDATION_FAILED");
@@ -201,7 +204,8 @@ async fn the_report_of_a_day_is_made_in_the_night_after_it() -> Result<()> {
     shop::place(api, &order("cust-2", "Karnataka", 1)).await?;
     let pool = &system.database.pool;
     eventually("the schedule is there", SOON, async || {
-        let schedules = "select count(*) from messaging.schedules where name = 'daily_report' and next_due_at is not null";
+        let schedules =
+            "select count(*) from messaging.schedules where name = 'daily_report' and next_due_at is not null";
         Ok((books::count(pool, schedules).await? == 1).then_some(()))
     })
     .await?;

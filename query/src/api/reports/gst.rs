@@ -166,8 +166,7 @@ pub(super) async fn gst_report(
 ) -> Result<Response, ApiError> {
     let GstParams { from, to, section, format, consistency } = params;
     let today = day_of(api.clock.now());
-    let mut asked =
-        Asked::new(&headers, from.as_deref(), to.as_deref(), format.as_deref(), today, Unless::ThisMonth);
+    let mut asked = Asked::new(&headers, from.as_deref(), to.as_deref(), format.as_deref(), today, Unless::ThisMonth);
     let table = section.as_deref().and_then(Section::parse);
     if table.is_none() && (section.is_some() || asked.format == Format::Csv) {
         asked.wrong.push(FieldError::new("section", Section::EXPECTED));

@@ -38,7 +38,8 @@ impl Period {
 
     /// Part of a file's name.
     pub(super) fn suffix(self) -> String {
-        [self.from, self.to].into_iter().flatten().map(|day| format!("_{day}")).collect()
+        let days: Vec<_> = [self.from, self.to].into_iter().flatten().map(|day| format!("_{day}")).collect();
+        days.concat()
     }
 }
 
@@ -76,9 +77,10 @@ impl Asked {
         let until = to.unwrap_or(today);
         asked.period = match unless {
             Unless::Everything => Period { from, to },
-            Unless::LastThirtyDays => {
-                Period { from: from.or(until.checked_sub_days(Days::new(29))), to: Some(until.max(from.unwrap_or(until))) }
-            }
+            Unless::LastThirtyDays => Period {
+                from: from.or(until.checked_sub_days(Days::new(29))),
+                to: Some(until.max(from.unwrap_or(until))),
+            },
             Unless::ThisMonth => {
                 Period { from: from.or(until.with_day(1)), to: Some(until.max(from.unwrap_or(until))) }
             }

@@ -25,14 +25,19 @@ macro_rules! shown_inside {
             query_scalar.fetch_all($conn),
             "insert into ",
             "." + $table
-                + " as known (" + $key + r#", version, path, sha256, document)
+                + " as known ("
+                + $key
+                + r#", version, path, sha256, document)
             select key, version, path, sha256, document::json
             from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
                 as incoming (key, version, path, sha256, document)
-            on conflict ("# + $key + r#") do update
+            on conflict ("#
+                + $key
+                + r#") do update
             set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
             where known.version < excluded.version
-            returning "# + $key,
+            returning "#
+                + $key,
             &keys,
             &versions,
             &paths as &[&str],
@@ -80,8 +85,9 @@ async fn insert_documents(
     let number = |document: &&IssuedColumns<'_>| {
         document.credit_note_number.as_deref().unwrap_or(&document.invoice_number).to_owned()
     };
-    let corrects =
-        |document: &&IssuedColumns<'_>| document.credit_note_number.is_some().then(|| document.invoice_number.to_string());
+    let corrects = |document: &&IssuedColumns<'_>| {
+        document.credit_note_number.is_some().then(|| document.invoice_number.to_string())
+    };
     let of_tax = |of: fn(&TaxSummaryDocument) -> Option<String>| -> Vec<Option<String>> {
         documents.iter().map(|document| document.tax.as_ref().and_then(of)).collect()
     };
@@ -125,7 +131,9 @@ async fn insert_lines(
     let lines: Vec<_> = documents
         .iter()
         .filter_map(|document| Some((*document, document.tax.as_ref()?)))
-        .flat_map(|(document, tax)| (1_i32..).zip(&tax.lines).map(move |(line_no, line)| (document, tax, line_no, line)))
+        .flat_map(|(document, tax)| {
+            (1_i32..).zip(&tax.lines).map(move |(line_no, line)| (document, tax, line_no, line))
+        })
         .collect();
     if lines.is_empty() {
         return Ok(());
