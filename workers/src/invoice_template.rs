@@ -282,10 +282,10 @@ fn totals(order: &OrderDocument) -> Markup {
     }
 }
 
-/// In a table of so many columns.
+/// In a table of so many columns. The amount has two of them: a large total must not make the column of amounts wide.
 fn total_row(columns: u8, class: &str, name: &str, amount: &str) -> Markup {
     html! {
-        tr class=(class) { td colspan=(columns - 3) {} td.name colspan="2" { (name) } td.number { (amount) } }
+        tr class=(class) { td colspan=(columns - 4) {} td.name colspan="2" { (name) } td.number colspan="2" { (amount) } }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use runtime::Tasks;
 use runtime::database::limited;
 use sqlx::postgres::PgListener;
-use sqlx::{Executor, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tokio::sync::{Notify, watch};
 
 /// At most one NOTIFY per channel and process in this time.
@@ -98,6 +98,7 @@ impl Wakeup {
 async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<()>) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
+    let listen = format!("LISTEN \"{channel}\"");
     // What happened before LISTEN took effect was not heard: look once.
     wake.send_replace(());
     loop {
@@ -107,8 +108,8 @@ async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<()>) -> sqlx:
                 received?;
                 wake.send_replace(());
             }
-            // Nothing to hear, or nobody there any more.
-            Err(_elapsed) => limited(async { (&mut listener).execute("select 1").await.map(drop) }).await?,
+            // Nothing to hear, or nobody there any more. Operators find listeners by this statement, so it is the one to ask with.
+            Err(_elapsed) => limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?,
         }
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Goods<'a> {
         let (last, others) =
             lines.split_last().map_or((&[][..], &[][..]), |(last, others)| (std::slice::from_ref(last), others));
         html! {
-            table.items {
+            table.items.taxed {
                 thead {
                     tr {
                         th.line { "#" }
