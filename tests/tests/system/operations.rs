@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// What a command said.
 #[derive(Debug)]
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
     out: String,
     err: String,
@@ -24,13 +24,13 @@ struct Said {
 
 impl Said {
     #[track_caller]
-    fn exited(self, code: i32) -> Self {
+    pub(crate) fn exited(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }
@@ -40,7 +40,7 @@ async fn outbox_relay(database: &Database, arguments: &[&str]) -> Result<Said> {
     outbox_relay_with(&[("DATABASE_URL", &database.url)], arguments).await
 }
 
-async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
+pub(crate) async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
     let mut command = Command::new(programs::folder().join("outbox-relay"));
     command.args(arguments).env_clear().env("OPERATOR", "anita").envs(environment.iter().copied()).kill_on_drop(true);
     let output = command.output().await?;
@@ -49,7 +49,7 @@ async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> 
 }
 
 /// POSTs as the operator anita.
-async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
+pub(crate) async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
     api.call(Method::POST, path).header("X-Actor", "anita").json(body).send().await
 }
 
