@@ -46,7 +46,7 @@ wanted_servers=$(dirname "$0")/../tests/servers/requirements.txt
 has_servers() { cmp --silent "$wanted_servers" "$servers/requirements.txt"; }
 
 install_servers() {
-    [[ $target == test ]] && ! has_servers || return 0
+    [[ $target == test || $target == faults ]] && ! has_servers || return 0
     echo "Installing for make $target: servers for S3 and SMTP, in $servers" >&2
     rm -rf "$servers"
     python3 -m venv "$servers"
@@ -76,7 +76,10 @@ if [[ $target != sqlx ]]; then
 fi
 if [[ $target == test ]]; then
     need 'has pdftotext' poppler-utils
-    has_servers || need has_python_venv python3 python3-venv
+    need 'has openssl' openssl
+fi
+if [[ $target == test || $target == faults ]] && ! has_servers; then
+    need has_python_venv python3 python3-venv
 fi
 # The node of the demo, and of the faults, is always its own.
 if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then

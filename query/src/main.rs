@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
 async fn run(config: Config) -> anyhow::Result<()> {
     let invoices = storage::open(&config.store.invoice_store_url).await?;
     let messaging = database::connect(&config.database, Some(ROLE), NAME).await?;
-    let mut checks = vec![Check::database(&messaging), invoices.readiness()];
+    let mut checks = vec![Check::database(&messaging)];
     let read = match config.query_database_url {
         None => None,
         Some(database_url) => {

@@ -224,7 +224,6 @@ impl Running {
             let pool = options.pool(Part::Query).await?;
             checks.push(Check::database(&pool));
             let invoices = storage::open(&options.workers.store.invoice_store_url).await?;
-            checks.push(invoices.readiness());
             router = router.merge(query::start(
                 pool,
                 None,

@@ -20,6 +20,8 @@ use crate::programs::{profile_folder, root};
 /// Python has much to read before it serves, and the machine may be busy.
 const START: Duration = Duration::from_secs(60);
 
+const CERTIFICATE: &str = "certificate.pem";
+
 fn program(name: &str) -> Result<PathBuf> {
     let target = profile_folder().parent().context("target/")?.to_owned();
     let program = target.join("servers/bin").join(name);
@@ -83,18 +85,43 @@ impl Drop for S3 {
 #[derive(Debug)]
 pub struct MailServer {
     child: Child,
+    pub port: u16,
     pub url: String,
     folder: TempDir,
 }
 
 impl MailServer {
     pub fn start() -> Result<Self> {
-        let (port, folder) = (free_port()?, tempfile::tempdir()?);
+        Self::start_in(tempfile::tempdir()?, &[])
+    }
+
+    /// One that speaks TLS, from the first byte on or after STARTTLS, under a [certificate](Self::certificate) of its own.
+    pub fn start_with_tls(from_the_first_byte: bool) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (certificate, key) = (file(CERTIFICATE), file("key.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+        openssl.args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
+        let made = openssl.args(["-keyout", &key, "-out", &certificate]).output().context("openssl")?;
+        ensure!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        let kind = if from_the_first_byte { "smtps" } else { "tls" };
+        Self::start_in(folder, &[format!("--{kind}cert={certificate}"), format!("--{kind}key={key}")])
+    }
+
+    fn start_in(folder: TempDir, options: &[String]) -> Result<Self> {
+        let port = free_port()?;
         let mut command = bound_to_us(Signal::SIGKILL, program("python")?);
-        command.args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}"), "-c", "shop_mail.Postmaster"]);
+        command.args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")]).args(options);
+        command.args(["-c", "shop_mail.Postmaster"]);
         command.arg(folder.path().join("mails")).current_dir(root().join("tests/servers"));
         let child = serve("aiosmtpd", command, port)?;
-        Ok(Self { child, url: format!("smtp://127.0.0.1:{port}"), folder })
+        Ok(Self { child, port, url: format!("smtp://127.0.0.1:{port}"), folder })
+    }
+
+    /// Whom one must trust to talk to it.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
     }
 
     /// What it has accepted, by subject.

@@ -175,7 +175,7 @@ impl InvoiceStore {
         }
     }
 
-    /// Whether invoices can be written and read, for `/health/ready`.
+    /// Whether invoices can be written and read, for `/health/ready` of whoever is of no use without.
     pub fn readiness(&self) -> Check {
         let store = self.clone();
         Check::new("invoice store", move || {

@@ -208,15 +208,15 @@ async fn an_e_mail_whose_answer_is_lost_is_in_doubt_and_not_sent_again() -> Resu
     system.finish().await
 }
 
-/// The real program, which dies at a place if it is given one.
-async fn workers(system: &System, server: &MailServer, fault: Option<&str>) -> Result<Child> {
+/// The real program, with these variables besides.
+async fn workers(system: &System, url: &str, more: &[(&str, &str)]) -> Result<Child> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
     let mut command = bound_to_us(Signal::SIGKILL, folder.join("workers"));
-    command.env_remove("RABBITMQ_URL").env("DATABASE_URL", &system.database.url).env("SMTP_URL", &server.url);
+    command.env_remove("RABBITMQ_URL").env("DATABASE_URL", &system.database.url).env("SMTP_URL", url);
     command.env("WORKERS_PORT", embedded::free_port()?.to_string()).env("INVOICE_STORE_URL", system.invoices());
-    command.env("CHROMIUM_PATH", "/there/is/no/browser");
-    command.envs(fault.map(|place| ("FAULT_POINT", format!("{place}:1"))));
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    // What fails waits until the test goes on.
+    command.env("CHROMIUM_PATH", "/there/is/no/browser").env("DOCUMENT_RETRY_SECONDS", "36000");
+    command.envs(more.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
     Child::spawn("workers", command)
 }
 
@@ -227,13 +227,13 @@ async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Re
         let server = MailServer::start()?;
         let system = System::start(|_| ()).await?;
         shop::place(&system.api, &order_for("meera@example.com")).await?;
-        let killed = workers(&system, &server, Some(place)).await?;
+        let killed = workers(&system, &server.url, &[("FAULT_POINT", &format!("{place}:1"))]).await?;
         eventually("it is killed", SOON, async || Ok(killed.exited())).await?;
         assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENDING".to_owned()], sent), "{place}");
 
         let expire = "update messaging.inbox set leased_until = clock_timestamp() where status = 'running'";
         sqlx::query(expire).execute(&system.database.pool).await?;
-        let successor = workers(&system, &server, None).await?;
+        let successor = workers(&system, &server.url, &[]).await?;
         eventually_equal("its successor takes over", SOON, "dead".to_owned(), async || Ok(job(&system).await?.0))
             .await?;
         let (_, attempts, error) = job(&system).await?;
@@ -247,6 +247,45 @@ async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Re
         assert_eq!((record(&system).await?, mails.len()), (vec!["SENT".to_owned()], sent + 1), "{place}");
         assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "a mailbox can tell that it is one");
         tokio::task::spawn_blocking(move || successor.stop(Signal::SIGTERM, SOON)).await?;
+        system.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tls_is_asked_for_nothing_goes_out_without_it() -> Result<()> {
+    for from_the_first_byte in [true, false] {
+        let server = MailServer::start_with_tls(from_the_first_byte)?;
+        let url = |port| {
+            if from_the_first_byte {
+                format!("smtps://localhost:{port}")
+            } else {
+                format!("smtp://localhost:{port}?tls=required")
+            }
+        };
+        let plain = MailServer::start()?;
+        let certificate = server.certificate().display().to_string();
+        let system = System::start(|_| ()).await?;
+        shop::place(&system.api, &order_for("meera@example.com")).await?;
+        // A server that has no TLS, then one whose certificate nobody vouches for.
+        for (attempt, port, more) in
+            [(1, plain.port, &[("SSL_CERT_FILE", certificate.as_str())][..]), (2, server.port, &[][..])]
+        {
+            let refusing = workers(&system, &url(port), more).await?;
+            let tried = "select count(*) from messaging.inbox where queue = 'notifications' and attempts = $1 and status = 'ready'";
+            eventually_equal("it is tried", SOON, 1_i64, async || {
+                Ok(sqlx::query_scalar(tried).bind(attempt).fetch_one(&system.database.pool).await?)
+            })
+            .await?;
+            tokio::task::spawn_blocking(move || refusing.stop(Signal::SIGTERM, SOON)).await?;
+            let now = "update messaging.inbox set run_at = clock_timestamp() where status = 'ready'";
+            sqlx::query(now).execute(&system.database.pool).await?;
+        }
+        assert!(record(&system).await?.is_empty() && plain.mails()?.is_empty() && server.mails()?.is_empty());
+        let trusting = workers(&system, &url(server.port), &[("SSL_CERT_FILE", &certificate)]).await?;
+        eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
+        assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENT".to_owned()], 1));
+        tokio::task::spawn_blocking(move || trusting.stop(Signal::SIGTERM, SOON)).await?;
         system.finish().await?;
     }
     Ok(())
