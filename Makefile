@@ -23,7 +23,7 @@ run: ## Everything in one process: http://127.0.0.1:8000 (API, /docs), gateway o
 	@scripts/setup.sh run $(TRANSPORT)
 	@$(CARGO) run --bin standalone -- run --transport $(TRANSPORT)
 
-test: ## All tests, on real Postgres, RabbitMQ and Chromium
+test: ## All tests, on real Postgres, RabbitMQ, Chromium, S3 and SMTP
 	@scripts/setup.sh test
 	@$(CARGO) test --workspace
 

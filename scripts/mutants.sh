@@ -31,6 +31,8 @@ copy_tree() {
 # crates are compiled anew.
 share_dependencies() {
     local from=target/debug to=$CARGO_TARGET_DIR/debug kept folder
+    mkdir -p "$CARGO_TARGET_DIR"
+    ln --symbolic --force --no-dereference "$PWD/target/servers" "$CARGO_TARGET_DIR/servers"
     [[ -d $from/.fingerprint && ! -d $to ]] || return 0
     mkdir -p "$to"/{.fingerprint,build,deps}
     kept=$(mktemp)

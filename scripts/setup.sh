@@ -39,6 +39,22 @@ has_fonts() {
 
 has_rabbitmq() { compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; }
 
+# S3 and SMTP, as Python programs.
+has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+servers=${CARGO_TARGET_DIR:-target}/servers
+wanted_servers=$(dirname "$0")/../tests/servers/requirements.txt
+has_servers() { cmp --silent "$wanted_servers" "$servers/requirements.txt"; }
+
+install_servers() {
+    [[ $target == test || $target == faults ]] && ! has_servers || return 0
+    echo "Installing for make $target: servers for S3 and SMTP, in $servers" >&2
+    rm -rf "$servers"
+    python3 -m venv "$servers"
+    "$servers/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted_servers"
+    # Last, so that what was interrupted is done again.
+    cp "$wanted_servers" "$servers/requirements.txt"
+}
+
 packages=()
 services=()
 need() { # check, packages…
@@ -60,6 +76,10 @@ if [[ $target != sqlx ]]; then
 fi
 if [[ $target == test ]]; then
     need 'has pdftotext' poppler-utils
+    need 'has openssl' openssl
+fi
+if [[ $target == test || $target == faults ]] && ! has_servers; then
+    need has_python_venv python3 python3-venv
 fi
 # The node of the demo, and of the faults, is always its own.
 if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
@@ -70,7 +90,10 @@ has cargo || {
     echo "Rust is missing: https://rustup.rs installs it" >&2
     exit 1
 }
-((${#packages[@]})) || exit 0
+((${#packages[@]})) || {
+    install_servers
+    exit 0
+}
 
 install="apt-get install -y --no-install-recommends ${packages[*]}"
 as_root=()
@@ -113,3 +136,5 @@ This system's own PostgreSQL is older than 15. As root, once:
 END
     exit 1
 fi
+
+install_servers

@@ -66,7 +66,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(Action::Rebuild) = config.action {
         return rebuild(config).await;
     }
-    let invoices = storage::open(&config.store.invoice_store_url)?;
+    let invoices = storage::open(&config.store.invoice_store_url).await?;
     let messaging = database::connect(&config.database, Some(ROLE), NAME).await?;
     let mut checks = vec![Check::database(&messaging)];
     let read = read_database(&config).await?;

@@ -16,6 +16,7 @@ use standalone::demo::{self, Script};
 use standalone::private::{self, Services, Wanted};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
 use standalone::{Options, Ports, Running, openapi, places, start_on};
+use workers::mail::MailSettings;
 
 /// Where the gateway keeps what it has paid, in the data folder.
 const LEDGER: &str = "gateway-ledger.jsonl";
@@ -147,6 +148,8 @@ async fn play_on_empty_services(settings: &Demo) -> Result<()> {
     options.run_on(&services);
     script.open_shop(&mut options)?;
     options.workers.store.invoice_store_url = invoices.display().to_string();
+    // Nobody is to get an e-mail about a play.
+    options.workers.mail = MailSettings::default();
     let pool = private::pool(&services.database_url, "demo").await?;
 
     // Free ports, so that a system may run on the usual ones meanwhile.

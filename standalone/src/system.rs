@@ -218,12 +218,12 @@ impl Running {
             let pool = options.pool(Part::Workers).await?;
             checks.push(Check::database(&pool));
             let name = format!("workers-{}", ids.next());
-            workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks)?;
+            checks.extend(workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks).await?);
         }
         if options.has(Part::Query) {
             let pool = options.pool(Part::Query).await?;
             checks.push(Check::database(&pool));
-            let invoices = storage::open(&options.workers.store.invoice_store_url)?;
+            let invoices = storage::open(&options.workers.store.invoice_store_url).await?;
             router = router.merge(query::start(
                 &pool,
                 None,

@@ -1,6 +1,7 @@
 //! What the whole-system tests share.
 //!
 //! - [`services`]: one private Postgres and one private RabbitMQ per run, a database and a vhost per test;
+//! - [`servers`]: S3 and SMTP;
 //! - [`system`]: a running system on such a database;
 //! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
@@ -11,6 +12,7 @@
 //! - [`faults`]: the real programs while everything around them breaks.
 
 pub mod services;
+pub mod servers;
 pub mod system;
 pub mod api;
 pub mod shop;

@@ -53,7 +53,7 @@ fn place() -> Result<Place> {
 }
 
 /// A folder of this run of the tests.
-pub(crate) fn folder(name: &str) -> Result<PathBuf> {
+pub fn folder(name: &str) -> Result<PathBuf> {
     match &*PLACE {
         Ok(place) => Ok(place.folder.join(name)),
         Err(error) => anyhow::bail!("{error}"),

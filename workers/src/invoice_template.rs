@@ -136,7 +136,7 @@ fn facts(invoice: &InvoiceView<'_>) -> Markup {
 }
 
 /// `upi · UPI-632514870011`.
-fn together(one: Option<&str>, other: Option<&str>) -> Option<String> {
+pub(crate) fn together(one: Option<&str>, other: Option<&str>) -> Option<String> {
     let both: Vec<_> = [one, other].into_iter().flatten().filter(|text| !text.is_empty()).collect();
     (!both.is_empty()).then(|| both.join(" · "))
 }
@@ -190,7 +190,7 @@ fn party(heading: &str, address: Option<&Address>, order: &OrderDocument) -> Mar
     }
 }
 
-fn address_lines(address: &Address) -> Vec<String> {
+pub(crate) fn address_lines(address: &Address) -> Vec<String> {
     let town = [&address.city, &address.state, &address.postal_code];
     let town = town.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut lines: Vec<String> = [&address.line1, &address.line2].into_iter().flatten().cloned().collect();
@@ -204,11 +204,11 @@ fn address_lines(address: &Address) -> Vec<String> {
 }
 
 /// `delivery_note` → `Delivery note`.
-fn label(name: &str) -> String {
+pub(crate) fn label(name: &str) -> String {
     capitalised(&name.replace(['_', '-'], " "))
 }
 
-fn capitalised(text: &str) -> String {
+pub(crate) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -323,6 +323,6 @@ fn css_string(text: &str) -> String {
     quoted
 }
 
-fn day(at: DateTime<Utc>) -> String {
+pub(crate) fn day(at: DateTime<Utc>) -> String {
     at.with_timezone(&Kolkata).format("%-d %B %Y").to_string()
 }

@@ -3,13 +3,13 @@
 //! - [`invoices`]: `order.shipped` → PDF in the store ([`invoice_number`], [`invoice_template`], [`pdf`]);
 //! - [`credit_notes`]: `return.completed` → PDF in the store, as the invoice before it ([`press`]);
 //! - [`refunds`]: `return.completed` → the payment [`gateway`];
-//! - [`notifications`]: messages to customers;
+//! - [`notifications`]: messages to customers, sent or logged ([`mail`]);
 //! - [`alerts`]: dead jobs → a webhook;
 //! - [`snapshots`]: every invoice, credit note and refund told again;
 //! - [`store`]: the SQL over the `work` schema.
 //!
-//! Invariants: an effect, its record and the end of its job are one commit; what cannot be rolled back (a call to the
-//! gateway) is preceded by a commit that makes it repeatable.
+//! Invariants: an effect, its record and the end of its job are one commit; what cannot be rolled back is preceded by a
+//! commit that makes it repeatable (a call to the gateway) or keeps it from being repeated (an e-mail).
 
 mod change;
 mod invoices;
@@ -21,6 +21,7 @@ pub mod pdf;
 mod refunds;
 mod gateway;
 mod notifications;
+pub mod mail;
 mod alerts;
 pub mod snapshots;
 mod store;
@@ -31,10 +32,12 @@ use contracts::Queue;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Handler, PATIENCE, Worker, WorkerConfig};
 use messaging::{TransportConfig, intake};
+use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 use storage::StoreSettings;
 
+use crate::mail::MailSettings;
 use crate::pdf::{PdfSettings, Renderer};
 
 /// The workers' own settings.
@@ -84,6 +87,8 @@ pub struct Settings {
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
     pub alert_webhook_url: Option<String>,
     #[command(flatten)]
+    pub mail: MailSettings,
+    #[command(flatten)]
     pub retries: Retries,
 }
 
@@ -132,6 +137,7 @@ impl Default for Settings {
             return_window_days: 30,
             business_timezone: chrono_tz::Asia::Kolkata,
             alert_webhook_url: None,
+            mail: MailSettings::default(),
             retries: Retries::default(),
         }
     }
@@ -154,8 +160,9 @@ fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// Starts a worker for each queue, with its intake. `name` tells this process from others in leases and logs.
-pub fn start(
+/// Starts a worker for each queue, with its intake, and returns what they need to be ready. `name` tells this process
+/// from others in leases and logs.
+pub async fn start(
     pool: &PgPool,
     transport: &TransportConfig,
     settings: &Settings,
@@ -163,7 +170,14 @@ pub fn start(
     clock: &Clock,
     ids: &Ids,
     tasks: &Tasks,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Check>> {
+    let files = storage::open(&settings.store.invoice_store_url).await?;
+    let brand = invoice_template::Brand {
+        legal_name: settings.supplier_name.clone(),
+        address: settings.supplier_address.clone(),
+        ..invoice_template::Brand::default()
+    };
+    let post = mail::Post::new(&settings.mail, brand.clone(), settings.return_window_days, files.clone())?;
     let (dead_jobs, reported) = tokio::sync::mpsc::unbounded_channel();
     tasks.spawn("alerts", alerts::run(reported, settings.alert_webhook_url.clone(), tasks.clone()));
     let config = |queue, slots: u16, policy| WorkerConfig {
@@ -175,16 +189,8 @@ pub fn start(
         dead_jobs: dead_jobs.clone(),
     };
     let renderer = Renderer::start(settings.pdf.clone());
-    let press = press::Press {
-        renderer: renderer.clone(),
-        files: storage::open(&settings.store.invoice_store_url)?,
-        brand: invoice_template::Brand {
-            legal_name: settings.supplier_name.clone(),
-            address: settings.supplier_address.clone(),
-            ..invoice_template::Brand::default()
-        },
-        timezone: settings.business_timezone,
-    };
+    let press =
+        press::Press { renderer: renderer.clone(), files: files.clone(), brand, timezone: settings.business_timezone };
     let invoices = invoices::Invoices {
         pool: pool.clone(),
         clock: clock.clone(),
@@ -206,14 +212,14 @@ pub fn start(
         ids: ids.clone(),
         gateway: gateway::Gateway::new(&settings.gateway_url, settings.gateway_timeout)?,
     };
-    let notifications = notifications::Notifications { pool: pool.clone(), clock: clock.clone(), ids: ids.clone() };
+    let notifications = notifications::Notifications { pool: pool.clone(), clock: clock.clone(), post };
     let documents = settings.retries.documents();
     tasks.spawn("renderer", keep_warm(renderer, tasks.clone()));
     spawn(pool, transport, config(Queue::Invoices, settings.invoice_slots, documents), invoices, tasks);
     spawn(pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);
     spawn(pool, transport, config(Queue::Notifications, settings.notification_slots, documents), notifications, tasks);
-    Ok(())
+    Ok(vec![files.readiness()])
 }
 
 fn spawn<H: Handler>(pool: &PgPool, transport: &TransportConfig, config: WorkerConfig, handler: H, tasks: &Tasks) {

@@ -60,8 +60,8 @@ async fn main() -> anyhow::Result<()> {
     let tasks = Tasks::until_signal();
     let (clock, ids) = (Clock::system(), Ids::system());
     let name = format!("workers-{}", ids.next());
-    workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, &tasks)?;
     let mut checks = vec![Check::database(&pool)];
+    checks.extend(workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, &tasks).await?);
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
     let router = runtime::http::layered(health::routes(checks), "workers", &config.limits);
     runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;

@@ -245,22 +245,3 @@ pub(crate) async fn keep_refund_document(conn: &mut PgConnection, refund: &Refun
         .await?;
     Ok(())
 }
-
-pub(crate) async fn insert_email(
-    conn: &mut PgConnection,
-    event_id: Uuid,
-    kind: &str,
-    message_id: &str,
-    at: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into work.emails (event_id, kind, message_id, sent_at) values ($1, $2, $3, $4) on conflict do nothing",
-        event_id,
-        kind,
-        message_id,
-        at,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}

@@ -164,6 +164,7 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
         Role::Workers => environment.extend([
             ("INVOICE_STORE_URL", path(&stage.invoices())),
             ("GATEWAY_URL", stage.gateway_url()),
+            ("SMTP_URL", stage.smtp_url()),
             ("GATEWAY_TIMEOUT_SECONDS", "1".to_owned()),
             ("DOCUMENT_RETRY_SECONDS", "1".to_owned()),
             ("REFUND_RETRY_SECONDS", "1".to_owned()),

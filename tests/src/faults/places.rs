@@ -80,6 +80,8 @@ const PLACES: &[Place] = &[
     Place::seldom("credit_note.stored", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.completion.ready", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.completion.committed", &[Role::Workers], Only::Always),
+    Place::seldom("notification.recorded", &[Role::Workers], Only::Always),
+    Place::seldom("notification.sent", &[Role::Workers], Only::Always),
     Place::seldom("notification.completion.ready", &[Role::Workers], Only::Always),
     Place::seldom("notification.completion.committed", &[Role::Workers], Only::Always),
     Place::often("projector.batch.ready", &[Role::Query], Only::Always),

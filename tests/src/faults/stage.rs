@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::proxy::{Mode, Proxy};
 use super::{Plan, Setup};
+use crate::servers::MailServer;
 use crate::{programs, services};
 
 const DATABASE: &str = "articurated";
@@ -37,6 +38,14 @@ pub(super) struct Proxies {
     pub(super) database: Proxy,
     pub(super) broker: Option<Proxy>,
     pub(super) gateway: Proxy,
+    pub(super) mail: Proxy,
+}
+
+impl Proxies {
+    fn all(&self) -> impl Iterator<Item = &Proxy> {
+        let Self { database, broker, gateway, mail } = self;
+        [Some(database), broker.as_ref(), Some(gateway), Some(mail)].into_iter().flatten()
+    }
 }
 
 /// The stage.
@@ -45,6 +54,7 @@ pub(super) struct Stage {
     pub(super) setup: Setup,
     pub(super) cluster: PrivateCluster,
     pub(super) node: Option<PrivateNode>,
+    pub(super) mail: MailServer,
     pub(super) proxies: Proxies,
     pub(super) ports: Ports,
     /// The superuser's, past the proxy.
@@ -83,6 +93,7 @@ impl Stage {
             query: free_port()?,
             gateway: free_port()?,
         };
+        let mail = MailServer::start()?;
         let proxies = Proxies {
             database: proxy(cluster.port(), plan.seed).await?,
             broker: match &node {
@@ -90,9 +101,11 @@ impl Stage {
                 None => None,
             },
             gateway: proxy(ports.gateway, plan.seed).await?,
+            mail: proxy(mail.port, plan.seed).await?,
         };
         let pool = PgPoolOptions::new().max_connections(6).connect_with(ours(&cluster)?).await?;
-        Ok(Self { setup: plan.setup, cluster, node, proxies, ports, pool, folder, temporary: tempfile::tempdir()? })
+        let (setup, temporary) = (plan.setup, tempfile::tempdir()?);
+        Ok(Self { setup, cluster, node, mail, proxies, ports, pool, folder, temporary })
     }
 
     /// The database as the processes reach it.
@@ -122,6 +135,11 @@ impl Stage {
         format!("http://{}", self.proxies.gateway.address())
     }
 
+    /// The mail server as the workers reach it.
+    pub(super) fn smtp_url(&self) -> String {
+        format!("smtp://{}", self.proxies.mail.address())
+    }
+
     pub(super) fn ledger(&self) -> PathBuf {
         self.folder.join("ledger.jsonl")
     }
@@ -140,15 +158,12 @@ impl Stage {
 
     /// Sets every proxy.
     pub(super) fn network(&self, mode: Mode) {
-        let Proxies { database, broker, gateway } = &self.proxies;
-        [Some(database), broker.as_ref(), Some(gateway)].into_iter().flatten().for_each(|proxy| proxy.set(mode));
+        self.proxies.all().for_each(|proxy| proxy.set(mode));
     }
 
     /// What the proxies have done to connections.
     pub(super) fn incidents(&self) -> Vec<(&'static str, u64)> {
-        let Proxies { database, broker, gateway } = &self.proxies;
-        let proxies = [Some(database), broker.as_ref(), Some(gateway)];
-        proxies.into_iter().flatten().flat_map(Proxy::incidents).collect()
+        self.proxies.all().flat_map(Proxy::incidents).collect()
     }
 
     /// Stops the services.

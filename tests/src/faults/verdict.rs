@@ -83,6 +83,7 @@ pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result
     let ledger = ledger(stage)?;
     check_refunds(known, &ledger, tally);
     check_reads(stage, known, tally).await?;
+    check_mails(stage, tally).await?;
     Ok(ledger)
 }
 
@@ -132,6 +133,35 @@ fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
     for (id, amounts) in paid {
         tally.violated(format!("the gateway has paid {amounts:?} for {id}, which is not due"));
     }
+}
+
+/// Every e-mail that is on record as sent is at the mail server, and none is there more often than operators have asked for.
+async fn check_mails(stage: &Stage, tally: &Tally) -> Result<()> {
+    let mut accepted: BTreeMap<String, i64> = BTreeMap::new();
+    for mail in stage.mail.mails()? {
+        *accepted.entry(mail.message_id).or_default() += 1;
+    }
+    tally.did_often("e-mails accepted", accepted.len() as u64);
+    let recorded: Vec<(String, String, i64)> = sqlx::query_as(
+        "select message_id, status,
+                (select count(*) from messaging.operator_acts
+                 where act = 'RETRY' and target -> 'event_ids' ? emails.event_id::text)
+         from work.emails",
+    )
+    .fetch_all(&stage.pool)
+    .await?;
+    for (message_id, status, retries) in recorded {
+        let copies = accepted.remove(&message_id).unwrap_or_default();
+        if copies < i64::from(status == "SENT") || copies > 1 + retries {
+            tally.violated(format!(
+                "the e-mail {message_id} is {status}, {retries} times retried, and {copies} times there"
+            ));
+        }
+    }
+    for message_id in accepted.keys() {
+        tally.violated(format!("the e-mail {message_id} is nowhere on record"));
+    }
+    Ok(())
 }
 
 /// Readers see what was acknowledged, with the effects that follow from it.

@@ -10,6 +10,8 @@ mod gateway_faults;
 mod hangups;
 mod idempotency;
 mod inbox;
+mod invoice_store;
+mod mail;
 mod numbers;
 mod openapi;
 mod operations;

@@ -40,7 +40,7 @@ pub(crate) async fn outbox_relay(database: &Database, arguments: &[&str]) -> Res
     outbox_relay_with(&[("DATABASE_URL", &database.url)], arguments).await
 }
 
-async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
+pub(crate) async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
     let mut command = Command::new(programs::folder().join("outbox-relay"));
     command.args(arguments).env_clear().env("OPERATOR", "anita").envs(environment.iter().copied()).kill_on_drop(true);
     let output = command.output().await?;
@@ -49,7 +49,7 @@ async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> 
 }
 
 /// POSTs as the operator anita.
-async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
+pub(crate) async fn act(api: &Api, path: &str, body: &Value) -> Result<Answer> {
     api.call(Method::POST, path).header("X-Actor", "anita").json(body).send().await
 }
 

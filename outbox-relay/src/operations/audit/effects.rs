@@ -63,12 +63,18 @@ async fn emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s %s: %s e-mails, its job %s%s', event_type, job.event_id, count(sent_at), status,
+        select format('%s %s: %s e-mails, its job %s%s', event_type, job.event_id, count(sent_at), job.status,
                       case when result ? 'skipped' then ' (skipped)' end)
         from messaging.inbox as job left join work.emails on emails.event_id = job.event_id
         where queue = 'notifications'
         group by job.queue, job.event_id
-        having count(sent_at) <> case when status = 'done' and not coalesce(result ? 'skipped', false) then 1 else 0 end
+        having count(sent_at) <> case when job.status = 'done' and not coalesce(result ? 'skipped', false) then 1 else 0 end
+        union all
+        select format('%s %s: its e-mail is %s, its job %s', event_type, job.event_id, emails.status, job.status)
+        from messaging.inbox as job join work.emails on emails.event_id = job.event_id
+        where queue = 'notifications'
+          and (emails.status = 'SENDING' and job.status not in ('running', 'in_doubt', 'ready')
+               or emails.status = 'IN_DOUBT' and job.status = 'done')
         "#
     )
 }

@@ -50,7 +50,7 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findin
         findings.left_out(Rule::Leftovers, "temporary files of the invoice store: none was named (--invoice-store)");
         return;
     };
-    let store = match storage::open_existing(url) {
+    let store = match storage::open_existing(url).await {
         Ok(store) => store,
         Err(error) => {
             findings.could_not(Rule::Invoices, format!("the PDFs: {error}"));

@@ -31,7 +31,7 @@ pub struct Sources {
     /// The payment gateway, whose ledger an audit compares with ours. Unset: it is not compared.
     #[arg(long = "gateway-url", env = "AUDIT_GATEWAY_URL")]
     pub gateway_url: Option<String>,
-    /// Folder of the invoices, in which an audit looks for every PDF. Unset: it does not.
+    /// The invoice store, as `INVOICE_STORE_URL`, in which an audit looks for every PDF. Unset: it does not.
     #[arg(long = "invoice-store", env = "AUDIT_INVOICE_STORE_URL")]
     pub invoice_store: Option<String>,
     /// Another database for the read models. Unset: they are in `DATABASE_URL`.

@@ -39,7 +39,7 @@ const VIOLATIONS: [(u8, &str, &str); 22] = [
       select 'invoices', event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, 'done', now()
       from messaging.outbox where event_type = 'order.paid' limit 1"),
     (4, "an e-mail that was not made", "delete from work.emails where kind = 'order_confirmation'"),
-    (4, "an e-mail about nothing", "insert into work.emails select messaging.lowest_event_id(now()), kind, message_id, sent_at from work.emails limit 1"),
+    (4, "an e-mail about nothing", "insert into work.emails (event_id, kind, message_id, status, sent_at) select messaging.lowest_event_id(now()), kind, message_id, status, sent_at from work.emails limit 1"),
     (5, "a refund that the gateway knows by another name", "update work.refunds set transaction_id = 'txn_0'"),
     (5, "a refund of another amount", "update command.return_items set amount_minor = amount_minor + 1"),
     (5, "an order of another amount", "update command.orders set total_minor = total_minor + 1"),

@@ -1,0 +1,47 @@
+//! What files are called.
+
+use std::fmt::Write as _;
+
+use object_store::path::Path;
+
+use crate::{InvoiceStore, StoreError};
+
+impl InvoiceStore {
+    /// The file name of an order's invoice: `invoice_<order_number>.pdf`.
+    ///
+    /// Order numbers are any text. Two numbers must never share a file, so what no file name can hold is
+    /// percent-encoded rather than replaced; other scripts stay as they are.
+    pub fn invoice_name(order_number: &str) -> String {
+        name("invoice_", order_number)
+    }
+
+    /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-000001.pdf`.
+    pub fn credit_note_name(number: &str) -> String {
+        name("credit_note_", &number.replace('/', "-"))
+    }
+}
+
+fn name(kind: &str, number: &str) -> String {
+    let mut name = String::from(kind);
+    for c in number.chars() {
+        if c.is_alphanumeric() || !c.is_ascii() && !c.is_control() || matches!(c, '-' | '_' | '.' | ' ') {
+            name.push(c);
+        } else {
+            let mut utf8 = [0; 4];
+            for byte in c.encode_utf8(&mut utf8).bytes() {
+                write!(name, "%{byte:02X}").expect("a String takes everything");
+            }
+        }
+    }
+    name.push_str(".pdf");
+    name
+}
+
+/// A name is one segment: nothing that comes from outside can climb out of the store.
+pub(crate) fn location(name: &str) -> Result<Path, StoreError> {
+    let bad = |reason: String| StoreError::BadName { name: name.to_owned(), reason };
+    if name.is_empty() || name.contains('/') {
+        return Err(bad("it must be a single, non-empty path segment".to_owned()));
+    }
+    Path::parse(name).map_err(|error| bad(error.to_string()))
+}

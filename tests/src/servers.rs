@@ -1,0 +1,188 @@
+//! Real servers for S3 and SMTP, each of a test of its own. `scripts/setup.sh test` has installed them.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use embedded::child::{Child, Signal, bound_to_us};
+use embedded::free_port;
+use mailparse::{MailHeaderMap, ParsedMail};
+use reqwest::Method;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::Api;
+use crate::programs::{profile_folder, root};
+
+/// Python has much to read before it serves, and the machine may be busy.
+const START: Duration = Duration::from_secs(60);
+
+const CERTIFICATE: &str = "certificate.pem";
+
+fn program(name: &str) -> Result<PathBuf> {
+    let target = profile_folder().parent().context("target/")?.to_owned();
+    let program = target.join("servers/bin").join(name);
+    ensure!(program.exists(), "{} is missing: scripts/setup.sh test installs it", program.display());
+    Ok(program)
+}
+
+fn serve(name: &'static str, mut command: Command, port: u16) -> Result<Child> {
+    command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::null()).stderr(Stdio::null());
+    let child = Child::spawn(name, command)?;
+    child.wait_until(START, || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    Ok(child)
+}
+
+/// An S3 server with one bucket, `shop`.
+#[derive(Debug)]
+pub struct S3 {
+    child: Child,
+    endpoint: String,
+}
+
+impl S3 {
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// One that knows nobody once the bucket is made: it refuses every key.
+    pub async fn start_locked() -> Result<Self> {
+        Self::start_with(&[("INITIAL_NO_AUTH_ACTION_COUNT", "1")]).await
+    }
+
+    async fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = bound_to_us(Signal::SIGKILL, program("moto_server")?);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
+        let child = serve("moto_server", command, port)?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        Api::new(&endpoint)?.call(Method::PUT, "/shop").send().await?.expect(200);
+        Ok(Self { child, endpoint })
+    }
+
+    /// The variables by which a process finds it.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        vec![
+            variable("AWS_ENDPOINT_URL", &self.endpoint),
+            variable("AWS_ACCESS_KEY_ID", "shop"),
+            variable("AWS_SECRET_ACCESS_KEY", "hush"),
+            variable("AWS_REGION", "ap-south-1"),
+        ]
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.child.signal(Signal::SIGKILL);
+    }
+}
+
+/// An SMTP server, with the e-mails it has accepted. Some recipients have names that it heeds: `tests/servers/shop_mail.py`.
+#[derive(Debug)]
+pub struct MailServer {
+    child: Child,
+    pub port: u16,
+    pub url: String,
+    folder: TempDir,
+}
+
+impl MailServer {
+    pub fn start() -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, &[])
+    }
+
+    /// One that speaks TLS, from the first byte on or after STARTTLS, under a [certificate](Self::certificate) of its own.
+    pub fn start_with_tls(from_the_first_byte: bool) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (certificate, key) = (file(CERTIFICATE), file("key.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+        openssl.args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
+        let made = openssl.args(["-keyout", &key, "-out", &certificate]).output().context("openssl")?;
+        ensure!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        let kind = if from_the_first_byte { "smtps" } else { "tls" };
+        Self::start_in(folder, &[format!("--{kind}cert={certificate}"), format!("--{kind}key={key}")])
+    }
+
+    fn start_in(folder: TempDir, options: &[String]) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = bound_to_us(Signal::SIGKILL, program("python")?);
+        command.args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")]).args(options);
+        command.args(["-c", "shop_mail.Postmaster"]);
+        command.arg(folder.path().join("mails")).current_dir(root().join("tests/servers"));
+        let child = serve("aiosmtpd", command, port)?;
+        Ok(Self { child, port, url: format!("smtp://127.0.0.1:{port}"), folder })
+    }
+
+    /// Whom one must trust to talk to it.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
+    }
+
+    /// What it has accepted, by subject.
+    pub fn mails(&self) -> Result<Vec<Mail>> {
+        let files = fs::read_dir(self.folder.path().join("mails/new"))?;
+        let mut mails = files.map(|file| Mail::read(&fs::read(file?.path())?)).collect::<Result<Vec<_>>>()?;
+        mails.sort_by(|one, other| one.subject.cmp(&other.subject));
+        Ok(mails)
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        self.child.signal(Signal::SIGKILL);
+    }
+}
+
+/// An e-mail, as its reader gets it.
+#[derive(Debug)]
+pub struct Mail {
+    /// To whom the server was told to deliver it.
+    pub recipient: String,
+    pub subject: String,
+    pub message_id: String,
+    pub text: String,
+    pub html: String,
+    /// Name, media type and SHA-256.
+    pub attachment: Option<(String, String, String)>,
+    raw: String,
+}
+
+impl Mail {
+    fn read(raw: &[u8]) -> Result<Self> {
+        let mail = mailparse::parse_mail(raw)?;
+        let header = |name: &str| mail.headers.get_first_value(name).with_context(|| format!("no header {name}"));
+        let part = |kind: &str| {
+            let found = mail.parts().find(|part| part.ctype.mimetype == kind);
+            found.map(ParsedMail::get_body).with_context(|| format!("no part {kind}"))?.context("its text")
+        };
+        let attachment = match mail.parts().find(|part| part.ctype.mimetype == "application/pdf") {
+            None => None,
+            Some(part) => {
+                let name = part.get_content_disposition().params.get("filename").context("a file name")?.clone();
+                Some((name, part.ctype.mimetype.clone(), format!("{:x}", Sha256::digest(part.get_body_raw()?))))
+            }
+        };
+        Ok(Self {
+            recipient: header("X-Recipient")?,
+            subject: header("Subject")?,
+            message_id: header("Message-ID")?,
+            text: part("text/plain")?,
+            html: part("text/html")?,
+            attachment,
+            raw: String::from_utf8_lossy(raw).into_owned(),
+        })
+    }
+
+    /// The value of a header, if it stands there once.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let mail = mailparse::parse_mail(self.raw.as_bytes()).ok()?;
+        let [only] = mail.headers.get_all_values(name).try_into().ok()?;
+        Some(only)
+    }
+}

@@ -1,0 +1,305 @@
+//! E-mails on a real SMTP server: each once, whole, and never twice.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use contracts::{OrderDocument, OrderState, Queue, ReturnState};
+use embedded::child::{Child, Signal, bound_to_us};
+use serde_json::{Value, json};
+use standalone::{Options, Part};
+use tests::servers::{Mail, MailServer};
+use tests::waiting::{SOON, eventually_equal};
+use tests::{System, books, eventually, programs, shop};
+
+use super::operations::act;
+
+/// Every part, with retries in milliseconds.
+fn with_mail(url: &str) -> impl FnOnce(&mut Options) {
+    move |options| {
+        options.parts = Part::ALL.to_vec();
+        options.workers.mail.smtp_url = Some(url.into());
+        options.workers.retries.document_retry = Duration::from_millis(20);
+    }
+}
+
+/// The same without a browser: nothing is printed.
+fn without_invoices(url: &str) -> impl FnOnce(&mut Options) {
+    move |options| {
+        with_mail(url)(options);
+        options.workers.pdf.chromium_path = Some(PathBuf::from("/there/is/no/browser"));
+    }
+}
+
+/// An order of somebody with an address.
+fn order_for(email: &str) -> Value {
+    let mut order = shop::order();
+    order["customer_email"] = json!(email);
+    order
+}
+
+/// Status, attempts and last words of the only notification.
+async fn job(system: &System) -> Result<(String, i32, Option<String>)> {
+    let job = "select status, attempts, last_error from messaging.inbox where queue = 'notifications'";
+    Ok(sqlx::query_as(job).fetch_one(&system.database.pool).await?)
+}
+
+/// The same, once it has come to an end.
+async fn settled(system: &System) -> Result<(String, i32, String)> {
+    books::delivered(&system.database.pool, SOON).await?;
+    books::drained(&system.database.pool, Queue::Notifications, SOON).await?;
+    let (status, attempts, error) = job(system).await?;
+    Ok((status, attempts, error.unwrap_or_default()))
+}
+
+/// How the e-mails stand in our own record.
+async fn record(system: &System) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("select status from work.emails").fetch_all(&system.database.pool).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_five_e_mails_arrive_once_and_whole() -> Result<()> {
+    let server = MailServer::start()?;
+    let system = System::start(|options| {
+        with_mail(&server.url)(options);
+        options.workers.mail.mail_reply_to = Some("care@articurated.example".parse().expect("an address"));
+    })
+    .await?;
+    let order = invoiced_order(&system).await?;
+    let refunded = shop::request_return(&system.api, &order, 0, 1).await?;
+    shop::bring_return(&system.api, refunded, ReturnState::Completed).await?;
+    let rejected = shop::request_return(&system.api, &order, 0, 1).await?;
+    shop::bring_return(&system.api, rejected, ReturnState::Rejected).await?;
+    books::settled(&system.database.pool).await?;
+
+    let number = &order.order_number;
+    let mails = server.mails()?;
+    let subjects: Vec<_> = mails.iter().map(|mail| mail.subject.clone()).collect();
+    assert_eq!(
+        subjects,
+        [
+            format!("About your return for order {number}"),
+            format!("Your order {number} is confirmed"),
+            format!("Your order {number} is on its way"),
+            format!("Your refund for order {number} is on its way"),
+            format!("Your return for order {number} is approved"),
+        ]
+    );
+    let saying: [&[&str]; 5] = [
+        &["Worn", "The glaze is scratched."],
+        &["नीली मिट्टी <b>", "₹1,25,000.00", "Meera Nair", "UPI"],
+        &["नीली मिट्टी <b>", "₹3,00,000.00", "AC/", "within 30 days"],
+        &["₹1,25,000.00", "UPI"],
+        &["₹1,25,000.00"],
+    ];
+    for (mail, wanted) in mails.iter().zip(saying) {
+        assert_eq!(mail.recipient, "meera@example.com");
+        complete(mail, number, wanted);
+    }
+    let invoice = system.api.get(&format!("/orders/{}", order.id)).await?.expect(200).order().invoice.context("it")?;
+    for mail in &mails {
+        let wanted = mail.subject.starts_with("Your order") && mail.subject.ends_with("on its way");
+        let attached = (invoice.path.clone(), "application/pdf".to_owned(), invoice.sha256.clone());
+        assert_eq!(mail.attachment, wanted.then_some(attached), "{}", mail.subject);
+    }
+    let mut ids: Vec<String> = sqlx::query_scalar("select message_id from work.emails where status = 'SENT'")
+        .fetch_all(&system.database.pool)
+        .await?;
+    let mut sent: Vec<_> = mails.into_iter().map(|mail| mail.message_id).collect();
+    ids.sort();
+    sent.sort();
+    assert_eq!(sent, ids);
+    system.finish().await
+}
+
+/// Delivered, of things whose names are hostile and in another script.
+async fn invoiced_order(system: &System) -> Result<OrderDocument> {
+    let body = json!({
+        "customer_id": "cust-1", "customer_email": "meera@example.com", "payment_method": "UPI",
+        "shipping_address": { "name": "Meera Nair", "line1": "12 MG Road", "city": "Kochi", "postal_code": "682011" },
+        "items": [
+            { "sku": "JBP-1", "title": "नीली मिट्टी <b>", "quantity": 2, "unit_price_minor": 12_500_000 },
+            { "sku": "JBP-2", "title": "Bowl", "quantity": 1, "unit_price_minor": 5_000_000 },
+        ],
+    });
+    let order = shop::place(&system.api, &body).await?;
+    shop::bring(&system.api, order, OrderState::Delivered).await
+}
+
+/// Both parts say what must be said, and the headers are what they should be.
+fn complete(mail: &Mail, number: &str, wanted: &[&str]) {
+    for wanted in wanted.iter().copied().chain([number, "articurated.example"]) {
+        let escaped = wanted.replace('<', "&lt;").replace('>', "&gt;");
+        assert!(mail.text.contains(wanted), "{}: {wanted} is not in the text:\n{}", mail.subject, mail.text);
+        assert!(mail.html.contains(&escaped), "{}: {escaped} is not in the HTML", mail.subject);
+    }
+    for (name, value) in [
+        ("From", "ArtiCurated <orders@articurated.example>"),
+        ("Reply-To", "care@articurated.example"),
+        ("To", "meera@example.com"),
+        ("Auto-Submitted", "auto-generated"),
+        ("MIME-Version", "1.0"),
+    ] {
+        assert_eq!(mail.header(name).as_deref(), Some(value), "{}: {name}", mail.subject);
+    }
+    assert!(mail.header("Date").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_refuses_for_now_is_sent_once_later() -> Result<()> {
+    let server = MailServer::start()?;
+    // Before it has the text, and after.
+    for recipient in ["later@example.com", "full@example.com"] {
+        let system = System::start(without_invoices(&server.url)).await?;
+        shop::place(&system.api, &order_for(recipient)).await?;
+        let (status, attempts, _) = settled(&system).await?;
+        assert_eq!((status.as_str(), attempts), ("done", 2), "{recipient}");
+        let mails = server.mails()?;
+        assert_eq!(mails.iter().filter(|mail| mail.recipient == recipient).count(), 1);
+        assert_eq!(record(&system).await?, ["SENT"]);
+        system.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_refuses_for_good_is_dead_with_its_words_and_without_the_address() -> Result<()> {
+    let server = MailServer::start()?;
+    for (recipient, words, recorded) in [
+        ("nobody@example.com", "no such mailbox", &[][..]),
+        ("virus@example.com", "not wanted here", &["REFUSED"][..]),
+        ("meera@example..com", "no e-mail address", &[][..]),
+    ] {
+        let system = System::start(without_invoices(&server.url)).await?;
+        shop::place(&system.api, &order_for(recipient)).await?;
+        let (status, attempts, error) = settled(&system).await?;
+        assert_eq!((status.as_str(), attempts), ("dead", 1), "{recipient}: {error}");
+        assert!(error.contains(words) && !error.contains("example"), "{error}");
+        assert_eq!(record(&system).await?, recorded);
+        system.finish().await?;
+    }
+    assert!(server.mails()?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_down_is_tried_again() -> Result<()> {
+    let url = MailServer::start()?.url.clone();
+    let system = System::start(without_invoices(&url)).await?;
+    shop::place(&system.api, &order_for("meera@example.com")).await?;
+    let (status, attempts, error) = settled(&system).await?;
+    assert_eq!((status.as_str(), attempts), ("dead", 4), "once and three retries");
+    assert!(error.contains("the mail server cannot be reached"), "{error}");
+    assert!(record(&system).await?.is_empty(), "nothing was handed over");
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_e_mail_whose_answer_is_lost_is_in_doubt_and_not_sent_again() -> Result<()> {
+    let server = MailServer::start()?;
+    let system = System::start(without_invoices(&server.url)).await?;
+    shop::place(&system.api, &order_for("silent@example.com")).await?;
+    let (status, attempts, error) = settled(&system).await?;
+    assert_eq!((status.as_str(), attempts), ("dead", 1));
+    assert!(error.contains("may have gone out") && error.contains("answer was lost"), "{error}");
+    assert_eq!(record(&system).await?, ["IN_DOUBT"]);
+    assert_eq!(server.mails()?.len(), 1);
+    system.finish().await
+}
+
+/// The real program, with these variables besides.
+async fn workers(system: &System, url: &str, more: &[(&str, &str)]) -> Result<Child> {
+    let folder = tokio::task::spawn_blocking(programs::folder).await?;
+    let mut command = bound_to_us(Signal::SIGKILL, folder.join("workers"));
+    command.env_remove("RABBITMQ_URL").env("DATABASE_URL", &system.database.url).env("SMTP_URL", url);
+    command.env("WORKERS_PORT", embedded::free_port()?.to_string()).env("INVOICE_STORE_URL", system.invoices());
+    // What fails waits until the test goes on.
+    command.env("CHROMIUM_PATH", "/there/is/no/browser").env("DOCUMENT_RETRY_SECONDS", "36000");
+    command.envs(more.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+    Child::spawn("workers", command)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Result<()> {
+    // Killed before the text was handed over, and between the server's acceptance and the commit.
+    for (place, sent) in [("notification.recorded", 0), ("notification.sent", 1)] {
+        let server = MailServer::start()?;
+        let system = System::start(|_| ()).await?;
+        shop::place(&system.api, &order_for("meera@example.com")).await?;
+        let killed = workers(&system, &server.url, &[("FAULT_POINT", &format!("{place}:1"))]).await?;
+        eventually("it is killed", SOON, async || Ok(killed.exited())).await?;
+        assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENDING".to_owned()], sent), "{place}");
+
+        let expire = "update messaging.inbox set leased_until = clock_timestamp() where status = 'running'";
+        sqlx::query(expire).execute(&system.database.pool).await?;
+        let successor = workers(&system, &server.url, &[]).await?;
+        eventually_equal("its successor takes over", SOON, "dead".to_owned(), async || Ok(job(&system).await?.0))
+            .await?;
+        let (_, attempts, error) = job(&system).await?;
+        assert!(attempts == 2 && error.is_some_and(|error| error.contains("may have gone out")), "{place}");
+        assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["IN_DOUBT".to_owned()], sent), "{place}");
+
+        let again = json!({ "reason": "the customer has nothing", "queue": "notifications" });
+        act(&system.api, "/ops/jobs/retry", &again).await?.expect(200);
+        eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
+        let mails = server.mails()?;
+        assert_eq!((record(&system).await?, mails.len()), (vec!["SENT".to_owned()], sent + 1), "{place}");
+        assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "a mailbox can tell that it is one");
+        tokio::task::spawn_blocking(move || successor.stop(Signal::SIGTERM, SOON)).await?;
+        system.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tls_is_asked_for_nothing_goes_out_without_it() -> Result<()> {
+    for from_the_first_byte in [true, false] {
+        let server = MailServer::start_with_tls(from_the_first_byte)?;
+        let url = |port| {
+            if from_the_first_byte {
+                format!("smtps://localhost:{port}")
+            } else {
+                format!("smtp://localhost:{port}?tls=required")
+            }
+        };
+        let plain = MailServer::start()?;
+        let certificate = server.certificate().display().to_string();
+        let system = System::start(|_| ()).await?;
+        shop::place(&system.api, &order_for("meera@example.com")).await?;
+        // A server that has no TLS, then one whose certificate nobody vouches for.
+        for (attempt, port, more) in
+            [(1, plain.port, &[("SSL_CERT_FILE", certificate.as_str())][..]), (2, server.port, &[][..])]
+        {
+            let refusing = workers(&system, &url(port), more).await?;
+            let tried = "select count(*) from messaging.inbox where queue = 'notifications' and attempts = $1 and status = 'ready'";
+            eventually_equal("it is tried", SOON, 1_i64, async || {
+                Ok(sqlx::query_scalar(tried).bind(attempt).fetch_one(&system.database.pool).await?)
+            })
+            .await?;
+            tokio::task::spawn_blocking(move || refusing.stop(Signal::SIGTERM, SOON)).await?;
+            let now = "update messaging.inbox set run_at = clock_timestamp() where status = 'ready'";
+            sqlx::query(now).execute(&system.database.pool).await?;
+        }
+        assert!(record(&system).await?.is_empty() && plain.mails()?.is_empty() && server.mails()?.is_empty());
+        let trusting = workers(&system, &url(server.port), &[("SSL_CERT_FILE", &certificate)]).await?;
+        eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
+        assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENT".to_owned()], 1));
+        tokio::task::spawn_blocking(move || trusting.stop(Signal::SIGTERM, SOON)).await?;
+        system.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_server_e_mails_are_logged() -> Result<()> {
+    let system = System::start(|options| {
+        options.parts = Part::ALL.to_vec();
+        options.workers.pdf.chromium_path = Some(PathBuf::from("/there/is/no/browser"));
+    })
+    .await?;
+    shop::place(&system.api, &order_for("meera@example.com")).await?;
+    assert_eq!(settled(&system).await?.0, "done");
+    assert_eq!(record(&system).await?, ["LOGGED"]);
+    system.finish().await
+}
