@@ -109,7 +109,9 @@ async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<()>) -> sqlx:
                 wake.send_replace(());
             }
             // Nothing to hear, or nobody there any more. Operators find listeners by this statement, so it is the one to ask with.
-            Err(_elapsed) => limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?,
+            Err(_elapsed) => {
+                limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?
+            }
         }
     }
 }
