@@ -110,7 +110,7 @@ async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<()>) -> sqlx:
             }
             // Nothing to hear, or nobody there any more. Operators find listeners by this statement, so it is the one to ask with.
             Err(_elapsed) => {
-                limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?
+                limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?;
             }
         }
     }

@@ -74,14 +74,12 @@ fn sort_index(pdf: &mut [u8]) {
             continue;
         }
         entries.copy_from_slice(&sorted);
-        let (first, last) =
-            (sorted.get(..NAME), sorted.iter().rposition(|byte| *byte == b'(').map(|at| &sorted[at..][..NAME]));
-        let limits = begin - LIMITS.len()..begin;
-        if let (Some(first), Some(last)) = (first, last)
-            && pdf[limits.clone()].starts_with(NODE)
+        let last = sorted.iter().rposition(|byte| *byte == b'(').and_then(|at| sorted.get(at..at + NAME));
+        if let (Some(first), Some(last), Some(limits)) = (sorted.get(..NAME), last, begin.checked_sub(LIMITS.len()))
+            && pdf[limits..].starts_with(NODE)
         {
-            pdf[limits.start..][..NAME].copy_from_slice(first);
-            pdf[limits.start + NAME + 1..][..NAME].copy_from_slice(last);
+            pdf[limits..limits + NAME].copy_from_slice(first);
+            pdf[limits + NAME + 1..limits + 2 * NAME + 1].copy_from_slice(last);
         }
     }
 }
