@@ -79,7 +79,8 @@ fn sort_index(pdf: &mut [u8]) {
             && pdf[limits..].starts_with(NODE)
         {
             pdf[limits..limits + NAME].copy_from_slice(first);
-            pdf[limits + NAME + 1..limits + 2 * NAME + 1].copy_from_slice(last);
+            let second = limits + NAME + 1;
+            pdf[second..second + NAME].copy_from_slice(last);
         }
     }
 }
