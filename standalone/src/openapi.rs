@@ -13,11 +13,12 @@ model has that version, so that a client always reads its own writes.
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
 /// In reading order.
-const TAGS: [&str; 6] = [
+const TAGS: [&str; 7] = [
     "Orders: commands",
     "Returns: commands",
     "Orders: queries",
     "Returns: queries",
+    "Reports",
     "Operations",
     "Payment gateway (mock)",
 ];

@@ -45,6 +45,17 @@ pub(super) async fn retry_dead(stage: &Stage) -> Result<u64> {
     act(stage, &["retry", "--all"]).await
 }
 
+/// Makes the read models again; killed if it takes longer than that.
+pub(super) async fn rebuild(stage: &Stage, within: Duration) -> Result<()> {
+    let mut command = Command::new(programs::folder().join("query"));
+    command.arg("rebuild").kill_on_drop(true);
+    command.env_clear().env("DATABASE_URL", stage.direct_url()).env("LOG", "error");
+    command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
+    let output = tokio::time::timeout(within, command.output()).await.context("query rebuild was killed")??;
+    ensure!(output.status.success(), "query rebuild: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 /// The age of the oldest row that is shown as parked, or to be tried again. What happened before `since`, a moment of
 /// the database's clock in microseconds, has other reasons.
 pub(super) async fn oldest_stuck(stage: &Stage, since: i64) -> Result<Option<Duration>> {

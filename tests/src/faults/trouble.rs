@@ -31,6 +31,7 @@ enum Act {
     ReplayPublished,
     RetryDead,
     ReplayParked,
+    Rebuild,
     CutAll,
     DuplicateAndReorder,
     RaiseMemoryAlarm,
@@ -38,13 +39,14 @@ enum Act {
     CrashBroker,
 }
 
-const EVERYWHERE: [Act; 7] = [
+const EVERYWHERE: [Act; 8] = [
     Act::TerminateBackends,
     Act::TerminateBackends,
     Act::CrashDatabase,
     Act::ReplayPublished,
     Act::RetryDead,
     Act::ReplayParked,
+    Act::Rebuild,
     Act::CutAll,
 ];
 const WITH_A_BROKER: [Act; 6] = [
@@ -88,6 +90,11 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
         }
         Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(stage).await?),
         Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(stage).await?),
+        // Whoever is frozen in the middle of a batch holds it up, and the database may crash under it. Half of one changes nothing.
+        Act::Rebuild => match operator::rebuild(stage, Duration::from_millis(chance.random_range(50..3_000))).await {
+            Ok(()) => tally.did("read models rebuilt"),
+            Err(_) => tally.did("rebuilds killed or given up"),
+        },
         Act::CutAll => {
             let proxies = &stage.proxies;
             let all = [Some(&proxies.database), proxies.broker.as_ref(), Some(&proxies.gateway)];

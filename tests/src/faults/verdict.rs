@@ -20,13 +20,15 @@ use super::book::Known;
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{broker, operator};
-use crate::Api;
 use crate::waiting::eventually;
+use crate::{Api, books};
 
 /// A dead worker's job is taken over after 30 s, and may then have to be retried.
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
 /// How long a browser that has lost its worker may take to notice.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
+/// The lease of a rebuild that was killed, and the time of one.
+const REBUILT_WITHIN: Duration = Duration::from_secs(90);
 /// Reads at a time.
 const READERS: usize = 8;
 
@@ -84,7 +86,32 @@ pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result
     check_refunds(known, &ledger, tally);
     check_reads(stage, known, tally).await?;
     check_mails(stage, tally).await?;
+    check_rebuild(stage, tally).await?;
     Ok(ledger)
+}
+
+/// The read models made again are row for row those that came about in the storm.
+async fn check_rebuild(stage: &Stage, tally: &Tally) -> Result<()> {
+    let read = match stage.read_database_url() {
+        None => stage.pool.clone(),
+        Some(url) => PgPool::connect(&url).await?,
+    };
+    let before = books::read_models(&read).await?;
+    // One that was killed in the storm counts as alive for a while.
+    let rebuilt = eventually("the read models are made again", REBUILT_WITHIN, async || {
+        Ok(operator::rebuild(stage, REBUILT_WITHIN).await.ok())
+    });
+    rebuilt.await?;
+    let after = books::read_models(&read).await?;
+    for (table, rows) in &before {
+        let rebuilt: BTreeSet<_> = after[table].iter().collect();
+        let differing = rows.iter().filter(|row| !rebuilt.contains(row)).count();
+        if differing > 0 || after[table].len() != rows.len() {
+            let counts = (rows.len(), after[table].len());
+            tally.violated(format!("read.{table} rebuilt differs in {differing} rows, with {counts:?} rows"));
+        }
+    }
+    Ok(())
 }
 
 /// The command side has what was acknowledged, in the state that was acknowledged last, and nothing else.
