@@ -170,3 +170,15 @@ update work.credit_notes set document = payload -> 'snapshot'
 from messaging.outbox where aggregate_type = 'credit_note' and aggregate_id = credit_notes.id;
 update work.refunds set document = payload -> 'snapshot'
 from messaging.outbox where aggregate_type = 'refund' and aggregate_id = refunds.id and aggregate_version = refunds.version;
+-- What retention has dropped before this, the read models still have, unless they are in another database.
+update work.invoices as issued set document = shown.document::jsonb
+from read.invoices as shown where shown.order_id = issued.order_id and issued.document is null and issued.stored_at is not null;
+update work.credit_notes as issued set document = shown.document::jsonb
+from read.credit_notes as shown where shown.return_id = issued.return_id and issued.document is null and issued.stored_at is not null;
+update work.refunds as refund set document = shown.document::jsonb
+from read.refunds as shown where shown.return_id = refund.return_id and refund.document is null and shown.version = refund.version;
+
+update messaging.retention set dropped_through = oldest.day - 1
+from (select min(to_date(right(relname, 8), 'YYYYMMDD')) as day
+      from pg_inherits join pg_class on pg_class.oid = inhrelid where inhparent = 'messaging.outbox'::regclass) as oldest
+where exists (select from command.state_transitions where created_at < oldest.day::timestamp at time zone 'UTC');

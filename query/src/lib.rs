@@ -1,6 +1,7 @@
 //! The query service: read models made from events, and the REST reads over them.
 //!
-//! Invariants: nothing here reads the command side's tables, and nothing but the projector writes `read`.
+//! Invariants: nothing here reads the command side's tables, and nothing but the projector, a rebuild and the report of the night
+//! writes `read`.
 
 mod settings;
 mod kolkata;

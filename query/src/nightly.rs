@@ -20,7 +20,9 @@ const MISSED: Missed = Missed::Each { at_most: 31 };
 
 /// How long the last events of the day are waited for before the run is put off, and how often they are looked for.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Days for which a report is made late, where the run of their own night has failed.
+const LOOK_BACK_DAYS: i32 = 31;
 
 /// Why a report was not made.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub(crate) fn start(messaging: &PgPool, read: &PgPool, clock: &Clock, tasks: &Ta
     schedules::start(schedule, messaging, clock, &owner, tasks);
 }
 
-/// The report of the day that ended when it was due. One that is made again stays as it is.
+/// The report of the day that ended when it was due, and of those before it that have none. What is made again stays as it is.
 async fn report(messaging: &PgPool, read: &PgPool, due: Due, clock: &Clock) -> Result<Value, NightlyError> {
     let begun = Instant::now();
     loop {
@@ -55,21 +57,32 @@ async fn report(messaging: &PgPool, read: &PgPool, due: Due, clock: &Clock) -> R
             _ => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
-    let day = day_of(due.at - chrono::Duration::microseconds(1));
-    let figures = limited(daily::make(read, day, clock.now())).await?;
-    tracing::info!(%day, figures, "daily report made");
-    Ok(json!({ "day": day, "figures": figures }))
+    let ended = day_of(due.at - chrono::Duration::microseconds(1));
+    let missing = limited(daily::missing(read, ended, LOOK_BACK_DAYS)).await?;
+    for day in &missing {
+        let figures = limited(daily::make(read, *day, clock.now())).await?;
+        tracing::info!(%day, figures, "daily report made");
+    }
+    Ok(json!({ "days": missing }))
 }
 
-/// Events from before midnight that the projector has not applied. What an operator has to deal with first (parked, dead) is
-/// not waited for.
+/// Events from before midnight that the projector has not applied, wherever on their way they are. What an operator has to
+/// deal with first (parked, dead), and what waits behind it, is not waited for. Nor is what is older than two days.
 async fn unprojected_before(messaging: &PgPool, due: Due) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"
-        select (select count(*) from messaging.outbox
-                where published_at is null and parked_at is null and occurred_at < $1)
-             + (select count(*) from messaging.inbox
-                where queue = 'projections' and status in ('ready', 'in_doubt') and occurred_at < $1) as "missing!"
+        with recent as (select messaging.lowest_event_id(now() - interval '2 days') as first)
+        select count(*) as "missing!"
+        from messaging.outbox as event
+        where event_id >= (select first from recent) and occurred_at < $1 and parked_at is null
+          and not exists (
+              select from messaging.inbox as job
+              where job.queue = 'projections' and job.event_id = event.event_id and job.status in ('done', 'dead'))
+          and not exists (
+              select from messaging.outbox as earlier
+              where earlier.aggregate_id = event.aggregate_id and earlier.aggregate_version < event.aggregate_version
+                and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_at is not null
+                and earlier.parked_reason <> 'SKIPPED')
         "#,
         due.at
     )

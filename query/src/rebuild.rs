@@ -1,7 +1,7 @@
 //! The read models made again from the events, beside the live ones, and put in their place.
 //!
 //! 1. A row in `read.rebuild` says that a rebuild lives; from then on every projector writes each batch to both.
-//! 2. The log is read from its end to its beginning, so each document is written once, and older versions of it are
+//! 2. The log is read from its end to its beginning, so a document is mostly written once, and older versions of it are
 //!    recognised before they are even decoded.
 //! 3. What was made must have everything that the live models have; then the tables change places in one transaction.
 //!
@@ -9,13 +9,14 @@
 
 mod store;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use messaging::inbox::Job;
 use messaging::log;
+use runtime::database::refuses_the_data;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -29,10 +30,12 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Events in one transaction, and transactions at a time.
 const PAGE: i64 = 2_000;
 const LANES: usize = 2;
-/// Documents remembered as written, 16 bytes each. Of the others an older version is refused by the database.
+/// Documents remembered as written, 20 bytes each and as much for finding them. Of the others an older version is refused by the database.
 const REMEMBERED: usize = 5_000_000;
 /// Attempts to lock every table at once: a long report holds one, and nobody is to queue behind us meanwhile.
 const SWAPS: u32 = 30;
+/// Those who had to wait meanwhile are let through.
+const BETWEEN_SWAPS: Duration = Duration::from_secs(2);
 
 /// What a rebuild has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +99,14 @@ async fn replace(messaging: &PgPool, read: &PgPool, run: Uuid) -> Result<Rebuilt
     if lacking.documents + lacking.entries > 0 {
         return Err(RebuildError::Incomplete { documents: lacking.documents, entries: lacking.entries });
     }
+    // The oldest day is read last, and may have been dropped before that.
+    nothing_forgotten(messaging).await?;
     for _ in 0..SWAPS {
+        lease.extend().await?;
         match store::swap(read, run).await? {
             store::Swap::Done => return Ok(rebuilt),
             store::Swap::Lapsed => return Err(RebuildError::Lapsed),
-            store::Swap::Busy => lease.extend().await?,
+            store::Swap::Busy => tokio::time::sleep(BETWEEN_SWAPS).await,
         }
     }
     Err(RebuildError::Busy)
@@ -150,7 +156,7 @@ async fn load(messaging: &PgPool, read: &PgPool) -> Result<Rebuilt, RebuildError
     let begun = Instant::now();
     let (pages, taken) = mpsc::channel(LANES);
     let taken = Arc::new(tokio::sync::Mutex::new(taken));
-    let written = Arc::new(Mutex::new(HashSet::new()));
+    let written = Written::default();
     let lanes = futures_util::future::try_join_all((0..LANES).map(|_| lane(read, Arc::clone(&taken), &written)));
     let (events, unreadable) = tokio::try_join!(read_log(messaging, pages), lanes)?;
     Ok(Rebuilt { events, unreadable: unreadable.iter().sum(), loaded_in: begun.elapsed() })
@@ -172,25 +178,60 @@ async fn read_log(messaging: &PgPool, pages: mpsc::Sender<Vec<Job>>) -> sqlx::Re
 
 type Pages = Arc<tokio::sync::Mutex<mpsc::Receiver<Vec<Job>>>>;
 
-async fn lane(read: &PgPool, pages: Pages, written: &Mutex<HashSet<Uuid>>) -> sqlx::Result<u64> {
+/// The newest version of each aggregate that is written. The log is in the order of its ids, each from the clock of whoever
+/// made it: almost that of the versions, and never relied on.
+type Written = Mutex<HashMap<Uuid, i32>>;
+
+async fn lane(read: &PgPool, pages: Pages, written: &Written) -> sqlx::Result<u64> {
     let mut unreadable = 0;
     loop {
         let Some(page) = pages.lock().await.recv().await else { return Ok(unreadable) };
-        let (batch, poisoned) = {
-            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-            Batch::decode_with(&page, |job| {
-                let room = written.len() < REMEMBERED;
-                if room { !written.insert(job.aggregate_id) } else { written.contains(&job.aggregate_id) }
-            })
+        unreadable += match write_all(read, &page, written).await {
+            Err(error) if refuses_the_data(&error) => one_by_one(read, &page, written).await?,
+            outcome => outcome?,
         };
-        for (job, poison) in &poisoned {
-            tracing::warn!(event.id = %job.event_id, event.type = job.event_type, %poison, "event left out");
-        }
-        unreadable += poisoned.len() as u64;
-        let mut tx = read.begin().await?;
-        // The swap that follows is durable, and with it everything before it.
-        sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
-        write(&mut tx, Models::Rebuilt, &batch).await?;
-        tx.commit().await?;
     }
+}
+
+/// One transaction. Returns how many events can never be applied.
+async fn write_all(read: &PgPool, jobs: &[Job], written: &Written) -> sqlx::Result<u64> {
+    let superseded: HashSet<Uuid> = {
+        let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |job: &&Job| written.get(&job.aggregate_id).is_some_and(|version| *version >= job.aggregate_version);
+        jobs.iter().filter(known).map(|job| job.event_id).collect()
+    };
+    let (batch, poisoned) = Batch::decode_with(jobs, |job| superseded.contains(&job.event_id));
+    for (job, poison) in &poisoned {
+        tracing::warn!(event.id = %job.event_id, event.type = job.event_type, %poison, "event left out");
+    }
+    let mut tx = read.begin().await?;
+    // The swap that follows is durable, and with it everything before it.
+    sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
+    write(&mut tx, Models::Rebuilt, &batch).await?;
+    tx.commit().await?;
+    let applied: HashSet<_> = batch.event_ids().iter().collect();
+    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+    for job in jobs.iter().filter(|job| applied.contains(&job.event_id)) {
+        if written.len() < REMEMBERED || written.contains_key(&job.aggregate_id) {
+            let version = written.entry(job.aggregate_id).or_default();
+            *version = job.aggregate_version.max(*version);
+        }
+    }
+    Ok(poisoned.len() as u64)
+}
+
+/// A page that the database refuses: whatever is refused alone is left out, as the projector buries it.
+async fn one_by_one(read: &PgPool, jobs: &[Job], written: &Written) -> sqlx::Result<u64> {
+    let mut unreadable = 0;
+    for job in jobs {
+        unreadable += match write_all(read, std::slice::from_ref(job), written).await {
+            Err(error) if refuses_the_data(&error) => {
+                tracing::warn!(event.id = %job.event_id, event.type = job.event_type, %error, "event left out");
+                1
+            }
+            outcome => outcome?,
+        };
+    }
+    Ok(unreadable)
 }

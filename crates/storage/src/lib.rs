@@ -89,7 +89,9 @@ impl std::fmt::Debug for StoredFile {
 impl StoredFile {
     /// The whole content in memory.
     pub async fn bytes(self) -> Result<Bytes, StoreError> {
-        let chunks: Vec<Bytes> = self.content.try_collect().await?;
+        let chunks: Vec<Bytes> = tokio::time::timeout(WITHIN, self.content.try_collect())
+            .await
+            .unwrap_or_else(|_elapsed| Err(StoreError::Failed(format!("not read within {WITHIN:?}").into())))?;
         Ok(chunks.concat().into())
     }
 }

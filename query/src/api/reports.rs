@@ -1,7 +1,7 @@
 //! `GET /reports/…`: sums over the facts that the projector keeps, as JSON or CSV.
 //!
 //! Days are those of Asia/Kolkata, amounts are in the minor unit (paise), and whatever is added up is of one currency.
-//! Everything counts on the day on which it happened, so what a report says of a past day does not change any more.
+//! Sales, cancellations and refunds count on the day on which they happened, so what is said of them stands still.
 
 mod csv;
 pub(crate) mod daily;

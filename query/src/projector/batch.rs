@@ -211,7 +211,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The events that are in this batch.
-    pub(super) fn event_ids(&self) -> &[Uuid] {
+    pub(crate) fn event_ids(&self) -> &[Uuid] {
         &self.event_ids
     }
 

@@ -32,10 +32,14 @@ pub(super) async fn begin(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Re
     Ok(true)
 }
 
-/// `false` when the run has not been alive all the time: some projector may have written to the live models alone.
+/// `false` when the run has not been alive all the time: some projector may have written to the live models alone. The
+/// margin is for those who look at the row between our looking and our commit.
 pub(super) async fn extend(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Result<bool> {
     let extended = sqlx::query!(
-        "update read.rebuild set until = clock_timestamp() + $2 where run = $1 and until > clock_timestamp()",
+        r#"
+        update read.rebuild set until = clock_timestamp() + $2
+        where run = $1 and until > clock_timestamp() + interval '5 s'
+        "#,
         run,
         interval(lease)
     )
@@ -103,13 +107,20 @@ pub(super) enum Swap {
     Lapsed,
 }
 
-/// 55P03 `lock_not_available`, 40P01 `deadlock_detected`.
-const BUSY: [&str; 2] = ["55P03", "40P01"];
+/// 55P03 `lock_not_available`, 40P01 `deadlock_detected`, 57014 `query_canceled`: the statement's time-out.
+const BUSY: [&str; 3] = ["55P03", "40P01", "57014"];
 
 pub(super) async fn swap(read: &PgPool, run: Uuid) -> sqlx::Result<Swap> {
     let mut tx = read.begin().await?;
+    // All the tables together, and whoever has to wait for them.
+    sqlx::query!("set local statement_timeout = '2s'").execute(&mut *tx).await?;
+    match sqlx::query!("select run from read.rebuild for update").fetch_one(&mut *tx).await {
+        Err(error) if is_busy(&error) => return Ok(Swap::Busy),
+        locked => locked.map(drop)?,
+    }
+    // In a statement of its own: one that waits for the lock has looked at the clock before.
     let alive = sqlx::query_scalar!(
-        r#"select until > clock_timestamp() and run = $1 as "alive!" from read.rebuild for update"#,
+        r#"select until > clock_timestamp() and run is not distinct from $1 as "alive!" from read.rebuild"#,
         run
     )
     .fetch_one(&mut *tx)
@@ -118,12 +129,16 @@ pub(super) async fn swap(read: &PgPool, run: Uuid) -> sqlx::Result<Swap> {
         return Ok(Swap::Lapsed);
     }
     if let Err(error) = sqlx::query!("select read.swap_rebuilt()").fetch_one(&mut *tx).await {
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        return if code.is_some_and(|code| BUSY.contains(&&*code)) { Ok(Swap::Busy) } else { Err(error) };
+        return if is_busy(&error) { Ok(Swap::Busy) } else { Err(error) };
     }
     sqlx::query!("update read.rebuild set run = null, until = '-infinity'").execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(Swap::Done)
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| BUSY.contains(&&*code))
 }
 
 pub(super) async fn dropped_through(messaging: &PgPool) -> sqlx::Result<Option<NaiveDate>> {

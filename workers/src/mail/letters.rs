@@ -100,14 +100,26 @@ fn approved(returned: &ReturnDocument) -> Letter {
     }
 }
 
+/// The category of a request that nobody has reviewed in time; the command service gives it.
+const EXPIRED: &str = "REVIEW_EXPIRED";
+
 fn rejected(returned: &ReturnDocument) -> Letter {
     let number = &returned.order_number;
+    // Rejected by the clock: nobody has looked at anything.
+    let opening = if returned.rejection_category.as_deref() == Some(EXPIRED) {
+        format!(
+            "We have not decided about your return for order {number} in time, so the request has been closed. We are sorry. \
+             Please answer this e-mail, and a person will see to it."
+        )
+    } else {
+        format!(
+            "We have looked at your return for order {number} with care. We are sorry that we cannot accept it this time."
+        )
+    };
     Letter {
         heading: "About your return",
         preview: format!("We cannot take back what you asked us to from order {number}"),
-        opening: vec![format!(
-            "We have looked at your return for order {number} with care. We are sorry that we cannot accept it this time."
-        )],
+        opening: vec![opening],
         facts: facts([
             ("Order", Some(number.clone())),
             ("Decided on", returned.rejected_at.map(day)),

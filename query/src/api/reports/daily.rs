@@ -70,6 +70,24 @@ pub(super) async fn daily_reports(
     answer("daily", period, format, rows)
 }
 
+/// The days up to this one that have no report, though one before them has; and this one, if it has none.
+pub(crate) async fn missing(read: &PgPool, last: NaiveDate, look_back_days: i32) -> sqlx::Result<Vec<NaiveDate>> {
+    sqlx::query_scalar!(
+        r#"
+        select wanted::date as "day!"
+        from generate_series(
+                 greatest(coalesce((select min(day) from read.daily_reports), $1), $1 - $2::int)::timestamp, $1::timestamp,
+                 interval '1 day') as wanted
+        where not exists (select from read.daily_reports where day = wanted::date)
+        order by 1
+        "#,
+        last,
+        look_back_days,
+    )
+    .fetch_all(read)
+    .await
+}
+
 /// Makes the report of a day, unless it has been made. Returns how many figures it has.
 pub(crate) async fn make(read: &PgPool, day: NaiveDate, made_at: DateTime<Utc>) -> sqlx::Result<usize> {
     let figures = figures(&mut *reading(read).await?, day).await?;
@@ -87,7 +105,7 @@ pub(crate) async fn make(read: &PgPool, day: NaiveDate, made_at: DateTime<Utc>) 
         r#"
         insert into read.daily_reports (day, made_at, place, figure, currency, count, amount_minor)
         select $1, $2, made.* from unnest($3::int[], $4::text[], $5::text[], $6::int8[], $7::int8[]) as made
-        on conflict do nothing
+        where not exists (select from read.daily_reports where day = $1)
         "#,
         day,
         made_at,

@@ -29,7 +29,8 @@ pub(super) struct GstParams {
     from: Option<String>,
     /// The last day, included.
     to: Option<String>,
-    /// One of `invoices`, `others`, `credit_notes`, `hsn` and `documents`; wanted for CSV, which is one table.
+    /// One of `invoices`, `others`, `credit_notes`, `hsn` and `documents`; wanted for CSV, which is one table. As JSON its rows
+    /// stand in `data`, as in all other reports.
     section: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
     #[param(value_type = Option<Format>)]

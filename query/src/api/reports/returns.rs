@@ -53,7 +53,8 @@ pub struct ReturnsOfSku {
     pub units_rejected: i64,
     /// What completed returns give back for them.
     pub refunded_minor: i64,
-    /// Units returned of units sold, 0 to 1; null where none was sold.
+    /// Units returned of units sold; null where none was sold. Above 1 where, by the date of the return, more came back than was
+    /// sold in the period.
     pub return_rate: Option<f64>,
 }
 
