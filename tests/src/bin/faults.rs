@@ -57,7 +57,7 @@ async fn main() -> Result<ExitCode> {
         orders_per_second: cli.orders_per_second,
     };
     let transport = cli.transport.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    let read_database = if cli.read_database { " READ_DATABASE=yes" } else { "" };
+    let read_database = if cli.read_database { " READ_DATABASE=true" } else { "" };
     let again = format!("make faults SEED={seed} TRANSPORT={transport}{read_database}");
     eprintln!("{again}");
     let report = faults::run(&plan).await?;
