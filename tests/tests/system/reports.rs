@@ -164,6 +164,47 @@ async fn check_gst(api: &Api, kept: &OrderDocument) -> Result<()> {
     Ok(())
 }
 
+/// Invoices to registered recipients, and large ones to other states, stand by themselves; so do their credit notes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gst_report_tells_who_wants_a_line_of_his_own() -> Result<()> {
+    let system = System::start(|options| {
+        options.parts = Part::ALL.to_vec();
+        options.command.supplier_gstin = command::Gstin::parse(GSTIN).ok();
+    })
+    .await?;
+    let api = &system.api;
+    let mut registered = order("shop-1", "Maharashtra", 2);
+    registered["shipping_address"]["gstin"] = json!("27AAACR4849R1ZL");
+    let registered = shop::bring(api, shop::place(api, &registered).await?, OrderState::Delivered).await?;
+    let large = shop::place(api, &order("cust-1", "Goa", 90)).await?;
+    shop::bring(api, large, OrderState::Shipped).await?;
+    let small = shop::place(api, &order("cust-2", "Goa", 1)).await?;
+    let small = shop::bring(api, small, OrderState::Delivered).await?;
+    for sold in [&registered, &small] {
+        let returned = shop::request_return(api, sold, 0, 1).await?;
+        shop::bring_return(api, returned, ReturnState::Completed).await?;
+    }
+    books::settled(&system.database.pool).await?;
+    let gst: GstReport = report(api, "gst").await?;
+    let kinds = |documents: &[query::reports::GstDocument]| -> Vec<(String, Option<f64>, i64)> {
+        documents.iter().map(|row| (row.kind.clone(), row.gst_rate, row.taxable_minor)).collect()
+    };
+    let of = |kind: &str, rate, taxable| (kind.to_owned(), Some(rate), taxable);
+    let expected =
+        [of("B2B", 12.0, 200_000), of("B2B", 18.0, 100_000), of("B2CL", 12.0, 9_000_000), of("B2CL", 18.0, 100_000)];
+    assert_eq!(kinds(&gst.invoices), expected);
+    assert!(gst.invoices.iter().all(|row| row.igst_minor > 0 && row.cgst_minor == 0), "other states");
+    assert_eq!(kinds(&gst.credit_notes), [of("CDNR", 12.0, 100_000)]);
+    let invoiced = gst.invoices.iter().find(|row| row.kind == "B2B").map(|row| row.number.clone());
+    assert_eq!(gst.credit_notes[0].corrects, invoiced);
+    // The small one's bowl came back, its lamp did not.
+    let others: Vec<_> = gst.others.iter().map(|row| (row.gst_rate, row.taxable_minor)).collect();
+    assert_eq!(others, [(Some(12.0), 0), (Some(18.0), 100_000)]);
+    let csv = api.get("/reports/gst?section=credit_notes&format=csv").await?.expect(200).text();
+    assert!(csv.contains("\nCDNR,CN/"), "{csv}");
+    system.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_come_as_csv_that_no_spreadsheet_runs() -> Result<()> {
     let system = System::start(|_| ()).await?;

@@ -123,6 +123,9 @@ pub struct GstSeries {
     pub cancelled: i64,
 }
 
+const INVOICE: &str = "invoice";
+const CREDIT_NOTE: &str = "credit_note";
+
 /// A table as CSV wants one.
 #[derive(Debug, Clone, Copy)]
 enum Section {
@@ -177,10 +180,12 @@ pub(super) async fn gst_report(
     let mut tx = reading(&api.read).await?;
     let (conn, first, last) = (&mut *tx, period.first(), period.last());
     match table {
-        Some(Section::Invoices) => answer("gst-invoices", period, format, store::invoices(conn, first, last).await?),
+        Some(Section::Invoices) => {
+            answer("gst-invoices", period, format, store::one_by_one(conn, INVOICE, first, last).await?)
+        }
         Some(Section::Others) => answer("gst-others", period, format, store::others(conn, first, last).await?),
         Some(Section::CreditNotes) => {
-            answer("gst-credit-notes", period, format, store::credit_notes(conn, first, last).await?)
+            answer("gst-credit-notes", period, format, store::one_by_one(conn, CREDIT_NOTE, first, last).await?)
         }
         Some(Section::Hsn) => answer("gst-hsn", period, format, store::hsn(conn, first, last).await?),
         Some(Section::Documents) => answer("gst-documents", period, format, store::documents(conn, first, last).await?),
@@ -188,9 +193,9 @@ pub(super) async fn gst_report(
             let report = GstReport {
                 from: period.from,
                 to: period.to,
-                invoices: store::invoices(conn, first, last).await?,
+                invoices: store::one_by_one(conn, INVOICE, first, last).await?,
                 others: store::others(conn, first, last).await?,
-                credit_notes: store::credit_notes(conn, first, last).await?,
+                credit_notes: store::one_by_one(conn, CREDIT_NOTE, first, last).await?,
                 hsn: store::hsn(conn, first, last).await?,
                 documents: store::documents(conn, first, last).await?,
             };

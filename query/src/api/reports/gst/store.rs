@@ -35,54 +35,31 @@ macro_rules! classified {
     };
 }
 
-pub(super) async fn invoices(
+/// The documents of a kind that stand by themselves, rate by rate.
+pub(super) async fn one_by_one(
     conn: &mut PgConnection,
+    kind: &str,
     first: NaiveDate,
     last: NaiveDate,
 ) -> sqlx::Result<Vec<GstDocument>> {
     classified!(
         GstDocument,
         r#"
-        select class as "kind!", number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
+        select case when document.kind = 'invoice' then class when class = 'B2B' then 'CDNR' else 'CDNUR' end as "kind!",
+               number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
                document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
                sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
                sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
         "#,
         r#"
-        document.kind = 'invoice' and class <> 'B2CS'
-        group by class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
+        document.kind = $3 and class <> 'B2CS'
+        group by document.kind, class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
                  document.place_of_supply, document.total_minor, gst_rate
         order by class, number, gst_rate
         "#,
         first,
         last,
-    )
-    .fetch_all(conn)
-    .await
-}
-
-pub(super) async fn credit_notes(
-    conn: &mut PgConnection,
-    first: NaiveDate,
-    last: NaiveDate,
-) -> sqlx::Result<Vec<GstDocument>> {
-    classified!(
-        GstDocument,
-        r#"
-        select case class when 'B2B' then 'CDNR' else 'CDNUR' end as "kind!", number, document.issued_on, recipient_gstin,
-               recipient_name, corrects, corrected_issued_on, document.place_of_supply as "place_of_supply!",
-               'N' as "reverse_charge!", document.total_minor, gst_rate,
-               sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
-               sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
-        "#,
-        r#"
-        document.kind = 'credit_note' and class <> 'B2CS'
-        group by class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
-                 document.place_of_supply, document.total_minor, gst_rate
-        order by class, number, gst_rate
-        "#,
-        first,
-        last,
+        kind,
     )
     .fetch_all(conn)
     .await
