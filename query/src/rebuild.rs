@@ -30,7 +30,8 @@ const LEASE: Duration = Duration::from_secs(30);
 /// Events in one transaction, and transactions at a time.
 const PAGE: i64 = 2_000;
 const LANES: usize = 2;
-/// Documents remembered as written, 20 bytes each and as much for finding them. Of the others an older version is refused by the database.
+/// Documents remembered as written, 20 bytes each and as much for finding them. Of the others an older version is refused
+/// by the database.
 const REMEMBERED: usize = 5_000_000;
 /// Attempts to lock every table at once: a long report holds one, and nobody is to queue behind us meanwhile.
 const SWAPS: u32 = 30;

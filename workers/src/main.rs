@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use messaging::TransportConfig;
-use messaging::snapshots::Teller;
+use messaging::snapshots::{Pace, Teller};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks};
@@ -36,11 +36,7 @@ struct Config {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Tells of every invoice, credit note and refund again through the outbox, for `query rebuild` after retention has dropped events.
-    Snapshots {
-        /// Snapshots per second, at most (1 to 100,000): what happens meanwhile waits behind them.
-        #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        per_second: u32,
-    },
+    Snapshots(Pace),
 }
 
 /// Longest wait for the jobs in hand when the process is asked to stop; what is not done by then is taken over when
@@ -51,8 +47,8 @@ const DRAIN: Duration = Duration::from_secs(45);
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("workers", &config.telemetry)?;
-    if let Some(Action::Snapshots { per_second }) = config.action {
-        return tell_again(&config.database, per_second).await;
+    if let Some(Action::Snapshots(pace)) = config.action {
+        return tell_again(&config.database, pace).await;
     }
     let listener =
         runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
@@ -70,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     drained
 }
 
-async fn tell_again(database: &DatabaseConfig, per_second: u32) -> anyhow::Result<()> {
+async fn tell_again(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
     let pool = runtime::database::connect(database, Some("articurated_workers"), "workers snapshots").await?;
     let teller = Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second };
     let told = workers::snapshots::tell_again(&teller).await?;

@@ -27,6 +27,14 @@ pub struct Current {
     pub document: Json<Box<RawValue>>,
 }
 
+/// How fast they are told, on the command line of each owner.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Pace {
+    /// Snapshots per second, at most (1 to 100,000): what happens meanwhile waits behind them.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub per_second: u32,
+}
+
 /// Whose aggregates are told, and how fast.
 #[derive(Debug, Clone)]
 pub struct Teller {

@@ -74,9 +74,24 @@ impl Api {
         unless: Unless,
     ) -> Result<(Period, Format), ApiError> {
         let ReportParams { from, to, format, consistency } = params;
+        let asked = self.begin(headers, [from, to, format], unless);
+        self.ready(headers, asked, consistency.as_deref()).await
+    }
+
+    /// Period and format, to which a report may add what is wrong with the parameters of its own.
+    fn begin(&self, headers: &HeaderMap, [from, to, format]: [&Option<String>; 3], unless: Unless) -> Asked {
         let today = day_of(self.clock.now());
-        let asked = Asked::new(headers, from.as_deref(), to.as_deref(), format.as_deref(), today, unless).finish()?;
-        self.wait_for(headers, consistency.as_deref(), Scope::Documents).await?;
+        Asked::new(headers, from.as_deref(), to.as_deref(), format.as_deref(), today, unless)
+    }
+
+    async fn ready(
+        &self,
+        headers: &HeaderMap,
+        asked: Asked,
+        consistency: Option<&str>,
+    ) -> Result<(Period, Format), ApiError> {
+        let asked = asked.finish()?;
+        self.wait_for(headers, consistency, Scope::Documents).await?;
         Ok(asked)
     }
 }

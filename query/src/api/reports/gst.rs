@@ -12,11 +12,9 @@ use runtime::{ApiError, FieldError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::period::{Asked, Unless};
+use super::period::Unless;
 use super::{Api, Format, answer, reading};
 use crate::api::documents::json;
-use crate::consistency::Scope;
-use crate::kolkata::day_of;
 
 mod store;
 
@@ -169,14 +167,12 @@ pub(super) async fn gst_report(
     ApiQuery(params): ApiQuery<GstParams>,
 ) -> Result<Response, ApiError> {
     let GstParams { from, to, section, format, consistency } = params;
-    let today = day_of(api.clock.now());
-    let mut asked = Asked::new(&headers, from.as_deref(), to.as_deref(), format.as_deref(), today, Unless::ThisMonth);
+    let mut asked = api.begin(&headers, [&from, &to, &format], Unless::ThisMonth);
     let table = section.as_deref().and_then(Section::parse);
     if table.is_none() && (section.is_some() || asked.format == Format::Csv) {
         asked.wrong.push(FieldError::new("section", Section::EXPECTED));
     }
-    let (period, format) = asked.finish()?;
-    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
+    let (period, format) = api.ready(&headers, asked, consistency.as_deref()).await?;
     let mut tx = reading(&api.read).await?;
     let (conn, first, last) = (&mut *tx, period.first(), period.last());
     match table {

@@ -14,8 +14,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::period::{Asked, Period, Unless};
 use super::{Api, Format, Report, answer, reading};
-use crate::consistency::Scope;
-use crate::kolkata::day_of;
 
 /// What this report understands; anything else is refused.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -91,13 +89,10 @@ pub(super) async fn returns_report(
     ApiQuery(params): ApiQuery<ReturnsParams>,
 ) -> Result<Response, ApiError> {
     let ReturnsParams { by, dated, from, to, format, consistency } = params;
-    let today = day_of(api.clock.now());
-    let (from, to, format) = (from.as_deref(), to.as_deref(), format.as_deref());
-    let mut asked = Asked::new(&headers, from, to, format, today, Unless::LastThirtyDays);
+    let mut asked = api.begin(&headers, [&from, &to, &format], Unless::LastThirtyDays);
     let by_reason = asked.second_of("by", by.as_deref(), ["sku", "reason"]);
     let by_order_date = asked.second_of("dated", dated.as_deref(), ["return", "order"]);
-    let (period, format) = asked.finish()?;
-    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
+    let (period, format) = api.ready(&headers, asked, consistency.as_deref()).await?;
     let mut tx = reading(&api.read).await?;
     if by_reason {
         answer("returns-by-reason", period, format, reasons(&mut tx, period, by_order_date).await?)
