@@ -13,6 +13,7 @@ use runtime::{ApiError, Tasks, database};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 /// Commands that may wait in one lane; beyond it the service says that it is overloaded.
 const WAITING: usize = 4_096;
@@ -35,6 +36,9 @@ pub(crate) trait Slices: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
     fn key(command: &Self::Command) -> Self::Key;
+
+    /// What the event of a command is about.
+    fn aggregate(command: &Self::Command) -> Uuid;
 
     /// Carries out a slice: all of it commits or none. The outcomes stand in the order of the commands.
     fn execute(
@@ -157,9 +161,7 @@ impl<S: Slices> Lane<S> {
         match self.execute(&commands).await {
             Ok(outcomes) => {
                 debug_assert_eq!(outcomes.len(), replies.len(), "one outcome per command");
-                if outcomes.iter().any(S::changed) {
-                    self.hint.send();
-                }
+                self.tell_relay(commands.iter().zip(&outcomes));
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     answer::<S>(reply, Ok(outcome));
                 }
@@ -172,6 +174,14 @@ impl<S: Slices> Lane<S> {
                     answer::<S>(reply, Err(ApiError::unavailable("the database did not answer")));
                 }
             }
+        }
+    }
+
+    fn tell_relay<'a>(&self, done: impl Iterator<Item = (&'a S::Command, &'a S::Outcome)>) {
+        let mut changed =
+            done.filter(|(_, outcome)| S::changed(outcome)).map(|(command, _)| S::aggregate(command)).peekable();
+        if changed.peek().is_some() {
+            self.hint.send_about(changed);
         }
     }
 
@@ -198,9 +208,7 @@ impl<S: Slices> Lane<S> {
             let outcome = outcome.map_err(ApiError::from).and_then(|mut outcomes| {
                 outcomes.pop().ok_or_else(|| ApiError::internal("a slice of one command had no outcome"))
             });
-            if outcome.as_ref().is_ok_and(S::changed) {
-                self.hint.send();
-            }
+            self.tell_relay(outcome.iter().map(|outcome| (command, outcome)));
             answer::<S>(reply, outcome);
         }
     }

@@ -54,7 +54,7 @@ impl Lane {
         (0..of).map(move |number| Self { number, of })
     }
 
-    const fn has(self, shard: i16) -> bool {
+    pub(crate) const fn has(self, shard: i16) -> bool {
         shard % self.of == self.number
     }
 }

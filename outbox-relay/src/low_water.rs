@@ -77,11 +77,16 @@ impl LowWater {
 
     /// The position at which the scan that is about to begin starts.
     pub(crate) fn scan_from(&mut self) -> i64 {
-        if Instant::now() >= self.sweep_at {
+        if self.sweeps_now() {
             self.sweep_at = Instant::now() + FULL_SWEEP;
             return 0;
         }
         self.mark
+    }
+
+    /// Whether the next scan is a full one.
+    pub(crate) fn sweeps_now(&self) -> bool {
+        Instant::now() >= self.sweep_at
     }
 
     /// Takes note of a scan: the last position it returned, and whether there was no more to return.

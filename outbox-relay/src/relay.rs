@@ -18,6 +18,9 @@ use crate::stream::Stream;
 
 /// Shortest and longest sleep when there is nothing to do and no hint comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Shortest time from one batch that was not full to the next. To move fifty rows costs little more than to move one, so
+/// what comes meanwhile goes out together; what comes after a while of nothing does not wait.
+const LINGER: Duration = Duration::from_millis(5);
 /// First and longest wait after an error. The longest is what an outage may cost beyond its end.
 const ERROR_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a batch that is under way when the relay is asked to stop may go on.
@@ -28,7 +31,10 @@ const ROW_RETRY: Duration = Duration::from_secs(5);
 /// What a tick did.
 #[derive(Debug)]
 pub(crate) enum Outcome {
+    /// And there may be more.
     Forwarded,
+    /// All there was. What is committed later sends a hint of its own.
+    CaughtUp,
     Idle,
 }
 
@@ -101,14 +107,25 @@ impl Relay {
     async fn forward(mut self, tasks: Tasks) {
         let (mut idle, mut error_wait) = (POLL.0, ERROR_WAIT.0);
         while !tasks.shutdown.is_cancelled() {
+            let begun = tokio::time::Instant::now();
             match self.tick().await {
                 Ok(Outcome::Forwarded) => (idle, error_wait) = (POLL.0, ERROR_WAIT.0),
-                Ok(Outcome::Idle) => {
+                Ok(outcome) => {
                     error_wait = ERROR_WAIT.0;
+                    let mut rested = begun;
+                    if matches!(outcome, Outcome::CaughtUp) {
+                        idle = POLL.0;
+                        rested += LINGER;
+                    }
+                    let lane = self.lane;
+                    let hint = async {
+                        tokio::time::sleep_until(rested).await;
+                        self.wakeup.wait_for(|shard| lane.has(shard), idle).await;
+                    };
                     tokio::select! {
                         () = tasks.shutdown.cancelled() => {}
                         _changed = self.leases.changed() => {}
-                        () = self.wakeup.wait(idle) => {}
+                        () = hint => {}
                     }
                     idle = (idle * 2).min(POLL.1);
                 }
@@ -160,7 +177,8 @@ impl Relay {
         }
         metrics::counter!("outbox_published_total").increment(u64::try_from(forwarded).unwrap_or(0));
         metrics::histogram!("outbox_batch_duration_seconds").record(started.elapsed());
-        Ok(Outcome::Forwarded)
+        let all = i64::try_from(forwarded).is_ok_and(|rows| rows < self.settings.batch) && !self.low_water.sweeps_now();
+        Ok(if all { Outcome::CaughtUp } else { Outcome::Forwarded })
     }
 
     async fn tick_postgres(&mut self, leases: &Leases) -> Result<usize, RelayError> {

@@ -14,6 +14,7 @@ use messaging::inbox::{self, Job};
 use runtime::database::{limited, refuses_the_data};
 use runtime::{Clock, Tasks, faults};
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::applied::Applied;
@@ -22,6 +23,9 @@ use crate::settings::Settings;
 use batch::{Batch, Poison};
 use store::Models;
 
+/// Shortest time from one batch that was not full to the next. To apply fifty events costs little more than to apply one,
+/// so what comes meanwhile is applied together; what comes after a while of nothing does not wait.
+const LINGER: Duration = Duration::from_millis(5);
 /// Waits between attempts while the database fails: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -79,12 +83,24 @@ impl Projector {
     async fn run(mut self, mut wakeup: Wakeup, shutdown: CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !shutdown.is_cancelled() {
+            let (begun, full) = (Instant::now(), usize::try_from(self.limit).unwrap_or(usize::MAX));
             match limited(self.tick()).await {
-                Ok(Outcome::Idle) => {
+                Ok(outcome) => {
                     pause = FIRST_PAUSE;
-                    tokio::select! { () = shutdown.cancelled() => {}, () = wakeup.wait(self.poll) => {} }
+                    let rested = match outcome {
+                        // There may be more.
+                        Outcome::Narrowed => continue,
+                        Outcome::Applied { events, buried } if events + buried >= full => continue,
+                        Outcome::Applied { .. } => begun + LINGER,
+                        Outcome::Idle => begun,
+                    };
+                    // Whatever came while the batch was applied has sent a hint of its own.
+                    let hint = async {
+                        tokio::time::sleep_until(rested).await;
+                        wakeup.wait(self.poll).await;
+                    };
+                    tokio::select! { () = shutdown.cancelled() => {}, () = hint => {} }
                 }
-                Ok(Outcome::Applied { .. } | Outcome::Narrowed) => pause = FIRST_PAUSE,
                 Err(error) => {
                     tracing::error!(%error, retry_in_ms = pause.as_millis(), "projection failed");
                     tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(pause) => {} }

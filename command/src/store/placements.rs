@@ -132,6 +132,10 @@ impl Slices for Placements {
         (key, id)
     }
 
+    fn aggregate(command: &Placement) -> Uuid {
+        command.id
+    }
+
     async fn execute(conn: &mut PgConnection, slice: &[Placement]) -> sqlx::Result<Vec<PlacementOutcome>> {
         let columns = Columns::of(slice);
         let rows = sqlx::query!(

@@ -218,6 +218,10 @@ impl Slices for OrderTransitions {
         command.id
     }
 
+    fn aggregate(command: &Transition) -> Uuid {
+        command.id
+    }
+
     async fn execute(conn: &mut PgConnection, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
         let rows = transition_statement!(conn, slice, OrderState,
             table: "command.orders", entity: "'order'",
@@ -237,6 +241,10 @@ impl Slices for ReturnTransitions {
     const NAME: &'static str = "return transitions";
 
     fn key(command: &Transition) -> Uuid {
+        command.id
+    }
+
+    fn aggregate(command: &Transition) -> Uuid {
         command.id
     }
 

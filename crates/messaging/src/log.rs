@@ -1,29 +1,74 @@
-//! The outbox as the log of what has happened, for read models that are made anew.
+//! The outbox as the log of what has happened, for read models that are made anew. What an operator has skipped is left
+//! out; what is still on its way is not.
 
+use contracts::Queue;
+use serde_json::value::RawValue;
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::inbox::{Job, Row};
-use contracts::Queue;
-use serde_json::value::RawValue;
-use sqlx::types::Json;
 
-/// Up to `limit` events before this one, the newest first, as the projector would have them. What an operator has
-/// skipped is left out; what is still on its way is not.
-pub async fn before(executor: impl PgExecutor<'_>, event_id: Uuid, limit: i64) -> sqlx::Result<Vec<Job>> {
+/// An event without what is in it.
+#[derive(Debug)]
+pub struct Entry {
+    pub event_id: Uuid,
+    pub aggregate_id: Uuid,
+    pub aggregate_version: i32,
+}
+
+/// Up to `limit` entries before an event, the newest first; those of `aggregates` alone, if there are any.
+pub async fn entries_before(
+    executor: impl PgExecutor<'_>,
+    event_id: Uuid,
+    aggregates: Option<&[Uuid]>,
+    limit: i64,
+) -> sqlx::Result<Vec<Entry>> {
+    sqlx::query_as!(
+        Entry,
+        r#"
+        select event_id, aggregate_id, aggregate_version
+        from messaging.outbox
+        where event_id < $1 and parked_reason is distinct from 'SKIPPED'
+          and ($2::uuid[] is null or aggregate_id = any($2))
+        order by event_id desc
+        limit $3
+        "#,
+        event_id,
+        aggregates,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// How much of its payload comes with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    Whole,
+    /// The snapshot is empty. It is most of an event, and its text would be made to be thrown away.
+    WithoutSnapshot,
+}
+
+/// Events by their ids, as the projector would have them.
+pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payload) -> sqlx::Result<Vec<Job>> {
+    let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
+    // The range tells the planner which days need not be looked into; the list alone does not.
     let rows = sqlx::query_as!(
         Row,
         r#"
         select event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>",
+               case when $4 and jsonb_typeof(payload -> 'snapshot') = 'object'
+                    then jsonb_set(payload, '{snapshot}', '{}') else payload end as "payload!: Json<Box<RawValue>>",
+               headers as "headers: Json<Box<RawValue>>",
                occurred_at, occurred_at as received_at, 1 as "attempts!", false as "in_doubt!", 0::int8 as "fence!"
         from messaging.outbox
-        where event_id < $1 and parked_reason is distinct from 'SKIPPED'
-        order by event_id desc
-        limit $2
+        where event_id = any($1) and event_id between $2 and $3
         "#,
-        event_id,
-        limit,
+        ids,
+        lowest,
+        highest,
+        payload == Payload::WithoutSnapshot,
     )
     .fetch_all(executor)
     .await?;
