@@ -8,6 +8,7 @@ mod fences;
 mod flows;
 mod gateway_faults;
 mod hangups;
+mod hints;
 mod idempotency;
 mod inbox;
 mod invoice_store;
