@@ -57,13 +57,15 @@ impl System {
         self.folder.join(name)
     }
 
-    /// An empty database, migrated.
+    /// An empty database, migrated, with the partitions of a system that has run for its whole retention: statements look into
+    /// each.
     pub(crate) async fn database(&self, name: &'static str) -> Result<Database> {
         self.cluster.drop_database(name).await?;
         self.cluster.create_database(name).await?;
         let url = self.cluster.url(name);
         standalone::private::migrate(&url.clone().into()).await?;
         let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;
+        sqlx::query("select messaging.ensure_partitions(90, 14, 11)").execute(&pool).await?;
         Ok(Database { name, url, pool })
     }
 

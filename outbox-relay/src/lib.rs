@@ -47,7 +47,8 @@ pub struct Settings {
     #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub max_attempts: i32,
-    /// Days after which a day of the outbox and the inbox is dropped, once all of it is settled (1 to 36500).
+    /// Days for which outbox and inbox are kept, and longer until all is settled (1 to 36500). They are dropped in partitions
+    /// of an eighth of that, at most 91 days each.
     #[arg(long = "outbox-retention-days", env = "OUTBOX_RETENTION_DAYS", default_value_t = RETENTION_DAYS,
           value_parser = clap::value_parser!(i32).range(1..=36_500))]
     pub retention_days: i32,

@@ -287,9 +287,10 @@ pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
     .await
 }
 
-/// Makes the daily partitions of the coming fortnight.
-pub(crate) async fn ensure_partitions(pool: &PgPool) -> sqlx::Result<i32> {
-    sqlx::query_scalar!(r#"select messaging.ensure_partitions(0, 14) as "made!""#).fetch_one(pool).await
+/// Makes what is missing of the partitions of the coming fortnight, each so many days wide. Yesterday's is for clocks that
+/// are behind.
+pub(crate) async fn ensure_partitions(pool: &PgPool, width_days: i32) -> sqlx::Result<i32> {
+    sqlx::query_scalar!(r#"select messaging.ensure_partitions(1, 14, $1) as "made!""#, width_days).fetch_one(pool).await
 }
 
 /// Drops one partition that is past the retention and settled; its name, or `None` when there is no such.

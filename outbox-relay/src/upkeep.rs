@@ -13,9 +13,12 @@ use crate::operations::queues;
 use crate::store;
 
 const NAME: &str = "partition_upkeep";
-/// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing. Every hour, because a day is only
+/// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing. Every hour, because one is only
 /// dropped when its table can be locked at once.
 const HOURLY: &str = "0 * * * *";
+/// A partition is an eighth of the retention wide, within these days: so that there are about a dozen, because every statement
+/// looks into each (decision 0015).
+const WIDTH: (i32, i32) = (1, 91);
 const GAUGES: Duration = Duration::from_secs(5);
 /// How long the runs of schedules are kept.
 const RUNS: TimeDelta = TimeDelta::days(90);
@@ -31,12 +34,12 @@ pub(crate) fn start(pool: &PgPool, retention_days: i32, name: &str, clock: &Cloc
     };
     let schedule = Schedule::new(NAME, Expression::constant(HOURLY), chrono_tz::UTC, run);
     schedules::start(schedule, pool, clock, name, tasks);
-    tasks.spawn("relay upkeep", measure(pool.clone(), tasks.clone()));
+    tasks.spawn("relay upkeep", measure(pool.clone(), retention_days, tasks.clone()));
 }
 
 /// Refreshes the gauges. At first it makes the partitions that are missing: after a long rest of everything no event could
 /// be written until the schedule is due.
-async fn measure(pool: PgPool, tasks: Tasks) {
+async fn measure(pool: PgPool, retention_days: i32, tasks: Tasks) {
     let mut gauges = tokio::time::interval(GAUGES);
     let mut prepared = false;
     loop {
@@ -46,7 +49,7 @@ async fn measure(pool: PgPool, tasks: Tasks) {
         }
         let turn = async {
             if !prepared {
-                make_partitions(&pool).await?;
+                make_partitions(&pool, retention_days).await?;
                 prepared = true;
             }
             refresh_gauges(&pool).await
@@ -59,7 +62,7 @@ async fn measure(pool: PgPool, tasks: Tasks) {
 
 /// Whoever repeats it finds nothing left to do.
 async fn keep(pool: &PgPool, retention_days: i32, clock: &Clock) -> sqlx::Result<Value> {
-    let made = limited(make_partitions(pool)).await?;
+    let made = limited(make_partitions(pool, retention_days)).await?;
     let mut dropped = Vec::new();
     while let Some(name) = limited(store::drop_expired_partition(pool, retention_days)).await? {
         tracing::info!(dropped = name, retention_days, "partition dropped");
@@ -69,8 +72,8 @@ async fn keep(pool: &PgPool, retention_days: i32, clock: &Clock) -> sqlx::Result
     Ok(json!({ "made": made, "dropped": dropped, "runs_forgotten": forgotten }))
 }
 
-async fn make_partitions(pool: &PgPool) -> sqlx::Result<i32> {
-    let made = store::ensure_partitions(pool).await?;
+async fn make_partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<i32> {
+    let made = store::ensure_partitions(pool, (retention_days / 8).clamp(WIDTH.0, WIDTH.1)).await?;
     if made > 0 {
         tracing::info!(made, "partitions made");
     }

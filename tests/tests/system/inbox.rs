@@ -145,7 +145,7 @@ async fn days_beyond_the_retention_are_dropped_once_they_are_settled() -> Result
     let database = Database::new().await?;
     let pool = &database.pool;
     let relay = database.pool_as("articurated_relay").await?;
-    sqlx::query("select messaging.ensure_partitions(12, 0)").execute(pool).await?;
+    sqlx::query("select messaging.ensure_partitions(12, 0, 1)").execute(pool).await?;
     let days_ago = async |days: i32| -> Result<(DateTime<Utc>, String)> {
         let day = "select date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - make_interval(days => $1) + interval '1 h',
                           to_char(now() at time zone 'UTC' - make_interval(days => $1), 'YYYYMMDD')";

@@ -106,7 +106,7 @@ async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
 
 /// Moves what has happened to a day long ago, and lets retention drop that.
 async fn forget_all_events(pool: &PgPool) -> Result<()> {
-    sqlx::query("select messaging.ensure_partitions(20, 0)").execute(pool).await?;
+    sqlx::query("select messaging.ensure_partitions(20, 0, 1)").execute(pool).await?;
     // The time of a `UUIDv7` is its first 48 bits.
     for table in ["messaging.outbox", "messaging.inbox"] {
         let aged = format!(

@@ -88,8 +88,7 @@ async fn groundless_emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         select format('the e-mail %s (%s) belongs to no job: %s', message_id, kind, event_id)
         from work.emails
         where not exists (select from messaging.inbox where queue = 'notifications' and inbox.event_id = emails.event_id)
-          and to_char(to_timestamp(('x' || left(replace(event_id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)
-                      at time zone 'UTC', 'YYYYMMDD') = any($1)
+          and to_char(messaging.day_of(event_id), 'YYYYMMDD') = any($1)
         "#,
         &days,
     )

@@ -19,8 +19,9 @@ impl Snapshot {
         let at = sqlx::query_scalar!(r#"select now() as "at!""#).fetch_one(&mut *transaction).await?;
         let days = sqlx::query_scalar!(
             r#"
-            select right(child.relname, 8) as "day!" from pg_inherits join pg_class as child on child.oid = inhrelid
-            where inhparent = 'messaging.outbox'::regclass order by 1
+            select to_char(day, 'YYYYMMDD') as "day!"
+            from messaging.partitions cross join generate_series(from_day, until_day - 1, interval '1 day') as day
+            where parent = 'outbox' order by 1
             "#
         )
         .fetch_all(&mut *transaction)

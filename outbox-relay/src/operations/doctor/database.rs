@@ -105,18 +105,15 @@ fn code(code: &str) -> &'static str {
 }
 
 async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Finding>> {
-    let days = sqlx::query!(
+    let found = sqlx::query!(
         r#"
-        with days as (
-            select inhparent::regclass::text as parent, right(child.relname, 8) as day
-            from pg_inherits join pg_class as child on child.oid = inhrelid
-            where inhparent in ('messaging.outbox'::regclass, 'messaging.inbox'::regclass)
-        ), today as (
+        with today as (
             select (clock_timestamp() at time zone 'UTC')::date as day
         )
-        select (select count(*) < 2 from days where days.day = to_char(today.day + 1, 'YYYYMMDD')) as "lacks_tomorrow!",
-               array(select days.day from days
-                     where parent = 'messaging.outbox' and days.day < to_char(today.day - $1::int, 'YYYYMMDD') order by 1) as "expired!"
+        select (select count(*) < 2 from messaging.partitions where from_day <= today.day + 1 and until_day > today.day + 1)
+                   as "lacks_tomorrow!",
+               array(select name from messaging.partitions
+                     where parent = 'outbox' and until_day <= today.day - $1::int order by from_day) as "expired!: Vec<String>"
         from today
         "#,
         retention_days,
@@ -124,14 +121,16 @@ async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Find
     .fetch_one(pool)
     .await?;
     let mut findings = Vec::new();
-    if days.lacks_tomorrow {
+    if found.lacks_tomorrow {
         let cause = "outbox or inbox has no partition for tomorrow: from midnight UTC on every command would fail";
         findings.push(Finding::problem("PARTITION_MISSING", cause, "start a relay: it makes them a fortnight ahead"));
     }
-    if let [first, ..] = days.expired.as_slice() {
-        let cause =
-            format!("days older than the retention that are still there: {}, the first {first}", days.expired.len());
-        let remedy = "a day goes when all of it is settled: replay or skip what is parked, retry what is dead";
+    if let [first, ..] = found.expired.as_slice() {
+        let cause = format!(
+            "partitions older than the retention that are still there: {}, the first {first}",
+            found.expired.len()
+        );
+        let remedy = "one goes when all of it is settled: replay or skip what is parked, retry what is dead";
         findings.push(Finding::warning("PARTITION_EXPIRED", cause, remedy));
     }
     Ok(findings)

@@ -46,12 +46,12 @@ async fn each_cause_is_named() -> Result<()> {
         ("MIGRATIONS_NEWER", "insert into _sqlx_migrations select 9999, description, installed_on, true, checksum, 0 from _sqlx_migrations limit 1".to_owned()),
         ("MIGRATIONS_MISSING", "delete from _sqlx_migrations where version = 5".to_owned()),
         ("MIGRATIONS_UNKNOWN", "drop table _sqlx_migrations".to_owned()),
-        ("PARTITION_MISSING", "do $$ begin execute 'drop table messaging.outbox_' || to_char((now() at time zone 'UTC')::date + 1, 'YYYYMMDD'); end $$".to_owned()),
+        ("PARTITION_MISSING", "do $$ begin execute (select 'drop table messaging.' || name from messaging.partitions where parent = 'outbox' and until_day > (now() at time zone 'UTC')::date + 1 order by from_day limit 1); end $$".to_owned()),
         ("SCHEDULE_OVERDUE", SCHEDULE.to_owned()),
         ("SCHEDULE_OVERDUE", format!("{SCHEDULE} {RUN} 'running', null, null from messaging.schedules; update messaging.schedule_runs set error = null")),
         ("SCHEDULE_FAILING", format!("{SCHEDULE} {RUN} 'waiting', now() + interval '1 minute', null from messaging.schedules")),
         ("SCHEDULE_FAILED", format!("{SCHEDULE} {RUN} 'failed', null, now() from messaging.schedules; update messaging.schedules set next_due_at = now() + interval '1 hour'")),
-        ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0)".to_owned()),
+        ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0, 7)".to_owned()),
     ] {
         let database = untold.copy().await?;
         // However slow the machine is, they have just happened.
