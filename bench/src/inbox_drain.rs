@@ -131,6 +131,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         owner: "bench".to_owned(),
         patience: messaging::worker::PATIENCE,
         dead_jobs,
+        relay: None,
     };
     let done = Arc::new(AtomicU64::new(0));
     let counter = Counter { pool: pool.clone(), done: Arc::clone(&done) };

@@ -86,6 +86,7 @@ fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, ta
         owner: "bench".to_owned(),
         patience: messaging::worker::PATIENCE,
         dead_jobs,
+        relay: None,
     };
     let pool = &database.pool;
     let stopwatch = Stopwatch { pool: pool.clone(), clock: Clock::system(), seen: seen.clone() };

@@ -31,7 +31,7 @@ use std::time::Duration;
 use contracts::Queue;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Handler, PATIENCE, Worker, WorkerConfig};
-use messaging::{TransportConfig, intake};
+use messaging::{Hint, TransportConfig, intake};
 use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
@@ -180,6 +180,7 @@ pub async fn start(
     let post = mail::Post::new(&settings.mail, brand.clone(), settings.return_window_days, files.clone())?;
     let (dead_jobs, reported) = tokio::sync::mpsc::unbounded_channel();
     tasks.spawn("alerts", alerts::run(reported, settings.alert_webhook_url.clone(), tasks.clone()));
+    let relay = Hint::start(pool, messaging::outbox::CHANNEL, tasks);
     let config = |queue, slots: u16, policy| WorkerConfig {
         queue,
         slots: slots.into(),
@@ -187,6 +188,7 @@ pub async fn start(
         owner: name.to_owned(),
         patience: PATIENCE,
         dead_jobs: dead_jobs.clone(),
+        relay: Some(relay.clone()),
     };
     let renderer = Renderer::start(settings.pdf.clone());
     let press =
@@ -218,7 +220,8 @@ pub async fn start(
     spawn(pool, transport, config(Queue::Invoices, settings.invoice_slots, documents), invoices, tasks);
     spawn(pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);
-    spawn(pool, transport, config(Queue::Notifications, settings.notification_slots, documents), notifications, tasks);
+    let silent = WorkerConfig { relay: None, ..config(Queue::Notifications, settings.notification_slots, documents) };
+    spawn(pool, transport, silent, notifications, tasks);
     Ok(vec![files.readiness()])
 }
 

@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use crate::inbox::{self, Job, Next};
 use crate::retry::RetryPolicy;
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Hint, Wakeup};
 
 /// A claimed job is ours for this long after the last heartbeat. A dead worker's job waits at most this long and one
 /// [`RECLAIM`]: 30 s together.
@@ -108,6 +108,8 @@ pub struct WorkerConfig {
     pub patience: Duration,
     /// Dead jobs are reported here, after they were logged.
     pub dead_jobs: tokio::sync::mpsc::UnboundedSender<DeadJob>,
+    /// Wakes the relay when a job has ended, where the end of a job is an event.
+    pub relay: Option<Hint>,
 }
 
 /// What became of one attempt.
@@ -240,6 +242,9 @@ impl<H: Handler> Worker<H> {
             Ok(Completed(())) => Outcome::Done,
             Err(failure) => self.settle(&job, failure).await,
         };
+        if let (Some(relay), Outcome::Done | Outcome::Dead) = (&self.config.relay, outcome) {
+            relay.send();
+        }
         metrics::histogram!("inbox_job_duration_seconds", "queue" => job.queue.as_str()).record(started.elapsed());
         metrics::counter!("inbox_jobs_total", "queue" => job.queue.as_str(), "outcome" => outcome.name()).increment(1);
         outcome

@@ -9,6 +9,7 @@ use contracts::{Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
 use messaging::inbox::{self, Job};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
+use messaging::{Hint, Wakeup, outbox};
 use runtime::Tasks;
 use serde_json::json;
 use sqlx::PgPool;
@@ -17,6 +18,7 @@ use tests::events::event;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, shop};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const QUEUE: Queue = Queue::Notifications;
@@ -48,6 +50,7 @@ fn config(owner: &str, patience: Duration) -> WorkerConfig {
         owner: owner.to_owned(),
         patience,
         dead_jobs,
+        relay: None,
     }
 }
 
@@ -115,6 +118,24 @@ async fn a_row_that_nobody_can_read_dies_and_takes_no_other_with_it() -> Result<
     assert_eq!(status, "dead");
     assert!(reason.is_some_and(|reason| reason.starts_with("undecodable headers: ")), "with the reason");
     Ok(())
+}
+
+/// The end of a job is often an event, which should not wait for the relay's next poll.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let mut woken = Wakeup::start(&pool, outbox::CHANNEL, &tasks);
+    timeout(SOON, woken.wait(Duration::MAX)).await?;
+    inbox::insert(&pool, QUEUE, &[event()]).await?;
+
+    let handler = Gated { pool: pool.clone(), begun: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(1)) };
+    let relay = Some(Hint::start(&pool, outbox::CHANNEL, &tasks));
+    let worker = Worker::new(pool.clone(), WorkerConfig { relay, ..config("telling", SOON) }, handler);
+    assert_eq!(worker.tick().await?, [Outcome::Done]);
+    timeout(SOON, woken.wait(Duration::MAX)).await?;
+    tasks.drain(SOON).await
 }
 
 /// The projector has a loop of its own, and buries by itself.
