@@ -25,6 +25,9 @@ const RETRY_EVERY: Duration = Duration::from_millis(500);
 const WARN_EVERY: Duration = Duration::from_secs(5);
 /// A pooled connection that has not been used for this long is tested before it is used again.
 const RESTED: Duration = Duration::from_millis(500);
+/// How long that test may take. One that was forgotten on its way would otherwise take all of the time that somebody waits
+/// for a connection, when a new one is at hand.
+const TESTED_WITHIN: Duration = Duration::from_secs(1);
 /// What a statement may take beyond the server's own limit before the connection is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The longest statement time-out of this process's pools, in milliseconds.
@@ -47,7 +50,8 @@ pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_na
         .before_acquire(|connection, used| {
             Box::pin(async move {
                 if used.idle_for >= RESTED {
-                    connection.ping().await?;
+                    let tested = timeout(TESTED_WITHIN, connection.ping()).await;
+                    tested.map_err(|_elapsed| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
                 }
                 Ok(true)
             })

@@ -1,9 +1,10 @@
 //! Clients that hang up: nobody else loses anything, and no transaction stays open.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use contracts::OrderState;
 use futures_util::future::{join_all, try_join_all};
 use rand::rngs::StdRng;
@@ -211,5 +212,30 @@ async fn a_transaction_whose_caller_is_gone_ends_whole() -> Result<()> {
     })
     .await?;
     pool.close().await;
+    Ok(())
+}
+
+fn signal(process: i32, name: &str) -> Result<()> {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status()?;
+    ensure!(sent.success(), "no such process: {process}");
+    Ok(())
+}
+
+/// As when a firewall has forgotten a connection: nothing comes back on it any more, and nobody says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_fell_silent_while_it_rested_is_replaced_before_it_is_used() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database::connect(&DatabaseConfig { max_connections: 1, ..database.config() }, None, "ours").await?;
+    let backend = async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await;
+    let silent = backend().await?;
+    let rested = "select clock_timestamp() - state_change > interval '1 s' from pg_stat_activity where pid = $1";
+    eventually_equal("it has rested", SOON, true, async || {
+        Ok(sqlx::query_scalar(rested).bind(silent).fetch_one(&database.pool).await?)
+    })
+    .await?;
+    signal(silent, "STOP")?;
+    let used = backend().await;
+    signal(silent, "CONT")?;
+    assert_ne!(used?, silent);
     Ok(())
 }
