@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use runtime::Tasks;
-use runtime::database::limited;
+use runtime::database::{limited, within};
 use sqlx::PgPool;
 use tokio::sync::watch;
 
@@ -80,7 +80,8 @@ pub(crate) fn start(pool: PgPool, name: String, tasks: &Tasks) -> watch::Receive
 }
 
 async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
-    match tokio::time::timeout(LEASE, store::renew_leases(pool, name, LEASE)).await.unwrap_or_else(timed_out) {
+    // A renewal that takes longer than a lease is of no use any more.
+    match within(LEASE, store::renew_leases(pool, name, LEASE)).await {
         Ok(leases) => {
             held.send_if_modified(|current| {
                 let changed = *current != leases;
@@ -94,11 +95,6 @@ async fn renew(pool: &PgPool, name: &str, held: &watch::Sender<Leases>) {
         // The old leases stay in use: if they run out meanwhile, every mark under them is refused.
         Err(error) => tracing::warn!(%error, "could not renew leases"),
     }
-}
-
-/// A renewal that takes longer than a lease is of no use any more.
-fn timed_out(_: tokio::time::error::Elapsed) -> sqlx::Result<Leases> {
-    Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]

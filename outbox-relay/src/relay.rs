@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use messaging::TransportConfig;
 use messaging::rabbitmq::BrokerError;
-use messaging::{TransportConfig, Wakeup};
+use messaging::wakeup::{Wakeup, gather};
 use runtime::database::{limited, refuses_the_data};
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
@@ -18,9 +19,6 @@ use crate::stream::Stream;
 
 /// Shortest and longest sleep when there is nothing to do and no hint comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// Shortest time from one batch that was not full to the next. To move fifty rows costs little more than to move one, so
-/// what comes meanwhile goes out together; what comes after a while of nothing does not wait.
-const LINGER: Duration = Duration::from_millis(5);
 /// First and longest wait after an error. The longest is what an outage may cost beyond its end.
 const ERROR_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a batch that is under way when the relay is asked to stop may go on.
@@ -112,14 +110,15 @@ impl Relay {
                 Ok(Outcome::Forwarded) => (idle, error_wait) = (POLL.0, ERROR_WAIT.0),
                 Ok(outcome) => {
                     error_wait = ERROR_WAIT.0;
-                    let mut rested = begun;
-                    if matches!(outcome, Outcome::CaughtUp) {
+                    let caught_up = matches!(outcome, Outcome::CaughtUp);
+                    if caught_up {
                         idle = POLL.0;
-                        rested += LINGER;
                     }
                     let lane = self.lane;
                     let hint = async {
-                        tokio::time::sleep_until(rested).await;
+                        if caught_up {
+                            gather(begun).await;
+                        }
                         self.wakeup.wait_for(|shard| lane.has(shard), idle).await;
                     };
                     tokio::select! {

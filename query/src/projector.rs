@@ -9,8 +9,8 @@ pub(crate) mod store;
 use std::time::Duration;
 
 use contracts::Queue;
-use messaging::Wakeup;
 use messaging::inbox::{self, Job};
+use messaging::wakeup::{Wakeup, gather};
 use runtime::database::{limited, refuses_the_data};
 use runtime::{Clock, Tasks, faults};
 use sqlx::{PgConnection, PgPool};
@@ -23,9 +23,6 @@ use crate::settings::Settings;
 use batch::{Batch, Poison};
 use store::Models;
 
-/// Shortest time from one batch that was not full to the next. To apply fifty events costs little more than to apply one,
-/// so what comes meanwhile is applied together; what comes after a while of nothing does not wait.
-const LINGER: Duration = Duration::from_millis(5);
 /// Waits between attempts while the database fails: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -87,16 +84,18 @@ impl Projector {
             match limited(self.tick()).await {
                 Ok(outcome) => {
                     pause = FIRST_PAUSE;
-                    let rested = match outcome {
+                    let caught_up = match outcome {
                         // There may be more.
                         Outcome::Narrowed => continue,
                         Outcome::Applied { events, buried } if events + buried >= full => continue,
-                        Outcome::Applied { .. } => begun + LINGER,
-                        Outcome::Idle => begun,
+                        Outcome::Applied { .. } => true,
+                        Outcome::Idle => false,
                     };
                     // Whatever came while the batch was applied has sent a hint of its own.
                     let hint = async {
-                        tokio::time::sleep_until(rested).await;
+                        if caught_up {
+                            gather(begun).await;
+                        }
                         wakeup.wait(self.poll).await;
                     };
                     tokio::select! { () = shutdown.cancelled() => {}, () = hint => {} }

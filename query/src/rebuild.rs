@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use sqlx::{PgConnection, PgPool};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a rebuild that gives no sign of life counts as alive.
@@ -79,9 +78,7 @@ pub async fn rebuild(messaging: PgPool, read: Option<PgPool>, run: Uuid) -> Resu
 
 async fn replace(messaging: &PgPool, read: &PgPool, run: Uuid) -> Result<Rebuilt, RebuildError> {
     let lease = Lease { read: read.clone(), run };
-    let begun = Instant::now();
-    let loaded = lease.kept_during(async { Ok(load::load(messaging, read).await?) }).await?;
-    let rebuilt = Rebuilt { events: loaded.events, unreadable: loaded.unreadable, loaded_in: begun.elapsed() };
+    let rebuilt = lease.kept_during(async { Ok(load::load(messaging, read).await?) }).await?;
     tracing::info!(events = rebuilt.events, seconds = rebuilt.loaded_in.as_secs_f64(), "read models loaded");
     let lacking = lease.kept_during(async { Ok(store::lacking(read).await?) }).await?;
     if lacking.documents + lacking.entries > 0 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use contracts::Queue;
 use outbox_relay::operations::audit::{Scope, Status, Verdict, audit};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
 use uuid::Uuid;
 
 use crate::waiting::{SOON, eventually_equal};
@@ -23,7 +23,7 @@ pub async fn check(pool: &PgPool, broker: bool) -> Result<()> {
 }
 
 /// The number that a query returns.
-pub async fn count(pool: &PgPool, query: &'static str) -> Result<i64> {
+pub async fn count(pool: &PgPool, query: impl SqlSafeStr) -> Result<i64> {
     Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
 }
 

@@ -12,6 +12,7 @@ use runtime::database::limited;
 use sqlx::postgres::{PgListener, PgNotification};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// At most one NOTIFY per channel and process in this time.
@@ -20,6 +21,9 @@ const DEBOUNCE: Duration = Duration::from_millis(2);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Wait before a listener whose connection failed tries again.
 const RECONNECT: Duration = Duration::from_secs(1);
+/// Shortest time from one batch that was not full to the next. To move fifty rows costs little more than to move one, so
+/// what comes meanwhile is moved together; what comes after a while of nothing does not wait.
+const LINGER: Duration = Duration::from_millis(5);
 /// Shards of the outbox.
 const SHARDS: usize = 16;
 
@@ -105,6 +109,11 @@ async fn send(pool: &PgPool, channel: &str, about: About) {
     if let Err(error) = limited(sent).await {
         tracing::debug!(channel, %error, "hint not sent");
     }
+}
+
+/// Waits after a batch that was not full and began then, so that what trickles in is the next batch and not many.
+pub async fn gather(begun: Instant) {
+    tokio::time::sleep_until(begun + LINGER).await;
 }
 
 /// How often each shard was the subject of a notification.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
@@ -50,8 +51,7 @@ pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_na
         .before_acquire(|connection, used| {
             Box::pin(async move {
                 if used.idle_for >= RESTED {
-                    let tested = timeout(TESTED_WITHIN, connection.ping()).await;
-                    tested.map_err(|_elapsed| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
+                    within(TESTED_WITHIN, connection.ping()).await?;
                 }
                 Ok(true)
             })
@@ -82,10 +82,9 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut warned = started;
     loop {
-        let error = match timeout(WARN_EVERY, PgConnection::connect_with(options)).await {
-            Ok(Ok(connection)) => return connection.close().await.context("the database hung up"),
-            Ok(Err(error)) => error,
-            Err(_) => sqlx::Error::Io(ErrorKind::TimedOut.into()),
+        let error = match within(WARN_EVERY, PgConnection::connect_with(options)).await {
+            Ok(connection) => return connection.close().await.context("the database hung up"),
+            Err(error) => error,
         };
         if !may_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
             // sqlx's message repeats its cause, so the cause is not chained.
@@ -125,8 +124,7 @@ fn may_come_up(error: &sqlx::Error) -> bool {
 /// closes the connection.
 async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
     // A connection that does not answer would keep its place in the pool for ever.
-    let ended = timeout(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("begin; rollback"))).await;
-    ended.map_err(|_elapsed| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
+    within(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("begin; rollback"))).await?;
     Ok(true)
 }
 
@@ -135,9 +133,20 @@ async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
 /// A connection can be forgotten by everything between the two ends (a firewall that drops its state, a machine that is
 /// gone), and then neither the server's statement time-out nor any error ever arrives. Whoever loops over the database
 /// without this stands still for ever.
-pub async fn limited<T, E: From<sqlx::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+pub fn limited<T, E: From<sqlx::Error>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>> {
     let limit = Duration::from_millis(STATEMENT_TIMEOUT_MS.load(Ordering::Relaxed)).saturating_add(ANSWER_WITHIN);
-    timeout(limit, work).await.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(ErrorKind::TimedOut.into()).into()))
+    within(limit, work)
+}
+
+/// Gives up what has not ended in time, as an error of the connection.
+pub fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> impl Future<Output = Result<T, E>> {
+    timeout(limit, work)
+        .map(|ended| ended.unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(ErrorKind::TimedOut.into()).into())))
 }
 
 /// Whether the database refused the data itself (SQLSTATE class 22 data exception, 23 constraint, which includes "no

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt;
-use runtime::database::limited;
+use runtime::database::{limited, within};
 use runtime::{Clock, Tasks};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -162,9 +162,7 @@ impl Runner {
 
     /// Takes the lease, if it is free or ours. A renewal that takes longer than a lease is of no use any more.
     async fn lead(&self) -> sqlx::Result<Option<Lead>> {
-        let lead = store::lead(&self.pool, self.schedule.name, &self.schedule.timing, &self.owner, LEASE);
-        let timed_out = |_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
-        tokio::time::timeout(LEASE, lead).await.unwrap_or_else(timed_out)
+        within(LEASE, store::lead(&self.pool, self.schedule.name, &self.schedule.timing, &self.owner, LEASE)).await
     }
 
     fn leadership(&self, lead: &Lead) -> Leadership<'_> {

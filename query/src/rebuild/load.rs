@@ -15,8 +15,10 @@ use messaging::log::{self, Entry, Payload};
 use runtime::database::refuses_the_data;
 use sqlx::PgPool;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::Rebuilt;
 use crate::projector::batch::Batch;
 use crate::projector::store::{Models, write};
 
@@ -27,21 +29,15 @@ const LANES: usize = 2;
 /// version is refused by the database.
 const REMEMBERED: usize = 5_000_000;
 
-/// What was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Loaded {
-    pub(super) events: u64,
-    pub(super) unreadable: u64,
-}
-
-pub(super) async fn load(messaging: &PgPool, read: &PgPool) -> sqlx::Result<Loaded> {
+pub(super) async fn load(messaging: &PgPool, read: &PgPool) -> sqlx::Result<Rebuilt> {
+    let begun = Instant::now();
     let lane = Lane { messaging, read, aggregates: None };
     let (events, unreadable) = lane.read_log(Newest::Known(HashMap::new())).await?;
     if !unreadable.is_empty() {
         // The newest that can be read was taken for superseded.
         Lane { aggregates: Some(&unreadable), ..lane }.read_log(Newest::Unknown).await?;
     }
-    Ok(Loaded { events, unreadable: unreadable.len() as u64 })
+    Ok(Rebuilt { events, unreadable: unreadable.len() as u64, loaded_in: begun.elapsed() })
 }
 
 /// The aggregate of each event that can never be applied.

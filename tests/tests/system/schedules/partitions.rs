@@ -4,8 +4,9 @@ use anyhow::Result;
 use chrono::TimeDelta;
 use runtime::Clock;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::AssertSqlSafe;
 use standalone::Part;
+use tests::books::count;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, eventually};
 
@@ -16,10 +17,6 @@ use crate::operations::execute;
 const LATER: &str =
     "from messaging.partitions where parent = 'outbox' and until_day > (now() at time zone 'UTC')::date + 2";
 
-async fn number(pool: &PgPool, query: &str) -> Result<i64> {
-    Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(pool).await?)
-}
-
 async fn lose_the_later_ones(database: &Database) -> Result<()> {
     let lost = format!(
         "do $$ declare later record; begin for later in select name {LATER} loop execute 'drop table messaging.' || later.name; end loop; end $$"
@@ -29,7 +26,10 @@ async fn lose_the_later_ones(database: &Database) -> Result<()> {
 
 async fn they_are_there_again(database: &Database) -> Result<()> {
     let fortnight = format!("select count(*) {LATER} and until_day > (now() at time zone 'UTC')::date + 14");
-    eventually_equal("the partitions are there", SOON, 1, async || number(&database.pool, &fortnight).await).await
+    eventually_equal("the partitions are there", SOON, 1, async || {
+        count(&database.pool, AssertSqlSafe(fortnight.as_str())).await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
     lose_the_later_ones(&system.database).await?;
     clock.advance(TimeDelta::hours(1));
     they_are_there_again(&system.database).await?;
-    let widths: Vec<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select until_day - from_day {LATER}")))
+    let widths: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(format!("select until_day - from_day {LATER}")))
         .fetch_all(&system.database.pool)
         .await?;
     assert!(widths.iter().all(|days| *days == 5), "an eighth of the retention each: {widths:?}");
@@ -91,11 +91,11 @@ async fn partitions_leave_no_gap_and_go_when_all_their_days_are_old() -> Result<
         "select count(*) from (select min(from_day) as first, max(until_day) as last from messaging.partitions group by parent) as table_
          where first = {today} - 100 and last > {today} + 14"
     );
-    assert!(number(pool, make).await? > 0);
-    assert_eq!(number(pool, gaps).await?, 0);
-    assert_eq!(number(pool, &reaches).await?, 2);
-    assert_eq!(number(pool, "select max(until_day - from_day)::int8 from messaging.partitions").await?, 11);
-    assert_eq!(number(pool, make).await?, 0, "nothing is missing");
+    assert!(count(pool, make).await? > 0);
+    assert_eq!(count(pool, gaps).await?, 0);
+    assert_eq!(count(pool, AssertSqlSafe(reaches)).await?, 2);
+    assert_eq!(count(pool, "select max(until_day - from_day)::int8 from messaging.partitions").await?, 11);
+    assert_eq!(count(pool, make).await?, 0, "nothing is missing");
 
     let partitions = "select string_agg(partitions::text, ' ' order by name) from messaging.partitions";
     let before: String = sqlx::query_scalar(partitions).fetch_one(pool).await?;
@@ -104,12 +104,12 @@ async fn partitions_leave_no_gap_and_go_when_all_their_days_are_old() -> Result<
                               where from_day <= {today} - 50 and until_day > {today} - 50 and parent = 'inbox'); end $$"
     );
     execute(pool, &lose_one).await?;
-    assert_eq!(number(pool, make).await?, 1);
+    assert_eq!(count(pool, make).await?, 1);
     assert_eq!(sqlx::query_scalar::<_, String>(partitions).fetch_one(pool).await?, before, "the gap is closed");
 
     // An event of the newest day that the partitions about to go have.
     let newest = format!("select max(until_day) - 1 from messaging.partitions where until_day <= {today} - 60");
-    let day: chrono::NaiveDate = sqlx::query_scalar(sqlx::AssertSqlSafe(newest)).fetch_one(pool).await?;
+    let day: chrono::NaiveDate = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_one(pool).await?;
     let event = "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type,
                                                payload, occurred_at, published_at)
                  select messaging.lowest_event_id($1::timestamp at time zone 'UTC'), 'order', gen_random_uuid(), 1, 0, 'order.created',
@@ -118,11 +118,11 @@ async fn partitions_leave_no_gap_and_go_when_all_their_days_are_old() -> Result<
     let drop_one = "select messaging.drop_expired_partition(60)";
     while sqlx::query_scalar::<_, Option<String>>(drop_one).fetch_one(pool).await?.is_some() {}
     let left = format!("select count(*) from messaging.partitions where until_day <= {today} - 60");
-    assert_eq!(number(pool, &left).await?, 0);
+    assert_eq!(count(pool, AssertSqlSafe(left)).await?, 0);
     let kept = format!(
         "select count(distinct parent) from messaging.partitions where from_day <= {today} - 60 and until_day > {today} - 60"
     );
-    assert_eq!(number(pool, &kept).await?, 2, "one that is old in part stays");
+    assert_eq!(count(pool, AssertSqlSafe(kept)).await?, 2, "one that is old in part stays");
     let dropped: chrono::NaiveDate =
         sqlx::query_scalar("select dropped_through from messaging.retention").fetch_one(pool).await?;
     assert_eq!(dropped, day, "snapshots must be newer than all that is gone");
