@@ -82,10 +82,9 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut warned = started;
     loop {
-        let error = match within(WARN_EVERY, PgConnection::connect_with(options)).await {
-            Ok(connection) => return connection.close().await.context("the database hung up"),
-            Err(error) => error,
-        };
+        // One that breaks while it is closed is tried again like one that cannot be opened.
+        let connected = async { PgConnection::connect_with(options).await?.close().await };
+        let Err(error) = within(WARN_EVERY, connected).await else { return Ok(()) };
         if !may_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
             // sqlx's message repeats its cause, so the cause is not chained.
             anyhow::bail!("cannot use the database at {address} (DATABASE_URL): {error}");
