@@ -12,7 +12,7 @@ TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Option: TRANSPORT=rabbitmq with demo, run and faults. Every setting is in the README."
+	@echo "  Option: TRANSPORT=rabbitmq with demo, run and faults. Every setting is in docs/settings.md."
 
 demo: ## Play a dozen orders end to end, print what became of them, check that all agrees
 	@scripts/setup.sh demo $(TRANSPORT)

@@ -302,8 +302,8 @@ fn env_example_lists_every_setting_with_its_default_under_its_readers() {
 
 #[test]
 fn the_readme_has_every_setting_of_env_example_with_its_default() {
-    let readme = read("README.md");
-    let table = between(&readme, "<!-- settings -->", "<!-- /settings -->").expect("the README's settings");
+    let settings = read("docs/settings.md");
+    let table = between(&settings, "<!-- settings -->", "<!-- /settings -->").expect("the table of settings");
     let rows: BTreeMap<_, _> = table
         .lines()
         .filter_map(|row| row.strip_prefix("| `")?.split_once("` | "))
