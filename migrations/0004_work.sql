@@ -1,16 +1,22 @@
--- What the workers make of events. Each row is written in the transaction that completes its job, or,
--- where something outside must not be done twice, committed before it is attempted.
+-- What the workers make of events: invoices, credit notes, refunds, e-mails.
+--
+-- A row is written in the transaction that completes its job. Where an effect outside the database must not happen twice,
+-- the row is committed before the effect is attempted.
+--
+-- `document` is the document as the last event of the row carried it. When events are republished for a rebuild, it is
+-- sent again.
 
--- Consecutive invoice numbers, one series per financial year (1 April to 31 March, Asia/Kolkata).
--- The number is taken by the transaction that inserts the invoice row, so a number is never lost: a
--- rollback gives it back, and a retry finds the row with its number.
+-- Consecutive numbers of invoices and credit notes, one series per kind and financial year (1 April to 31 March,
+-- Asia/Kolkata). The transaction that inserts the row also takes the number, so no number is lost: a rollback returns it,
+-- and a retry finds the row with its number.
 create table work.document_series (
     series       text    not null,
     last_number  integer not null default 0,
     constraint document_series_pkey primary key (series)
 );
 
--- One invoice per order. The row exists with its number before the PDF does; `stored_at` says the PDF is there.
+-- One invoice per order. The row with its number exists before the PDF does; `stored_at` says that the PDF is there.
+--   order_document  the order as it was invoiced: a credit note must name the same parties
 create table work.invoices (
     id              uuid        not null constraint invoices_pkey primary key,
     order_id        uuid        not null constraint invoices_order_key unique,
@@ -21,11 +27,30 @@ create table work.invoices (
     size_bytes      bigint,
     sha256          text,
     stored_at       timestamptz,
-    constraint invoices_stored_is_whole check ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
+    order_document  jsonb       not null,
+    document        jsonb,
+    constraint invoices_stored_is_whole check
+        ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );
 
--- One refund per return. The return's id is the idempotency key at the gateway; the row is committed
--- before the first call, so whatever crashes, every later attempt uses the same key and the same amount.
+-- One credit note per completed return, which refers to the invoice of the order. Otherwise the same as `invoices`.
+create table work.credit_notes (
+    id                  uuid        not null constraint credit_notes_pkey primary key,
+    return_id           uuid        not null constraint credit_notes_return_key unique,
+    credit_note_number  text        not null constraint credit_notes_number_key unique
+                                    constraint credit_notes_number_rule53 check (credit_note_number ~ '^[A-Za-z0-9/-]{1,16}$'),
+    issued_at           timestamptz not null,
+    path                text,
+    size_bytes          bigint,
+    sha256              text,
+    stored_at           timestamptz,
+    document            jsonb,
+    constraint credit_notes_stored_is_whole check
+        ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
+);
+
+-- One refund per return. The return's id is the idempotency key at the payment gateway. The row is committed before the
+-- first call, so every later attempt uses the same key and the same amount, wherever the first one crashed.
 create table work.refunds (
     id              uuid        not null constraint refunds_pkey primary key,
     return_id       uuid        not null constraint refunds_return_key unique,
@@ -37,17 +62,36 @@ create table work.refunds (
     transaction_id  text,
     created_at      timestamptz not null,
     processed_at    timestamptz,
-    constraint refunds_processed_is_whole check ((status = 'PROCESSED') = (transaction_id is not null) and (status = 'PROCESSED') = (processed_at is not null))
+    document        jsonb,
+    constraint refunds_processed_is_whole check
+        ((status = 'PROCESSED') = (transaction_id is not null) and (status = 'PROCESSED') = (processed_at is not null))
 );
 
--- One row per e-mail sent. The recipient's address is not kept here: the event has it.
+-- One row per e-mail. The recipient's address is not kept here: the event has it.
+--
+-- A mail server cannot be asked whether it accepted a message. So the row is committed before the message is handed over,
+-- and a worker that finds SENDING knows that the message may be out and does not send it a second time
+-- (docs/decisions/0012-mail-at-most-once.md).
+--
+--   LOGGED    no mail server is configured: the message was logged, and nothing was sent
+--   SENDING   committed; the message is being handed over, or the worker died while doing so
+--   SENT      the server accepted the message
+--   REFUSED   the server refused the message, so nothing is out; it may be tried again
+--   IN_DOUBT  it is unknown whether the message is out; the job is dead, and only an operator sends it again
+--
+--   recorded_at  when SENDING was last committed; null for a message that was only logged
 create table work.emails (
-    event_id    uuid        not null,
-    kind        text        not null,
-    message_id  text        not null,
-    sent_at     timestamptz not null,
-    constraint emails_pkey primary key (event_id, kind)
+    event_id     uuid        not null,
+    kind         text        not null,
+    message_id   text        not null,
+    status       text        not null constraint emails_status_known check (status in
+                             ('LOGGED', 'SENDING', 'SENT', 'REFUSED', 'IN_DOUBT')),
+    recorded_at  timestamptz,
+    sent_at      timestamptz,
+    constraint emails_pkey primary key (event_id, kind),
+    constraint emails_sent_has_time check ((status in ('LOGGED', 'SENT')) = (sent_at is not null)),
+    constraint emails_recorded_has_time check ((status = 'LOGGED') = (recorded_at is null))
 );
 
 grant select, insert, update on all tables in schema work to articurated_workers;
-grant select on all tables in schema work to articurated_relay;
+grant select on all tables in schema work to articurated_relay, articurated_operator;

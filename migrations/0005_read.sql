@@ -1,9 +1,14 @@
--- Read models: documents as the query service sends them, made by the projector from events alone.
--- `document` is json, not jsonb: it is never looked into, only sent, byte for byte.
--- Every write is guarded by the version, so events may arrive twice and in any order.
+-- The read models: what the query service sends, made by the projector from events alone. A rebuild makes all of them
+-- again from the same events, beside the live ones.
 --
--- No constraint but the primary keys: the rules are the command side's. A read model that refuses what has
--- already happened would only stand still.
+-- Every write is guarded by the version, so events may arrive twice and in any order. The only constraints are the
+-- primary keys. The rules are the command side's: a read model that refused what has already happened would only block
+-- its queue.
+
+
+-- Documents -----------------------------------------------------------------------------------------------------------
+
+-- `document` is json, not jsonb: the database never looks into it, and it is sent byte for byte.
 
 create table read.orders (
     id            uuid        not null constraint orders_pkey primary key,
@@ -14,7 +19,7 @@ create table read.orders (
     created_at    timestamptz not null,
     document      json        compression lz4 not null
 );
--- Each filter of the list has an index that ends in the order of the list: a page is read, never sorted.
+-- Each filter of the list has an index that ends in the order of the list, so a page is read and never sorted.
 create index orders_newest on read.orders (created_at desc, id desc);
 create index orders_by_state on read.orders (state, created_at desc, id desc);
 create index orders_by_customer on read.orders (customer_id, created_at desc, id desc);
@@ -36,10 +41,10 @@ create index returns_by_customer on read.returns (customer_id, created_at desc, 
 create index returns_by_order on read.returns (order_id, created_at desc, id desc);
 create index returns_by_number on read.returns (order_number, created_at desc, id desc);
 
--- Invoices and refunds, shown inside the order and the return they belong to. They have rows of their own
--- because their events are numbered on their own and may arrive before those of the order or the return.
---   path    file name inside the invoice store
---   sha256  of the PDF, which makes its ETag
+-- Invoices are shown inside their order, credit notes and refunds inside their return. They have rows of their own because
+-- their events are numbered separately and may arrive before those of the order or the return.
+--   path    file name in the document store
+--   sha256  of the PDF; its ETag
 create table read.invoices (
     order_id  uuid    not null constraint invoices_pkey primary key,
     version   integer not null,
@@ -47,11 +52,26 @@ create table read.invoices (
     sha256    text    not null,
     document  json    compression lz4 not null
 );
-create table read.refunds (
-    return_id  uuid    not null constraint refunds_pkey primary key,
+
+create table read.credit_notes (
+    return_id  uuid    not null constraint credit_notes_pkey primary key,
     version    integer not null,
+    path       text    not null,
+    sha256     text    not null,
     document   json    compression lz4 not null
 );
+
+-- The columns between `version` and `document` are for reports; `processed_on` is a day of Asia/Kolkata.
+create table read.refunds (
+    return_id     uuid    not null constraint refunds_pkey primary key,
+    version       integer not null,
+    status        text    not null,
+    amount_minor  bigint  not null,
+    currency      text    not null,
+    processed_on  date,
+    document      json    compression lz4 not null
+);
+create index refunds_processed on read.refunds (processed_on) where processed_on is not null;
 
 -- The history of every aggregate, one row per audit row.
 create table read.history (
@@ -62,4 +82,246 @@ create table read.history (
     constraint history_pkey primary key (aggregate_type, aggregate_id, version)
 );
 
+
+-- Figures -------------------------------------------------------------------------------------------------------------
+
+-- What reports add up: of every order, return, refund, invoice and credit note the few columns that count.
+--
+-- No totals are stored. A report is a sum over rows, and each row is the newest version of what it describes. So an event
+-- that comes twice, late or out of order cannot be counted twice. The rows are narrow, with days (of Asia/Kolkata) and
+-- seconds in place of times, because a report may read a year of them.
+--
+-- They are written after the documents, for exactly the documents that changed.
+
+-- One row per order.
+--   sold_on    the day of payment
+--   …_seconds  how long the order was in each state that it has left
+create table read.order_facts (
+    order_id            uuid    not null constraint order_facts_pkey primary key,
+    currency            text    not null,
+    state               text    not null,
+    units               bigint  not null,
+    subtotal_minor      bigint  not null,
+    discount_minor      bigint  not null,
+    shipping_minor      bigint  not null,
+    tax_minor           bigint  not null,
+    total_minor         bigint  not null,
+    placed_on           date    not null,
+    sold_on             date,
+    cancelled_on        date,
+    pending_seconds     integer,
+    paid_seconds        integer,
+    processing_seconds  integer,
+    shipped_seconds     integer
+) with (fillfactor = 80);
+create index order_facts_placed on read.order_facts (placed_on);
+create index order_facts_sold on read.order_facts (sold_on) where sold_on is not null;
+create index order_facts_cancelled on read.order_facts (cancelled_on) where cancelled_on is not null;
+
+-- The lines of the orders that were ever paid; they never change.
+create table read.sold_lines (
+    order_id  uuid    not null,
+    line_no   integer not null,
+    sold_on   date    not null,
+    currency  text    not null,
+    sku       text    not null,
+    title     text    not null,
+    quantity  integer not null,
+    constraint sold_lines_pkey primary key (order_id, line_no)
+);
+create index sold_lines_sold on read.sold_lines (sold_on);
+
+-- One row per return.
+create table read.return_facts (
+    return_id           uuid   not null constraint return_facts_pkey primary key,
+    order_id            uuid   not null,
+    currency            text   not null,
+    state               text   not null,
+    amount_minor        bigint not null,
+    requested_on        date   not null,
+    completed_on        date,
+    requested_seconds   integer,
+    approved_seconds    integer,
+    in_transit_seconds  integer,
+    received_seconds    integer
+) with (fillfactor = 80);
+create index return_facts_requested on read.return_facts (requested_on);
+create index return_facts_completed on read.return_facts (completed_on) where completed_on is not null;
+create index return_facts_order on read.return_facts (order_id);
+
+-- The lines of returns; they never change. `reason` is the line's own or, where it has none, the return's.
+create table read.return_lines (
+    return_id     uuid    not null,
+    line_no       integer not null,
+    sku           text    not null,
+    title         text    not null,
+    reason        text,
+    quantity      integer not null,
+    amount_minor  bigint  not null,
+    constraint return_lines_pkey primary key (return_id, line_no)
+);
+
+-- Invoices and credit notes, with what a tax return needs.
+--   kind            invoice or credit_note
+--   supplier_gstin, supply, place_of_supply, recipient_name, recipient_gstin   null where the shop is not registered
+--   corrects, corrected_issued_on   of a credit note: number and day of the invoice
+create table read.issued_documents (
+    id                   uuid   not null constraint issued_documents_pkey primary key,
+    kind                 text   not null,
+    number               text   not null,
+    issued_on            date   not null,
+    order_id             uuid   not null,
+    order_number         text   not null,
+    currency             text   not null,
+    total_minor          bigint not null,
+    supplier_gstin       text,
+    supply               text,
+    place_of_supply      text,
+    recipient_name       text,
+    recipient_gstin      text,
+    corrects             text,
+    corrected_issued_on  date
+);
+create index issued_documents_issued on read.issued_documents (issued_on);
+create index issued_documents_number on read.issued_documents (number);
+
+-- What those documents tax, by HSN code and rate; shipping is one of the lines. `gst_rate` is in per cent, and null where
+-- nothing is taxed. Kind, day, currency, place of supply and recipient repeat those of the document, so that a report adds
+-- up the lines of a year without a join.
+create table read.issued_lines (
+    document_id           uuid    not null,
+    line_no               integer not null,
+    kind                  text    not null,
+    issued_on             date    not null,
+    currency              text    not null,
+    place_of_supply       text,
+    recipient_registered  boolean not null,
+    hsn                   text,
+    gst_rate              float8,
+    quantity              bigint  not null,
+    total_minor           bigint  not null,
+    taxable_minor         bigint  not null,
+    cgst_minor            bigint  not null,
+    sgst_minor            bigint  not null,
+    igst_minor            bigint  not null,
+    round_off_minor       bigint  not null,
+    constraint issued_lines_pkey primary key (document_id, line_no)
+);
+create index issued_lines_issued on read.issued_lines (issued_on);
+
+-- The report of a day, made in the night after it: one row per figure and currency. It cannot be made again from events,
+-- because it also says how things stood when it was made.
+--   place  the order in which the figures are shown
+create table read.daily_reports (
+    day           date        not null,
+    place         integer     not null,
+    figure        text        not null,
+    currency      text        not null,
+    count         bigint      not null,
+    amount_minor  bigint      not null,
+    made_at       timestamptz not null,
+    constraint daily_reports_pkey primary key (day, place, currency)
+);
+
 grant select, insert, update on all tables in schema read to articurated_query;
+
+
+-- Rebuild -------------------------------------------------------------------------------------------------------------
+
+-- The rebuild that is running, if any; one row.
+--   run    its id
+--   until  it is alive until this time of the database's clock. Until then every projector also writes to `read_next`.
+create table read.rebuild (
+    one    boolean     not null default true constraint rebuild_pkey primary key constraint rebuild_single check (one),
+    run    uuid,
+    until  timestamptz not null default '-infinity'
+);
+insert into read.rebuild default values;
+grant select, update on read.rebuild to articurated_query;
+
+grant select on all tables in schema read to articurated_operator;
+
+-- The tables that a rebuild makes: all except those that do not come from events.
+create function read.models() returns setof text
+    language sql stable set search_path = pg_catalog
+begin atomic
+    select relname::text from pg_class
+    where relnamespace = (select oid from pg_namespace where nspname = 'read') and relkind = 'r'
+      and relname not in ('rebuild', 'daily_reports')
+    order by relname;
+end;
+
+-- Creates `read_next` again: the tables of `read` with their constraints, indexes and storage, empty. `read_next` stays
+-- empty except during a rebuild. A migration that changes a read model calls this function and needs no second copy of
+-- its change.
+create function read.prepare_rebuild() returns void
+    language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    model text;
+    options text[];
+    definition text;
+begin
+    for model in select relname from pg_class where relnamespace = 'read_next'::regnamespace and relkind = 'r' loop
+        execute format('drop table read_next.%I', model);
+    end loop;
+    for model in select read.models() loop
+        execute format('create table read_next.%I (like read.%I including defaults including constraints including storage including compression)',
+                       model, model);
+        select reloptions into options from pg_class where oid = format('read.%I', model)::regclass;
+        if options is not null then
+            execute format('alter table read_next.%I set (%s)', model, array_to_string(options, ', '));
+        end if;
+        for definition in
+            select format('alter table read_next.%I add constraint %I %s', model, conname, pg_get_constraintdef(oid))
+            from pg_constraint where conrelid = format('read.%I', model)::regclass and contype in ('p', 'u')
+        loop
+            execute definition;
+        end loop;
+        for definition in
+            select replace(pg_get_indexdef(indexrelid), ' ON read.', ' ON read_next.')
+            from pg_index where indrelid = format('read.%I', model)::regclass
+              and not exists (select from pg_constraint where conindid = indexrelid)
+        loop
+            execute definition;
+        end loop;
+        execute format('grant select, insert, update on read_next.%I to articurated_query', model);
+        execute format('grant select on read_next.%I to articurated_operator', model);
+    end loop;
+end $$;
+
+-- Gathers statistics of the rebuilt read models, so that the first report does not have to wait for autovacuum to get a
+-- good plan.
+create function read.analyze_rebuilt() returns void
+    language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    model text;
+begin
+    for model in select read.models() loop
+        execute format('analyze read_next.%I', model);
+    end loop;
+end $$;
+
+-- Replaces the live read models with the rebuilt ones. The caller's transaction holds the lock on the row of
+-- `read.rebuild`, so no projector is in the middle of a batch. With `lock_timeout` the swap gives up; without it, every
+-- reader would queue behind the waiting lock.
+create function read.swap_rebuilt() returns void
+    language plpgsql security definer set search_path = pg_catalog set lock_timeout = '2s' as $$
+declare
+    model text;
+begin
+    for model in select read.models() loop
+        execute format('lock table read.%I in access exclusive mode', model);
+    end loop;
+    for model in select read.models() loop
+        execute format('drop table read.%I', model);
+    end loop;
+    for model in select relname from pg_class where relnamespace = 'read_next'::regnamespace and relkind = 'r' loop
+        execute format('alter table read_next.%I set schema read', model);
+    end loop;
+    perform read.prepare_rebuild();
+end $$;
+
+revoke all on function read.models, read.prepare_rebuild, read.analyze_rebuilt, read.swap_rebuilt from public;
+grant execute on function read.models, read.prepare_rebuild, read.analyze_rebuilt, read.swap_rebuilt to articurated_query;
+
+select read.prepare_rebuild();

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use crate::operations::queues;
 use crate::store;
 
-const NAME: &str = "partition_upkeep";
+const NAME: &str = "partition_maintenance";
 /// Partitions are made a fortnight ahead, so even days of failing upkeep harm nothing. Every hour, because one is only
 /// dropped when its table can be locked at once.
 const HOURLY: &str = "0 * * * *";

@@ -148,7 +148,7 @@ pub(crate) struct Waiting {
 }
 
 /// The oldest of those requested before `before` and after `after`. Without an index, which every step of a return would
-/// have to maintain: see migration 0010.
+/// have to maintain: `migrations/0002_command.sql` has the figures.
 pub(crate) async fn unreviewed(
     pool: &PgPool,
     before: DateTime<Utc>,

@@ -115,7 +115,7 @@ pub(super) async fn record(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        insert into messaging.operator_acts (actor, door, act, target, reason, rows_changed, request_id)
+        insert into messaging.operator_actions (actor, source, action, target, reason, rows_changed, request_id)
         values ($1, $2, $3, $4, $5, $6, $7)
         "#,
         operator.actor,
@@ -137,8 +137,8 @@ pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<Act>, OperationError>
     let acts = sqlx::query_as!(
         Act,
         r#"
-        select id, acted_at, actor, door, act, target, reason, rows_changed, request_id
-        from messaging.operator_acts order by id desc limit $1
+        select id, acted_at, actor, source as door, action as act, target, reason, rows_changed, request_id
+        from messaging.operator_actions order by id desc limit $1
         "#,
         limit,
     )
@@ -153,8 +153,8 @@ pub(super) async fn about(pool: &PgPool, event_ids: &[Uuid]) -> sqlx::Result<Vec
     sqlx::query_as!(
         Act,
         r#"
-        select id, acted_at, actor, door, act, target, reason, rows_changed, request_id
-        from messaging.operator_acts where target -> 'event_ids' ?| $1 order by id limit $2
+        select id, acted_at, actor, source as door, action as act, target, reason, rows_changed, request_id
+        from messaging.operator_actions where target -> 'event_ids' ?| $1 order by id limit $2
         "#,
         &texts,
         ACTS_OF_ONE,

@@ -18,7 +18,7 @@ pub struct Schedules {
 /// A schedule.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ScheduleStatus {
-    #[schema(example = "partition_upkeep")]
+    #[schema(example = "partition_maintenance")]
     pub name: String,
     /// Minute, hour, day of month, month, day of week.
     #[schema(example = "0 * * * *")]

@@ -171,8 +171,8 @@ async fn check_mails(stage: &Stage, tally: &Tally) -> Result<()> {
     tally.did_often("e-mails accepted", accepted.len() as u64);
     let recorded: Vec<(String, String, i64)> = sqlx::query_as(
         "select message_id, status,
-                (select count(*) from messaging.operator_acts
-                 where act = 'RETRY' and target -> 'event_ids' ? emails.event_id::text)
+                (select count(*) from messaging.operator_actions
+                 where action = 'RETRY' and target -> 'event_ids' ? emails.event_id::text)
          from work.emails",
     )
     .fetch_all(&stage.pool)

@@ -111,7 +111,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     outbox_relay(&system.database, &["resume", "projections", "--reason", "all counted"]).await?.exited(0);
     eventually_equal("they are taken", SOON, 0, async || count(&system.database.pool, waiting).await).await?;
     let doors: Vec<(String, String, String)> =
-        sqlx::query_as("select act, door, actor from messaging.operator_acts order by id")
+        sqlx::query_as("select action, source, actor from messaging.operator_actions order by id")
             .fetch_all(&system.database.pool)
             .await?;
     let doors: Vec<_> = doors.iter().map(|(act, door, actor)| (act.as_str(), door.as_str(), actor.as_str())).collect();
@@ -233,16 +233,16 @@ async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
     for role in [None, Some("articurated_operator"), Some("articurated_relay")] {
         let mut connection = database.connect(role).await?;
         for statement in [
-            "update messaging.operator_acts set actor = 'nobody'",
-            "delete from messaging.operator_acts",
-            "truncate messaging.operator_acts",
+            "update messaging.operator_actions set actor = 'nobody'",
+            "delete from messaging.operator_actions",
+            "truncate messaging.operator_actions",
         ] {
             let refused = sqlx::raw_sql(statement).execute(&mut connection).await.expect_err(statement);
             let code = refused.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
             assert_eq!(code.as_deref(), Some("42501"), "{role:?}: {statement}");
         }
     }
-    let kept = count(&database.pool, "select count(*) from messaging.operator_acts where actor = 'anita'").await?;
+    let kept = count(&database.pool, "select count(*) from messaging.operator_actions where actor = 'anita'").await?;
     assert_eq!(kept, 1);
     Ok(())
 }

@@ -57,7 +57,7 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
     let preview =
         outbox_relay(&system.database, &[&all[..], &["--dry-run", "--json"]].concat()).await?.exited(0).json();
     assert_eq!(preview["events"], before["events"]);
-    assert_eq!(count(pool, "select count(*) from messaging.operator_acts").await?, 0, "a dry run is no act");
+    assert_eq!(count(pool, "select count(*) from messaging.operator_actions").await?, 0, "a dry run is no act");
     assert_eq!(
         count(pool, "select count(*) from messaging.outbox where attempts > 1").await?,
         0,
@@ -95,7 +95,7 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
         .await?;
     assert_eq!(order, [1, 2, 3]);
     let (reason, target): (String, Value) =
-        sqlx::query_as("select reason, target from messaging.operator_acts where act = 'REPLAY'")
+        sqlx::query_as("select reason, target from messaging.operator_actions where action = 'REPLAY'")
             .fetch_one(pool)
             .await?;
     assert_eq!((reason.as_str(), &target["event_ids"]), ("the route is back", &json!([events[1]])));

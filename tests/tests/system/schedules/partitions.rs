@@ -39,9 +39,9 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
     execute(
         &database.pool,
         "insert into messaging.schedules (name, cron, timezone, next_due_at, last_due_at)
-             values ('partition_upkeep', '0 * * * *', 'UTC', date_trunc('hour', now()) + interval '1 hour', date_trunc('hour', now()));
+             values ('partition_maintenance', '0 * * * *', 'UTC', date_trunc('hour', now()) + interval '1 hour', date_trunc('hour', now()));
          insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, finished_at, status)
-             select 'partition_upkeep', now() - days * interval '1 day', 1, 'somebody', now(), now(), 'done'
+             select 'partition_maintenance', now() - days * interval '1 day', 1, 'somebody', now(), now(), 'done'
              from unnest(array[89, 91, 400]) as days;
          insert into messaging.schedules (name, cron, timezone, next_due_at) values ('yearly', '0 0 1 4 *', 'UTC', now() + interval '99 days');
          insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, finished_at, status)
@@ -65,7 +65,7 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
     assert!(widths.iter().all(|days| *days == 5), "an eighth of the retention each: {widths:?}");
     let run = eventually("it is recorded", SOON, async || {
         let shown = system.api.get("/ops/schedules").await?.expect(200).json();
-        let run = last_run(&shown, "partition_upkeep").clone();
+        let run = last_run(&shown, "partition_maintenance").clone();
         Ok((run["status"] == "done" && run["result"] != json!(null)).then_some(run))
     })
     .await?;
@@ -74,7 +74,7 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
         sqlx::query_as("select name, count(*) from messaging.schedule_runs group by name order by name")
             .fetch_all(&system.database.pool)
             .await?;
-    assert_eq!(left, [("partition_upkeep".to_owned(), 2), ("yearly".to_owned(), 1)], "the newest of each stays");
+    assert_eq!(left, [("partition_maintenance".to_owned(), 2), ("yearly".to_owned(), 1)], "the newest of each stays");
     system.finish().await
 }
 

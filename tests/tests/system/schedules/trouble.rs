@@ -186,7 +186,7 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
     let pool = &system.database.pool;
     let leader = async || {
         let leader = "select lease_owner from messaging.schedules
-                      where name = 'partition_upkeep' and leased_until > clock_timestamp()";
+                      where name = 'partition_maintenance' and leased_until > clock_timestamp()";
         anyhow::Ok(sqlx::query_scalar::<_, Option<String>>(leader).fetch_optional(pool).await?.flatten())
     };
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
