@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let tasks = Tasks::until_signal();
     let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), &tasks)
         .merge(health::routes(vec![Check::database(&pool)]))
-        .merge(runtime::docs::routes());
+        .merge(runtime::docs::routes(contracts::API_SPECIFICATION));
     let router = runtime::http::layered(router, "command", &config.limits);
     runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
     let drained = tasks.drain(DRAIN).await;

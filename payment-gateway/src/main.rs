@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = shutdown::on_signal();
     let router = payment_gateway::router(config.settings, Clock::system(), Ids::system())?
         .merge(health::routes(Vec::new()))
-        .merge(docs::routes());
+        .merge(docs::routes(contracts::API_SPECIFICATION));
     let router = http::layered(router, "payment-gateway", &config.limits);
     let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "GATEWAY_PORT").await?;
     tracing::info!(address = %listener.local_addr()?, "payment gateway is listening");

@@ -75,7 +75,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks::until_signal();
     let router = query::start(&messaging, read, config.transport, invoices, &config.settings, Clock::system(), &tasks)
         .merge(health::routes(checks))
-        .merge(docs::routes());
+        .merge(docs::routes(contracts::API_SPECIFICATION));
     let router = http::layered(router, NAME, &config.limits);
     tracing::info!(address = %listener.local_addr()?, "listening");
     let served = http::serve(listener, router, tasks.shutdown.clone()).await;

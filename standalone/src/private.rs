@@ -58,9 +58,9 @@ impl Services {
 /// Brings the schema of a database up to date.
 pub async fn migrate(database_url: &SecretString) -> Result<()> {
     let pool = pool(database_url, "migrate").await?;
-    let migrated = database::migrate(&pool).await;
+    let migrated = schema::migrate(&pool).await;
     pool.close().await;
-    migrated
+    migrated.context("cannot migrate the database")
 }
 
 /// A pool with the rights of the URL's own user, for a tool.

@@ -189,7 +189,7 @@ impl Running {
         let (router, checks) = self.parts(options).await?;
         let router = router
             .merge(health::routes(checks))
-            .merge(runtime::docs::routes())
+            .merge(runtime::docs::routes(contracts::API_SPECIFICATION))
             .merge(site::routes(&self.base_url, &self.gateway_url));
         let router = http::layered(router, "standalone", &options.limits);
         self.tasks.spawn("http", http::serve(api, router, self.tasks.shutdown.clone()));

@@ -73,7 +73,7 @@ async fn cluster() -> Result<&'static PrivateCluster> {
             cluster.create_database(TEMPLATE).await?;
             let config = DatabaseConfig { database_url: cluster.url(TEMPLATE).into(), ..DatabaseConfig::default() };
             let pool = database::connect(&config, None, "migrate").await?;
-            database::migrate(&pool).await?;
+            schema::migrate(&pool).await?;
             // A database that somebody is connected to cannot be copied.
             pool.close().await;
             Ok(cluster)

@@ -332,7 +332,7 @@ async fn each_login_of_the_compose_database_can_take_its_own_role_and_no_other()
         ..DatabaseConfig::default()
     };
     let migrating = database::connect(&config("migrate"), None, "deploy").await?;
-    database::migrate(&migrating).await?;
+    schema::migrate(&migrating).await?;
     migrating.close().await;
     for (login, _) in LOGINS {
         for (owner, role) in LOGINS {

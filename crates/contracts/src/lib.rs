@@ -19,6 +19,8 @@ pub use error::{ErrorBody, ErrorDetail};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};
 
+/// API-SPECIFICATION.yml: the REST API of all processes, generated from their code.
+pub const API_SPECIFICATION: &str = include_str!("../../../API-SPECIFICATION.yml");
 /// Response header of every command: `<entity>:<id>@<version>`. Sent back to the query service (same header, or
 /// `?consistency=`), it makes the query wait until its read model has that version.
 pub const CONSISTENCY_TOKEN_HEADER: &str = "x-consistency-token";

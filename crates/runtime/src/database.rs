@@ -1,4 +1,4 @@
-//! The pool, the migrations, and the only way to run a transaction.
+//! The pool, and the only way to run a transaction.
 
 use std::io::ErrorKind;
 use std::str::FromStr;
@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::error::DatabaseError;
-use sqlx::migrate::Migrator;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
@@ -158,14 +157,6 @@ pub fn refuses_the_data(error: &sqlx::Error) -> bool {
 /// A duration as Postgres adds it to a time, in microseconds. sqlx's own conversion refuses nanoseconds.
 pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
-}
-
-/// The schema that this release knows.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
-
-/// Brings the schema up to date. Concurrent callers wait for each other.
-pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    MIGRATOR.run(pool).await.context("cannot migrate the database")
 }
 
 /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`.

@@ -1,7 +1,7 @@
 //! The database itself: schema, clock, what holds it back, partitions.
 
 use chrono::TimeDelta;
-use runtime::database::MIGRATOR;
+use schema::MIGRATOR;
 use sqlx::{PgPool, Row};
 
 use super::{Finding, Surroundings};
