@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use contracts::{ErrorBody, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 use runtime::http::ApiJson;
-use runtime::{ApiError, Clock, FieldError, Ids};
+use runtime::{ApiError, Clock, FieldErrors, Ids};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::Instrument;
@@ -186,14 +186,14 @@ fn garbage() -> Response {
 }
 
 fn validate(request: &GatewayRefundRequest) -> Result<(), ApiError> {
-    let mut wrong = Vec::new();
+    let mut errors = FieldErrors::default();
     if request.amount <= 0 {
-        wrong.push(FieldError::new("amount", format!("must be more than 0, not {}", request.amount)));
+        errors.add("amount", format!("must be more than 0, not {}", request.amount));
     }
     if request.currency.len() != 3 || !request.currency.bytes().all(|letter| letter.is_ascii_uppercase()) {
-        wrong.push(FieldError::new("currency", "must be three capital letters (ISO 4217)"));
+        errors.add("currency", "must be three capital letters (ISO 4217)");
     }
-    if wrong.is_empty() { Ok(()) } else { Err(ApiError::validation(wrong)) }
+    errors.finish()
 }
 
 fn sent_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -201,7 +201,7 @@ fn sent_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = value.as_bytes();
     if !(1..=MAX_KEY).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
         let message = format!("must be 1 to {MAX_KEY} visible ASCII characters");
-        return Err(ApiError::validation(vec![FieldError::new("Idempotency-Key", message)]));
+        return Err(ApiError::invalid_field("Idempotency-Key", message));
     }
     Ok(value.to_str().ok().map(str::to_owned))
 }

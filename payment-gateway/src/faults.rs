@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use runtime::{ApiError, FieldError};
+use runtime::ApiError;
 
 /// Request header that asks for faults in this one call; takes what `GATEWAY_FAULTS` takes.
 pub const FAULT_HEADER: &str = "x-gateway-fault";
@@ -131,9 +131,11 @@ impl Misbehaviour {
     pub(crate) fn of(&self, headers: &HeaderMap) -> Result<Faults, ApiError> {
         let asked = match headers.get(FAULT_HEADER) {
             None => Faults::default(),
-            Some(value) => value.to_str().unwrap_or("?").parse().map_err(|error: UnknownFault| {
-                ApiError::validation(vec![FieldError::new("X-Gateway-Fault", error.to_string())])
-            })?,
+            Some(value) => value
+                .to_str()
+                .unwrap_or("?")
+                .parse()
+                .map_err(|error: UnknownFault| ApiError::invalid_field("X-Gateway-Fault", error.to_string()))?,
         };
         Ok(asked.or(self.draw()))
     }

@@ -16,12 +16,13 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use crate::backoff::Backoff;
 use crate::config::DatabaseConfig;
 use crate::faults;
 
 /// How long a starting process waits for its database: in a compose file both start at once.
 const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
-const RETRY_EVERY: Duration = Duration::from_millis(500);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(1));
 const WARN_EVERY: Duration = Duration::from_secs(5);
 /// A pooled connection that has not been used for this long is tested before it is used again.
 const RESTED: Duration = Duration::from_millis(500);
@@ -80,7 +81,9 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     let address = format!("{}:{}", options.get_host(), options.get_port());
     let started = Instant::now();
     let mut warned = started;
+    let mut attempt = 0;
     loop {
+        attempt += 1;
         // One that breaks while it is closed is tried again like one that cannot be opened.
         let connected = async { PgConnection::connect_with(options).await?.close().await };
         let Err(error) = within(WARN_EVERY, connected).await else { return Ok(()) };
@@ -92,7 +95,7 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
             warned = Instant::now();
             tracing::warn!(%error, address, "still waiting for the database");
         }
-        tokio::time::sleep(RETRY_EVERY).await;
+        tokio::time::sleep(RETRY.delay(attempt)).await;
     }
 }
 

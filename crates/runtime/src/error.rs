@@ -1,5 +1,7 @@
 //! The one error that crosses the HTTP border, in the one shape.
 
+mod fields;
+
 use std::fmt::{self, Display};
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,6 +10,8 @@ use contracts::{ErrorBody, ErrorDetail};
 use serde_json::{Value, json};
 
 use crate::http::current_request_id;
+
+pub use fields::{FieldError, FieldErrors};
 
 /// What a client is told when a request did not succeed.
 #[derive(Debug)]
@@ -18,27 +22,6 @@ pub struct ApiError {
     /// For people.
     pub message: String,
     pub details: Value,
-}
-
-/// One offending field of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// As the client wrote it: `items[0].quantity`.
-    pub field: String,
-    /// Goes on from the field's name: "must be at least 1".
-    pub message: String,
-}
-
-impl FieldError {
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
-    }
-}
-
-impl From<FieldError> for Value {
-    fn from(error: FieldError) -> Self {
-        json!({ "field": error.field, "message": error.message })
-    }
 }
 
 impl ApiError {
@@ -56,19 +39,6 @@ impl ApiError {
 
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
-    }
-
-    /// 422 `VALIDATION_FAILED`; `details.fields` names every offending field.
-    pub fn validation(fields: Vec<FieldError>) -> Self {
-        let message = match fields.as_slice() {
-            [] => "the request is not valid".to_owned(),
-            [FieldError { field, message }] if field.is_empty() => message.clone(),
-            [FieldError { field, message }] => format!("{field} {message}"),
-            several => format!("{} fields are not valid", several.len()),
-        };
-        let fields: Vec<Value> = fields.into_iter().map(Value::from).collect();
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message)
-            .with_details(json!({ "fields": fields }))
     }
 
     /// 500 `INTERNAL_ERROR`. The error goes to the log, once, with the request id that the client is given; the
@@ -187,12 +157,5 @@ mod tests {
     fn internal_text_stays_inside() {
         let error = ApiError::internal("password of the database is hush");
         assert!(!format!("{error:?}").contains("hush"));
-    }
-
-    #[test]
-    fn a_single_field_is_named_in_the_message() {
-        let error = ApiError::validation(vec![FieldError::new("items[0].quantity", "must be at least 1")]);
-        assert_eq!(error.message, "items[0].quantity must be at least 1");
-        assert_eq!(error.details, json!({"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]}));
     }
 }

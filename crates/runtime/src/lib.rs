@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing here knows an order, a return, an event or a queue.
 
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod database;
@@ -18,5 +19,5 @@ pub mod telemetry;
 pub mod tls;
 
 pub use clock::{Clock, Ids};
-pub use error::{ApiError, FieldError};
+pub use error::{ApiError, FieldError, FieldErrors};
 pub use tasks::Tasks;

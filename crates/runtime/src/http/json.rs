@@ -10,7 +10,7 @@ use super::body;
 use super::explain::{explain, without_position};
 use super::request::EdgeInfo;
 use crate::config::HttpLimits;
-use crate::error::{ApiError, FieldError};
+use crate::error::{ApiError, FieldErrors};
 
 /// A JSON body as a `T`. An empty body counts as `{}`.
 ///
@@ -117,9 +117,11 @@ fn refuse_nul(text: &[u8]) -> Result<(), ApiError> {
         return Err(ApiError::validation(vec![explain("", MESSAGE)]));
     }
     let body: Value = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
-    let mut fields = Vec::new();
-    find_nul(&body, "", &mut |path| fields.push(FieldError::new(path, MESSAGE)));
-    Err(ApiError::validation(fields))
+    let mut errors = FieldErrors::default();
+    find_nul(&body, "", &mut |path| errors.add(path, MESSAGE));
+    errors.finish()?;
+    // A repeated name hides its first value from the reader above.
+    Err(ApiError::validation(vec![explain("", MESSAGE)]))
 }
 
 fn find_nul(value: &Value, path: &str, found: &mut impl FnMut(&str)) {

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::explain::explain;
-use crate::error::{ApiError, FieldError};
+use crate::error::ApiError;
 
 /// A query string as a `T`; 422 `VALIDATION_FAILED` naming the parameter otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for ApiQuery<T> {
         // Postgres cannot store U+0000, so no parameter can mean it.
         if let Some(parameter) = text.split('&').find(|parameter| parameter.contains("%00")) {
             let name = parameter.split('=').next().unwrap_or_default();
-            return Err(ApiError::validation(vec![FieldError::new(name, "must not contain the character U+0000")]));
+            return Err(ApiError::invalid_field(name, "must not contain the character U+0000"));
         }
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),

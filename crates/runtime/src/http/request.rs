@@ -9,7 +9,7 @@ use axum::http::{Extensions, HeaderMap, HeaderValue};
 use contracts::{ACTOR_HEADER, REQUEST_ID_HEADER};
 
 use crate::clock::Ids;
-use crate::error::{ApiError, FieldError};
+use crate::error::ApiError;
 
 const MAX_REQUEST_ID: usize = 128;
 const MAX_ACTOR: usize = 64;
@@ -97,7 +97,7 @@ fn actor(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         Ok(name) if name.chars().count() <= MAX_ACTOR => Ok(Some(name.to_owned())),
         _ => {
             let message = format!("must be UTF-8 text of at most {MAX_ACTOR} characters");
-            Err(ApiError::validation(vec![FieldError::new("X-Actor", message)]))
+            Err(ApiError::invalid_field("X-Actor", message))
         }
     }
 }

@@ -1,0 +1,95 @@
+//! What is wrong with the fields of a request.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::ApiError;
+
+/// One invalid field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// As the client wrote it: `items[0].quantity`. Empty for the request as a whole.
+    pub field: String,
+    /// Continues the field's name: "must be at least 1".
+    pub message: String,
+}
+
+impl FieldError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// Collects every invalid field of a request, so that the client can correct all of them at once.
+#[derive(Debug, Default)]
+#[must_use = "finish() turns the collected errors into an answer"]
+pub struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// `message` continues the field's name: `add("quantity", "must be at least 1")`.
+    pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(FieldError::new(field, message));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// # Errors
+    /// 422 `VALIDATION_FAILED` when a field is invalid; `details.fields` lists all of them, in the order in which
+    /// they were added.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.0.is_empty() { Ok(()) } else { Err(ApiError::validation(self.0)) }
+    }
+}
+
+impl ApiError {
+    /// 422 `VALIDATION_FAILED` for a single field. [`FieldErrors`] collects several.
+    pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::validation(vec![FieldError::new(field, message)])
+    }
+
+    /// 422 `VALIDATION_FAILED`; `details.fields` lists every invalid field.
+    pub fn validation(fields: Vec<FieldError>) -> Self {
+        let message = match fields.as_slice() {
+            [] => "the request is not valid".to_owned(),
+            [FieldError { field, message }] if field.is_empty() => message.clone(),
+            [FieldError { field, message }] => format!("{field} {message}"),
+            several => format!("{} fields are not valid", several.len()),
+        };
+        let fields: Vec<Value> =
+            fields.into_iter().map(|error| json!({ "field": error.field, "message": error.message })).collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message)
+            .with_details(json!({ "fields": fields }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_field_is_named_in_the_message() {
+        let error = ApiError::invalid_field("items[0].quantity", "must be at least 1");
+        assert_eq!((error.status.as_u16(), error.code), (422, "VALIDATION_FAILED"));
+        assert_eq!(error.message, "items[0].quantity must be at least 1");
+        assert_eq!(error.details, json!({"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]}));
+    }
+
+    #[test]
+    fn several_fields_are_reported_together() {
+        let mut errors = FieldErrors::default();
+        assert!(errors.is_empty());
+        errors.add("sku", "is required");
+        errors.add("quantity", "must be at least 1");
+        assert!(!errors.is_empty());
+        let error = errors.finish().expect_err("two invalid fields");
+        assert_eq!((error.code, error.message.as_str()), ("VALIDATION_FAILED", "2 fields are not valid"));
+        let fields = json!([
+            {"field": "sku", "message": "is required"},
+            {"field": "quantity", "message": "must be at least 1"},
+        ]);
+        assert_eq!(error.details["fields"], fields);
+        assert!(FieldErrors::default().finish().is_ok());
+    }
+}
