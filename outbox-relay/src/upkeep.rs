@@ -68,7 +68,7 @@ async fn keep(pool: &PgPool, retention_days: i32, clock: &Clock) -> sqlx::Result
         tracing::info!(dropped = name, retention_days, "partition dropped");
         dropped.push(name);
     }
-    let forgotten = limited(schedules::sweep(pool, clock.now() - RUNS)).await?;
+    let forgotten = limited(schedules::delete_runs(pool, clock.now() - RUNS)).await?;
     Ok(json!({ "made": made, "dropped": dropped, "runs_forgotten": forgotten }))
 }
 

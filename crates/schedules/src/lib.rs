@@ -1,16 +1,16 @@
-//! What is done by the clock: a schedule is a name, a cron expression, a time zone, and a handler.
+//! Work that runs by the clock. A schedule is a name, a cron expression, a time zone and a handler.
 //!
-//! - [`timing`]: when a schedule is due, and which of the due times that nobody was there for are still run;
-//! - [`schedule`]: what a process says about one;
-//! - [`runner`]: leads it, runs it, and records that;
+//! - [`timing`]: when a schedule is due, and which missed runs are caught up;
+//! - [`schedule`]: how a process declares a schedule;
+//! - [`runner`]: takes the lead, runs the handler, and records the run;
 //! - [`store`]: the SQL over `messaging.schedules` and `messaging.schedule_runs`.
 //!
-//! A process starts the schedules that belong to it, as many times as there are instances of it; of these one leads, by a
-//! lease on the database's clock. Due times come from the process's [`runtime::Clock`]. How one is added is seen in
-//! `outbox-relay/src/upkeep.rs`.
+//! Every instance of a process starts the schedules of that process. One instance leads, by a lease on the database's
+//! clock. Due times come from the process's [`runtime::Clock`]. `outbox-relay/src/maintenance/partitions.rs` is an
+//! example.
 //!
-//! Invariant: a due time is recorded as settled by one run. It may be *begun* more than once, since a leader can die in the
-//! middle: a handler must come to the same when it is run again for the same due time.
+//! Invariant: one run settles a due time. It may be *started* more than once, because a leader can die in the middle: a
+//! handler must have the same effect when it runs again for the same due time.
 
 mod timing;
 mod schedule;
@@ -19,5 +19,5 @@ mod store;
 
 pub use runner::{ATTEMPTS, Runner, Turn, start, switch_off};
 pub use schedule::{Due, Missed, Schedule};
-pub use store::sweep;
+pub use store::delete_runs;
 pub use timing::{Expression, ExpressionError};

@@ -1,10 +1,10 @@
-//! Leads a schedule, if no other instance does, and runs what is due.
+//! Takes the lead of a schedule, unless another instance has it, and runs what is due.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
 use futures_util::FutureExt;
+use runtime::backoff::Backoff;
 use runtime::database::{limited, within};
 use runtime::{Clock, Tasks};
 use serde_json::Value;
@@ -18,15 +18,18 @@ use crate::store::{self, Ending, Lead, Leadership, Open};
 /// How long a lease lasts on the database's clock. A leader that was killed is replaced after at most this long and one
 /// [`RENEW`].
 const LEASE: Duration = Duration::from_secs(7);
-/// How often the lease is renewed, and a due time looked for. Three renewals may fail before a lease is lost.
+/// How often a runner renews its lease and looks for a due time. Three renewals may fail before a lease is lost.
 const RENEW: Duration = Duration::from_millis(1_500);
-/// What one attempt may take; beyond, it has failed.
+/// An attempt that takes longer than this has failed.
 const RUN_AT_MOST: Duration = Duration::from_secs(600);
-/// How often a run is begun before it has failed for good.
+/// How often a run is started before it has failed for good.
 pub const ATTEMPTS: i32 = 5;
-/// The wait before the second attempt; it doubles, to 8 min before the last. One leader retries alone, so no jitter is needed.
-const FIRST_RETRY: TimeDelta = TimeDelta::minutes(1);
-/// How long a run in hand may take to end at shutdown, before it is given back. Processes drain for 15 s and more.
+/// The wait before the second attempt; it doubles, to 8 min before the last. Only the leader retries, so the waits are the
+/// ceilings, without jitter.
+const RETRY: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_mins(8));
+/// The wait before a failed [`switch_off`] is retried.
+const SWITCH_OFF_RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
+/// How long a running handler may take to end at shutdown, before its run is given back. Processes drain for 15 s and more.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Runs a schedule until shutdown. `owner` names this process in the lease; it must be unique among the living.
@@ -35,14 +38,15 @@ pub fn start(schedule: Schedule, pool: &PgPool, clock: &Clock, owner: &str, task
     tasks.spawn("schedule", runner.run(tasks.shutdown.clone()));
 }
 
-/// Says that a schedule is off by the settings, so that nobody waits for it. Instances that still have it on, because they
-/// started earlier with other settings, stop running it.
+/// Records that the settings switch a schedule off. Instances that started earlier with other settings stop running it.
 pub fn switch_off(name: &'static str, pool: &PgPool, clock: &Clock, tasks: &Tasks) {
     let (pool, clock, shutdown) = (pool.clone(), clock.clone(), tasks.shutdown.clone());
     tasks.spawn("schedule", async move {
+        let mut failures = 0;
         while let Err(error) = limited(store::switch_off(&pool, name, clock.now())).await {
-            tracing::warn!(%error, schedule = name, "schedule not switched off; trying again");
-            if sleeps_through(&shutdown, RENEW).await {
+            failures += 1;
+            tracing::warn!(%error, schedule = name, "could not switch the schedule off; retrying");
+            if shut_down_within(SWITCH_OFF_RETRY.delay(failures), &shutdown).await {
                 return;
             }
         }
@@ -50,24 +54,24 @@ pub fn switch_off(name: &'static str, pool: &PgPool, clock: &Clock, tasks: &Task
     });
 }
 
-/// Whether shutdown came.
-async fn sleeps_through(shutdown: &CancellationToken, time: Duration) -> bool {
+/// Waits that long, or until shutdown. Whether shutdown came.
+async fn shut_down_within(time: Duration, shutdown: &CancellationToken) -> bool {
     tokio::time::timeout(time, shutdown.cancelled()).await.is_ok()
 }
 
-/// What became of one look.
+/// What one tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Another instance leads, or the schedule has other settings by now.
+    /// Another instance leads, or another instance has registered other settings.
     Following,
     /// Nothing is due.
     Idle,
     Done,
-    /// Failed, and will be tried again.
+    /// Failed, and will be retried.
     Retried,
     /// Failed for the last time.
     Failed,
-    /// Another instance has taken over in the middle; whatever ran does not count.
+    /// Another instance has taken over in the middle; this run does not count.
     Lost,
 }
 
@@ -98,7 +102,7 @@ impl Runner {
         Self { schedule, pool, clock, owner: owner.to_owned() }
     }
 
-    /// Runs what is due until shutdown, finishes the run in hand if it does not take too long, and gives the lease up.
+    /// Runs what is due until shutdown. Then it lets a running handler finish, if that is soon, and gives up the lease.
     async fn run(self, shutdown: CancellationToken) {
         let (name, mut registered) = (self.schedule.name, false);
         let out_of_patience = async {
@@ -121,28 +125,28 @@ impl Runner {
             match turn {
                 Ok(Turn::Done | Turn::Failed) => continue,
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, schedule = name, "schedule not looked after; trying again"),
+                Err(error) => tracing::warn!(%error, schedule = name, "could not look after the schedule; retrying"),
             }
-            sleeps_through(&shutdown, RENEW).await;
+            shut_down_within(RENEW, &shutdown).await;
         }
         if let Err(error) = limited(self.release()).await {
-            tracing::warn!(%error, schedule = name, "lease not given up; a successor waits for its end");
+            tracing::warn!(%error, schedule = name, "could not give up the lease; a successor waits until it expires");
         }
     }
 
-    /// Makes the schedule known. A new one begins with its next due time; one with another expression than before goes on
-    /// from the due time that was settled last.
+    /// Registers the schedule. A new one starts with its next due time; one with a changed expression continues after the
+    /// due time that was settled last.
     pub async fn register(&self) -> sqlx::Result<()> {
         limited(store::register(&self.pool, self.schedule.name, self.schedule.timing.clone(), self.clock.now())).await
     }
 
-    /// Takes or keeps the lead, and runs what is due, if anything: what `run` does, step by step, for tests.
+    /// Takes or keeps the lead, and runs what is due, if anything: one step of `run`, for tests.
     pub async fn tick(&self) -> sqlx::Result<Turn> {
         let Some(lead) = self.lead().await? else { return Ok(Turn::Following) };
         let (now, leadership) = (self.clock.now(), self.leadership(&lead));
         let due = match lead.open {
             Some(Open { retry_at: Some(at), .. }) if now < at => return Ok(Turn::Idle),
-            // Waiting, or left in the middle by a leader that died: what it was to do is finished before anything else.
+            // Waiting for a retry, or left in the middle by a leader that died: this run is finished before the next.
             Some(Open { missed, attempt, .. }) => Due { at: lead.next_due_at, missed, attempt: attempt + 1 },
             None => match self.schedule.timing.catch_up(lead.next_due_at, now, self.schedule.missed.at_most()) {
                 Some((at, missed)) => Due { at, missed, attempt: 1 },
@@ -150,17 +154,17 @@ impl Runner {
             },
         };
         if due.attempt > ATTEMPTS {
-            let died = "the process that ran it ended in the middle, at its last attempt";
+            let died = "the process that ran it ended in the middle of its last attempt";
             return self.failed_for_good(leadership, due, died.to_owned()).await;
         }
-        if !limited(store::begin(&self.pool, leadership, due, now)).await? {
+        if !limited(store::start(&self.pool, leadership, due, now)).await? {
             return Ok(report(leadership.schedule, Turn::Lost));
         }
         let span = tracing::info_span!("schedule.run", schedule = leadership.schedule, due_at = %due.at, attempt = due.attempt);
         self.attempt(leadership, due).instrument(span).await
     }
 
-    /// Takes the lease, if it is free or ours. A renewal that takes longer than a lease is of no use any more.
+    /// Takes the lease, if it is free or ours. A renewal that takes longer than a lease is useless.
     async fn lead(&self) -> sqlx::Result<Option<Lead>> {
         within(LEASE, store::lead(&self.pool, self.schedule.name, &self.schedule.timing, &self.owner, LEASE)).await
     }
@@ -183,15 +187,15 @@ impl Runner {
                 self.end(leadership, due, Ending::Done(result)).await
             }
             Err(error) if due.attempt < ATTEMPTS => {
-                let wait = FIRST_RETRY * (1 << (due.attempt - 1).clamp(0, ATTEMPTS));
-                tracing::warn!(%error, retry_in_s = wait.num_seconds(), "schedule run failed; will be tried again");
+                let wait = RETRY.ceiling(due.attempt.unsigned_abs());
+                tracing::warn!(%error, retry_in = ?wait, "schedule run failed; will be retried");
                 self.end(leadership, due, Ending::Retry { error, at: self.clock.now() + wait }).await
             }
             Err(error) => self.failed_for_good(leadership, due, error).await,
         }
     }
 
-    /// A panic is a failure like any other: it must not take the process down at every attempt.
+    /// A panic counts as a failure: it must not take the process down at every attempt.
     async fn handled(&self, due: Due) -> Result<Value, String> {
         let handled = AssertUnwindSafe(async { (self.schedule.handler)(due).await }).catch_unwind();
         match tokio::time::timeout(RUN_AT_MOST, handled).await {
@@ -201,14 +205,15 @@ impl Runner {
         }
     }
 
-    /// Renews the lease while a run is in hand. A fence that has moved means that the lease had run out meanwhile.
+    /// Renews the lease while a handler runs; returns when the lease is lost. A fence that has moved means that it had
+    /// expired in between.
     async fn until_lost(&self, fence: i64) {
         loop {
             tokio::time::sleep(RENEW).await;
             match self.lead().await {
                 Ok(Some(lead)) if lead.fence == fence => {}
                 Ok(_) => return,
-                // If the lease runs out meanwhile, the end of the run will not be recorded.
+                // If the lease expires before a renewal succeeds, the end of the run will not be recorded.
                 Err(error) => tracing::warn!(%error, "could not renew the lease of a schedule"),
             }
         }
@@ -233,7 +238,7 @@ impl Runner {
         Ok(report(leadership.schedule, if counts { turn } else { Turn::Lost }))
     }
 
-    /// Gives the lease up, so that a successor need not wait for its end, and a run in hand back.
+    /// Gives up the lease, so that a successor need not wait until it expires, and gives back a run that has not ended.
     pub async fn release(&self) -> sqlx::Result<()> {
         store::release(&self.pool, self.schedule.name, &self.owner).await
     }
@@ -241,7 +246,7 @@ impl Runner {
 
 fn report(schedule: &'static str, turn: Turn) -> Turn {
     if turn == Turn::Lost {
-        tracing::warn!(schedule, "another instance has taken the schedule over; this run does not count");
+        tracing::warn!(schedule, "another instance has taken over the schedule; this run does not count");
     }
     metrics::counter!("schedule_runs_total", "schedule" => schedule, "status" => turn.name()).increment(1);
     turn

@@ -1,4 +1,4 @@
-//! What a process says about a schedule.
+//! How a process declares a schedule.
 
 use std::fmt::{self, Debug, Display};
 use std::future::Future;
@@ -14,20 +14,20 @@ use crate::timing::{Expression, Timing};
 /// One run of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// The time for which it runs, whenever that may be. The same run has it again at the next attempt.
+    /// The time for which it runs, however late it runs. Every attempt of a run has the same.
     pub at: DateTime<Utc>,
-    /// Due times before it that nobody was there for, and that are not run any more; counted up to 1,000.
+    /// Earlier due times that were missed and are not caught up; counted up to 1,000.
     pub missed: i32,
     /// 1 for the first.
     pub attempt: i32,
 }
 
-/// What becomes of due times that nobody was there for.
+/// Which missed runs are caught up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missed {
-    /// The newest is run, and stands for all of them.
+    /// The newest, which stands for all of them.
     Once,
-    /// Each is run, the oldest first, but no more than the newest `at_most`.
+    /// Each of the newest `at_most`, the oldest of them first.
     Each { at_most: u16 },
 }
 
@@ -51,8 +51,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The handler says what it has done, or what went wrong. It may be run again for the same due time after it has
-    /// succeeded, if the process dies before that is recorded, and is dropped in the middle when another instance leads.
+    /// The handler returns what it has done, or what went wrong. It may run again for the same due time after it has
+    /// succeeded, if the process dies before the success is recorded. It is dropped in the middle when another instance
+    /// takes the lead.
     pub fn new<H, F, E>(name: &'static str, expression: Expression, timezone: Tz, handler: H) -> Self
     where
         H: Fn(Due) -> F + Send + Sync + 'static,
@@ -64,7 +65,7 @@ impl Schedule {
         Self { name, timing: Timing { expression, timezone }, missed: Missed::Once, handler }
     }
 
-    /// [`Missed::Once`] unless it is said otherwise.
+    /// Sets which missed runs are caught up; [`Missed::Once`] by default.
     pub fn missed(self, missed: Missed) -> Self {
         Self { missed, ..self }
     }

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::schedule::Due;
 use crate::timing::Timing;
 
-/// Enters a schedule, or brings its settings up to date.
+/// Inserts a schedule, or updates its settings.
 pub(crate) async fn register(
     pool: &PgPool,
     name: &'static str,
@@ -45,27 +45,27 @@ async fn registered(conn: &mut PgConnection, name: &str, timing: &Timing, now: D
     let same = known.cron == cron && known.timezone == timezone;
     let next_due_at = match (known.next_due_at, known.last_due_at) {
         (Some(_), _) if same => return Ok(()),
-        // A run that has been begun is finished first.
+        // A run that has been started is finished first.
         (Some(next_due_at), _) if known.open => Some(next_due_at),
         (Some(_), Some(last_due_at)) => timing.next(last_due_at),
         (Some(_), None) => timing.next(now),
-        // It was off. What would have been due meanwhile was not wanted.
+        // It was off. Due times while it was off are not caught up.
         (None, last_due_at) => timing.next(last_due_at.map_or(now, |last| last.max(now))),
     };
     sqlx::query!(
-        "update messaging.schedules set cron = $2, timezone = $3, next_due_at = $4 where name = $1",
-        name,
+        "update messaging.schedules set cron = $1, timezone = $2, next_due_at = $3 where name = $4",
         cron,
         timezone,
         next_due_at,
+        name,
     )
     .execute(conn)
     .await?;
-    tracing::info!(schedule = name, cron, timezone, ?next_due_at, "schedule has other settings than before");
+    tracing::info!(schedule = name, cron, timezone, ?next_due_at, "settings of the schedule changed");
     Ok(())
 }
 
-/// Says that a schedule is off, if it was ever on; nobody will finish a run that is open.
+/// Records that a schedule is off, if it was ever on. An open run fails, because no instance will finish it.
 pub(crate) async fn switch_off(pool: &PgPool, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
@@ -86,7 +86,7 @@ pub(crate) async fn switch_off(pool: &PgPool, name: &str, now: DateTime<Utc>) ->
     Ok(())
 }
 
-/// Who leads, under which fence.
+/// Which instance leads a schedule, under which fence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Leadership<'a> {
     pub(crate) schedule: &'static str,
@@ -94,25 +94,25 @@ pub(crate) struct Leadership<'a> {
     pub(crate) fence: i64,
 }
 
-/// What a leader has to know.
+/// What a leader needs to know.
 #[derive(Debug)]
 pub(crate) struct Lead {
     pub(crate) fence: i64,
     pub(crate) next_due_at: DateTime<Utc>,
-    /// A run for that time that has been begun.
+    /// The run for that time, if it has been started.
     pub(crate) open: Option<Open>,
 }
 
-/// A run that has been begun.
+/// A run that has been started and not settled.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) missed: i32,
     pub(crate) attempt: i32,
-    /// `None` when whoever ran it has not ended it.
+    /// `None` when the instance that ran it has not recorded an end.
     pub(crate) retry_at: Option<DateTime<Utc>>,
 }
 
-/// Takes the lease or renews it; `None` when it is somebody else's, or the schedule has other settings by now.
+/// Takes the lease or renews it. `None` when another instance holds it, or has registered other settings.
 pub(crate) async fn lead(
     pool: &PgPool,
     name: &str,
@@ -124,21 +124,21 @@ pub(crate) async fn lead(
         r#"
         with led as (
             update messaging.schedules
-            set lease_owner = $4, leased_until = clock_timestamp() + $5,
-                fence = fence + case when lease_owner = $4 and leased_until > clock_timestamp() then 0 else 1 end
-            where name = $1 and cron = $2 and timezone = $3 and next_due_at is not null
-              and (lease_owner is null or lease_owner = $4 or leased_until <= clock_timestamp())
+            set lease_owner = $1, leased_until = clock_timestamp() + $2,
+                fence = fence + case when lease_owner = $1 and leased_until > clock_timestamp() then 0 else 1 end
+            where name = $3 and cron = $4 and timezone = $5 and next_due_at is not null
+              and (lease_owner is null or lease_owner = $1 or leased_until <= clock_timestamp())
             returning name, fence, next_due_at
         )
         select fence as "fence!", next_due_at as "next_due_at!", missed as "missed?", attempt as "attempt?", retry_at
         from led left join messaging.schedule_runs as run
             on run.name = led.name and run.due_at = led.next_due_at and run.status in ('running', 'waiting')
         "#,
+        owner,
+        interval(lease),
         name,
         timing.expression.as_str(),
         timing.timezone.name(),
-        owner,
-        interval(lease),
     )
     .fetch_optional(pool)
     .await?;
@@ -149,40 +149,40 @@ pub(crate) async fn lead(
     }))
 }
 
-/// Records that an attempt begins, unless somebody else leads. What is due next is this, until it has ended: a successor
-/// goes on with the same due time, however late it is by then.
-pub(crate) async fn begin(
+/// Records that an attempt starts, unless another instance leads. This due time stays the next one until the run has
+/// ended: a successor continues with it, however late it is by then.
+pub(crate) async fn start(
     pool: &PgPool,
     leadership: Leadership<'_>,
     due: Due,
     now: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
-    let begun = sqlx::query!(
+    let started = sqlx::query!(
         r#"
         with led as (
-            update messaging.schedules set next_due_at = $4
-            where name = $1 and lease_owner = $2 and fence = $3 and leased_until > clock_timestamp() and next_due_at <= $4
+            update messaging.schedules set next_due_at = $1
+            where name = $2 and lease_owner = $3 and fence = $4 and leased_until > clock_timestamp() and next_due_at <= $1
             returning name
         )
         insert into messaging.schedule_runs as run (name, due_at, missed, attempt, owner, started_at, status)
-        select name, $4, $5, 1, $2, $6, 'running' from led
+        select name, $1, $5, 1, $3, $6, 'running' from led
         on conflict (name, due_at) do update
         set attempt = run.attempt + 1, owner = excluded.owner, started_at = excluded.started_at, status = 'running', retry_at = null
         where run.status in ('running', 'waiting')
         "#,
+        due.at,
         leadership.schedule,
         leadership.owner,
         leadership.fence,
-        due.at,
         due.missed,
         now,
     )
     .execute(pool)
     .await?;
-    Ok(begun.rows_affected() > 0)
+    Ok(started.rows_affected() > 0)
 }
 
-/// How an attempt has ended.
+/// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
     Done(Value),
@@ -190,7 +190,7 @@ pub(crate) enum Ending {
     Failed(String),
 }
 
-/// Records the end of an attempt, unless somebody else leads; `next` is due then, if the run is settled by it.
+/// Records the end of an attempt, unless another instance leads. If it settles the run, `next` is the next due time.
 pub(crate) async fn end(
     pool: &PgPool,
     leadership: Leadership<'_>,
@@ -208,32 +208,32 @@ pub(crate) async fn end(
         r#"
         with led as (
             update messaging.schedules
-            set last_due_at = case when $5 = 'waiting' then last_due_at else $4 end,
-                next_due_at = case when $5 = 'waiting' then next_due_at else $10 end
-            where name = $1 and lease_owner = $2 and fence = $3 and leased_until > clock_timestamp() and next_due_at = $4
+            set last_due_at = case when $1 = 'waiting' then last_due_at else $2 end,
+                next_due_at = case when $1 = 'waiting' then next_due_at else $3 end
+            where name = $4 and lease_owner = $5 and fence = $6 and leased_until > clock_timestamp() and next_due_at = $2
             returning name
         )
         update messaging.schedule_runs as run
-        set status = $5, finished_at = case when $5 <> 'waiting' then $9::timestamptz end, result = $6, error = $7, retry_at = $8
-        from led where run.name = led.name and due_at = $4
+        set status = $1, finished_at = case when $1 <> 'waiting' then $7::timestamptz end, result = $8, error = $9, retry_at = $10
+        from led where run.name = led.name and due_at = $2
         "#,
+        status,
+        due_at,
+        next,
         leadership.schedule,
         leadership.owner,
         leadership.fence,
-        due_at,
-        status,
+        now,
         result,
         error.map(String::as_str),
         retry_at,
-        now,
-        next,
     )
     .execute(pool)
     .await?;
     Ok(ended.rows_affected() > 0)
 }
 
-/// Gives the lease up. A run that has not ended may be begun again at once, without the attempt being counted.
+/// Gives up the lease. A run that has not ended may start again at once, and its attempt does not count.
 pub(crate) async fn release(pool: &PgPool, name: &str, owner: &str) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
@@ -253,9 +253,9 @@ pub(crate) async fn release(pool: &PgPool, name: &str, owner: &str) -> sqlx::Res
     Ok(())
 }
 
-/// Forgets runs that were due before `before`, but of each schedule the newest. Returns how many.
-pub async fn sweep(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    let swept = sqlx::query!(
+/// Deletes runs that were due before `before`, except the newest of each schedule. Returns how many.
+pub async fn delete_runs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
         r#"
         delete from messaging.schedule_runs as run
         where due_at < $1 and status in ('done', 'failed')
@@ -265,5 +265,5 @@ pub async fn sweep(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
     )
     .execute(pool)
     .await?;
-    Ok(swept.rows_affected())
+    Ok(deleted.rows_affected())
 }

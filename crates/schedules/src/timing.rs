@@ -1,4 +1,4 @@
-//! When a schedule is due. What daylight saving and the ends of months make of an expression is croner's business.
+//! When a schedule is due. Daylight saving and the ends of months are left to croner.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// Missed due times are counted up to here; beyond, it makes no difference to anybody.
+/// Missed due times are counted up to here; a larger number would tell an operator nothing more.
 const COUNTED: i32 = 1_000;
 
 /// A cron expression of five fields: minute, hour, day of month, month, day of week.
@@ -21,12 +21,12 @@ pub struct Expression {
 /// Why a text is not an [`Expression`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a cron expression is wanted, minute, hour, day of month, month and day of week, as 0 0 * * * for every midnight: {0}"
+    "expected a cron expression of minute, hour, day of month, month and day of week, such as 0 0 * * * for every midnight: {0}"
 )]
 pub struct ExpressionError(String);
 
 impl Expression {
-    /// One that is written in the program.
+    /// An expression that is written in the program.
     ///
     /// # Panics
     /// When it is wrong.
@@ -42,7 +42,7 @@ impl Expression {
 impl FromStr for Expression {
     type Err = ExpressionError;
 
-    /// Seconds are refused, because due times are looked for every few seconds only, and so is what is never due.
+    /// Refuses seconds, because a runner looks for due times only every few seconds, and refuses what is never due.
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
@@ -60,7 +60,7 @@ impl fmt::Display for Expression {
     }
 }
 
-/// An expression, and where its hours are counted.
+/// An expression, and the time zone in which it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Timing {
     pub(crate) expression: Expression,
@@ -79,8 +79,8 @@ impl Timing {
         previous.ok().map(|at| at.to_utc())
     }
 
-    /// Of the due times from `first` to `now`, the oldest among the newest `at_most`, and how many come before it; `None`
-    /// when none has come.
+    /// Of the due times from `first` to `now`: the oldest among the newest `at_most`, and how many came before it. `None`
+    /// when none is due yet.
     pub(crate) fn catch_up(
         &self,
         first: DateTime<Utc>,
@@ -90,7 +90,7 @@ impl Timing {
         if now < first {
             return None;
         }
-        // A due time that the present expression does not know (the time zone's rules have changed) counts as well.
+        // `first` counts even if the expression does not yield it any more (the time zone's rules have changed).
         let mut due = self.previous(now, true).map_or(first, |newest| newest.max(first));
         for _ in 1..at_most {
             match self.previous(due, false) {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_due_time_is_that_of_the_place() {
+    fn the_next_due_time_follows_the_time_zone() {
         use chrono_tz::{America::New_York, Asia::Kolkata, UTC};
 
         for (expression, timezone, after, next) in [
@@ -131,7 +131,7 @@ mod tests {
             ("0 0 1 * *", Kolkata, "2026-02-01T00:00:00Z", "2026-02-28T18:30:00Z"),
             ("0 9 L * *", UTC, "2028-02-01T00:00:00Z", "2028-02-29T09:00:00Z"),
             ("0 0 31 * *", UTC, "2026-01-31T00:00:00Z", "2026-03-31T00:00:00Z"),
-            // The clocks go forward at 2:00, so 2:30 is not there, and back at 2:00, so 1:30 is there twice.
+            // The clocks go forward at 2:00, so 2:30 does not exist, and back at 2:00, so 1:30 comes twice.
             ("30 2 * * *", New_York, "2026-03-08T05:00:00Z", "2026-03-08T07:00:00Z"),
             ("30 1 * * *", New_York, "2026-11-01T04:00:00Z", "2026-11-01T05:30:00Z"),
             ("30 1 * * *", New_York, "2026-11-01T05:30:00Z", "2026-11-02T06:30:00Z"),
@@ -142,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_caught_up_as_far_as_it_is_wanted() {
+    fn missed_runs_are_caught_up_as_far_as_the_schedule_asks() {
         let daily = timing("0 0 * * *", chrono_tz::Asia::Kolkata);
         let first = "2026-01-10T18:30:00Z";
-        for (now, at_most, wanted) in [
+        for (now, at_most, expected) in [
             ("2026-01-10T18:29:59Z", 1, None),
             ("2026-01-10T18:30:00Z", 1, Some(("2026-01-10T18:30:00Z", 0))),
             ("2026-01-11T18:29:59Z", 9, Some(("2026-01-10T18:30:00Z", 0))),
@@ -155,18 +155,18 @@ mod tests {
             ("2026-01-13T20:00:00Z", 400, Some(("2026-01-10T18:30:00Z", 0))),
         ] {
             let found = daily.catch_up(utc(first), utc(now), at_most);
-            assert_eq!(found, wanted.map(|(due, missed)| (utc(due), missed)), "at {now}, at most {at_most}");
+            assert_eq!(found, expected.map(|(due, missed)| (utc(due), missed)), "at {now}, at most {at_most}");
         }
         let minutely = timing("* * * * *", chrono_tz::UTC);
         let found = minutely.catch_up(utc("2020-01-01T00:00:00Z"), utc("2026-01-01T00:00:07Z"), 1);
-        assert_eq!(found, Some((utc("2026-01-01T00:00:00Z"), COUNTED)), "nobody counts the minutes of six years");
+        assert_eq!(found, Some((utc("2026-01-01T00:00:00Z"), COUNTED)), "the minutes of six years are not counted");
     }
 
     #[test]
-    fn what_is_no_expression_is_refused_in_a_sentence() {
+    fn an_invalid_expression_is_refused_in_a_sentence() {
         for wrong in ["", "midnight", "0 0 * *", "60 0 * * *", "0 0 0 * * *", "0 0 30 2 *", "0 0 * * * 2026"] {
             let error = wrong.parse::<Expression>().expect_err(wrong).to_string();
-            assert!(error.starts_with("a cron expression is wanted"), "{wrong}: {error}");
+            assert!(error.starts_with("expected a cron expression"), "{wrong}: {error}");
         }
         assert_eq!(Expression::constant(" 0  0 * * MON-FRI ").to_string(), "0 0 * * MON-FRI");
         assert_eq!(Expression::constant("@daily").to_string(), "@daily");

@@ -194,7 +194,7 @@ async fn an_expression_that_is_none_is_refused_at_the_start() -> Result<()> {
     let output = program.kill_on_drop(true).output().await?;
     let said = String::from_utf8(output.stderr)?;
     let first = said.lines().next().context("a sentence")?;
-    assert!(first.contains("RETURN_REVIEW_CRON") && first.contains("a cron expression is wanted"), "{said}");
+    assert!(first.contains("RETURN_REVIEW_CRON") && first.contains("expected a cron expression"), "{said}");
     assert!(!output.status.success());
     Ok(())
 }
