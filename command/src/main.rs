@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use messaging::snapshots::{Pace, Teller};
+use messaging::snapshots::{Pace, Republisher};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks};
@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("command", &config.telemetry)?;
     if let Some(Action::Snapshots(pace)) = config.action {
-        return tell_again(&config.database, pace).await;
+        return republish(&config.database, pace).await;
     }
     let listener =
         runtime::http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
@@ -60,10 +60,10 @@ async fn main() -> anyhow::Result<()> {
     drained
 }
 
-async fn tell_again(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
+async fn republish(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
     let pool = runtime::database::connect(database, Some("articurated_command"), "command snapshots").await?;
-    let teller = Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second };
-    let told = command::snapshots::tell_again(&teller).await?;
-    println!("{told} snapshots are in the outbox.");
+    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second };
+    let published = command::snapshots::republish(&republisher).await?;
+    println!("{published} snapshots are in the outbox.");
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! Tells of every order and return again, for read models that are made anew: see [`messaging::snapshots`].
+//! Republishes every order and return, for a rebuild of the read models: see [`messaging::snapshots`].
 
 use contracts::EntityType;
-use messaging::snapshots::Teller;
+use messaging::snapshots::Republisher;
 
 use crate::store;
 
-/// All orders, then all returns. Returns how many there were.
-pub async fn tell_again(teller: &Teller) -> sqlx::Result<u64> {
-    let started_at = teller.clock.now();
-    let orders = teller.tell(EntityType::Order, store::current_orders).await?;
-    let returns = teller.tell(EntityType::Return, store::current_returns).await?;
-    teller.finish("command", started_at, orders + returns).await?;
+/// All orders, then all returns. Returns how many.
+pub async fn republish(republisher: &Republisher) -> sqlx::Result<u64> {
+    let started_at = republisher.clock.now();
+    let orders = republisher.republish(EntityType::Order, store::current_orders).await?;
+    let returns = republisher.republish(EntityType::Return, store::current_returns).await?;
+    republisher.finish("command", started_at, orders + returns).await?;
     Ok(orders + returns)
 }

@@ -193,5 +193,5 @@ async fn write_models(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Resul
 async fn bury(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
     tracing::error!(alert = true, event.id = %job.event_id, event.type = job.event_type, reason, "event buried");
     metrics::counter!("projection_events_buried_total").increment(1);
-    inbox::bury(conn, Queue::Projections, job.event_id, reason).await
+    inbox::dead_letter(conn, Queue::Projections, job.event_id, reason).await
 }

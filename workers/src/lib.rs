@@ -32,6 +32,7 @@ use contracts::Queue;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Handler, PATIENCE, Worker, WorkerConfig};
 use messaging::{Hint, TransportConfig, intake};
+use runtime::backoff::Backoff;
 use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
@@ -105,17 +106,17 @@ pub struct Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { document_retry: RetryPolicy::DOCUMENTS.base, refund_retry: RetryPolicy::REFUNDS.base }
+        Self { document_retry: RetryPolicy::DOCUMENTS.backoff.base, refund_retry: RetryPolicy::REFUNDS.backoff.base }
     }
 }
 
 impl Retries {
     fn documents(&self) -> RetryPolicy {
-        RetryPolicy { base: self.document_retry, cap: self.document_retry * 10, ..RetryPolicy::DOCUMENTS }
+        RetryPolicy { backoff: Backoff::new(self.document_retry, self.document_retry * 10), ..RetryPolicy::DOCUMENTS }
     }
 
     fn refunds(&self) -> RetryPolicy {
-        RetryPolicy { base: self.refund_retry, cap: self.refund_retry * 15, ..RetryPolicy::REFUNDS }
+        RetryPolicy { backoff: Backoff::new(self.refund_retry, self.refund_retry * 15), ..RetryPolicy::REFUNDS }
     }
 }
 

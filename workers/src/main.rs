@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use messaging::TransportConfig;
-use messaging::snapshots::{Pace, Teller};
+use messaging::snapshots::{Pace, Republisher};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks};
@@ -48,7 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let telemetry = runtime::telemetry::init("workers", &config.telemetry)?;
     if let Some(Action::Snapshots(pace)) = config.action {
-        return tell_again(&config.database, pace).await;
+        return republish(&config.database, pace).await;
     }
     let listener =
         runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
@@ -66,10 +66,10 @@ async fn main() -> anyhow::Result<()> {
     drained
 }
 
-async fn tell_again(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
+async fn republish(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
     let pool = runtime::database::connect(database, Some("articurated_workers"), "workers snapshots").await?;
-    let teller = Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second };
-    let told = workers::snapshots::tell_again(&teller).await?;
-    println!("{told} snapshots are in the outbox.");
+    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second };
+    let published = workers::snapshots::republish(&republisher).await?;
+    println!("{published} snapshots are in the outbox.");
     Ok(())
 }

@@ -36,7 +36,7 @@ impl Handler for Notifications {
         }
     }
 
-    async fn buried(&self, conn: &mut PgConnection, job: &Job, _reason: &str) -> sqlx::Result<()> {
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _reason: &str) -> sqlx::Result<()> {
         emails::mark_in_doubt(conn, job.event_id).await
     }
 }

@@ -41,7 +41,7 @@ impl Handler for Refunds {
         limited(self.complete(job, &returned, &row, transaction_id)).await
     }
 
-    async fn buried(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
         let Ok(returned) = change::snapshot::<ReturnDocument>(job) else { return Ok(()) };
         let Some(row) = store::lock_refund(conn, returned.id).await? else { return Ok(()) };
         if row.status != RefundStatus::Pending.as_str() {

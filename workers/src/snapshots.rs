@@ -1,19 +1,18 @@
-//! Tells of every invoice, credit note and refund again, for read models that are made anew: see
-//! [`messaging::snapshots`].
+//! Republishes every invoice, credit note and refund, for a rebuild of the read models: see [`messaging::snapshots`].
 
 use contracts::EntityType;
-use messaging::snapshots::{Current, Teller};
+use messaging::snapshots::{Current, Republisher};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// All of them, kind by kind. Returns how many there were.
-pub async fn tell_again(teller: &Teller) -> sqlx::Result<u64> {
-    let started_at = teller.clock.now();
-    let mut told = teller.tell(EntityType::Invoice, invoices).await?;
-    told += teller.tell(EntityType::CreditNote, credit_notes).await?;
-    told += teller.tell(EntityType::Refund, refunds).await?;
-    teller.finish("workers", started_at, told).await?;
-    Ok(told)
+/// All of them, kind by kind. Returns how many.
+pub async fn republish(republisher: &Republisher) -> sqlx::Result<u64> {
+    let started_at = republisher.clock.now();
+    let mut published = republisher.republish(EntityType::Invoice, invoices).await?;
+    published += republisher.republish(EntityType::CreditNote, credit_notes).await?;
+    published += republisher.republish(EntityType::Refund, refunds).await?;
+    republisher.finish("workers", started_at, published).await?;
+    Ok(published)
 }
 
 /// Those whose last event is known; a number without a PDF has none yet.

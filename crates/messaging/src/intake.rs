@@ -1,10 +1,11 @@
 //! RabbitMQ → inbox: a message is acknowledged after its inbox row is committed, never before.
 //!
-//! With the Postgres queue there is nothing to do here: the relay writes the inbox itself.
+//! The Postgres queue needs no intake: the relay writes the inbox itself.
 
 use std::time::Duration;
 
 use contracts::{Envelope, Queue};
+use runtime::backoff::Backoff;
 use runtime::database::{limited, refuses_the_data};
 use runtime::{Tasks, faults};
 use secrecy::SecretString;
@@ -14,41 +15,42 @@ use crate::rabbitmq::{BrokerError, Consumer, Received};
 use crate::wakeup::Hint;
 use crate::{TransportConfig, inbox};
 
-/// First and longest wait before a lost connection is made again.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-/// Wait before a batch that the database did not take is tried again.
-const DATABASE_RETRY: Duration = Duration::from_millis(500);
+/// Wait before the next connection to the broker, or the next attempt to store a batch. The cap is what an outage may
+/// cost beyond its end.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
 
-/// Moves messages of one queue into the inbox until shutdown, reconnecting as often as it takes.
+/// Moves messages of one queue into the inbox until shutdown, and reconnects after every error.
 pub async fn run(pool: PgPool, transport: TransportConfig, queue: Queue, tasks: Tasks) {
     let Some(url) = transport.rabbitmq_url else { return tasks.shutdown.cancelled().await };
     let hint = Hint::start(&pool, inbox::channel(queue), &tasks);
-    let mut wait = RECONNECT.0;
+    let mut failures = 0;
     loop {
+        let error = tokio::select! {
+            () = tasks.shutdown.cancelled() => return,
+            Err(error) = consume(&pool, &url, queue, &hint, &mut failures) => error,
+        };
+        failures += 1;
+        let wait = RETRY.delay(failures);
+        tracing::warn!(%queue, %error, retry_in = ?wait, "intake interrupted");
         tokio::select! {
             () = tasks.shutdown.cancelled() => return,
-            Err(error) = consume(&pool, &url, queue, &hint, &mut wait) => {
-                tracing::warn!(%queue, %error, retry_in = ?wait, "intake interrupted");
-            }
-        }
-        tokio::select! {
-            () = tasks.shutdown.cancelled() => return,
-            () = tokio::time::sleep(wait) => wait = (wait * 2).min(RECONNECT.1),
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-/// One connection's life. Dropping this future closes the connection; what was not acknowledged comes again.
+/// Consumes over one connection until it fails. Dropping this future closes the connection; the broker redelivers what
+/// was not acknowledged.
 async fn consume(
     pool: &PgPool,
     url: &SecretString,
     queue: Queue,
     hint: &Hint,
-    wait: &mut Duration,
+    failures: &mut u32,
 ) -> Result<std::convert::Infallible, BrokerError> {
     let mut consumer = Consumer::connect(url, queue).await?;
     tracing::info!(%queue, "consuming from RabbitMQ");
-    *wait = RECONNECT.0;
+    *failures = 0;
     loop {
         let received = consumer.receive().await?;
         faults::point("intake.batch.received");
@@ -58,10 +60,11 @@ async fn consume(
     }
 }
 
-/// Commits a batch and acknowledges it, waiting for the database if it must. A row that the database refuses for its own sake (an id
-/// from beyond the dedupe horizon has no partition) goes to the dead-letter queue instead of blocking the rest.
+/// Commits a batch and acknowledges it, and waits while the database is unreachable. A row that the database refuses
+/// (an id from beyond the dedupe horizon has no partition) goes to the dead-letter queue and does not block the rest.
 async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Received) -> Result<(), BrokerError> {
     let events: Vec<Envelope> = received.events.iter().map(|(_, event)| event.clone()).collect();
+    let mut failures = 0;
     loop {
         match limited(inbox::insert(pool, queue, &events)).await {
             Ok(_) => {
@@ -73,8 +76,9 @@ async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Rece
                 return store_one_by_one(pool, queue, consumer, received).await;
             }
             Err(error) => {
+                failures += 1;
                 tracing::warn!(%queue, %error, "inbox not reachable; holding the batch");
-                tokio::time::sleep(DATABASE_RETRY).await;
+                tokio::time::sleep(RETRY.delay(failures)).await;
             }
         }
     }
@@ -87,6 +91,7 @@ async fn store_one_by_one(
     received: &Received,
 ) -> Result<(), BrokerError> {
     for (tag, event) in &received.events {
+        let mut failures = 0;
         loop {
             match limited(inbox::insert(pool, queue, std::slice::from_ref(event))).await {
                 Ok(_) => {
@@ -98,7 +103,10 @@ async fn store_one_by_one(
                     consumer.reject(*tag).await?;
                     break;
                 }
-                Err(_unreachable) => tokio::time::sleep(DATABASE_RETRY).await,
+                Err(_unreachable) => {
+                    failures += 1;
+                    tokio::time::sleep(RETRY.delay(failures)).await;
+                }
             }
         }
     }

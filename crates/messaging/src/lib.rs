@@ -3,13 +3,14 @@
 //! - [`outbox`]: how a transaction adds events;
 //! - [`rabbitmq`] and [`intake`]: the optional broker between outbox and inbox (the Postgres queue needs no code
 //!   here: the relay moves rows from one table to the other in one statement);
-//! - [`inbox`]: dedupe, leases, attempts, back-off, dead jobs: the same for both transports;
-//! - [`worker`]: runs a handler over the jobs of a queue;
+//! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
+//! - [`worker`]: runs a handler over the jobs of a queue, and retries by [`retry`];
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
-//! - [`log`] and [`snapshots`]: what read models are made from anew.
+//! - [`log`]: reads the outbox as the log from which read models are rebuilt;
+//! - [`snapshots`]: republishes what retention has dropped from that log.
 //!
-//! Invariant: no other crate names `lapin`, and no other crate writes `messaging.inbox` but the relay's
-//! forwarding statement and its operators' acts.
+//! Invariant: no other crate names `lapin`. No other crate writes `messaging.inbox`, except the relay's forwarding
+//! statement and the operators' actions.
 
 pub mod outbox;
 pub mod rabbitmq;

@@ -1,5 +1,5 @@
-//! The outbox as the log of what has happened, for read models that are made anew. What an operator has skipped is left
-//! out; what is still on its way is not.
+//! The outbox as the log of what has happened, from which read models are rebuilt. It leaves out what an operator has
+//! skipped, and includes what has not been published yet.
 
 use contracts::Queue;
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::inbox::{Job, Row};
 
-/// An event without what is in it.
+/// An event without its content.
 #[derive(Debug)]
 pub struct Entry {
     pub event_id: Uuid,
@@ -17,7 +17,7 @@ pub struct Entry {
     pub aggregate_version: i32,
 }
 
-/// Up to `limit` entries before an event, the newest first; those of `aggregates` alone, if there are any.
+/// Up to `limit` entries before an event, newest first; only those of `aggregates`, if given.
 pub async fn entries_before(
     executor: impl PgExecutor<'_>,
     event_id: Uuid,
@@ -46,29 +46,29 @@ pub async fn entries_before(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
     Whole,
-    /// The snapshot is empty. It is most of an event, and its text would be made to be thrown away.
+    /// The snapshot is empty. It is most of an event, and this reader would throw it away.
     WithoutSnapshot,
 }
 
-/// Events by their ids, as the projector would have them.
+/// Events by their ids, in the shape in which the projector takes them from its queue.
 pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payload) -> sqlx::Result<Vec<Job>> {
     let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
-    // The range tells the planner which days need not be looked into; the list alone does not.
+    // The range lets the planner skip partitions; the list alone does not.
     let rows = sqlx::query_as!(
         Row,
         r#"
         select event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-               case when $4 and jsonb_typeof(payload -> 'snapshot') = 'object'
+               case when $1 and jsonb_typeof(payload -> 'snapshot') = 'object'
                     then jsonb_set(payload, '{snapshot}', '{}') else payload end as "payload!: Json<Box<RawValue>>",
                headers as "headers: Json<Box<RawValue>>",
                occurred_at, occurred_at as received_at, 1 as "attempts!", false as "in_doubt!", 0::int8 as "fence!"
         from messaging.outbox
-        where event_id = any($1) and event_id between $2 and $3
+        where event_id = any($2) and event_id between $3 and $4
         "#,
+        payload == Payload::WithoutSnapshot,
         ids,
         lowest,
         highest,
-        payload == Payload::WithoutSnapshot,
     )
     .fetch_all(executor)
     .await?;

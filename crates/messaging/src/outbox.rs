@@ -1,7 +1,7 @@
 //! Adding events to the outbox from a transaction that is already open.
 //!
-//! The command service writes its outbox rows in the statement that makes the change; this is for the workers,
-//! whose effects cause events of their own (`invoice.generated`, `refund.processed`).
+//! The command service writes its events in the statement that makes the change. The workers write theirs here: their
+//! effects cause events of their own (`invoice.generated`, `refund.processed`).
 
 use contracts::{EntityType, EventType, Headers, StateChanged, Transition};
 use serde_json::value::to_raw_value;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The channel on which the relay listens for hints.
 pub const CHANNEL: &str = "outbox";
 
-/// An event about to be written: a document after its change, and the audit row of the change.
+/// An event to write: a document after its change, and the audit row of the change.
 #[derive(Debug)]
 pub struct NewEvent<'a, T> {
     /// `UUIDv7`.

@@ -1,7 +1,8 @@
-//! Telling the state and the history of every aggregate again, through the outbox like everything else.
+//! Republishing the state and the history of every aggregate, through the outbox like every other event.
 //!
-//! Retention drops events; whoever makes read models anew after that learns from snapshots what was in them. An owner of
-//! aggregates tells all of its own: which ones have lost events is not asked, for days go on being dropped.
+//! Retention drops events. A rebuild of the read models after that learns from snapshots what was in them. Each owner of
+//! aggregates republishes all of its own. It does not ask which ones have lost events, because retention goes on
+//! dropping partitions while it runs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,41 +28,42 @@ pub struct Current {
     pub document: Json<Box<RawValue>>,
 }
 
-/// How fast they are told, on the command line of each owner.
+/// How fast snapshots are published, on the command line of each owner.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Pace {
-    /// Snapshots per second, at most (1 to 100,000): what happens meanwhile waits behind them.
+    /// Snapshots per second, at most (1 to 100,000). New events wait behind them.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub per_second: u32,
 }
 
-/// Whose aggregates are told, and how fast.
+/// Publishes snapshots of all aggregates of an owner.
 #[derive(Debug, Clone)]
-pub struct Teller {
+pub struct Republisher {
     pub pool: PgPool,
     pub clock: Clock,
     pub ids: Ids,
-    /// Snapshots per second at most: what happens meanwhile waits behind them.
+    /// Snapshots per second, at most. New events wait behind them.
     pub per_second: u32,
 }
 
-impl Teller {
-    /// Tells of all aggregates of a kind, which `page` reads in the order of their ids: those after the given one.
-    pub async fn tell(
+impl Republisher {
+    /// Publishes a snapshot of every aggregate of a kind. `page` reads them in the order of their ids: those after the
+    /// given id, as many as the given limit. Returns how many were published.
+    pub async fn republish(
         &self,
         kind: EntityType,
         page: impl AsyncFn(&mut PgConnection, Uuid, i64) -> sqlx::Result<Vec<Current>>,
     ) -> sqlx::Result<u64> {
-        let mut turn =
+        let mut pace =
             tokio::time::interval(Duration::from_secs(1) * u32::try_from(PAGE).unwrap_or(1) / self.per_second);
-        let (mut after, mut told) = (Uuid::nil(), 0);
+        let (mut after, mut published) = (Uuid::nil(), 0);
         loop {
-            turn.tick().await;
+            pace.tick().await;
             let mut tx = self.pool.begin().await?;
             let aggregates = page(&mut tx, after, PAGE).await?;
-            let Some(last) = aggregates.last() else { return Ok(told) };
+            let Some(last) = aggregates.last() else { return Ok(published) };
             after = last.id;
-            told += self.record(&mut tx, kind, &aggregates).await?;
+            published += self.record(&mut tx, kind, &aggregates).await?;
             tx.commit().await?;
         }
     }
@@ -73,7 +75,7 @@ impl Teller {
         let (mut event_ids, mut aggregate_ids, mut versions, mut payloads) = (vec![], vec![], vec![], vec![]);
         for aggregate in aggregates {
             let mut history = histories.remove(&aggregate.id).unwrap_or_default();
-            // It may have gone on since it was read; that has an event of its own.
+            // It may have changed since it was read; that change has an event of its own.
             history.retain(|step| step.version <= aggregate.version);
             let Some(transition) = history.last().cloned() else { continue };
             let last = StateChanged { snapshot: &aggregate.document.0, transition };
@@ -88,7 +90,7 @@ impl Teller {
             insert into messaging.outbox
                 (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
             select event_id, $1, aggregate_id, version, messaging.shard_of(aggregate_id), $2, payload, $3, $4
-            from unnest($5::uuid[], $6::uuid[], $7::int[], $8::jsonb[]) as told (event_id, aggregate_id, version, payload)
+            from unnest($5::uuid[], $6::uuid[], $7::int[], $8::jsonb[]) as snapshot (event_id, aggregate_id, version, payload)
             "#,
             kind.as_str(),
             EventType::SnapshotTaken.as_str(),
@@ -104,8 +106,8 @@ impl Teller {
         Ok(event_ids.len() as u64)
     }
 
-    /// Says that all aggregates of `source` have been told since `started_at`.
-    pub async fn finish(&self, source: &str, started_at: DateTime<Utc>, told: u64) -> sqlx::Result<()> {
+    /// Records that snapshots of all aggregates of `source` have been published since `started_at`.
+    pub async fn finish(&self, source: &str, started_at: DateTime<Utc>, published: u64) -> sqlx::Result<()> {
         sqlx::query!(
             r#"
             insert into messaging.snapshot_runs (source, started_at, finished_at, aggregates) values ($1, $2, $3, $4)
@@ -115,7 +117,7 @@ impl Teller {
             source,
             started_at,
             self.clock.now(),
-            i64::try_from(told).unwrap_or(i64::MAX),
+            i64::try_from(published).unwrap_or(i64::MAX),
         )
         .execute(&self.pool)
         .await?;
@@ -142,7 +144,9 @@ struct Step {
 
 impl Step {
     fn into_transition(self, entity_type: EntityType) -> sqlx::Result<Transition> {
-        let unknown = |what: &str| sqlx::Error::Decode(format!("the audit names {what}, which is unknown").into());
+        let unknown = |what: &str| {
+            sqlx::Error::Decode(format!("the audit names {what}, which this release does not know").into())
+        };
         Ok(Transition {
             entity_type,
             entity_id: self.entity_id,

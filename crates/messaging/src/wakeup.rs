@@ -1,13 +1,14 @@
 //! Waking a sleeping loop in milliseconds, without depending on it.
 //!
-//! A [`Hint`] sends NOTIFY outside any transaction of a command, at most once per [`DEBOUNCE`]: NOTIFY inside
-//! the transaction takes a lock that serialises commits. A [`Wakeup`] listens. A notification that gets lost
-//! costs one polling interval and nothing else.
+//! A [`Hint`] sends NOTIFY outside the transactions of commands, at most once per [`DEBOUNCE`]: NOTIFY inside a
+//! transaction takes a lock that serialises commits. A [`Wakeup`] listens. A lost notification costs one polling
+//! interval and nothing else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::Tasks;
+use runtime::backoff::Backoff;
 use runtime::database::limited;
 use sqlx::postgres::{PgListener, PgNotification};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
@@ -15,87 +16,87 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// At most one NOTIFY per channel and process in this time.
+/// A process sends at most one NOTIFY per channel in this time.
 const DEBOUNCE: Duration = Duration::from_millis(2);
-/// A listener that has heard nothing for so long asks whether the database is still there.
+/// A listener that has heard nothing for this long checks that its connection still works.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Wait before a listener whose connection failed tries again.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// Shortest time from one batch that was not full to the next. To move fifty rows costs little more than to move one, so
-/// what comes meanwhile is moved together; what comes after a while of nothing does not wait.
+/// Wait before a listener whose connection failed reconnects.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
+/// Shortest time from the start of a batch that was not full to the next batch. Moving fifty rows costs little more than
+/// moving one, so rows that arrive in this time are moved together. A row that arrives after a quiet time does not wait.
 const LINGER: Duration = Duration::from_millis(5);
 /// Shards of the outbox.
 const SHARDS: usize = 16;
 
-/// Tells the listeners of a channel that there is something to do.
+/// Tells the listeners of a channel that there is work for them.
 #[derive(Debug, Clone)]
-pub struct Hint(Arc<Waiting>);
+pub struct Hint(Arc<NextNotify>);
 
-/// What the next NOTIFY is about.
+/// The NOTIFY that has been asked for and not sent yet.
 #[derive(Debug, Default)]
-struct Waiting {
-    wanted: Notify,
-    about: Mutex<About>,
+struct NextNotify {
+    requested: Notify,
+    audience: Mutex<Audience>,
 }
 
 #[derive(Debug)]
-enum About {
-    Everything,
-    /// Of interest to those alone who forward the shards of these aggregates.
-    Aggregates(Vec<Uuid>),
+enum Audience {
+    Everyone,
+    /// Only those who forward the shards of these aggregates.
+    ShardsOf(Vec<Uuid>),
 }
 
-impl Default for About {
+impl Default for Audience {
     fn default() -> Self {
-        Self::Aggregates(Vec::new())
+        Self::ShardsOf(Vec::new())
     }
 }
 
 impl Hint {
     /// Starts the sender of one channel.
     pub fn start(pool: &PgPool, channel: impl Into<String>, tasks: &Tasks) -> Self {
-        let waiting = Arc::<Waiting>::default();
+        let next = Arc::<NextNotify>::default();
         let (pool, channel, shutdown) = (pool.clone(), channel.into(), tasks.shutdown.clone());
-        let pending = waiting.clone();
+        let pending = next.clone();
         tasks.spawn("hint", async move {
             loop {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = pending.wanted.notified() => {}
+                    () = pending.requested.notified() => {}
                 }
-                let about = std::mem::take(&mut *pending.about.lock().unwrap_or_else(PoisonError::into_inner));
-                send(&pool, &channel, about).await;
+                let audience = std::mem::take(&mut *pending.audience.lock().unwrap_or_else(PoisonError::into_inner));
+                send(&pool, &channel, audience).await;
                 tokio::time::sleep(DEBOUNCE).await;
             }
         });
-        Self(waiting)
+        Self(next)
     }
 
-    /// Asks for a NOTIFY to everybody; returns at once.
+    /// Asks for a NOTIFY to every listener; returns at once.
     pub fn send(&self) {
-        *self.0.about.lock().unwrap_or_else(PoisonError::into_inner) = About::Everything;
-        self.0.wanted.notify_one();
+        *self.0.audience.lock().unwrap_or_else(PoisonError::into_inner) = Audience::Everyone;
+        self.0.requested.notify_one();
     }
 
     /// Asks for a NOTIFY to those who forward events of these aggregates; returns at once.
     pub fn send_about(&self, aggregates: impl IntoIterator<Item = Uuid>) {
-        if let About::Aggregates(ids) = &mut *self.0.about.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Audience::ShardsOf(ids) = &mut *self.0.audience.lock().unwrap_or_else(PoisonError::into_inner) {
             ids.extend(aggregates);
         }
-        self.0.wanted.notify_one();
+        self.0.requested.notify_one();
     }
 }
 
-/// Sends NOTIFY to everybody, at once. One that fails is one that is lost: the listener polls.
+/// Sends NOTIFY to every listener, at once. If that fails the hint is lost, and the listeners find the work by polling.
 pub async fn notify(pool: &PgPool, channel: &str) {
-    send(pool, channel, About::Everything).await;
+    send(pool, channel, Audience::Everyone).await;
 }
 
-/// The payload says which shards it is about; without one it is about all.
-async fn send(pool: &PgPool, channel: &str, about: About) {
-    let aggregates = match about {
-        About::Everything => Vec::new(),
-        About::Aggregates(ids) => ids,
+/// The payload names the shards; an empty payload means all of them.
+async fn send(pool: &PgPool, channel: &str, audience: Audience) {
+    let aggregates = match audience {
+        Audience::Everyone => Vec::new(),
+        Audience::ShardsOf(ids) => ids,
     };
     let sent = sqlx::query!(
         r#"
@@ -111,15 +112,15 @@ async fn send(pool: &PgPool, channel: &str, about: About) {
     }
 }
 
-/// Waits after a batch that was not full and began then, so that what trickles in is the next batch and not many.
-pub async fn gather(begun: Instant) {
-    tokio::time::sleep_until(begun + LINGER).await;
+/// Waits after a batch that was not full and started at that time, so that rows that trickle in form one batch.
+pub async fn gather(started: Instant) {
+    tokio::time::sleep_until(started + LINGER).await;
 }
 
-/// How often each shard was the subject of a notification.
+/// How many notifications each shard has had.
 type Heard = [u64; SHARDS];
 
-/// Wakes a loop when its channel is notified; each clone wakes one more.
+/// Wakes a loop when its channel is notified. Each clone wakes another loop.
 #[derive(Debug, Clone)]
 pub struct Wakeup {
     heard: watch::Receiver<Heard>,
@@ -127,21 +128,23 @@ pub struct Wakeup {
 }
 
 impl Wakeup {
-    /// Starts listening; until the connection stands, [`Wakeup::wait`] simply polls.
+    /// Starts listening. Until the connection is up, [`Wakeup::wait`] simply polls.
     pub fn start(pool: &PgPool, channel: impl Into<String>, tasks: &Tasks) -> Self {
         let (wake, heard) = watch::channel(Heard::default());
         let (pool, channel, shutdown) = (pool.clone(), channel.into(), tasks.shutdown.clone());
         tasks.spawn("wakeup", async move {
+            let mut failures = 0;
             loop {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    Err(error) = listen(&pool, &channel, &wake) => {
+                    Err(error) = listen(&pool, &channel, &wake, &mut failures) => {
                         tracing::warn!(%channel, %error, "listener lost; polling until it is back");
                     }
                 }
+                failures += 1;
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(RECONNECT) => {}
+                    () = tokio::time::sleep(RECONNECT.delay(failures)) => {}
                 }
             }
         });
@@ -153,7 +156,7 @@ impl Wakeup {
         self.wait_for(|_| true, at_most).await;
     }
 
-    /// The same, for notifications that are about one of some shards.
+    /// The same, for notifications that concern one of the shards for which `is_ours` is true.
     pub async fn wait_for(&mut self, is_ours: impl Fn(i16) -> bool, at_most: Duration) {
         let seen = self.seen;
         let concerns_us = |heard: &Heard| {
@@ -161,7 +164,7 @@ impl Wakeup {
         };
         let notified = async {
             let heard = self.heard.wait_for(concerns_us).await.map(|heard| *heard);
-            // Nobody listens any more, because the process stops.
+            // The listener has ended, because the process stops.
             let Ok(heard) = heard else { std::future::pending().await };
             heard
         };
@@ -171,7 +174,7 @@ impl Wakeup {
     }
 }
 
-fn note(wake: &watch::Sender<Heard>, payload: &str) {
+fn count(wake: &watch::Sender<Heard>, payload: &str) {
     let named: Vec<i16> = payload.split(',').filter_map(|shard| shard.parse().ok()).collect();
     wake.send_modify(|heard| {
         for (shard, times) in (0..).zip(heard) {
@@ -182,20 +185,26 @@ fn note(wake: &watch::Sender<Heard>, payload: &str) {
     });
 }
 
-/// Never returns `Ok`.
-async fn listen(pool: &PgPool, channel: &str, wake: &watch::Sender<Heard>) -> sqlx::Result<std::convert::Infallible> {
+/// Listens over one connection until it fails; sets `failures` to 0 once it is connected. Never returns `Ok`.
+async fn listen(
+    pool: &PgPool,
+    channel: &str,
+    wake: &watch::Sender<Heard>,
+    failures: &mut u32,
+) -> sqlx::Result<std::convert::Infallible> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(channel).await?;
     let listen = format!("LISTEN \"{channel}\"");
-    // What happened before LISTEN took effect was not heard: look once.
-    note(wake, "");
+    *failures = 0;
+    // Notifications sent before LISTEN took effect were missed: wake everyone once.
+    count(wake, "");
     loop {
-        // `None` means that the connection was lost and made again: look once, as above.
+        // `None` means that the connection was lost and is back: wake everyone, as above.
         match tokio::time::timeout(SILENCE, listener.try_recv()).await {
             Ok(received) => {
-                note(wake, received?.as_ref().map_or("", PgNotification::payload));
+                count(wake, received?.as_ref().map_or("", PgNotification::payload));
             }
-            // Nothing to hear, or nobody there any more. Operators find listeners by this statement, so it is the one to ask with.
+            // Quiet, or the connection is dead. Operators find listeners by this statement, so the check repeats it.
             Err(_elapsed) => {
                 limited(async { (&mut listener).execute(AssertSqlSafe(listen.clone())).await.map(drop) }).await?;
             }

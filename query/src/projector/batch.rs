@@ -221,7 +221,7 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, job: &'a Job, superseded: bool) -> Result<(), Poison> {
-        if let Some(poison) = &job.poison {
+        if let Some(poison) = &job.undecodable {
             return Err(Poison::Envelope(poison.clone()));
         }
         job.event_type.parse::<EventType>()?;

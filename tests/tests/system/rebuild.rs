@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use contracts::{OrderState, Queue, ReturnState};
-use messaging::snapshots::Teller;
+use messaging::snapshots::Republisher;
 use query::RebuildError;
 use runtime::{Clock, Ids};
 use sqlx::PgPool;
@@ -21,9 +21,9 @@ async fn projected(pool: &PgPool) -> Result<()> {
     books::drained(pool, Queue::Projections, SOON).await
 }
 
-async fn teller(system: &System, role: &'static str) -> Result<Teller> {
+async fn republisher(system: &System, role: &'static str) -> Result<Republisher> {
     let pool = system.database.pool_as(role).await?;
-    Ok(Teller { pool, clock: Clock::system(), ids: Ids::system(), per_second: 100_000 })
+    Ok(Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: 100_000 })
 }
 
 /// A system with something of everything in its books.
@@ -90,10 +90,10 @@ async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
     assert!(forgotten.to_string().contains("`command snapshots`"), "{forgotten}");
     assert_eq!(books::read_models(pool).await?, before, "nothing was touched");
 
-    command::snapshots::tell_again(&teller(&system, "articurated_command").await?).await?;
+    command::snapshots::republish(&republisher(&system, "articurated_command").await?).await?;
     let forgotten = rebuild(&system).await.expect_err("half of it is gone");
     assert!(forgotten.to_string().contains("`workers snapshots`"), "{forgotten}");
-    workers::snapshots::tell_again(&teller(&system, "articurated_workers").await?).await?;
+    workers::snapshots::republish(&republisher(&system, "articurated_workers").await?).await?;
 
     rebuild(&system).await?;
     assert_eq!(books::read_models(pool).await?, before);

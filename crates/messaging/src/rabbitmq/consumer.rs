@@ -12,7 +12,7 @@ use super::{BrokerError, PROBE, broker_queue, connect, within};
 
 /// Unacknowledged messages the broker sends ahead.
 const PREFETCH: u16 = 1_000;
-/// Messages handled, and acknowledged, together.
+/// Messages stored and acknowledged together.
 const BATCH: usize = 500;
 
 /// A connection that consumes one queue.
@@ -23,16 +23,16 @@ pub struct Consumer {
     _connection: Connection,
 }
 
-/// Messages that are ours until they are acknowledged or the connection ends.
+/// Messages that this consumer holds until it acknowledges them or the connection ends.
 #[derive(Debug)]
 pub struct Received {
-    /// What could be decoded, with the tag of its delivery.
+    /// Decoded messages, each with its delivery tag.
     pub events: Vec<(u64, Envelope)>,
     last_tag: u64,
 }
 
 impl Consumer {
-    /// Connects, declares the topology and begins to consume.
+    /// Connects, declares the topology and starts to consume.
     pub async fn connect(url: &SecretString, queue: Queue) -> Result<Self, BrokerError> {
         let (connection, channel) = connect(url, &format!("articurated {queue}")).await?;
         within("prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
@@ -47,7 +47,7 @@ impl Consumer {
     }
 
     /// Waits for a message and takes what else has arrived. Messages that cannot be decoded go to the dead-letter
-    /// queue: they would come back for ever.
+    /// queue; otherwise the broker would redeliver them for ever.
     pub async fn receive(&mut self) -> Result<Received, BrokerError> {
         let mut delivery = Self::delivered(self.deliveries.next().await)?;
         let mut received = Received { events: Vec::new(), last_tag: 0 };
@@ -82,7 +82,7 @@ impl Consumer {
         }
     }
 
-    /// Acknowledges everything received: call it only when it is committed.
+    /// Acknowledges everything received. Call it only after the commit.
     pub async fn acknowledge(&self, received: &Received) -> Result<(), BrokerError> {
         if received.last_tag == 0 {
             return Ok(());

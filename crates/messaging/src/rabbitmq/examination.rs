@@ -1,4 +1,4 @@
-//! What is wrong with a broker, found out without changing anything: for operators.
+//! Finds what is wrong with a broker without changing anything: for operators.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use secrecy::SecretString;
 
 use super::{BrokerError, DEAD_QUEUE, EXCHANGE, PROBE, TransportConfig, at_most, broker_queue, open, within};
 
-/// A probe that nobody takes is gone after this; milliseconds, as AMQP wants it.
+/// A probe that no consumer takes expires after this; milliseconds, as AMQP expects.
 const PROBE_LIVES_MS: &str = "10000";
 /// A broker that does not confirm a probe within this is blocked.
 const PROBE_CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Something that keeps messages from their consumers.
+/// A fault that keeps messages from their consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Defect {
     /// No connection, and why.
     Unreachable(String),
-    /// Connected, but messages are not taken: an alarm.
+    /// Connected, but the broker accepts no messages: an alarm.
     Blocked,
     ExchangeMissing,
     QueueMissing(Queue),
-    /// The queue is there, but what is published for it comes back.
+    /// The queue exists, but messages for it come back.
     BindingMissing(Queue),
-    /// Nobody consumes the queue, in which so many messages wait.
+    /// The queue has no consumer; this many messages wait in it.
     NoConsumer(Queue, u32),
-    /// So many messages could not be decoded.
+    /// This many messages could not be decoded.
     DeadLetters(u32),
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Defect {
                 write!(f, "the binding of the queue {} to {EXCHANGE} is missing", broker_queue(*queue))
             }
             Self::NoConsumer(queue, messages) => {
-                write!(f, "nobody consumes the queue {} ({messages} messages wait)", broker_queue(*queue))
+                write!(f, "the queue {} has no consumer ({messages} messages wait)", broker_queue(*queue))
             }
             Self::DeadLetters(messages) => {
                 write!(f, "{messages} messages could not be decoded and wait in the queue {DEAD_QUEUE}")
@@ -53,7 +53,7 @@ impl fmt::Display for Defect {
     }
 }
 
-/// Looks at exchange, queues and consumers, and sends a probe along every binding. Nothing is declared or mended.
+/// Checks exchange, queues and consumers, and sends a probe along every binding. Declares and repairs nothing.
 /// `None` when the transport is not RabbitMQ.
 pub async fn examine(transport: &TransportConfig) -> Option<Vec<Defect>> {
     let url = transport.rabbitmq_url.as_ref()?;
@@ -85,7 +85,7 @@ async fn look(url: &SecretString) -> Result<Vec<Defect>, BrokerError> {
         match arrives(&connection, queue).await {
             Ok(true) => {}
             Ok(false) => defects.push(Defect::BindingMissing(queue)),
-            // It would be so for the others as well.
+            // The other queues would give the same answer.
             Err(BrokerError::Timeout(..)) => {
                 defects.push(Defect::Blocked);
                 break;
@@ -96,7 +96,7 @@ async fn look(url: &SecretString) -> Result<Vec<Defect>, BrokerError> {
     Ok(defects)
 }
 
-/// The broker closes a channel on which something was asked for that is not there, so every question has its own.
+/// The broker closes a channel when asked for something that does not exist, so every question has a channel of its own.
 async fn has_exchange(connection: &Connection) -> Result<bool, BrokerError> {
     let channel = within("open channel", connection.create_channel()).await?;
     let passive = ExchangeDeclareOptions { passive: true, durable: true, ..Default::default() };
@@ -104,7 +104,7 @@ async fn has_exchange(connection: &Connection) -> Result<bool, BrokerError> {
     found(within("exchange", declared).await).map(|found| found.is_some())
 }
 
-/// Ready messages and consumers of a queue, if it is there.
+/// Ready messages and consumers of a queue, if it exists.
 async fn counts(connection: &Connection, name: &str) -> Result<Option<(u32, u32)>, BrokerError> {
     let channel = within("open channel", connection.create_channel()).await?;
     let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
@@ -125,7 +125,7 @@ fn is_not_found(error: &lapin::Error) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
 }
 
-/// Publishes a probe as the relay publishes events; false when it comes back.
+/// Publishes a probe as the relay publishes events. `false` when the broker returns it.
 async fn arrives(connection: &Connection, queue: Queue) -> Result<bool, BrokerError> {
     let channel = within("open channel", connection.create_channel()).await?;
     within("confirm mode", channel.confirm_select(ConfirmSelectOptions::default())).await?;

@@ -30,12 +30,12 @@ impl Outgoing<'_> {
     }
 }
 
-/// What the broker said of one message.
+/// How the broker answered for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// On disk in a quorum of the queue's replicas.
     Confirmed,
-    /// No queue is bound to it.
+    /// No queue is bound to its routing key.
     Unroutable,
     /// The broker refused it.
     Nacked,
@@ -57,18 +57,19 @@ impl Publisher {
     }
 
     /// Publishes a window of messages and waits until the broker has answered for every one of them.
-    /// The verdicts stand in the order of the messages.
+    /// Returns the verdicts in the order of the messages.
     ///
-    /// lapin 4.12.3 attaches a `basic.return` to whichever confirm resolves next, so an unroutable message can look
+    /// lapin 4.12.3 attaches a `basic.return` to the confirm that resolves next, so an unroutable message can look
     /// acknowledged while its neighbour looks returned. Returns do arrive before the last confirm of the window,
     /// so: drain every confirm, collect the ids that came back, and only then decide, by id.
     ///
-    /// While an alarm blocks the connection this waits: what has been sent is in the connection's buffers, and to send
-    /// it again over a new one would only add to the flood when the alarm ends. The connection's heartbeats bound it.
+    /// While an alarm blocks the connection this waits: what has been sent is in the connection's buffers, and sending
+    /// it over a new connection would only add to the flood when the alarm ends. The heartbeats of the connection bound
+    /// the wait.
     ///
     /// # Errors
-    /// After an error nothing is known about the window: drop this publisher and publish it again; the inbox
-    /// drops what arrives twice. [`BrokerError::Blocked`] comes before anything is sent, and the publisher is still good.
+    /// After an error nothing is known about the window: drop this publisher and publish the window again; the inbox
+    /// drops duplicates. [`BrokerError::Blocked`] is returned before anything is sent, and the publisher is still good.
     pub async fn publish(&self, window: &[Outgoing<'_>]) -> Result<Vec<Verdict>, BrokerError> {
         if self.is_blocked() {
             return Err(BrokerError::Blocked);
@@ -105,12 +106,12 @@ impl Publisher {
             .collect())
     }
 
-    /// Whether the broker has said that it takes no messages for now.
+    /// Whether the broker accepts no messages for now.
     pub fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Waits for an answer of the broker; while it blocks the connection, for longer than usual.
+    /// Waits for an answer of the broker; without a time-out while the broker blocks the connection.
     async fn answered<T>(
         &self,
         what: &'static str,

@@ -2,11 +2,11 @@
 //!
 //! Every (event, queue) pair is a message of its own with the routing key `<queue>.<event type>`. One message per
 //! event with a fan-out by bindings would be fewer messages, but then a missing binding loses the copy for one
-//! queue while the broker confirms the others; like this the broker answers for every single delivery.
+//! queue while the broker confirms the others. With a message per pair the broker confirms every single delivery.
 //!
 //! Publishing and consuming use separate connections, because an alarm (memory, disk) blocks every write of a
-//! publishing connection, acknowledgements included. lapin's own recovery stays off: whoever meets a closed
-//! channel drops the whole connection and builds connection, channel and topology again.
+//! publishing connection, acknowledgements included. lapin's own recovery stays off: after an error on a channel its
+//! user drops the whole connection and rebuilds connection, channel and topology.
 
 mod publisher;
 mod consumer;
@@ -26,21 +26,21 @@ pub use consumer::{Consumer, Received};
 pub use examination::{Defect, examine};
 pub use publisher::{Outgoing, Publisher, Verdict};
 
-/// Durable topic exchange that every event goes through.
+/// Durable topic exchange to which every event is published.
 pub const EXCHANGE: &str = "articurated.events";
-/// Durable fanout exchange for what a consumer cannot decode.
+/// Durable fanout exchange for messages that a consumer cannot decode.
 const DEAD_EXCHANGE: &str = "articurated.dead";
-/// Durable queue that keeps those for an operator to look at.
+/// Durable queue that keeps these messages for an operator.
 const DEAD_QUEUE: &str = "articurated.dead";
 /// Longest wait for any single answer of the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for a connection. A broker that is starting takes connections before it can serve them, and must be
-/// asked again soon.
+/// Longest wait for a connection. A broker that is starting accepts connections before it can serve them, so the next
+/// attempt must come soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Seconds between heartbeats, if the URL says nothing else. A consumer has nothing else to tell it that the broker is
-/// gone without a word, and the broker's own 60 s would be noticed after two minutes.
+/// Seconds between heartbeats, unless the URL sets them. Heartbeats are the only sign by which a consumer notices a
+/// broker that vanished; with the broker's own 60 s it would take two minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
-/// AMQP's `type` of a message that only asks whether it can be delivered. Consumers drop it.
+/// AMQP's `type` of a message that only tests whether it can be delivered. Consumers drop it.
 const PROBE: &str = "articurated.probe";
 
 /// How rows get from the outbox to the inbox.
@@ -51,7 +51,7 @@ pub struct TransportConfig {
     pub rabbitmq_url: Option<SecretString>,
 }
 
-/// What went wrong at the broker. The connection is to be dropped and made again.
+/// What went wrong at the broker. The caller drops the connection and opens a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     #[error("RabbitMQ: {0}")]
@@ -107,7 +107,7 @@ async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel)
 }
 
 /// Declares everything, idempotently. A declaration that contradicts what the broker has is an error that names
-/// the object, so a half-changed topology is noticed at start and not by its losses.
+/// the object, so a half-changed topology is noticed at start and not by lost messages.
 async fn declare_topology(channel: &Channel) -> Result<(), BrokerError> {
     let durable_exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
     let durable_queue = QueueDeclareOptions { durable: true, ..Default::default() };
@@ -144,7 +144,7 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// A readiness check of the broker, where there is one.
+/// A readiness check of the broker, if one is configured.
 pub fn readiness(transport: &TransportConfig) -> Option<Check> {
     let url = transport.rabbitmq_url.clone()?;
     Some(Check::new("broker", move || {
