@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use contracts::{Address, Supply, TaxDocument, TaxTermsDocument};
-use domain::{Charge, GstRate, Gstin, IndianState, TaxTerms, Taxes};
+use contracts::{Address, TaxDocument, TaxTermsDocument};
+use domain::{Charge, GstRate, Gstin, IndianState, Supply, TaxTerms, Taxes};
 
 use crate::api::body::{Checks, PlaceItem, PlaceOrder};
 
@@ -95,11 +95,10 @@ fn named(state: IndianState) -> String {
 
 /// The terms as the rules need them. Where nothing is taxed they say nothing.
 pub(crate) fn rules(terms: Option<&TaxTermsDocument>) -> TaxTerms {
-    let supply = match terms.map(|terms| terms.supply) {
-        Some(Supply::InterState) => domain::Supply::InterState,
-        Some(Supply::IntraState) | None => domain::Supply::IntraState,
-    };
-    TaxTerms { supply, prices_include_tax: terms.is_none_or(|terms| terms.prices_include_tax) }
+    TaxTerms {
+        supply: terms.map_or(Supply::IntraState, |terms| terms.supply),
+        prices_include_tax: terms.is_none_or(|terms| terms.prices_include_tax),
+    }
 }
 
 /// The tax in a charge, for a document.

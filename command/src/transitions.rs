@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use contracts::{EntityType, EventType};
-use domain::{Decision, InvalidTransition, State, decide};
+use domain::{Decision, InvalidTransition, OrderState, ReturnState, State, decide};
 use runtime::ApiError;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -19,9 +19,9 @@ pub(crate) async fn change_order<B: StepBody>(
     app: &App,
     incoming: Incoming<B>,
     verb: &str,
-    to: contracts::OrderState,
+    to: OrderState,
 ) -> Result<Answer, ApiError> {
-    use contracts::OrderState as S;
+    use OrderState as S;
     let (event_type, time) = match to {
         S::PendingPayment => (EventType::OrderCreated, "created_at"),
         S::Paid => (EventType::OrderPaid, "paid_at"),
@@ -30,7 +30,6 @@ pub(crate) async fn change_order<B: StepBody>(
         S::Delivered => (EventType::OrderDelivered, "delivered_at"),
         S::Cancelled => (EventType::OrderCancelled, "cancelled_at"),
     };
-    let to = state_named::<domain::OrderState>(to.as_str())?;
     let step = Step { entity: EntityType::Order, to, event_type, time };
     step.carry_out(app, &app.order_transitions, incoming, verb).await
 }
@@ -40,13 +39,13 @@ pub(crate) async fn change_return<B: StepBody>(
     app: &App,
     incoming: Incoming<B>,
     verb: &str,
-    to: contracts::ReturnState,
+    to: ReturnState,
 ) -> Result<Answer, ApiError> {
-    return_step(to)?.carry_out(app, &app.return_transitions, incoming, verb).await
+    return_step(to).carry_out(app, &app.return_transitions, incoming, verb).await
 }
 
-fn return_step(to: contracts::ReturnState) -> Result<Step<domain::ReturnState>, ApiError> {
-    use contracts::ReturnState as S;
+fn return_step(to: ReturnState) -> Step<ReturnState> {
+    use ReturnState as S;
     let (event_type, time) = match to {
         S::Requested => (EventType::ReturnRequested, "created_at"),
         S::Approved => (EventType::ReturnApproved, "approved_at"),
@@ -55,22 +54,15 @@ fn return_step(to: contracts::ReturnState) -> Result<Step<domain::ReturnState>, 
         S::Received => (EventType::ReturnReceived, "received_at"),
         S::Completed => (EventType::ReturnCompleted, "completed_at"),
     };
-    let to = state_named::<domain::ReturnState>(to.as_str())?;
-    Ok(Step { entity: EntityType::Return, to, event_type, time })
+    Step { entity: EntityType::Return, to, event_type, time }
 }
 
 /// Rejects a return that nobody has reviewed, as a manager's rejection would. Returns whether it was there to be rejected:
 /// a manager may have decided in the same moment.
 pub(crate) async fn reject_unreviewed(app: &App, id: Uuid, origin: &Origin) -> Result<bool, ApiError> {
     let data = rejection(Some("REVIEW_EXPIRED"), origin.reason.as_ref());
-    let command = return_step(contracts::ReturnState::Rejected)?.command(app, id, data, origin, Conditions::default());
+    let command = return_step(ReturnState::Rejected).command(app, id, data, origin, Conditions::default());
     Ok(matches!(app.return_transitions.execute(command).await?, TransitionOutcome::Applied { .. }))
-}
-
-/// The domain's state of that name. `contracts` and `domain` name the same states; a test compares them.
-fn state_named<S: State>(name: &str) -> Result<S, ApiError> {
-    let known = S::ALL.iter().copied().find(|state| state.as_str() == name);
-    known.ok_or_else(|| ApiError::internal(format!("{name} is not a state of {}", S::NOUN)))
 }
 
 struct Step<S> {
@@ -163,7 +155,7 @@ impl<S: State> Step<S> {
             {
                 Err(version_mismatch(self.entity, version, expected_version))
             }
-            TransitionOutcome::Unchanged { state, version, body } => match decide(state_named::<S>(&state)?, self.to) {
+            TransitionOutcome::Unchanged { state, version, body } => match decide(state.parse().map_err(ApiError::internal)?, self.to) {
                 Ok(Decision::AlreadyThere) => Ok(done(version, body)),
                 Err(invalid) => Err(invalid_transition(&invalid)),
                 Ok(Decision::Apply) => {
@@ -187,17 +179,4 @@ fn version_mismatch(entity: EntityType, current: i32, expected: Option<i32>) -> 
     let message = format!("the {entity} is at version {current}; read it again and decide anew");
     ApiError::new(StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH", message)
         .with_details(json!({ "current_version": current, "expected_version": expected }))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn contracts_and_domain_name_the_same_states() {
-        let contract: Vec<_> = contracts::OrderState::ALL.iter().map(|state| state.as_str()).collect();
-        let domain: Vec<_> = domain::OrderState::ALL.iter().map(|state| state.as_str()).collect();
-        assert_eq!(contract, domain);
-        let contract: Vec<_> = contracts::ReturnState::ALL.iter().map(|state| state.as_str()).collect();
-        let domain: Vec<_> = domain::ReturnState::ALL.iter().map(|state| state.as_str()).collect();
-        assert_eq!(contract, domain);
-    }
 }

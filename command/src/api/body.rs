@@ -111,6 +111,8 @@ pub(crate) struct Ship {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeOrderState {
+    #[serde(with = "contracts::named")]
+    #[schema(value_type = contracts::schema::OrderState)]
     pub(crate) new_state: OrderState,
     #[serde(default)]
     #[schema(max_length = 1000)]
@@ -178,6 +180,8 @@ pub(crate) struct Reject {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeReturnState {
+    #[serde(with = "contracts::named")]
+    #[schema(value_type = contracts::schema::ReturnState)]
     pub(crate) new_state: ReturnState,
     /// For `REJECTED`; `OTHER` when absent.
     #[serde(default)]

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use domain::{OrderState, ReturnState, Supply};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+use crate::{named, schema};
 
 macro_rules! names {
     ($type:ty { $($variant:ident => $name:literal),+ $(,)? }) => {
@@ -34,48 +37,6 @@ macro_rules! names {
         }
     };
 }
-
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OrderState {
-    PendingPayment,
-    Paid,
-    ProcessingInWarehouse,
-    Shipped,
-    Delivered,
-    Cancelled,
-}
-
-names!(OrderState {
-    PendingPayment => "PENDING_PAYMENT",
-    Paid => "PAID",
-    ProcessingInWarehouse => "PROCESSING_IN_WAREHOUSE",
-    Shipped => "SHIPPED",
-    Delivered => "DELIVERED",
-    Cancelled => "CANCELLED",
-});
-
-/// Where a return stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ReturnState {
-    Requested,
-    Approved,
-    Rejected,
-    InTransit,
-    Received,
-    Completed,
-}
-
-names!(ReturnState {
-    Requested => "REQUESTED",
-    Approved => "APPROVED",
-    Rejected => "REJECTED",
-    InTransit => "IN_TRANSIT",
-    Received => "RECEIVED",
-    Completed => "COMPLETED",
-});
 
 /// What an audit row or an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -169,6 +130,8 @@ pub struct OrderDocument {
     /// `UUIDv7`.
     pub id: Uuid,
     pub order_number: String,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::OrderState)]
     pub state: OrderState,
     /// 1 at creation, one more with every transition; also the `ETag`.
     pub version: i32,
@@ -273,23 +236,13 @@ pub struct TaxTermsDocument {
     pub supplier_gstin: String,
     /// Code and name, `29 Karnataka`.
     pub supplier_state: String,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::Supply)]
     pub supply: Supply,
     /// Code and name of a state, `29 Karnataka`; `96 Outside India` for another country.
     pub place_of_supply: String,
     pub prices_include_tax: bool,
 }
-
-/// Whose tax it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Supply {
-    /// Half CGST, half SGST.
-    IntraState,
-    /// IGST.
-    InterState,
-}
-
-names!(Supply { IntraState => "INTRA_STATE", InterState => "INTER_STATE" });
 
 /// A return, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -298,6 +251,8 @@ pub struct ReturnDocument {
     pub id: Uuid,
     pub order_id: Uuid,
     pub order_number: String,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::ReturnState)]
     pub state: ReturnState,
     /// 1 at creation, one more with every transition; also the `ETag`.
     pub version: i32,

@@ -1,19 +1,23 @@
 //! What crosses a process border: events, queue names, documents, the error shape.
 //!
-//! Invariant: nothing here decides anything. The rules of orders and returns are in `domain`; a process that
-//! only reads events (workers, query) depends on this crate and never on that one.
+//! Invariant: nothing here decides anything. The rules of orders and returns are in `domain`. A process that only reads
+//! events (workers, query) depends on this crate and not on that one: it gets the names of the states from here, and
+//! none of the decisions.
 
 mod envelope;
 mod documents;
+pub mod named;
+pub mod schema;
 mod error;
 mod queues;
 mod gateway;
 
 pub use documents::{
-    ActorType, Address, CreditNoteDocument, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument, OrderState,
-    RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument, ReturnState, Supply, TaxDocument,
-    TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument, Transition, Trigger,
+    ActorType, Address, CreditNoteDocument, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument,
+    RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine,
+    TaxTermsDocument, Transition, Trigger,
 };
+pub use domain::{OrderState, ReturnState, Supply};
 pub use envelope::{Envelope, EventType, Headers, Retold, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use error::{ErrorBody, ErrorDetail};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};

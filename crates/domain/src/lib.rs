@@ -3,9 +3,10 @@
 //!
 //! Invariants: no IO, no async, no clock, no randomness, and no serde on any type. What a rule needs to know (the
 //! time, the policy, what was already returned) is an argument, so every rule can be tested at any instant and
-//! runs the same wherever it is called. Nothing here knows JSON, SQL or HTTP; those sides hold their own types
-//! and name the states by `as_str`.
+//! runs the same wherever it is called. Nothing here knows JSON, SQL or HTTP; `contracts` says how states stand in JSON,
+//! and SQL gets their names from `as_str`.
 
+mod names;
 mod transition;
 mod order;
 mod returns;
@@ -22,6 +23,7 @@ pub use allocation::{Returned, UnitShares, allocate};
 pub use gst_rates::default_rate;
 pub use gstin::{BadGstin, Gstin, IndianState};
 pub use money::{MAX_MINOR, Money};
+pub use names::Named;
 pub use order::OrderState;
 pub use placing::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDraft, OrderTotals, PlacementError};
 pub use return_rules::{

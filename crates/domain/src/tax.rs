@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::allocation::allocate;
+use crate::names::names;
 
 /// Thousandths of a per cent in the whole.
 const WHOLE: i128 = 100_000;
@@ -45,13 +46,15 @@ impl GstRate {
 }
 
 /// Whether goods cross the border of a state on their way: it decides whose tax it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Supply {
     /// Half CGST, half SGST.
     IntraState,
     /// IGST.
     InterState,
 }
+
+names!(Supply { IntraState "INTRA_STATE", InterState "INTER_STATE" });
 
 /// How an order is taxed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,16 @@
-//! What every state machine here has in common: a table of states, and one decision about one step in it.
+//! What all state machines share: a table of states, and one decision about one step in it.
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::{self, Display};
+use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::names::Named;
+
 /// The states of one machine. Implemented by `state_machine!` from a table, never by hand.
-pub trait State: Copy + Eq + Debug + Display + 'static {
+pub trait State: Named + FromStr<Err = UnknownState> {
     /// What is in the state, with its article, for messages: "an order".
     const NOUN: &'static str;
-    const ALL: &'static [Self];
-
-    /// The name in JSON, in the database and in messages.
-    fn as_str(self) -> &'static str;
 
     /// The states that may follow; empty when this one is final.
     fn allowed(self) -> &'static [Self];
@@ -78,15 +77,9 @@ macro_rules! state_machine {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $machine { $($state),+ }
 
+        $crate::names::names!($machine { $($state $name),+ });
+
         impl $machine {
-            /// Every state, in the order of the table; the first is the state at creation.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$state),+];
-
-            /// The name in JSON, in the database and in messages.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$state => $name),+ }
-            }
-
             /// The states that may follow; empty when this one is final.
             pub const fn allowed(self) -> &'static [Self] {
                 match self { $(Self::$state => &[$(Self::$next),*]),+ }
@@ -105,20 +98,9 @@ macro_rules! state_machine {
 
         impl $crate::State for $machine {
             const NOUN: &'static str = $noun;
-            const ALL: &'static [Self] = &Self::ALL;
-
-            fn as_str(self) -> &'static str {
-                self.as_str()
-            }
 
             fn allowed(self) -> &'static [Self] {
                 self.allowed()
-            }
-        }
-
-        impl std::fmt::Display for $machine {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
             }
         }
 
@@ -126,10 +108,11 @@ macro_rules! state_machine {
             type Err = $crate::UnknownState;
 
             fn from_str(given: &str) -> Result<Self, Self::Err> {
-                match given {
-                    $($name => Ok(Self::$state),)+
-                    _ => Err($crate::UnknownState { given: given.to_owned(), noun: $noun, known: &[$($name),+] }),
-                }
+                <Self as $crate::Named>::from_name(given).ok_or_else(|| $crate::UnknownState {
+                    given: given.to_owned(),
+                    noun: $noun,
+                    known: <Self as $crate::Named>::NAMES,
+                })
             }
         }
     };

@@ -41,7 +41,7 @@ pub struct ReturnPage {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct OrderListParams {
-    #[param(value_type = Option<OrderState>)]
+    #[param(value_type = Option<contracts::schema::OrderState>)]
     state: Option<String>,
     #[param(max_length = 64)]
     customer_id: Option<String>,
@@ -65,7 +65,7 @@ pub(super) struct OrderListParams {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReturnListParams {
-    #[param(value_type = Option<ReturnState>)]
+    #[param(value_type = Option<contracts::schema::ReturnState>)]
     state: Option<String>,
     #[param(value_type = Option<Uuid>)]
     order_id: Option<String>,
@@ -91,7 +91,7 @@ impl OrderListParams {
     pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
         let mut wrong = Wrong::default();
         let filter = Filter {
-            state: wrong.unless_one_of("state", self.state, OrderState::ALL, OrderState::as_str),
+            state: wrong.unless_one_of("state", self.state, &OrderState::ALL, OrderState::as_str),
             order_id: None,
             customer_id: wrong.unless_short("customer_id", self.customer_id, MAX_CUSTOMER_ID),
             order_number: wrong.unless_short("order_number", self.order_number, MAX_ORDER_NUMBER),
@@ -109,7 +109,7 @@ impl ReturnListParams {
     pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
         let mut wrong = Wrong::default();
         let filter = Filter {
-            state: wrong.unless_one_of("state", self.state, ReturnState::ALL, ReturnState::as_str),
+            state: wrong.unless_one_of("state", self.state, &ReturnState::ALL, ReturnState::as_str),
             order_id: wrong.unless("order_id", self.order_id, "must be a UUID", |text| Uuid::try_parse(text).ok()),
             customer_id: wrong.unless_short("customer_id", self.customer_id, MAX_CUSTOMER_ID),
             order_number: wrong.unless_short("order_number", self.order_number, MAX_ORDER_NUMBER),

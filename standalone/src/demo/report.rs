@@ -24,12 +24,12 @@ pub(super) async fn report(pool: &PgPool, seen: &Seen, reads: &[Duration], invoi
 fn by_state(seen: &Seen) {
     heading("Orders and returns by state");
     for state in OrderState::ALL {
-        let orders: Vec<_> = seen.orders.iter().filter(|order| order.state == *state).collect();
+        let orders: Vec<_> = seen.orders.iter().filter(|order| order.state == state).collect();
         let total = orders.iter().map(|order| order.total_minor).sum();
         println!("  {:<26}{:>4}  {:>18}", state.as_str(), orders.len(), money(total, "INR"));
     }
     for state in ReturnState::ALL {
-        let returns: Vec<_> = seen.returns.iter().filter(|request| request.state == *state).collect();
+        let returns: Vec<_> = seen.returns.iter().filter(|request| request.state == state).collect();
         if !returns.is_empty() {
             let total = returns.iter().map(|request| request.refund_amount_minor).sum();
             println!("  {:<26}{:>4}  {:>18}", format!("return {state}"), returns.len(), money(total, "INR"));

@@ -34,7 +34,7 @@ async fn something_of_everything() -> Result<System> {
     })
     .await?;
     for state in OrderState::ALL {
-        shop::order_in(&system.api, *state).await?;
+        shop::order_in(&system.api, state).await?;
     }
     for state in [ReturnState::Requested, ReturnState::Rejected, ReturnState::Completed] {
         shop::return_in(&system.api, state).await?;

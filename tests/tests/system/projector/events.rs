@@ -19,14 +19,14 @@ pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
     let system = System::commands_only().await?;
     let api = &system.api;
     for state in OrderState::ALL {
-        let order = shop::order_in(api, *state).await?;
+        let order = shop::order_in(api, state).await?;
         if matches!(state, OrderState::Shipped | OrderState::Delivered) {
             record_invoice(&system.database.pool, order.id, &order.order_number).await?;
         }
     }
     for state in ReturnState::ALL {
-        let returned = shop::return_in(api, *state).await?;
-        if *state == ReturnState::Completed {
+        let returned = shop::return_in(api, state).await?;
+        if state == ReturnState::Completed {
             record_refund(&system.database.pool, returned.id, returned.order_id, returned.refund_amount_minor).await?;
         }
     }
