@@ -1,4 +1,4 @@
-//! Splitting an amount so that not one paisa appears or disappears.
+//! Splitting an amount without gaining or losing a paisa.
 
 use std::cmp::Reverse;
 
@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 /// weight: a discount allocated over line amounts leaves no line negative.
 ///
 /// # Panics
-/// If `amount` or a weight is negative, or if there is an amount but no weight to carry it: there is no split then.
+/// If `amount` or a weight is negative, or if there is an amount but no weight to carry it.
 pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
     assert!(amount >= 0, "an amount to allocate is not negative");
     assert!(weights.iter().all(|weight| *weight >= 0), "a weight is not negative");
@@ -35,7 +35,7 @@ pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
     shares
 }
 
-/// What has been returned of a line so far, rejected returns aside; of one part of its amount.
+/// What has been returned of a line so far, of one part of its amount. Rejected returns do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Returned {
     pub quantity: u32,
@@ -64,13 +64,13 @@ impl UnitShares {
 
     /// What a return of `quantity` further units refunds; `None` when fewer are left.
     ///
-    /// The units without the extra paisa go first. Which of them are gone follows from the amount already refunded,
-    /// not from the count alone: a return that took extra paise may have been rejected since, and its units then
-    /// are back with exactly the paise it took. So the refunds of any sequence of returns stay within what was
-    /// paid, and are exactly that once every unit has been returned.
+    /// The units without the extra paisa go first. The amount already refunded says which of them are gone; the count
+    /// alone does not, because a return that took extra paise may have been rejected since, and then its units can be
+    /// returned again for exactly the paise it took. So the refunds of any sequence of returns stay within what was paid,
+    /// and are exactly that once every unit has been returned.
     ///
     /// # Panics
-    /// If `returned` is no part of this split: a refund computed from such books would be wrong.
+    /// If `returned` is not a part of this split: the refund would be wrong.
     pub fn refund(&self, returned: Returned, quantity: u32) -> Option<i64> {
         if quantity > self.units.checked_sub(returned.quantity)? {
             return None;

@@ -1,7 +1,7 @@
-//! The rates of GST on handicrafts by HSN code, each from the day on which it began: what an item bears when nobody says.
+//! The rates of GST on handicrafts by HSN code, each from its first day: the rate of an item that is ordered without one.
 //!
-//! The figures are data, in `data/gst_rates.csv`, each with its source. Goods whose rate hangs on their price (shawls) and
-//! those that are no handicraft are not in it: for them the shop gives a rate with each item.
+//! The figures are data, in `data/gst_rates.csv`, each with its source. Goods whose rate depends on their price (shawls)
+//! and goods that are not handicrafts are not in it: for them the shop sends a rate with each item.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use crate::tax::GstRate;
 
 struct Entry {
-    /// Digits that the code of an item begins with.
+    /// The first digits of an item's code.
     hsn: &'static str,
     from: NaiveDate,
     rate: GstRate,
@@ -30,8 +30,8 @@ fn entry(line: &'static str) -> Option<Entry> {
     Some(Entry { hsn, from: from.parse().ok()?, rate: GstRate::from_per_cent(per_cent.parse().ok()?).ok()? })
 }
 
-/// The rate on a day in India; `None` where the table has none. The longest code that fits counts, and of that the latest
-/// that has begun.
+/// The rate on a day in India; `None` where the table has none. The longest matching code wins, and of its rates the
+/// latest one in force.
 pub fn default_rate(hsn: &str, on: NaiveDate) -> Option<GstRate> {
     let digits: String = hsn.chars().filter(char::is_ascii_digit).collect();
     ENTRIES

@@ -2,14 +2,14 @@
 
 use thiserror::Error;
 
-/// The characters of a GSTIN, each worth its place.
+/// The characters of a GSTIN; the value of each is its index.
 const ALPHABET: &[u8; 36] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// A GST identification number: state, PAN, entity, `Z`, check digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Gstin(String);
 
-/// What a GSTIN must be.
+/// What is wrong with a GSTIN: the message says what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BadGstin {
     #[error("must be 15 characters: a state's code, a PAN, an entity's digit or letter, Z and a check digit")]
@@ -44,13 +44,13 @@ impl Gstin {
         &self.0
     }
 
-    /// Where its holder is registered.
+    /// The state in which its holder is registered.
     pub fn state(&self) -> IndianState {
         self.0[..2].parse().ok().and_then(IndianState::from_code).expect("checked when it was read")
     }
 }
 
-/// Every second character counts double, a product's two digits to the base 36 are added up, and the check digit
+/// Every second character counts double, the two base-36 digits of each product are added, and the check digit
 /// completes the sum to a multiple of 36.
 fn check_digit(characters: &[u8]) -> Option<u8> {
     let mut sum = 0;
@@ -62,7 +62,7 @@ fn check_digit(characters: &[u8]) -> Option<u8> {
     Some(ALPHABET[(36 - sum % 36) % 36])
 }
 
-/// A state or union territory of India as GST has it.
+/// A state or union territory of India, as GST counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IndianState {
     /// 1 to 38, or 97.
@@ -116,7 +116,7 @@ const STATES: [IndianState; 37] = {
     ]
 };
 
-/// How else people write them: older names, and the letters of ISO 3166-2 and of number plates.
+/// Other spellings: older names, and the letters of ISO 3166-2 and of number plates.
 const ALIASES: [(&str, u8); 62] = [
     ("jk", 1),
     ("jammu kashmir", 1),
@@ -187,7 +187,7 @@ impl IndianState {
         STATES.into_iter().find(|state| state.code == code)
     }
 
-    /// Finds the state in what people write for it: its name, an older one, its code or its letters.
+    /// Finds a state by its name, an older name, its code or its letters.
     pub fn from_text(text: &str) -> Option<Self> {
         let text = text.to_lowercase().replace('&', " and ");
         let text =

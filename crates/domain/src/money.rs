@@ -4,7 +4,7 @@
 pub const MAX_MINOR: i64 = 9_007_199_254_740_991;
 
 /// An amount that is charged, paid or refunded, in minor units (paise): 0 to [`MAX_MINOR`]. Arithmetic that would
-/// leave the range gives `None`, so a sum can neither wrap nor turn negative unseen.
+/// leave the range gives `None`, so a sum never wraps or turns negative unnoticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i64);
 

@@ -1,7 +1,7 @@
-//! GST on what is sold: how much of an amount is tax, and how it is shared out to the paisa.
+//! GST: how much of an amount is tax, and how the tax is split over the lines to the paisa.
 //!
-//! Tax is computed once per rate, on the sum of all that bears it, and then shared out: computed line by line, the
-//! rounding of each line would add up. CGST and SGST are each rounded by themselves, half away from zero.
+//! The tax is computed once per rate, on the sum of all amounts of that rate, and then split over them. Computed line by
+//! line, the rounding errors of the lines would add up. CGST and SGST are rounded separately, half away from zero.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const WHOLE: i128 = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GstRate(u32);
 
-/// What a rate must be.
+/// Not a rate: the message says what one must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("must be a percentage from 0 to 100 with at most three decimals")]
 pub struct BadRate;
@@ -31,7 +31,7 @@ impl GstRate {
     /// The rate as clients write it, like 18 or 0.25.
     pub fn from_per_cent(per_cent: f64) -> Result<Self, BadRate> {
         let thousandths = (per_cent * 1_000.0).round();
-        // Beyond it, or not a number, the comparisons below are false as well.
+        // For a value out of range, and for NaN, one of the comparisons below is false.
         let exact = (per_cent * 1_000.0 - thousandths).abs() < 1e-6;
         if !(exact && (0.0..=100_000.0).contains(&thousandths)) {
             return Err(BadRate);
@@ -45,7 +45,7 @@ impl GstRate {
     }
 }
 
-/// Whether goods cross the border of a state on their way: it decides whose tax it is.
+/// Whether goods cross a state border on their way. It decides which taxes apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Supply {
     /// Half CGST, half SGST.
@@ -89,18 +89,18 @@ impl Taxes {
     }
 }
 
-/// What a customer pays for something, and the taxes in it. paid = taxable + taxes + round-off.
+/// A price that a customer pays, and the taxes in it: paid = taxable + taxes + round-off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     pub paid: i64,
     pub taxes: Taxes,
-    /// What no exact split accounts for; below zero where the taxes come to more than is paid. Where prices do not
-    /// contain the tax there is none.
+    /// The paise by which taxable amount and taxes miss the price; below zero when they exceed it. 0 where prices do not
+    /// contain the tax.
     pub round_off: i64,
 }
 
 impl Charge {
-    /// What the taxes are on.
+    /// The amount on which the taxes are computed.
     pub const fn taxable(&self) -> i64 {
         self.paid - self.taxes.total() - self.round_off
     }
@@ -119,14 +119,14 @@ impl Charge {
         }
     }
 
-    /// The whole of something that is sold at `net`, which is with or without the tax as the terms say.
+    /// The charge for goods sold at `net`, which contains the tax or not, as the terms say.
     fn of(net: i64, rate: GstRate, terms: TaxTerms) -> Self {
         if !terms.prices_include_tax {
             let taxes = Taxes::on(net.into(), rate, terms.supply);
             return Self { paid: net + taxes.total(), taxes, round_off: 0 };
         }
-        // The exact taxable value lies between two whole paise; with the taxes of either, rounded, the sum may miss
-        // what is paid by a paisa or two. The nearer one is taken, and what is missing is shown.
+        // The exact taxable value lies between two whole paise. With the rounded taxes of either, the sum may miss the
+        // price by a paisa or two. We take the nearer one and show the difference as round-off.
         let below = i128::from(net) * WHOLE / (WHOLE + i128::from(rate.0));
         let split = |taxable: i128| {
             let taxes = Taxes::on(taxable, rate, terms.supply);
@@ -138,16 +138,16 @@ impl Charge {
     }
 }
 
-/// An amount to be taxed, with or without the tax in it as the terms say.
+/// An amount to be taxed. It contains the tax or not, as the terms say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taxed {
     /// Not below zero.
     pub net: i64,
-    /// Without one, no tax.
+    /// `None`: not taxed.
     pub rate: Option<GstRate>,
 }
 
-/// Taxes the amounts of an order, each in its place.
+/// Taxes the amounts of an order. The charges are in the order of the amounts.
 ///
 /// # Panics
 /// If an amount is below zero.
@@ -167,7 +167,7 @@ pub fn assess(amounts: &[Taxed], terms: TaxTerms) -> Vec<Charge> {
         let igst = allocate(whole.taxes.igst, &weights);
         let round_off = allocate(whole.round_off.abs(), &weights);
         for (share, place) in places.into_iter().enumerate() {
-            // SGST falls like CGST: what is shared out is the same.
+            // The split of SGST is that of CGST: the amounts are equal.
             let taxes = Taxes { cgst: cgst[share], sgst: cgst[share], igst: igst[share] };
             let round_off = round_off[share] * whole.round_off.signum();
             let on_top = if terms.prices_include_tax { 0 } else { taxes.total() };

@@ -1,11 +1,11 @@
-//! The rules against what the requirements say (`states`, `vectors`, `tax`, `placing`, `returning`, `reviewing`) and against the laws
-//! that must hold for any input (the `proptest!` blocks among them).
+//! The rules against the requirements (`states`, `vectors`, `tax` and the rest), and against the laws that hold for any
+//! input (the `proptest!` blocks).
 
 mod states;
 mod money;
 mod tax;
 mod gst;
-mod placing;
-mod returning;
-mod reviewing;
+mod order_totals;
+mod return_policy;
+mod review_policy;
 mod vectors;

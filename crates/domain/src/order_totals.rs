@@ -1,4 +1,4 @@
-//! Whether an order can be placed, and what it costs.
+//! What an order costs, and what is wrong with an order that has no price.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ pub const MAX_LINES: usize = 500;
 /// Units per line.
 pub const MAX_QUANTITY: i64 = 100_000;
 
-/// The amounts of an order as the client sent them. Nothing about them is trusted.
+/// The amounts of an order as the client sent them, unchecked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderDraft {
     pub lines: Vec<DraftLine>,
@@ -24,7 +24,7 @@ pub struct OrderDraft {
 pub struct DraftLine {
     pub quantity: i64,
     pub unit_price_minor: i64,
-    /// Without one, no tax.
+    /// `None`: the line is not taxed.
     pub rate: Option<GstRate>,
 }
 
@@ -35,24 +35,24 @@ pub struct OrderTotals {
     pub subtotal: Money,
     pub discount: Money,
     pub shipping: Money,
-    /// In the total, or on top of what the prices come to.
+    /// Part of the total.
     pub tax: Money,
     pub total: Money,
     /// In the order of the draft.
     pub lines: Vec<LineAmounts>,
 }
 
-/// What a line comes to. Split over its units ([`UnitShares`](crate::UnitShares)), every unit has its paise once and for all;
-/// nothing is ever computed again from rates.
+/// The amounts of a line. [`UnitShares`](crate::UnitShares) splits them over its units, so the paise of each unit are
+/// fixed when the order is placed and never computed from rates again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineAmounts {
     /// Quantity × unit price.
     pub gross: Money,
     /// The line's share of the order's discount.
     pub discount: Money,
-    /// What is paid for the goods: what a return of the whole line refunds.
+    /// The price of the goods: what a return of the whole line refunds.
     pub goods: Charge,
-    /// What is paid for their share of the shipping, which bears the tax of the goods.
+    /// The line's share of the shipping, which is taxed like the goods.
     pub shipping: Charge,
 }
 
@@ -65,8 +65,8 @@ pub struct PlacementError {
 }
 
 impl OrderDraft {
-    /// Prices the order, or names everything that is wrong with it. A rule across fields is only applied to fields
-    /// that are right in themselves, so one mistake is not reported twice.
+    /// The amounts of the order, or everything that is wrong with it. A rule across fields is applied only to fields that
+    /// are valid by themselves, so one mistake is not reported twice.
     pub fn totals(&self) -> Result<OrderTotals, Vec<PlacementError>> {
         let mut problems = Problems(Vec::new());
         let gross = self.gross_amounts(&mut problems);
@@ -102,13 +102,13 @@ impl OrderDraft {
         Ok(OrderTotals { subtotal, discount, shipping, tax, total, lines })
     }
 
-    /// Shares discount and shipping out over the lines, and taxes what that leaves them with.
+    /// Splits discount and shipping over the lines, and taxes the results.
     fn taxed(&self, gross: &[Money], discount: Money, shipping: Money) -> Vec<LineAmounts> {
         let gross_minor: Vec<i64> = gross.iter().map(|gross| gross.minor()).collect();
         let discounts = allocate(discount.minor(), &gross_minor);
         let net: Vec<i64> = gross_minor.iter().zip(&discounts).map(|(gross, discount)| gross - discount).collect();
         let quantities: Vec<i64> = self.lines.iter().map(|line| line.quantity).collect();
-        // Somebody has to carry it even when everything is given away.
+        // By price after discount; if that is 0 everywhere, by price; if that is 0 too, by quantity.
         let weights = [&net, &gross_minor].into_iter().find(|weights| weights.iter().any(|weight| *weight > 0));
         let shippings = allocate(shipping.minor(), weights.unwrap_or(&quantities));
 
@@ -131,7 +131,7 @@ impl OrderDraft {
     fn gross_amounts(&self, problems: &mut Problems) -> Option<Vec<Money>> {
         let count = (1..=MAX_LINES).contains(&self.lines.len()).then_some(());
         let count = problems.require(count, "items", || format!("must have 1 to {MAX_LINES} entries"));
-        // Lines beyond the limit are not looked into, so that the answer to a huge request stays small.
+        // Lines beyond the limit are not checked, so the answer to a huge request stays small.
         let amounts: Vec<_> =
             self.lines.iter().take(MAX_LINES).enumerate().map(|(at, line)| line.gross(at, problems)).collect();
         count.and(amounts.into_iter().collect())

@@ -1,4 +1,4 @@
-//! Whether a return may be requested, and what it will refund.
+//! Whether a return may be requested, and what it refunds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +8,23 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::allocation::{Returned, UnitShares};
-use crate::order::OrderState;
+use crate::order_state::OrderState;
 use crate::tax::{Charge, Taxes};
 
-/// What the shop allows.
+/// What the shop allows its customers to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnPolicy {
     /// Days after the day of delivery; 0 means that day alone.
     pub window_days: u32,
     /// Where a day begins and ends.
     pub timezone: Tz,
-    /// Whether an order that has a return takes no other. A rejected return does not count: it returned nothing, and
-    /// the customer may ask again while the window is open.
+    /// Whether an order takes only one return. A rejected return does not count: it returned nothing, and the customer
+    /// may ask again while the window is open.
     pub one_return_per_order: bool,
     pub shipping: RefundShipping,
 }
 
-/// When a return gives back what was paid for shipping.
+/// When a return refunds shipping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundShipping {
     Never,
@@ -35,7 +35,7 @@ pub enum RefundShipping {
 }
 
 impl ReturnPolicy {
-    /// The last local day, to its end, on which a return may be requested.
+    /// The last local day on which a return may be requested; the whole day counts.
     pub fn last_day(self, delivered_at: DateTime<Utc>) -> NaiveDate {
         let delivered_on = self.local_day(delivered_at);
         delivered_on.checked_add_days(Days::new(self.window_days.into())).unwrap_or(NaiveDate::MAX)
@@ -46,17 +46,17 @@ impl ReturnPolicy {
     }
 }
 
-/// What the decision needs to know about the order, read under the order's lock.
+/// What the decision needs to know about the order. Read under the order's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderForReturn {
     pub state: OrderState,
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Rejected returns aside.
+    /// Without rejected returns.
     pub existing_returns: usize,
     pub items: Vec<ReturnableItem>,
 }
 
-/// A line of the order and what was returned of it so far, rejected returns aside.
+/// A line of the order, and what was returned of it so far. Rejected returns do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnableItem {
     pub id: Uuid,
@@ -69,7 +69,7 @@ pub struct ReturnableItem {
 }
 
 impl ReturnableItem {
-    /// Without shipping; `None` when fewer units are left.
+    /// The refund without shipping; `None` when fewer units are left.
     fn refund(&self, quantity: i64) -> Option<ReturnLine> {
         let quantity = u32::try_from(quantity).ok()?;
         let part = |of: fn(&Charge) -> i64| {
@@ -80,8 +80,8 @@ impl ReturnableItem {
         Some(ReturnLine { order_item_id: self.id, quantity, goods, shipping: Charge::default() })
     }
 
-    /// The shipping of `quantity` further units. Reckoned from what is due for all that will have come back, since returns
-    /// before may have been given more or less of it, under another policy.
+    /// The shipping of `quantity` further units: what is due for all units returned so far, less what was refunded. Earlier
+    /// returns may have refunded more or less than their share, under another policy.
     fn shipping_of(&self, quantity: u32) -> Charge {
         let gone = i128::from(self.returned_quantity) + i128::from(quantity);
         let due = |of: fn(&Charge) -> i64| {
@@ -92,7 +92,7 @@ impl ReturnableItem {
     }
 }
 
-/// Each part of a charge by itself; what the taxes are on follows.
+/// Computes each part of a charge by itself. The taxable amount follows from the parts.
 fn each_part(part: impl Fn(fn(&Charge) -> i64) -> Option<i64>) -> Option<Charge> {
     Some(Charge {
         paid: part(|charge| charge.paid)?,
@@ -116,20 +116,20 @@ pub struct RequestedItem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnLine {
     pub order_item_id: Uuid,
-    /// 0 where only the shipping of units that came back before is given back.
+    /// 0 when only shipping is refunded, for units that were returned before.
     pub quantity: u32,
     pub goods: Charge,
     pub shipping: Charge,
 }
 
 impl ReturnLine {
-    /// What the customer gets back.
+    /// What the customer is paid.
     pub const fn refund(&self) -> i64 {
         self.goods.paid + self.shipping.paid
     }
 }
 
-/// An item of which more was requested than can still be returned.
+/// An item with more units requested than can still be returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{id} ({requested} requested, {returnable} left)")]
 pub struct ExceedingItem {
@@ -138,14 +138,14 @@ pub struct ExceedingItem {
     pub returnable: u32,
 }
 
-/// Why a return is not accepted. The text says what the person can do about it.
+/// Why a return is not accepted. The text says what the customer can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReturnRefusal {
     #[error("{}", not_delivered(*state))]
     OrderNotDelivered { state: OrderState },
     #[error("the order was delivered on {delivered_on}; the last day to request its return was {last_day}")]
     OutsideReturnWindow { delivered_on: NaiveDate, last_day: NaiveDate },
-    /// Nothing is requested: the list is empty, or an entry asks for less than one unit.
+    /// The list is empty, or an entry asks for less than one unit.
     #[error("list at least one item, each with a quantity of 1 or more")]
     NoItems,
     #[error("no such items: {}; take the ids from the items of the order", listed(ids))]
@@ -174,8 +174,8 @@ impl ReturnRefusal {
 }
 
 /// Decides a request: its lines with their refunds, in the order in which the items were first listed, or the first
-/// rule that refuses it. What is wrong with the order goes before what is wrong with the items, because no other
-/// choice of items would help.
+/// rule that refuses it. Rules about the order come before rules about the items, because no other choice of items
+/// would help.
 ///
 /// `known_elsewhere` are the requested ids that exist but belong to another order.
 pub fn decide_return(
@@ -186,7 +186,7 @@ pub fn decide_return(
     now: DateTime<Utc>,
 ) -> Result<Vec<ReturnLine>, ReturnRefusal> {
     check_order(order, *policy, now)?;
-    // Checked entry by entry: in a sum, a negative quantity would hide behind another entry of the same item.
+    // Each entry by itself: in a sum, another entry of the same item would hide a negative quantity.
     if requested.is_empty() || requested.iter().any(|item| item.quantity < 1) {
         return Err(ReturnRefusal::NoItems);
     }
@@ -281,7 +281,7 @@ fn counted_together(requested: &[RequestedItem]) -> Vec<RequestedItem> {
             together.push(RequestedItem { quantity: 0, ..*item });
             together.len() - 1
         });
-        // The largest count there is exceeds every line, so stopping there refuses the request just the same.
+        // `i64::MAX` exceeds every line, so a saturated sum is refused as the exact one would be.
         together[place].quantity = together[place].quantity.saturating_add(item.quantity);
     }
     together

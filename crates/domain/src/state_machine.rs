@@ -9,23 +9,23 @@ use crate::names::Named;
 
 /// The states of one machine. Implemented by `state_machine!` from a table, never by hand.
 pub trait State: Named + FromStr<Err = UnknownState> {
-    /// What is in the state, with its article, for messages: "an order".
+    /// What has the state, with its article, for messages: "an order".
     const NOUN: &'static str;
 
     /// The states that may follow; empty when this one is final.
     fn allowed(self) -> &'static [Self];
 }
 
-/// What to do about a legal request.
+/// What to do about a legal step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Make the step: one audit row, one event.
+    /// Take the step: one audit row, one event.
     Apply,
-    /// The step has been made before: answer with the current state and write nothing.
+    /// The state is already the requested one: answer with it and write nothing.
     AlreadyThere,
 }
 
-/// Decides whether what is in `current` may become `requested`.
+/// Decides the step from `current` to `requested`.
 pub fn decide<S: State>(current: S, requested: S) -> Result<Decision, InvalidTransition<S>> {
     if requested == current {
         Ok(Decision::AlreadyThere)
@@ -36,7 +36,7 @@ pub fn decide<S: State>(current: S, requested: S) -> Result<Decision, InvalidTra
     }
 }
 
-/// A step that the table does not have.
+/// A step that the table does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub struct InvalidTransition<S: State> {
     pub current: S,
@@ -66,8 +66,8 @@ pub struct UnknownState {
     pub known: &'static [&'static str],
 }
 
-/// Makes an enum of states out of a table that reads like the one in the requirements, so that the legal steps
-/// stand in one place: `State "NAME" => [states that may follow]`, the state at creation first.
+/// Makes an enum of states from a table that reads like the one in the requirements, so that the legal steps stand in
+/// one place: `State "NAME" => [states that may follow]`, the state at creation first.
 macro_rules! state_machine {
     (
         $(#[$doc:meta])*

@@ -1,6 +1,6 @@
-//! The life of a return, from the request to the refund.
+//! The states of a return, and which may follow which.
 
-use crate::transition::state_machine;
+use crate::state_machine::state_machine;
 
 state_machine! {
     /// Where a return stands.

@@ -1,4 +1,4 @@
-//! How long the request for a return waits for a manager.
+//! How long a requested return waits for a manager.
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -13,14 +13,14 @@ pub struct ReviewPolicy {
 }
 
 impl ReviewPolicy {
-    /// What was requested before this instant has gone unreviewed for too long by `now`.
+    /// Returns requested before this instant are overdue at `now`.
     pub fn overdue_before(self, now: DateTime<Utc>) -> DateTime<Utc> {
         let today = now.with_timezone(&self.timezone).date_naive();
         today.checked_sub_days(Days::new(self.days.into())).map_or(DateTime::<Utc>::MIN_UTC, |day| self.begin_of(day))
     }
 
-    /// The first instant of a local day. Where clocks are put forward at midnight it is later than 0:00, and some places
-    /// have skipped a whole day by moving across the date line.
+    /// The first instant of a local day. It is later than 0:00 where daylight saving starts at midnight, and two days later
+    /// where a country moved across the date line and skipped a day.
     fn begin_of(self, day: NaiveDate) -> DateTime<Utc> {
         const QUARTERS_OF_TWO_DAYS: i32 = 2 * 24 * 4;
         let midnight = day.and_time(NaiveTime::MIN);

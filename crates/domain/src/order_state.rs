@@ -1,6 +1,6 @@
-//! The life of an order.
+//! The states of an order, and which may follow which.
 
-use crate::transition::state_machine;
+use crate::state_machine::state_machine;
 
 state_machine! {
     /// Where an order stands.
