@@ -1,13 +1,21 @@
 //! The command service as a process.
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use messaging::snapshots::{Pace, Republisher};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
-use runtime::{Clock, Ids, Tasks};
+use runtime::process::Server;
+use runtime::{Clock, Ids, Tasks, database, docs, http, process};
+
+const NAME: &str = "command";
+const ROLE: &str = "articurated_command";
+/// Longest wait for the work in hand when the process is asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// ArtiCurated's REST commands.
 #[derive(Debug, Parser)]
@@ -32,37 +40,37 @@ struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Tells of every order and return again through the outbox, for `query rebuild` after retention has dropped events.
+    /// Republishes every order and return through the outbox, for `query rebuild` after retention has dropped events.
     Snapshots(Pace),
 }
 
-/// Longest wait for the work in hand when the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(20);
-
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let config = Config::parse();
-    let telemetry = runtime::telemetry::init("command", &config.telemetry)?;
-    if let Some(Action::Snapshots(pace)) = config.action {
-        return republish(&config.database, pace).await;
-    }
-    let listener =
-        runtime::http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
-    let pool = runtime::database::connect(&config.database, Some("articurated_command"), "command").await?;
-    let tasks = Tasks::until_signal();
-    let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), &tasks)
-        .merge(health::routes(vec![Check::database(&pool)]))
-        .merge(runtime::docs::routes(contracts::API_SPECIFICATION));
-    let router = runtime::http::layered(router, "command", &config.limits);
-    runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
-    let drained = tasks.drain(DRAIN).await;
-    telemetry.shutdown();
-    drained
+    process::run(NAME, &config.telemetry, async |shutdown| match &config.action {
+        None => {
+            let start = async |tasks: &Tasks| start(&config, tasks).await;
+            process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
+        }
+        Some(Action::Snapshots(pace)) => {
+            process::interruptible(&shutdown, republish(&config.database, pace)).await
+        }
+    })
+    .await
 }
 
-async fn republish(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
-    let pool = runtime::database::connect(database, Some("articurated_command"), "command snapshots").await?;
-    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second };
+async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
+    let pool = database::connect(&config.database, Some(ROLE), NAME).await?;
+    let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), tasks)
+        .merge(health::routes(vec![Check::database(&pool)]))
+        .merge(docs::routes(contracts::API_SPECIFICATION));
+    Ok(Server { listener, router })
+}
+
+async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
+    let pool = database::connect(database, Some(ROLE), "command snapshots").await?;
+    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
     let published = command::snapshots::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");
     Ok(())

@@ -4,13 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, FromArgMatches, Subcommand};
 use messaging::TransportConfig;
 use outbox_relay::api::{self, ApiSettings};
 use outbox_relay::cli;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
-use runtime::{Clock, Tasks};
+use runtime::process::Server;
+use runtime::{Clock, Ids, Tasks, database, http, process};
+
+const NAME: &str = "outbox-relay";
+const ROLE: &str = "articurated_relay";
+/// Longest wait for the work in hand when the process is asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 
 /// The relay as a process.
 #[derive(Debug, Args)]
@@ -43,14 +50,17 @@ enum Action {
     Operate(Box<cli::Command>),
 }
 
-/// Longest wait for the work in hand when the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(20);
-
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     match parse() {
-        Action::Run(settings) => run(*settings).await.map(|()| ExitCode::SUCCESS),
-        Action::Operate(command) => Ok(cli::run(*command).await),
+        Action::Run(config) => {
+            process::run(NAME, &config.telemetry, async |shutdown| {
+                let start = async |tasks: &Tasks| start(&config, tasks).await;
+                process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
+            })
+            .await
+        }
+        Action::Operate(command) => cli::run(*command).await,
     }
 }
 
@@ -72,21 +82,17 @@ fn parse() -> Action {
     parsed.unwrap_or_else(|error| error.exit())
 }
 
-async fn run(config: Run) -> anyhow::Result<()> {
-    let telemetry = runtime::telemetry::init("outbox-relay", &config.telemetry)?;
-    let listener = runtime::http::bind(SocketAddr::new(config.bind_address, config.relay_port), "RELAY_PORT").await?;
-    let pool = runtime::database::connect(&config.database, Some("articurated_relay"), "outbox-relay").await?;
-    let tasks = Tasks::until_signal();
-    let name = format!("relay-{}", runtime::Ids::system().next());
+async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.relay_port), "RELAY_PORT").await?;
+    let pool = database::connect(&config.database, Some(ROLE), NAME).await?;
+    let clock = Clock::system();
+    let name = format!("relay-{}", Ids::system().next());
     let mut checks = vec![Check::database(&pool)];
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
     let retention_days = config.settings.retention_days;
     let transport = config.transport.clone();
-    let operators = api::routes(&config.database, transport, config.api, retention_days, Clock::system()).await?;
-    outbox_relay::start(&pool, &config.transport, &config.settings, &name, &Clock::system(), &tasks);
-    let router = runtime::http::layered(operators.merge(health::routes(checks)), "outbox-relay", &config.limits);
-    runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
-    let drained = tasks.drain(DRAIN).await;
-    telemetry.shutdown();
-    drained
+    let operators =
+        api::routes(&config.database, transport, config.api.clone(), retention_days, clock.clone()).await?;
+    outbox_relay::start(&pool, &config.transport, &config.settings, &name, &clock, tasks);
+    Ok(Server { listener, router: operators.merge(health::routes(checks)) })
 }

@@ -1,8 +1,18 @@
-use std::net::{IpAddr, SocketAddr};
+//! The mock payment gateway as a process.
 
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
 use clap::Parser;
 use runtime::config::{HttpLimits, TelemetryConfig};
-use runtime::{Clock, Ids, docs, health, http, shutdown, telemetry};
+use runtime::process::Server;
+use runtime::{Clock, Ids, docs, health, http, process};
+
+const NAME: &str = "payment-gateway";
+/// It has no background tasks to wait for.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// The mock payment gateway.
 #[derive(Parser, Debug)]
@@ -21,17 +31,18 @@ struct Config {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let config = Config::parse();
-    let telemetry = telemetry::init("payment-gateway", &config.telemetry)?;
-    let shutdown = shutdown::on_signal();
-    let router = payment_gateway::router(config.settings, Clock::system(), Ids::system())?
+    process::run(NAME, &config.telemetry, async |shutdown| {
+        process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, async |_| start(&config).await).await
+    })
+    .await
+}
+
+async fn start(config: &Config) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "GATEWAY_PORT").await?;
+    let router = payment_gateway::router(config.settings.clone(), Clock::system(), Ids::system())?
         .merge(health::routes(Vec::new()))
         .merge(docs::routes(contracts::API_SPECIFICATION));
-    let router = http::layered(router, "payment-gateway", &config.limits);
-    let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "GATEWAY_PORT").await?;
-    tracing::info!(address = %listener.local_addr()?, "payment gateway is listening");
-    http::serve(listener, router, shutdown).await?;
-    telemetry.shutdown();
-    Ok(())
+    Ok(Server { listener, router })
 }

@@ -1,30 +1,32 @@
-//! The query process.
+//! The query service as a process.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use messaging::TransportConfig;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::Check;
-use runtime::{Clock, Ids, Tasks, database, docs, health, http, telemetry};
+use runtime::process::Server;
+use runtime::{Clock, Ids, Tasks, database, docs, health, http, process};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use storage::StoreSettings;
 
 const NAME: &str = "query";
 const ROLE: &str = "articurated_query";
-/// Requests are cut off after 10 s, so the tasks have stopped by then too.
-const DRAIN_AT_MOST: Duration = Duration::from_secs(15);
+/// Longest wait for the projector's batch in hand when the process is asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 
-/// Answers queries from read models that it makes from events.
+/// Answers queries from read models that it builds from events.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version)]
 struct Config {
     #[command(flatten)]
     database: DatabaseConfig,
-    /// Another database for the read models; unset: they are in `DATABASE_URL`
+    /// Database of the read models. Unset: `DATABASE_URL`
     #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = runtime::config::secret)]
     query_database_url: Option<SecretString>,
     #[command(flatten)]
@@ -49,50 +51,47 @@ struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Makes the read models again from the events, beside the live ones, and puts them in their place.
+    /// Rebuilds the read models from the events, beside the live ones, and swaps them in.
     Rebuild,
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let config = Config::parse();
-    let telemetry = telemetry::init(NAME, &config.telemetry)?;
-    let answered = run(config).await;
-    telemetry.shutdown();
-    answered
+    process::run(NAME, &config.telemetry, async |shutdown| match &config.action {
+        None => {
+            let start = async |tasks: &Tasks| start(&config, tasks).await;
+            process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
+        }
+        Some(Action::Rebuild) => process::interruptible(&shutdown, rebuild(&config)).await,
+    })
+    .await
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    if let Some(Action::Rebuild) = config.action {
-        return rebuild(config).await;
-    }
+async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "QUERY_PORT").await?;
     let invoices = storage::open(&config.store.invoice_store_url).await?;
     let messaging = database::connect(&config.database, Some(ROLE), NAME).await?;
     let mut checks = vec![Check::database(&messaging)];
-    let read = read_database(&config).await?;
+    let read = read_database(config).await?;
     checks.extend(read.as_ref().map(Check::database));
-    let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "QUERY_PORT").await?;
-    let tasks = Tasks::until_signal();
-    let router = query::start(&messaging, read, config.transport, invoices, &config.settings, Clock::system(), &tasks)
+    let transport = config.transport.clone();
+    let router = query::start(&messaging, read, transport, invoices, &config.settings, Clock::system(), tasks)
         .merge(health::routes(checks))
         .merge(docs::routes(contracts::API_SPECIFICATION));
-    let router = http::layered(router, NAME, &config.limits);
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let served = http::serve(listener, router, tasks.shutdown.clone()).await;
-    let drained = tasks.drain(DRAIN_AT_MOST).await;
-    served.and(drained)
+    Ok(Server { listener, router })
 }
 
-/// Where the read models are, if not beside the inbox.
-async fn read_database(config: &Config) -> anyhow::Result<Option<PgPool>> {
+/// The database of the read models, when it is not the one that holds the inbox.
+async fn read_database(config: &Config) -> Result<Option<PgPool>> {
     let Some(database_url) = config.query_database_url.clone() else { return Ok(None) };
     let read = DatabaseConfig { database_url, ..config.database.clone() };
     Ok(Some(database::connect(&read, Some(ROLE), NAME).await.context("QUERY_DATABASE_URL")?))
 }
 
-async fn rebuild(config: Config) -> anyhow::Result<()> {
+async fn rebuild(config: &Config) -> Result<()> {
     let messaging = database::connect(&config.database, Some(ROLE), "query rebuild").await?;
-    let read = read_database(&config).await?;
+    let read = read_database(config).await?;
     let rebuilt = query::rebuild(messaging, read, Ids::system().next()).await?;
     let seconds = rebuilt.loaded_in.as_secs_f64();
     println!("Rebuilt from {} events in {seconds:.1} s; {} were unreadable.", rebuilt.events, rebuilt.unreadable);

@@ -7,54 +7,38 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use messaging::TransportConfig;
 use runtime::config::{LogFormat, TelemetryConfig};
-use runtime::{shutdown, telemetry};
+use runtime::process;
 use standalone::demo::{self, Script};
 use standalone::private::{self, Services, Wanted};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
 use standalone::{Options, Ports, Running, openapi, places, start_on};
+use tokio_util::sync::CancellationToken;
 use workers::mail::MailSettings;
 
-/// Where the gateway keeps what it has paid, in the data folder.
+/// The gateway's ledger, in the data folder.
 const LEDGER: &str = "gateway-ledger.jsonl";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match act(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // What went wrong is for a person at a terminal: a sentence, never a stack.
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn act(cli: Cli) -> Result<()> {
+    let cli = Cli::parse();
     match cli.action {
         None => run(cli.run).await,
         Some(Action::Run(settings)) => run(*settings).await,
-        Some(Action::Demo(settings)) => play(settings).await,
+        Some(Action::Demo(settings)) => run_demo(settings).await,
         Some(Action::Migrate(settings)) => migrate(settings).await,
-        Some(Action::Openapi) => {
-            print!("{}", openapi::yaml()?);
-            Ok(())
-        }
+        Some(Action::Openapi) => process::exit_code(openapi::yaml().map(|text| print!("{text}"))),
     }
 }
 
-async fn run(settings: Run) -> Result<()> {
-    let telemetry = telemetry::init("standalone", &settings.telemetry)?;
-    let ended = serve(settings).await;
-    telemetry.shutdown();
-    ended
+async fn run(settings: Run) -> ExitCode {
+    process::run("standalone", &settings.telemetry, async |shutdown| serve(&settings, shutdown).await).await
 }
 
-async fn serve(settings: Run) -> Result<()> {
-    let shutdown = shutdown::on_signal();
+async fn serve(settings: &Run, shutdown: CancellationToken) -> Result<()> {
     let mut options = options(&settings.data_dir)?;
     let ports = Ports::bind(settings.bind_address, settings.port, settings.gateway_port).await?;
     let wanted = Wanted {
@@ -64,27 +48,27 @@ async fn serve(settings: Run) -> Result<()> {
         rabbitmq: settings.broker(),
         fresh: false,
     };
-    let services = tokio::select! {
-        services = Services::start(wanted) => services?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
-    let pretty = settings.telemetry.log_format == LogFormat::Pretty;
+    let Some(services) = shutdown.run_until_cancelled(Services::start(wanted)).await else { return Ok(()) };
+    let services = services?;
     options.run_on(&services);
-    let running = start_on(ports, options, shutdown).await?;
-    if pretty {
-        banner(&running);
+    let ended = async {
+        let running = start_on(ports, options, shutdown).await?;
+        if settings.telemetry.log_format == LogFormat::Pretty {
+            banner(&running);
+        }
+        running.ended().await;
+        running.stop().await
     }
-    running.ended().await;
-    let stopped = running.stop().await;
+    .await;
     services.stop().await;
-    stopped
+    ended
 }
 
-/// The processes with the settings of the environment: whatever is wrong with them is told before anything starts.
+/// The settings of every process, from the environment. An invalid one is an error before anything starts.
 fn options(data_dir: &Path) -> Result<Options> {
     let mut gateway: payment_gateway::Settings = from_environment()?;
     if gateway.ledger_file.is_none() {
-        // What the gateway has paid must outlive a restart, as our record does that it was paid.
+        // Our refunds outlive a restart, so the gateway's ledger must too.
         fs::create_dir_all(data_dir)?;
         gateway.ledger_file = Some(data_dir.join(LEDGER));
     }
@@ -108,22 +92,19 @@ fn banner(running: &Running) {
     eprintln!();
 }
 
-async fn play(settings: Demo) -> Result<()> {
+async fn run_demo(settings: Demo) -> ExitCode {
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
         log_filter: settings.log.clone(),
         otlp_endpoint: settings.otlp_endpoint.clone(),
         ..TelemetryConfig::default()
     };
-    let telemetry = telemetry::init("demo", &log)?;
-    let ended = play_on_empty_services(&settings).await;
-    telemetry.shutdown();
-    ended
+    process::run("demo", &log, async |shutdown| play(&settings, shutdown).await).await
 }
 
-async fn play_on_empty_services(settings: &Demo) -> Result<()> {
+/// Plays the script on empty private services.
+async fn play(settings: &Demo, shutdown: CancellationToken) -> Result<()> {
     let started = Instant::now();
-    let shutdown = shutdown::on_signal();
     let script = Script::read(&settings.file)?;
     let folder = settings.data_dir.join("demo");
     let mut options = options(&folder)?;
@@ -136,38 +117,47 @@ async fn play_on_empty_services(settings: &Demo) -> Result<()> {
     };
     let what = if wanted.rabbitmq.is_some() { "Postgres and RabbitMQ" } else { "Postgres" };
     println!("Starting a private {what} in {}", folder.display());
-    let services = tokio::select! {
-        services = Services::start(wanted) => services?,
-        () = shutdown.cancelled() => bail!("stopped"),
-    };
-    // The services' locks are ours now: nobody else uses the folder.
-    let invoices = folder.join("invoices");
-    for old in [&invoices, &folder.join(LEDGER)] {
-        remove(old)?;
-    }
+    let services = process::interruptible(&shutdown, Services::start(wanted)).await?;
     options.run_on(&services);
-    script.open_shop(&mut options)?;
-    options.workers.store.invoice_store_url = invoices.display().to_string();
-    // Nobody is to get an e-mail about a play.
-    options.workers.mail = MailSettings::default();
-    let pool = private::pool(&services.database_url, "demo").await?;
+    // The services hold the lock of the folder, so no other run uses it.
+    let invoices = folder.join("invoices");
+    let played = async {
+        for old in [&invoices, &folder.join(LEDGER)] {
+            remove(old)?;
+        }
+        script.open_shop(&mut options)?;
+        options.workers.store.invoice_store_url = invoices.display().to_string();
+        play_with(options, &script, &invoices, shutdown, started).await
+    }
+    .await;
+    services.stop().await;
+    played?;
+    println!("\nThe demo took {:.1} s. To look at what it made:", started.elapsed().as_secs_f64());
+    println!("  the PDFs are in {}", invoices.display());
+    println!("  DATA_DIR={} INVOICE_STORE_URL={} make run", folder.display(), invoices.display());
+    Ok(())
+}
 
+async fn play_with(
+    mut options: Options,
+    script: &Script,
+    invoices: &Path,
+    shutdown: CancellationToken,
+    started: Instant,
+) -> Result<()> {
+    // A demo sends no e-mails.
+    options.workers.mail = MailSettings::default();
+    let pool = private::pool(&options.database_url, "demo").await?;
     // Free ports, so that a system may run on the usual ones meanwhile.
     let ports = Ports::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?;
     let running = start_on(ports, options, shutdown).await?;
     println!("Ready after {:.1} s: {}", started.elapsed().as_secs_f64(), running.base_url);
     let played = tokio::select! {
-        played = demo::play(&script, &running, &pool, &invoices) => played,
+        played = demo::play(script, &running, &pool, invoices) => played,
         () = running.ended() => Err(anyhow!("stopped")),
     };
     pool.close().await;
-    let stopped = running.stop().await;
-    services.stop().await;
-    played.and(stopped)?;
-    println!("\nAll in all {:.1} s. To look around in what it made:", started.elapsed().as_secs_f64());
-    println!("  the PDFs are in {}", invoices.display());
-    println!("  DATA_DIR={} INVOICE_STORE_URL={} make run", folder.display(), invoices.display());
-    Ok(())
+    played.and(running.stop().await)
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -180,14 +170,14 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-async fn migrate(settings: Migrate) -> Result<()> {
-    let telemetry = telemetry::init("migrate", &settings.telemetry)?;
-    let migrated = migrate_all(&settings).await;
-    telemetry.shutdown();
-    migrated
+async fn migrate(settings: Migrate) -> ExitCode {
+    process::run("migrate", &settings.telemetry, async |shutdown| {
+        process::interruptible(&shutdown, migrate_all(&settings)).await
+    })
+    .await
 }
 
-/// Both databases get all of the schema; what the other one uses stays empty.
+/// Each database gets the whole schema; the tables that the other one uses stay empty.
 async fn migrate_all(settings: &Migrate) -> Result<()> {
     for url in [Some(&settings.database_url), settings.query_database_url.as_ref()].into_iter().flatten() {
         private::migrate(url).await?;

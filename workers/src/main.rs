@@ -1,14 +1,23 @@
 //! The workers as a process.
 
 use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use messaging::TransportConfig;
 use messaging::snapshots::{Pace, Republisher};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
-use runtime::{Clock, Ids, Tasks};
+use runtime::process::Server;
+use runtime::{Clock, Ids, Tasks, database, http, process};
+
+const NAME: &str = "workers";
+const ROLE: &str = "articurated_workers";
+/// Longest wait for the jobs in hand when the process is asked to stop. Another worker takes an unfinished job over
+/// when its lease expires.
+const DRAIN_WITHIN: Duration = Duration::from_secs(45);
 
 /// ArtiCurated's workers: invoices, refunds, notifications.
 #[derive(Debug, Parser)]
@@ -35,40 +44,39 @@ struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Tells of every invoice, credit note and refund again through the outbox, for `query rebuild` after retention has dropped events.
+    /// Republishes every invoice, credit note and refund through the outbox, for `query rebuild` after retention has dropped events.
     Snapshots(Pace),
 }
 
-/// Longest wait for the jobs in hand when the process is asked to stop; what is not done by then is taken over when
-/// its lease expires.
-const DRAIN: Duration = Duration::from_secs(45);
-
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let config = Config::parse();
-    let telemetry = runtime::telemetry::init("workers", &config.telemetry)?;
-    if let Some(Action::Snapshots(pace)) = config.action {
-        return republish(&config.database, pace).await;
-    }
-    let listener =
-        runtime::http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
-    let pool = runtime::database::connect(&config.database, Some("articurated_workers"), "workers").await?;
-    let tasks = Tasks::until_signal();
+    process::run(NAME, &config.telemetry, async |shutdown| match &config.action {
+        None => {
+            let start = async |tasks: &Tasks| start(&config, tasks).await;
+            process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
+        }
+        Some(Action::Snapshots(pace)) => {
+            process::interruptible(&shutdown, republish(&config.database, pace)).await
+        }
+    })
+    .await
+}
+
+async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
+    let pool = database::connect(&config.database, Some(ROLE), NAME).await?;
     let (clock, ids) = (Clock::system(), Ids::system());
     let name = format!("workers-{}", ids.next());
     let mut checks = vec![Check::database(&pool)];
-    checks.extend(workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, &tasks).await?);
+    checks.extend(workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, tasks).await?);
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
-    let router = runtime::http::layered(health::routes(checks), "workers", &config.limits);
-    runtime::http::serve(listener, router, tasks.shutdown.clone()).await?;
-    let drained = tasks.drain(DRAIN).await;
-    telemetry.shutdown();
-    drained
+    Ok(Server { listener, router: health::routes(checks) })
 }
 
-async fn republish(database: &DatabaseConfig, Pace { per_second }: Pace) -> anyhow::Result<()> {
-    let pool = runtime::database::connect(database, Some("articurated_workers"), "workers snapshots").await?;
-    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second };
+async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
+    let pool = database::connect(database, Some(ROLE), "workers snapshots").await?;
+    let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
     let published = workers::snapshots::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");
     Ok(())

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod process;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;

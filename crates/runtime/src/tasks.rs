@@ -10,8 +10,6 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::shutdown;
-
 /// Owns the process's background tasks.
 ///
 /// A task that ends before [`shutdown`](Self::shutdown) is cancelled, whether it returns or panics, takes the
@@ -45,11 +43,6 @@ impl<E: Display + Send + 'static> Ending for Result<(), E> {
 impl Tasks {
     pub fn new(shutdown: CancellationToken) -> Self {
         Self { shutdown, tracker: TaskTracker::new(), failed: Arc::default() }
-    }
-
-    /// Tasks that SIGTERM or Ctrl-C stops.
-    pub fn until_signal() -> Self {
-        Self::new(shutdown::on_signal())
     }
 
     /// Runs `future` until it ends by itself, which it should only do once `shutdown` is cancelled.
