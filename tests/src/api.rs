@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use contracts::{
-    CONSISTENCY_TOKEN_HEADER, ErrorBody, ErrorDetail, OrderDocument, REQUEST_ID_HEADER, ReturnDocument, Transition,
-};
+use contracts::{CONSISTENCY_TOKEN_HEADER, OrderDocument, ReturnDocument, Transition};
+use runtime::http::REQUEST_ID_HEADER;
+use runtime::{ErrorBody, ErrorDetail};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER, REQUEST_ID_HEADER};
+use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER};
+use runtime::http::REQUEST_ID_HEADER;
 use reqwest::{Response, StatusCode};
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! What crosses a process border: events, queue names, documents, the error shape.
+//! What crosses a process border: events, queue names, documents, the payment gateway's API.
 //!
 //! Invariant: nothing here decides anything. The rules of orders and returns are in `domain`. A process that only reads
 //! events (workers, query) depends on this crate and not on that one: it gets the names of the states from here, and
@@ -8,7 +8,6 @@ mod envelope;
 mod documents;
 pub mod named;
 pub mod schema;
-mod error;
 mod queues;
 mod gateway;
 
@@ -19,7 +18,6 @@ pub use documents::{
 };
 pub use domain::{OrderState, ReturnState, Supply};
 pub use envelope::{Envelope, EventType, Headers, Retold, SCHEMA_VERSION, StateChanged, UnknownEventType};
-pub use error::{ErrorBody, ErrorDetail};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};
 
@@ -28,7 +26,3 @@ pub const API_SPECIFICATION: &str = include_str!("../../../API-SPECIFICATION.yml
 /// Response header of every command: `<entity>:<id>@<version>`. Sent back to the query service (same header, or
 /// `?consistency=`), it makes the query wait until its read model has that version.
 pub const CONSISTENCY_TOKEN_HEADER: &str = "x-consistency-token";
-/// Taken from the client or made, echoed on every answer, logged and carried through to the workers.
-pub const REQUEST_ID_HEADER: &str = "x-request-id";
-/// Who acts, where the body of a command does not say: a user name or an id of at most 64 characters.
-pub const ACTOR_HEADER: &str = "x-actor";

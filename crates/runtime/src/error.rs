@@ -1,16 +1,17 @@
 //! The one error that crosses the HTTP border, in the one shape.
 
+mod body;
 mod fields;
 
 use std::fmt::{self, Display};
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use contracts::{ErrorBody, ErrorDetail};
 use serde_json::{Value, json};
 
-use crate::http::current_request_id;
+use crate::request_id::current_request_id;
 
+pub use body::{ErrorBody, ErrorDetail};
 pub use fields::{FieldError, FieldErrors};
 
 /// What a client is told when a request did not succeed.

@@ -1,24 +1,26 @@
-//! What every process needs and no process should write twice: settings, clock, telemetry, the HTTP edge, the
-//! database pool, health, shutdown.
+//! What every process needs and none should write twice: settings, clock, telemetry, HTTP middleware, the database
+//! pool, health, and an orderly end.
 //!
-//! Invariant: nothing here knows an order, a return, an event or a queue.
+//! Invariant: this crate depends on no other crate of the project, and knows nothing of orders, returns, events or
+//! queues.
 
-pub mod backoff;
-pub mod clock;
-pub mod config;
-pub mod database;
-pub mod docs;
-pub mod error;
-pub mod faults;
-pub mod health;
-pub mod http;
-pub mod metrics;
 pub mod process;
-pub mod shutdown;
+pub mod config;
+pub mod http;
+pub mod error;
+pub mod request_id;
+pub mod database;
+pub mod health;
 pub mod tasks;
+pub mod shutdown;
 pub mod telemetry;
+pub mod metrics;
+pub mod clock;
+pub mod backoff;
+pub mod faults;
 pub mod tls;
+pub mod docs;
 
 pub use clock::{Clock, Ids};
-pub use error::{ApiError, FieldError, FieldErrors};
+pub use error::{ApiError, ErrorBody, ErrorDetail, FieldError, FieldErrors};
 pub use tasks::Tasks;

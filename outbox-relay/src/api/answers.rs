@@ -3,9 +3,9 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use contracts::{ErrorBody, Queue};
+use contracts::Queue;
 use runtime::http::RequestContext;
-use runtime::{ApiError, FieldError};
+use runtime::{ApiError, ErrorBody, FieldError};
 use serde_json::json;
 use uuid::Uuid;
 

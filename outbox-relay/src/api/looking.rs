@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use contracts::{ErrorBody, Queue};
-use runtime::ApiError;
+use contracts::Queue;
+use runtime::{ApiError, ErrorBody};
 use runtime::http::ApiQuery;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

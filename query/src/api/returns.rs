@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use contracts::{EntityType, ErrorBody, ReturnDocument};
-use runtime::ApiError;
+use contracts::{EntityType, ReturnDocument};
+use runtime::{ApiError, ErrorBody};
 use runtime::http::ApiQuery;
 
 use super::documents::{self, History};

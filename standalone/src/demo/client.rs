@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use contracts::{CONSISTENCY_TOKEN_HEADER, ErrorBody, GatewayRefund, OrderDocument, ReturnDocument};
+use contracts::{CONSISTENCY_TOKEN_HEADER, GatewayRefund, OrderDocument, ReturnDocument};
+use runtime::ErrorBody;
 use payment_gateway::LedgerReport;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

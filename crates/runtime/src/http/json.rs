@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::body;
 use super::explain::{explain, without_position};
-use super::request::EdgeInfo;
+use super::request::RequestInfo;
 use crate::config::HttpLimits;
 use crate::error::{ApiError, FieldErrors};
 
@@ -25,8 +25,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let limit = request
             .extensions()
-            .get::<EdgeInfo>()
-            .map_or_else(|| HttpLimits::default().max_body_bytes, |edge| edge.max_body_bytes);
+            .get::<RequestInfo>()
+            .map_or_else(|| HttpLimits::default().max_body_bytes, |info| info.max_body_bytes);
         let (parts, body) = request.into_parts();
         let bytes = body::read(body, limit).await?;
         check_content_type(&parts.headers, bytes.is_empty())?;

@@ -6,9 +6,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
-use contracts::ErrorBody;
 use runtime::http::ApiQuery;
-use runtime::{ApiError, FieldError};
+use runtime::{ApiError, ErrorBody, FieldError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

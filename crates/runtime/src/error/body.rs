@@ -1,4 +1,4 @@
-//! The one error shape.
+//! The error shape on the wire.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,7 +1,7 @@
-//! What happens to every request, in one piece: id, span, metrics, limits, time-out, panic, error shape.
+//! What happens to every request: id, span, metrics, limits, time-out, panic, error shape.
 //!
-//! One function instead of a tower of layers, because each layer boxes a future and clones a service, and this
-//! runs for every one of some ten thousand requests a second.
+//! One function instead of a stack of layers: each layer boxes a future and clones a service, and this runs for ten
+//! thousand requests a second.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,40 +10,40 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use contracts::REQUEST_ID_HEADER;
 use futures_util::FutureExt;
 use tracing::{Instrument, Span};
 
 use super::body;
-use super::request::{EdgeInfo, REQUEST_ID, RequestId};
+use super::request::RequestInfo;
 use crate::clock::Ids;
 use crate::config::HttpLimits;
 use crate::error::ApiError;
 use crate::metrics::Routes;
+use crate::request_id::{REQUEST_ID, REQUEST_ID_HEADER, RequestId};
 use crate::telemetry;
 
 const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 #[derive(Debug)]
-struct Edge {
+struct Middleware {
     limits: HttpLimits,
     ids: Ids,
     routes: Routes,
 }
 
-/// Puts the edge around a finished router. Routes added afterwards are outside.
+/// Wraps a finished router in the middleware. Routes that are added afterwards do not get it.
 pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Router {
-    let edge = Edge { limits: limits.clone(), ids: Ids::system(), routes: Routes::new(service) };
-    router.layer(middleware::from_fn_with_state(Arc::new(edge), handle))
+    let middleware = Middleware { limits: limits.clone(), ids: Ids::system(), routes: Routes::new(service) };
+    router.layer(from_fn_with_state(Arc::new(middleware), handle))
 }
 
-async fn handle(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let request_id = RequestId::of(request.headers(), &edge.ids);
+    let request_id = RequestId::of(request.headers(), &middleware.ids);
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = edge.routes.get(matched.as_ref().map(MatchedPath::as_str), request.method());
+    let route = middleware.routes.get(matched.as_ref().map(MatchedPath::as_str), request.method());
     let span = tracing::info_span!(
         "http.server.request",
         otel.kind = "server",
@@ -52,12 +52,12 @@ async fn handle(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     );
     let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     telemetry::continue_trace(&span, traceparent);
-    request.extensions_mut().insert(EdgeInfo {
+    request.extensions_mut().insert(RequestInfo {
         request_id: request_id.clone(),
-        max_body_bytes: edge.limits.max_body_bytes,
-        trust_proxy_headers: edge.limits.trust_proxy_headers,
+        max_body_bytes: middleware.limits.max_body_bytes,
+        trust_proxy_headers: middleware.limits.trust_proxy_headers,
     });
-    let answer = edge.answer(request, next, matched.is_some());
+    let answer = middleware.answer(request, next, matched.is_some());
     let mut response = REQUEST_ID.scope(request_id.clone(), answer).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID_NAME, request_id.to_header());
     let elapsed = started.elapsed();
@@ -73,7 +73,8 @@ async fn handle(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     response
 }
 
-/// Past the span's text fields on purpose: recording one makes the log layer parse and print them all again.
+/// Sets attributes of the trace span only. A text field of the `tracing` span would make the log layer format all of
+/// them again.
 fn finish_span(span: &Span, status: StatusCode) {
     telemetry::set_attribute(span, "http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
@@ -81,7 +82,7 @@ fn finish_span(span: &Span, status: StatusCode) {
     }
 }
 
-impl Edge {
+impl Middleware {
     async fn answer(&self, mut request: Request, next: Next, routed: bool) -> Response {
         let limit = self.limits.max_body_bytes;
         if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
@@ -111,8 +112,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Gives the refusals that axum itself makes (no route, wrong method, a path or body it cannot extract) the
-/// shape of all others. Their headers stay: a 405 carries `Allow`.
+/// Gives axum's own errors (no route, wrong method, a path or body that it cannot extract) the shape of all others.
+/// Their headers stay: a 405 carries `Allow`.
 fn in_shape(response: Response, routed: bool, method: &Method, path: &str) -> Response {
     let status = response.status();
     let is_json = |value: &axum::http::HeaderValue| value.as_bytes().starts_with(b"application/json");

@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config::{LogFormat, TelemetryConfig};
-use crate::http::current_request_id;
+use crate::request_id::current_request_id;
 use crate::{metrics, tls};
 
 /// How long the end of the process may wait for the last spans to be exported.

@@ -100,7 +100,7 @@ impl Answer {
 
     /// Checks the shape and the echoed id, and returns (code, message, details).
     fn error(&self) -> (String, String, Value) {
-        let body: contracts::ErrorBody = serde_json::from_str(&self.text).expect("the error shape");
+        let body: crate::error::ErrorBody = serde_json::from_str(&self.text).expect("the error shape");
         assert_eq!(self.headers["x-request-id"], "req-7");
         assert_eq!(body.error.request_id, "req-7");
         assert!(!self.text.contains("hush"), "{}", self.text);

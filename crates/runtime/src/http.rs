@@ -1,0 +1,18 @@
+//! The HTTP middleware (what happens to every request before and after its handler), the extractors that answer in
+//! the error shape, and the server.
+
+mod serve;
+mod middleware;
+mod request;
+mod json;
+mod query;
+mod body;
+mod explain;
+
+pub use json::ApiJson;
+pub use middleware::layered;
+pub use query::ApiQuery;
+pub use request::{ACTOR_HEADER, RequestContext};
+pub use serve::{bind, serve};
+
+pub use crate::request_id::{REQUEST_ID_HEADER, RequestId, current_request_id};
