@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::Instrument;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::faults::{Faults, Misbehaviour};
+use crate::faults::{FaultInjector, Faults};
 use crate::ledger::{Entry, Ledger, LedgerError, total_by_currency};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -25,12 +25,12 @@ const MAX_KEY: usize = 255;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) ledger: Ledger,
-    pub(crate) misbehaviour: Misbehaviour,
+    pub(crate) injector: FaultInjector,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
 }
 
-/// Everything the gateway has paid out: what a client's own books are reconciled with.
+/// Everything that the gateway has paid out. A client reconciles its own records with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerReport {
     /// Oldest first.
@@ -60,7 +60,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
 
 /// Pay a refund out
 ///
-/// Repeats under the same key are answered with the first outcome and pay nothing.
+/// A repeat under the same key returns the first result and pays nothing.
 #[utoipa::path(
     post,
     path = "/refund",
@@ -81,7 +81,7 @@ async fn refund(
     headers: HeaderMap,
     body: Result<ApiJson<GatewayRefundRequest>, ApiError>,
 ) -> Result<Response, ApiError> {
-    // A task of its own: a gateway goes on with a payment when its client hangs up, and so does its log.
+    // In a task of its own, because a gateway finishes and logs a payment also when its client hangs up.
     let call = async move {
         let mut call = Call::default();
         let outcome = call.process(gateway, &headers, body).await;
@@ -95,7 +95,7 @@ async fn refund(
     Ok(if faults.garbage { garbage() } else { entry.into_response() })
 }
 
-/// One call as the log shows it, filled in as it is understood.
+/// One call, for its log line. Filled in as the request is parsed.
 #[derive(Debug, Default)]
 struct Call {
     faults: Faults,
@@ -113,14 +113,14 @@ impl Call {
         let sent = sent_key(headers);
         self.sent_key = sent.as_ref().ok().cloned().flatten();
         self.request = body.as_ref().ok().map(|ApiJson(request)| request.clone());
-        self.faults = gateway.misbehaviour.of(headers)?;
+        self.faults = gateway.injector.faults_for(headers)?;
         self.faults.before().await?;
         let ApiJson(request) = body?;
         validate(&request)?;
         sent?;
         let key = self.key_of(&request);
         let times = if self.faults.duplicate { 2 } else { 1 };
-        // The ledger waits for the disk.
+        // Writing to the ledger waits for the disk.
         let pay = move || {
             let refund = gateway.refund(&request, &key);
             runtime::faults::point("gateway.refund.received");
@@ -152,7 +152,7 @@ impl Call {
             transaction_id = entry.map(|entry| entry.refund.transaction_id.as_str()),
             replayed = entry.is_some_and(|entry| entry.replayed),
             faults = self.faults.named(),
-            "refund asked for"
+            "refund requested"
         );
     }
 }
@@ -237,7 +237,7 @@ async fn look_up(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let faults = gateway.misbehaviour.of(&headers)?;
+    let faults = gateway.injector.faults_for(&headers)?;
     let outcome = faults.before().await.and_then(|()| {
         let missing = || ApiError::not_found("REFUND_NOT_FOUND", "nothing was paid under this key");
         gateway.ledger.get(&key).ok_or_else(missing)

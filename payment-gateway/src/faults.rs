@@ -1,4 +1,4 @@
-//! How the gateway misbehaves, asked for by a header or by chance.
+//! Faults of the gateway, requested by a header or drawn by chance.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use runtime::ApiError;
 
-/// Request header that asks for faults in this one call; takes what `GATEWAY_FAULTS` takes.
+/// Request header that requests faults for one call, in the format of `GATEWAY_FAULTS`.
 pub const FAULT_HEADER: &str = "x-gateway-fault";
 
-/// Longest wait that can be asked for.
+/// Longest wait that can be requested.
 const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// What goes wrong in one call.
@@ -23,15 +23,15 @@ pub struct Faults {
     pub delay: Option<Duration>,
     /// `error=STATUS`: fails before doing anything.
     pub error: Option<StatusCode>,
-    /// `timeout-after-success=MS`: does it, then stays silent for that long.
+    /// `timeout-after-success=MS`: pays, then stays silent for that long.
     pub timeout_after_success: Option<Duration>,
-    /// `garbage`: does it, then answers 200 with a body that cannot be read.
+    /// `garbage`: pays, then answers 200 with an invalid body.
     pub garbage: bool,
     /// `duplicate`: processes the call twice.
     pub duplicate: bool,
 }
 
-/// Why a list of faults is not one; goes on from the list's name.
+/// The text of an invalid list of faults. Continues the name of the header or setting.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "must be a list of delay=MS, error=STATUS (400 to 599), timeout-after-success=MS, garbage, duplicate (waits of \
@@ -64,7 +64,7 @@ impl Faults {
         Some(())
     }
 
-    /// These faults, and `others` where these say nothing.
+    /// These faults, and `others` where these have none.
     fn or(self, others: Self) -> Self {
         Self {
             delay: self.delay.or(others.delay),
@@ -75,12 +75,12 @@ impl Faults {
         }
     }
 
-    /// For the log: nothing when nothing goes wrong.
+    /// For the log; `None` without faults.
     pub(crate) fn named(&self) -> Option<String> {
         (*self != Self::default()).then(|| self.to_string())
     }
 
-    /// What goes wrong before the call is processed.
+    /// Applies the faults that come before the call is processed.
     pub(crate) async fn before(&self) -> Result<(), ApiError> {
         if let Some(delay) = self.delay {
             tokio::time::sleep(delay).await;
@@ -90,7 +90,7 @@ impl Faults {
     }
 }
 
-/// As `GATEWAY_FAULTS` takes it.
+/// In the format of `GATEWAY_FAULTS`.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
@@ -116,20 +116,20 @@ fn error_status(number: &str) -> Option<StatusCode> {
 
 /// Decides which faults hit a call.
 #[derive(Debug)]
-pub(crate) struct Misbehaviour {
+pub(crate) struct FaultInjector {
     by_chance: Faults,
     rate: f64,
     chance: Mutex<StdRng>,
 }
 
-impl Misbehaviour {
+impl FaultInjector {
     pub(crate) fn new(by_chance: Faults, rate: f64, seed: u64) -> Self {
         Self { by_chance, rate, chance: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 
-    /// What the call asks for, and what chance adds.
-    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<Faults, ApiError> {
-        let asked = match headers.get(FAULT_HEADER) {
+    /// The faults that the call requests, and those drawn by chance.
+    pub(crate) fn faults_for(&self, headers: &HeaderMap) -> Result<Faults, ApiError> {
+        let requested = match headers.get(FAULT_HEADER) {
             None => Faults::default(),
             Some(value) => value
                 .to_str()
@@ -137,11 +137,11 @@ impl Misbehaviour {
                 .parse()
                 .map_err(|error: UnknownFault| ApiError::invalid_field("X-Gateway-Fault", error.to_string()))?,
         };
-        Ok(asked.or(self.draw()))
+        Ok(requested.or(self.draw()))
     }
 
-    /// Each fault is drawn on its own. Every call draws the same number of times, so that a seed tells which
-    /// calls are hit, whatever the calls are.
+    /// Draws each fault separately. Every call draws the same number of times, so that the seed alone determines which
+    /// calls are hit.
     fn draw(&self) -> Faults {
         let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
         let mut hit = || chance.random_bool(self.rate);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fault_is_refused() {
+    fn an_invalid_fault_is_refused() {
         for bad in ["explode", "delay", "delay=soon", "delay=-1", "delay=600001", "error=200", "error=999", "garbage=1"]
         {
             assert_eq!(bad.parse::<Faults>(), Err(UnknownFault(bad.to_owned())));
@@ -176,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn chance_follows_its_rate_and_repeats_with_its_seed() {
+    fn random_faults_follow_their_rate_and_repeat_with_their_seed() {
         let faults: Faults = "error=503,garbage".parse().expect("faults");
         let draws = |rate, seed| {
-            let misbehaviour = Misbehaviour::new(faults, rate, seed);
-            (0..1_000).map(|_| misbehaviour.draw()).collect::<Vec<_>>()
+            let injector = FaultInjector::new(faults, rate, seed);
+            (0..1_000).map(|_| injector.draw()).collect::<Vec<_>>()
         };
         assert!(draws(0.0, 1).iter().all(|drawn| *drawn == Faults::default()));
         assert!(draws(1.0, 1).iter().all(|drawn| *drawn == faults));

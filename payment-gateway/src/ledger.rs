@@ -1,4 +1,4 @@
-//! What the gateway has paid out: one entry per idempotency key, in memory and, if asked, in a file.
+//! What the gateway has paid out: one entry per idempotency key, in memory and optionally in a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
@@ -25,7 +25,7 @@ struct Book {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) refund: GatewayRefund,
-    /// Whether it was there before this call.
+    /// Whether it existed before this call.
     pub(crate) replayed: bool,
 }
 
@@ -42,12 +42,13 @@ impl Ledger {
         Self { book: Mutex::default() }
     }
 
-    /// Reads the ledger back, so that a restart forgets nothing.
+    /// Reads the ledger of earlier runs.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        // A line is only answered for once it is on disk whole; a last line that is not was cut off by a crash.
+        // A refund is answered only when its whole line is on disk. A crash cut off a last line that is incomplete, and
+        // it was never answered.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
             tracing::warn!(bytes = text.len() - whole, "the ledger file ends in half a line, which is dropped");
@@ -63,11 +64,11 @@ impl Ledger {
         Ok(Self { book: Mutex::new(book) })
     }
 
-    /// Enters `refund` unless its key is there. Blocks until the entry is on disk.
+    /// Enters `refund` unless its key exists. Blocks until the entry is on disk.
     pub(crate) fn enter(&self, refund: GatewayRefund) -> Result<Entry, LedgerError> {
         let mut book = self.lock();
         if let Some(known) = book.get(&refund.idempotency_key) {
-            return if asks_the_same(known, &refund) {
+            return if is_same_request(known, &refund) {
                 Ok(Entry { refund: known.clone(), replayed: true })
             } else {
                 Err(LedgerError::KeyReused(Box::new(known.clone())))
@@ -87,7 +88,7 @@ impl Ledger {
         self.lock().refunds.clone()
     }
 
-    /// The book is only changed after everything that can fail, so a panic leaves it whole.
+    /// The book changes only after everything that can fail, so it is consistent even after a panic.
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,23 +110,23 @@ impl Book {
         let mut line = serde_json::to_vec(refund)?;
         line.push(b'\n');
         file.write_all(&line).and_then(|()| file.sync_data()).inspect_err(|_| {
-            // Half a line must not stand before the next one. If even this fails, start-up drops or reports it.
+            // Half a line must not precede the next one. If this fails too, the next start drops or reports it.
             let _ = file.set_len(end);
             let _ = file.seek(SeekFrom::Start(end));
         })
     }
 }
 
-fn asks_the_same(known: &GatewayRefund, asked: &GatewayRefund) -> bool {
+fn is_same_request(known: &GatewayRefund, refund: &GatewayRefund) -> bool {
     let request = |refund: &GatewayRefund| GatewayRefundRequest {
         return_id: refund.return_id,
         amount: refund.amount,
         currency: refund.currency.clone(),
     };
-    request(known) == request(asked)
+    request(known) == request(refund)
 }
 
-/// Minor units paid out, by currency. Wider than an amount: many large amounts must not overflow.
+/// Minor units paid out, by currency. Wider than an amount, so that the sum of many large amounts does not overflow.
 pub(crate) fn total_by_currency(refunds: &[GatewayRefund]) -> BTreeMap<String, i128> {
     let mut totals = BTreeMap::new();
     for refund in refunds {
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_forgets_nothing_and_drops_half_a_line() -> anyhow::Result<()> {
+    fn a_restart_keeps_every_entry_and_drops_half_a_line() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("ledger.jsonl");
         let ledger = Ledger::open(&path)?;
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_ledger_is_refused() -> anyhow::Result<()> {
+    fn a_file_that_is_not_a_ledger_is_refused() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("ledger.jsonl");
         std::fs::write(&path, "notes\n")?;

@@ -1,8 +1,7 @@
-//! A payment gateway to test against: it refunds, remembers every refund in a ledger of its own, and misbehaves
-//! on request.
+//! A payment gateway to test against: it refunds, records every refund in a ledger of its own, and fails on request.
 //!
-//! Invariant: the ledger holds one entry per idempotency key, whatever fault is asked for and whenever the client
-//! hangs up. It does not hold one per return: a client that pays twice under two keys must be found out.
+//! Invariant: the ledger holds one entry per idempotency key, under every injected fault and whenever the client hangs
+//! up. It does not hold one entry per return: a client that pays twice under two keys must be found out.
 
 mod api;
 mod ledger;
@@ -18,7 +17,7 @@ use runtime::{Clock, Ids};
 pub use api::{LedgerReport, openapi};
 pub use faults::{FAULT_HEADER, Faults};
 
-use crate::faults::Misbehaviour;
+use crate::faults::FaultInjector;
 use crate::ledger::Ledger;
 
 /// How the mock behaves.
@@ -27,14 +26,14 @@ pub struct Settings {
     /// File that keeps the ledger across restarts, one JSON object per line. Unset: it is kept in memory only.
     #[arg(long, env = "LEDGER_FILE")]
     pub ledger_file: Option<PathBuf>,
-    /// Faults that calls run into by chance: `delay=MS`, `error=STATUS`, `timeout-after-success=MS`, `garbage`,
+    /// Faults that hit calls by chance: `delay=MS`, `error=STATUS`, `timeout-after-success=MS`, `garbage`,
     /// `duplicate`, separated by commas. The header X-Gateway-Fault takes the same for one call.
     #[arg(long, env = "GATEWAY_FAULTS", default_value = "")]
     pub gateway_faults: Faults,
     /// How likely each of `GATEWAY_FAULTS` is to hit a call, 0 to 1.
     #[arg(long, env = "GATEWAY_FAULT_RATE", default_value_t = 1.0, value_parser = runtime::config::ratio)]
     pub gateway_fault_rate: f64,
-    /// Makes chance repeatable.
+    /// Seed of the random faults: the same seed hits the same calls.
     #[arg(long, env = "GATEWAY_FAULT_SEED", default_value_t = 0)]
     pub gateway_fault_seed: u64,
 }
@@ -45,7 +44,7 @@ impl Default for Settings {
     }
 }
 
-/// The gateway's routes, without the HTTP edge.
+/// The gateway's routes, without the HTTP middleware.
 ///
 /// # Errors
 /// When the ledger file cannot be read or written.
@@ -54,7 +53,7 @@ pub fn router(settings: Settings, clock: Clock, ids: Ids) -> anyhow::Result<axum
         None => Ledger::in_memory(),
         Some(path) => Ledger::open(&path).with_context(|| format!("cannot use LEDGER_FILE={}", path.display()))?,
     };
-    let misbehaviour =
-        Misbehaviour::new(settings.gateway_faults, settings.gateway_fault_rate, settings.gateway_fault_seed);
-    Ok(api::routes(Arc::new(api::Gateway { ledger, misbehaviour, clock, ids })))
+    let injector =
+        FaultInjector::new(settings.gateway_faults, settings.gateway_fault_rate, settings.gateway_fault_seed);
+    Ok(api::routes(Arc::new(api::Gateway { ledger, injector, clock, ids })))
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use embedded::free_port;
 use mailparse::{MailHeaderMap, ParsedMail};
 use reqwest::Method;
@@ -55,7 +55,7 @@ impl S3 {
 
     async fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
         let port = free_port()?;
-        let mut command = bound_to_us(Signal::SIGKILL, program("moto_server")?);
+        let mut command = bound_to_parent(Signal::SIGKILL, program("moto_server")?);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).envs(environment.iter().copied());
         let child = serve("moto_server", command, port)?;
         let endpoint = format!("http://127.0.0.1:{port}");
@@ -111,7 +111,7 @@ impl MailServer {
 
     fn start_in(folder: TempDir, options: &[String]) -> Result<Self> {
         let port = free_port()?;
-        let mut command = bound_to_us(Signal::SIGKILL, program("python")?);
+        let mut command = bound_to_parent(Signal::SIGKILL, program("python")?);
         command.args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")]).args(options);
         command.args(["-c", "shop_mail.Postmaster"]);
         command.arg(folder.path().join("mails")).current_dir(root().join("tests/servers"));

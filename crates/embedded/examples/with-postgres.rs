@@ -1,4 +1,4 @@
-//! Runs a command with `DATABASE_URL` naming an empty database on a private Postgres, and ends as it ended.
+//! Runs a command with `DATABASE_URL` set to an empty database on a private Postgres, and exits with its exit code.
 //!
 //!     cargo run -p embedded --example with-postgres -- FOLDER COMMAND [ARGUMENT…]
 

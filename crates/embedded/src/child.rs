@@ -1,4 +1,4 @@
-//! A child process that cannot outlive us.
+//! A child process that cannot outlive its parent.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
@@ -13,20 +13,21 @@ use nix::unistd::Pid;
 
 pub use nix::sys::signal::Signal;
 
-/// A command whose process receives `signal` from the kernel when the thread that spawned it is gone.
+/// A command whose process receives `signal` from the kernel when the thread that spawned it ends.
 ///
-/// `setpriv` does it, because the system call would be unsafe code here. It must be the last step before the
+/// `setpriv` sets this up, because the system call would be unsafe code here. It must be the last step before the
 /// program: the kernel clears the setting when a process changes its user.
-pub fn bound_to_us(signal: Signal, program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn bound_to_parent(signal: Signal, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal.as_str().trim_start_matches("SIG"), "--"]).arg(program);
     command.stdin(Stdio::null());
-    // Ctrl-C in a terminal reaches the whole foreground group; the services must live until we have drained.
+    // Ctrl-C in a terminal reaches the whole foreground group, but the services must live until this program has
+    // drained.
     command.process_group(0);
     command
 }
 
-/// A running (or ended) child, reaped by a thread of its own.
+/// A running or ended child process, reaped by a thread of its own.
 #[derive(Debug, Clone)]
 pub struct Child {
     name: &'static str,
@@ -47,7 +48,7 @@ impl End {
 }
 
 impl Child {
-    /// Spawns from a thread that then waits for the child: the parent-death signal is bound to the spawning
+    /// Spawns the child from a thread that then waits for it: the parent-death signal is bound to the spawning
     /// *thread*, and a caller's thread (a test, a runtime's worker) may end long before the process does.
     pub fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
         let end = Arc::new(End::default());
@@ -57,8 +58,8 @@ impl Child {
             Ok(mut child) => {
                 let pid = Pid::from_raw(child.id().cast_signed());
                 let _ = started.send(Ok(pid));
-                // Waiting without reaping first: under the lock the number still belongs to this child, so a
-                // signal can never hit a stranger that was given the number again.
+                // First wait without reaping: while the lock is held, the process id still belongs to this child, so a
+                // signal can never hit another process that got the same id.
                 let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
                 let mut status = reaper.lock();
                 *status = child.wait().ok().or_else(|| Some(ExitStatus::default()));
@@ -75,12 +76,12 @@ impl Child {
         Ok(Self { name, pid, end })
     }
 
-    /// Its process id, which may belong to another process once it has ended.
+    /// Its process id. After the child has ended, it may belong to another process.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, once it has ended.
     pub fn exited(&self) -> Option<ExitStatus> {
         *self.end.lock()
     }
@@ -93,7 +94,7 @@ impl Child {
         }
     }
 
-    /// Waits for the end; false when the time is over first.
+    /// Waits for the child to end. False when it has not ended within `at_most`.
     pub fn wait(&self, at_most: Duration) -> bool {
         let (status, _) = self
             .end
@@ -103,22 +104,22 @@ impl Child {
         status.is_some()
     }
 
-    /// Asks with `signal`, then insists. The process is gone when this returns.
+    /// Sends `signal`, and after `patience` SIGKILL.
     pub fn stop(&self, signal: Signal, patience: Duration) {
         self.signal(signal);
         if !self.wait(patience) {
-            tracing::warn!(service = self.name, pid = self.pid(), "did not stop in time and is killed");
+            tracing::warn!(service = self.name, pid = self.pid(), "did not stop in time; killing it");
             self.signal(Signal::SIGKILL);
             self.wait(patience);
         }
     }
 
-    /// Polls until `ready` says so; an early end of the child or the deadline is an error.
+    /// Polls until `ready` returns true. It is an error when the child ends first, or the deadline passes.
     pub fn wait_until(&self, deadline: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         let until = Instant::now() + deadline;
         loop {
             if let Some(status) = self.exited() {
-                bail!("{} ended while it started ({status})", self.name);
+                bail!("{} ended during start-up ({status})", self.name);
             }
             if ready() {
                 return Ok(());

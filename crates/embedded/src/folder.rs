@@ -1,4 +1,4 @@
-//! The folder of a private service: one program at a time, owned by the user the service runs as.
+//! The folder of a private service. One program uses it at a time; it belongs to the user as whom the service runs.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Gid, Uid, User, chown};
 
-/// The user a service runs as, when it must not be ours.
+/// The user as whom a service runs, when it must not be ours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunAs {
     pub(crate) uid: Uid,
@@ -40,7 +40,7 @@ impl Folder {
                 wanted.display()
             );
         }
-        // For scripts/reset.sh, which stops whoever holds the lock.
+        // For scripts/reset.sh, which stops the process that holds the lock.
         lock.set_len(0)?;
         write!(lock, "{}", std::process::id())?;
         Ok(Self { path, run_as, _lock: lock })
@@ -50,7 +50,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// A private subfolder, made if it is not there.
+    /// A private subfolder, created if it does not exist.
     pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf> {
         let path = self.join(name);
         private_folder(&path)?;
@@ -58,7 +58,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// A password made at the first call and kept in a file that only its owner can read.
+    /// A random password. The first call makes it and keeps it in a file that only its owner can read.
     pub(crate) fn password(&self) -> Result<String> {
         if let Some(known) = self.read("password") {
             return Ok(known);
@@ -81,7 +81,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// A new log; the one before it is kept as `<name>.1`.
+    /// A new log file. The previous one is kept as `<name>.1`.
     pub(crate) fn new_log(&self, name: &str) -> Result<File> {
         let path = self.join(name);
         match fs::rename(&path, self.join(&format!("{name}.1"))) {
@@ -90,7 +90,7 @@ impl Folder {
         }
     }
 
-    /// Where a log is and how it ends, for the message of an error.
+    /// The path and the last lines of a log, for an error message.
     pub(crate) fn log_tail(&self, name: &str) -> String {
         const LINES: usize = 12;
         let path = self.join(name);
@@ -107,10 +107,10 @@ impl Folder {
     }
 }
 
-/// The wanted folder, or what its link leads to.
+/// The real path of the folder `wanted`, which may be a link.
 ///
-/// A clone in root's home (mode 0700) is a place that the user of the service cannot reach. The folder is then
-/// made under /var/tmp and a link to it is left in the wanted place, so that everybody finds it there.
+/// The user as whom the service runs cannot reach a clone in root's home (mode 0700). Then the folder is created under
+/// /var/tmp, and `wanted` becomes a link to it.
 fn place(wanted: &Path, run_as: Option<RunAs>) -> Result<PathBuf> {
     let parent = match wanted.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -128,7 +128,7 @@ fn place(wanted: &Path, run_as: Option<RunAs>) -> Result<PathBuf> {
     if !wanted.exists() && !reachable(&wanted, user)? {
         let elsewhere = tempfile::Builder::new().prefix("articurated-").tempdir_in("/var/tmp")?.keep();
         symlink(&elsewhere, &wanted)?;
-        tracing::info!(wanted = %wanted.display(), used = %elsewhere.display(), "the folder is out of the service's reach, it is linked");
+        tracing::info!(wanted = %wanted.display(), used = %elsewhere.display(), "the service cannot reach the folder; it is a link to another one");
     }
     private_folder(&wanted)?;
     let path = wanted.canonicalize()?;
@@ -139,7 +139,7 @@ fn place(wanted: &Path, run_as: Option<RunAs>) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether every folder above `path` lets the user pass.
+/// Whether the user may pass through every folder above `path`.
 fn reachable(path: &Path, user: RunAs) -> Result<bool> {
     for folder in path.ancestors().skip(1) {
         let meta = fs::metadata(folder)?;

@@ -1,3 +1,5 @@
+//! Ports of the loopback interface.
+
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -8,11 +10,11 @@ pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The chosen port if one is chosen, else the one used last time if it is free, else any.
+/// The chosen port, or else the port of the last run if it is free, or else any free port.
 pub(crate) fn claim(chosen: Option<u16>, last: Option<u16>, what: &str) -> Result<u16> {
     if let Some(port) = chosen {
         if !is_free(port) {
-            bail!("port {port}, chosen for {what}, is taken by another program");
+            bail!("port {port}, chosen for {what}, is in use by another program");
         }
         return Ok(port);
     }

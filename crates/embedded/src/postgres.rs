@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
-use crate::child::{Child, bound_to_us};
+use crate::child::{Child, bound_to_parent};
 use crate::folder::{Folder, RunAs};
 use crate::{ports, programs};
 
@@ -24,10 +24,10 @@ const LOG: &str = "postgres.log";
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Durable, because what is shown and measured on this cluster must hold on a real one.
+/// Durable, because results and figures from this cluster must hold on a real one.
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
-    // No socket in a folder of others.
+    // No socket in a shared folder.
     "unix_socket_directories=",
     "fsync=on",
     "synchronous_commit=on",
@@ -39,21 +39,21 @@ const SETTINGS: &[&str] = &[
     "checkpoint_timeout=15min",
     "checkpoint_completion_target=0.9",
     "random_page_cost=1.1",
-    // Compiling a plan takes longer than any statement of ours.
+    // Compiling a plan takes longer than any of our statements.
     "jit=off",
     "timezone=UTC",
     "log_timezone=UTC",
     "logging_collector=off",
 ];
 
-/// Where and how.
+/// Where and how to start the cluster.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Everything of the cluster is in here; made if it is not there.
+    /// Holds everything of the cluster; created if it does not exist.
     pub folder: PathBuf,
-    /// None: the port of the last run if it is free, else any free port.
+    /// `None`: the port of the last run if it is free, else any free port.
     pub port: Option<u16>,
-    /// Begin with an empty cluster, whatever the folder holds.
+    /// Start with an empty cluster; delete what the folder holds.
     pub fresh: bool,
 }
 
@@ -70,7 +70,7 @@ pub struct PrivateCluster {
     child: Child,
 }
 
-/// What stays the same over restarts.
+/// What stays the same across restarts.
 #[derive(Debug)]
 struct Place {
     folder: Folder,
@@ -83,7 +83,7 @@ struct Place {
 impl PrivateCluster {
     /// Starts Postgres on the folder, after `initdb` if it is new.
     ///
-    /// A server that a killed run has left behind is stopped first: a new one is bound to our life, that one is not.
+    /// A server that a killed run left behind is stopped first: unlike a new one, it would outlive this program.
     pub async fn start(options: Options) -> Result<Self> {
         tokio::task::spawn_blocking(move || Self::start_blocking(&options)).await?
     }
@@ -123,23 +123,23 @@ impl PrivateCluster {
         self.execute(format!("create database {}", identifier(name)?)).await
     }
 
-    /// A copy of another database of this cluster, to which nobody may be connected.
+    /// A copy of another database of this cluster. The template must have no open connections.
     pub async fn create_database_from_template(&self, name: &str, template: &str) -> Result<()> {
         self.execute(format!("create database {} template {}", identifier(name)?, identifier(template)?)).await
     }
 
-    /// Drops the database if it exists, its connections with it.
+    /// Drops the database if it exists, and closes its connections.
     pub async fn drop_database(&self, name: &str) -> Result<()> {
         self.execute(format!("drop database if exists {} with (force)", identifier(name)?)).await
     }
 
-    /// The server is gone at once and has tidied up nothing, as in a crash (`pg_ctl stop -m immediate`); `restart`
-    /// brings it back on the same port with all that was committed.
+    /// Stops the server at once and without a checkpoint, as in a crash (`pg_ctl stop -m immediate`). `restart` brings it
+    /// back on the same port with everything that was committed.
     pub fn kill(&self) {
         self.child.stop(Signal::SIGQUIT, STOP_PATIENCE);
     }
 
-    /// Stops the server if it runs, and starts it again; after a [`kill`](Self::kill) it recovers from its log first.
+    /// Stops the server if it runs, and starts it again. After a [`kill`](Self::kill) it first recovers from its log.
     pub async fn restart(&mut self) -> Result<()> {
         let (place, stopped) = (Arc::clone(&self.place), self.child.clone());
         self.child = tokio::task::spawn_blocking(move || {
@@ -150,7 +150,7 @@ impl PrivateCluster {
         Ok(())
     }
 
-    /// Closes every connection and stops. Dropping does the same, but blocks the thread meanwhile.
+    /// Closes every connection and stops. Dropping does the same, but blocks the thread.
     pub async fn stop(self) {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
@@ -161,7 +161,7 @@ impl PrivateCluster {
 
     async fn execute(&self, statement: String) -> Result<()> {
         let mut connection = self.connect().await?;
-        // Checked by `identifier`: names are all that is put into the text.
+        // Only names are inserted into the text, and `identifier` has checked them.
         sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await?;
         connection.close().await?;
         Ok(())
@@ -170,7 +170,7 @@ impl PrivateCluster {
 
 impl Drop for PrivateCluster {
     fn drop(&mut self) {
-        // SIGINT is Postgres' "fast shutdown": clients are disconnected, everything is written, then it ends.
+        // SIGINT is Postgres' "fast shutdown": it disconnects clients, writes everything and ends.
         self.child.stop(Signal::SIGINT, STOP_PATIENCE);
     }
 }
@@ -182,7 +182,7 @@ impl Place {
         let run_as = if Uid::effective().is_root() {
             Some(
                 RunAs::user("postgres")
-                    .context("as root, Postgres runs as the user that apt-get install postgresql makes")?,
+                    .context("started as root, Postgres runs as the user postgres: apt-get install postgresql")?,
             )
         } else {
             None
@@ -217,7 +217,7 @@ impl Place {
 
     fn server(&self, data: &Path) -> Result<Command> {
         let log = self.folder.new_log(LOG)?;
-        let mut command = bound_to_us(Signal::SIGINT, self.programs.join("postgres"));
+        let mut command = bound_to_parent(Signal::SIGINT, self.programs.join("postgres"));
         command.arg("-D").arg(data).arg("-p").arg(self.port.to_string());
         for setting in SETTINGS {
             command.args(["-c", setting]);
@@ -234,13 +234,13 @@ fn identifier(name: &str) -> Result<String> {
     Ok(format!("\"{name}\""))
 }
 
-/// Makes the data folder under another name first, so that an interrupted `initdb` leaves nothing that looks whole.
+/// Creates the data folder under another name first, so that an interrupted `initdb` leaves no folder that looks complete.
 fn init(programs: &Path, folder: &Folder, data: &Path, run_as: Option<RunAs>) -> Result<()> {
     let unfinished = folder.join("data.unfinished");
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
     }
-    let mut command = bound_to_us(Signal::SIGKILL, programs.join("initdb"));
+    let mut command = bound_to_parent(Signal::SIGKILL, programs.join("initdb"));
     command
         .arg("--pgdata")
         .arg(&unfinished)
@@ -263,39 +263,39 @@ fn as_user(command: &mut Command, run_as: Option<RunAs>) {
 fn check_usable(data: &Path, version: u32, run_as: Option<RunAs>) -> Result<()> {
     let made_by = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
     if made_by.trim() != version.to_string() {
-        bail!("{} was made by Postgres {}, found is {version}: make reset begins anew", data.display(), made_by.trim());
+        bail!("{} was made by Postgres {}, but version {version} is installed; `make reset` starts from scratch", data.display(), made_by.trim());
     }
     let owner = fs::metadata(data)?.uid();
     let user = run_as.map_or_else(Uid::effective, |user| user.uid).as_raw();
     if owner != user {
-        bail!("{} belongs to user {owner}, Postgres would run as user {user}: make reset begins anew", data.display());
+        bail!("{} belongs to user {owner}, but Postgres would run as user {user}; `make reset` starts from scratch", data.display());
     }
     Ok(())
 }
 
-/// The server's own word, as `pg_ctl` reads it: line 1 of postmaster.pid is its process, line 8 its state.
+/// What the server reports, as `pg_ctl` reads it: line 1 of postmaster.pid is its process id, line 8 its state.
 fn is_ready(data: &Path, pid: u32) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     lines.first() == Some(&pid.to_string().as_str()) && lines.get(7) == Some(&"ready")
 }
 
-/// We hold the folder's lock, so whatever still runs on the data has lost its master.
+/// Stops the server of a killed run. This program holds the folder's lock, so no other program uses that server.
 fn stop_leftover(data: &Path) -> Result<()> {
     let Some(pid) = leftover(data) else { return Ok(()) };
-    tracing::warn!(pid = pid.as_raw(), "a Postgres left behind by a killed run is stopped");
+    tracing::warn!(pid = pid.as_raw(), "stopping a Postgres that a killed run left behind");
     kill(pid, Signal::SIGINT)?;
     let until = Instant::now() + STOP_PATIENCE;
     while leftover(data) == Some(pid) {
         if Instant::now() >= until {
-            bail!("the Postgres left behind on {} (process {pid}) does not stop", data.display());
+            bail!("the Postgres that a killed run left on {} (process {pid}) does not stop", data.display());
         }
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-/// The process in postmaster.pid, if it lives and is a Postgres on that folder and not a stranger with its number.
+/// The process in postmaster.pid, if it is alive and works in that folder: another process may have got its id.
 fn leftover(data: &Path) -> Option<Pid> {
     let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
     let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?);

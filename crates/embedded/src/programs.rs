@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The oldest Postgres that the migrations are written for.
+/// The oldest Postgres that the migrations support.
 const OLDEST_POSTGRES: u32 = 15;
 
 /// The folder with `initdb` and `postgres`, and the major version of the latter.
@@ -17,11 +17,11 @@ pub(crate) fn postgres() -> Result<(PathBuf, u32)> {
     let found = on_path
         .into_iter()
         .map(|folder| folder.join("postgres"))
-        // A link in a folder of the PATH leads to the folder where its companions are.
+        // A link in a folder of the PATH leads to the folder that holds the other programs.
         .filter_map(|program| program.canonicalize().ok())
         .filter_map(|program| program.parent().map(Path::to_owned))
         .chain(subfolders("/usr/lib/postgresql").into_iter().map(|folder| folder.join("bin")))
-        .chain(told_by_pg_config());
+        .chain(named_by_pg_config());
     let mut too_old = None;
     for folder in found.filter(|folder| folder.join("initdb").exists() && folder.join("postgres").exists()) {
         match postgres_version(&folder)? {
@@ -34,7 +34,7 @@ pub(crate) fn postgres() -> Result<(PathBuf, u32)> {
     bail!("PostgreSQL {OLDEST_POSTGRES} or later is needed, {seen}: apt-get install postgresql (or set DATABASE_URL)");
 }
 
-fn told_by_pg_config() -> Option<PathBuf> {
+fn named_by_pg_config() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
     output.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
@@ -48,7 +48,8 @@ fn postgres_version(folder: &Path) -> Result<u32> {
     digits.parse().with_context(|| format!("cannot read the version of Postgres from {text:?}"))
 }
 
-/// The folder of `RabbitMQ`'s own scripts. The one on the PATH is Debian's wrapper: it insists on the service's user.
+/// The folder of `RabbitMQ`'s own scripts. The script on the PATH is Debian's wrapper, which only runs as the service's
+/// user.
 pub(crate) fn rabbitmq() -> Result<PathBuf> {
     subfolders("/usr/lib/rabbitmq/lib")
         .into_iter()

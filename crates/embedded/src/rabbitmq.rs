@@ -11,25 +11,25 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
-use crate::child::{Child, bound_to_us};
+use crate::child::{Child, bound_to_parent};
 use crate::folder::Folder;
 use crate::{ports, programs};
 
 const USER: &str = "articurated";
 const LOG: &str = "rabbitmq.log";
-/// A second is usual; on a machine whose cores are all taken it has been seen to need more than a minute.
+/// Usually a second. On a machine with all cores busy it took more than a minute.
 const START_DEADLINE: Duration = Duration::from_mins(3);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where and how.
+/// Where and how to start the node.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Everything of the node is in here; made if it is not there.
+    /// Holds everything of the node; created if it does not exist.
     pub folder: PathBuf,
-    /// AMQP port. None: the port of the last run if it is free, else any free port.
+    /// AMQP port. `None`: the port of the last run if it is free, else any free port.
     pub port: Option<u16>,
-    /// Begin without queues and messages, whatever the folder holds.
+    /// Start without queues and messages; delete what the folder holds.
     pub fresh: bool,
 }
 
@@ -47,7 +47,7 @@ pub struct PrivateNode {
     epmd: Child,
 }
 
-/// What stays the same over restarts.
+/// What stays the same across restarts.
 #[derive(Debug)]
 struct Place {
     folder: Folder,
@@ -60,7 +60,7 @@ struct Place {
 }
 
 impl PrivateNode {
-    /// Starts a node on the folder and waits until it speaks AMQP.
+    /// Starts a node on the folder and waits until it answers AMQP.
     pub async fn start(options: Options) -> Result<Self> {
         tokio::task::spawn_blocking(move || Self::start_blocking(&options)).await?
     }
@@ -99,7 +99,7 @@ impl PrivateNode {
         Ok(said)
     }
 
-    /// The broker is gone at once, as in a crash; `restart` brings it back on the same port with its queues.
+    /// Kills the broker, as in a crash. `restart` brings it back on the same port with its queues.
     pub fn kill(&self) {
         self.broker.signal(Signal::SIGKILL);
         self.broker.wait(STOP_PATIENCE);
@@ -117,7 +117,7 @@ impl PrivateNode {
         Ok(())
     }
 
-    /// Stops in good order. Dropping does the same, but blocks the thread meanwhile.
+    /// Shuts the broker down in order. Dropping does the same, but blocks the thread.
     pub async fn stop(self) {
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
@@ -125,7 +125,7 @@ impl PrivateNode {
 
 impl Drop for PrivateNode {
     fn drop(&mut self) {
-        // RabbitMQ takes SIGTERM as a request to shut down in order; rabbitmqctl would take seconds to say the same.
+        // On SIGTERM RabbitMQ shuts down in order. rabbitmqctl would take seconds to request the same.
         self.broker.stop(Signal::SIGTERM, STOP_PATIENCE);
         self.epmd.stop(Signal::SIGKILL, STOP_PATIENCE);
     }
@@ -147,12 +147,12 @@ impl Place {
             folder.subfolder(name)?;
         }
         folder.write("enabled_plugins", "[].\n")?;
-        // Erlang terms and not the newer ini format: translating that one costs a second or two at every start.
+        // Erlang terms, not the newer ini format: RabbitMQ takes a second or two to translate that at every start.
         folder.write(
             "rabbitmq.config",
             &format!("[{{rabbit, [{{default_user, <<\"{USER}\">>}}, {{default_pass, <<\"{password}\">>}}]}}].\n"),
         )?;
-        // The data folder bears the node's name, so the name must not depend on a port that may change.
+        // The data folder is named after the node, so the name must not depend on a port that may change.
         let name = "articurated@localhost".to_owned();
         Ok(Self {
             folder,
@@ -165,9 +165,9 @@ impl Place {
         })
     }
 
-    /// Without one of our own, Erlang would start a daemon that stays for ever and is shared by all nodes.
+    /// Without an epmd of our own, Erlang would start one that all nodes share and that never stops.
     fn start_epmd(&self) -> Result<Child> {
-        let mut command = bound_to_us(Signal::SIGKILL, "epmd");
+        let mut command = bound_to_parent(Signal::SIGKILL, "epmd");
         command.args(["-address", "127.0.0.1", "-port", &self.epmd_port.to_string()]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let epmd = Child::spawn("epmd", command)?;
@@ -188,15 +188,15 @@ impl Place {
         Ok(broker)
     }
 
-    fn script(&self, name: &str, on_our_death: Signal) -> Command {
-        let mut command = bound_to_us(on_our_death, self.scripts.join(name));
+    fn script(&self, name: &str, on_parent_death: Signal) -> Command {
+        let mut command = bound_to_parent(on_parent_death, self.scripts.join(name));
         let paths = [
             ("HOME", "home"),
             ("RABBITMQ_MNESIA_BASE", "mnesia"),
             ("RABBITMQ_LOG_BASE", "log"),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", "enabled_plugins"),
             ("RABBITMQ_CONFIG_FILE", "rabbitmq.config"),
-            // The machine's own settings are for the machine's own node; this file does not exist.
+            // Not the machine's own settings, which are for the machine's own node. This file does not exist.
             ("RABBITMQ_CONF_ENV_FILE", "rabbitmq-env.conf"),
         ];
         command
@@ -208,14 +208,15 @@ impl Place {
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            // The script becomes the broker instead of waiting for it as a child that our death would not reach.
+            // The script becomes the broker. Otherwise the broker would be its child, which the parent-death signal does
+            // not reach.
             .env("RABBITMQ_ALLOW_INPUT", "1")
             .env("RABBITMQ_SERVER_START_ARGS", "-noinput +B i");
         command
     }
 }
 
-/// A protocol header is answered with `Connection.Start`, a method frame, by a broker that is ready.
+/// A broker that is ready answers a protocol header with `Connection.Start`, a method frame.
 fn speaks_amqp(port: u16) -> Result<()> {
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PROBE_TIMEOUT)?;
     stream.set_read_timeout(Some(PROBE_TIMEOUT))?;

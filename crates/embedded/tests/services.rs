@@ -1,4 +1,4 @@
-//! Real services, started and stopped; and started by a process that is then killed.
+//! Real services, started and stopped, and started by a process that is then killed.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,30 +13,30 @@ use sqlx::{Connection, PgConnection};
 const FOLDER_VARIABLE: &str = "EMBEDDED_TEST_FOLDER";
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Alive in the sense of holding resources: a zombie that nobody reaps does not count.
-fn lives(pid: u32) -> bool {
+/// Whether the process is alive and holds resources. A zombie does not.
+fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X') | None))
 }
 
 fn wait_until_gone(pids: &[u32]) {
     let until = Instant::now() + DEADLINE;
-    while pids.iter().any(|pid| lives(*pid)) {
+    while pids.iter().any(|pid| is_alive(*pid)) {
         assert!(
             Instant::now() < until,
             "still alive: {:?}",
-            pids.iter().filter(|pid| lives(**pid)).collect::<Vec<_>>()
+            pids.iter().filter(|pid| is_alive(**pid)).collect::<Vec<_>>()
         );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Every process that has the folder on its command line: the services and all their helpers.
+/// Every process with the folder on its command line: the services and all their helpers.
 fn processes_of(folder: &Path) -> Vec<u32> {
     let needle = folder.to_str().expect("a plain path");
     let pids =
         fs::read_dir("/proc").expect("a Linux").flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| *pid != std::process::id() && lives(*pid))
+    pids.filter(|pid: &u32| *pid != std::process::id() && is_alive(*pid))
         .filter(|pid| {
             fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(needle))
         })
@@ -44,7 +44,7 @@ fn processes_of(folder: &Path) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_its_data_over_a_stop_and_leaves_no_process() {
+async fn a_cluster_keeps_its_data_across_a_stop_and_leaves_no_process() {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let folder = place.path().join("postgres");
@@ -108,9 +108,9 @@ async fn a_cluster_that_crashes_comes_back_on_its_port_with_what_was_committed()
 }
 
 #[tokio::test]
-async fn a_cluster_wants_its_password_and_a_taken_port_is_refused() {
+async fn a_cluster_asks_for_its_password_and_a_taken_port_is_refused() {
     let place = tempfile::tempdir().unwrap();
-    // Closed to the user postgres: as root, the folder has to be made elsewhere.
+    // Closed to the user postgres: as root, the folder has to be created elsewhere.
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let folder = place.path().join("postgres");
 
@@ -118,7 +118,7 @@ async fn a_cluster_wants_its_password_and_a_taken_port_is_refused() {
     let without = format!("postgres://articurated@127.0.0.1:{}/postgres", cluster.port());
     assert!(
         PgConnection::connect(&without).await.is_err(),
-        "the superuser must not be open to everybody on this machine"
+        "the superuser must not be open to every user of this machine"
     );
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,7 +166,7 @@ fn nothing_survives_the_kill_of_the_process_that_started_it() {
     let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok);
     let held = lines.find_map(|line| line.strip_prefix("held:").map(str::to_owned)).expect("the services start");
     let pids: Vec<u32> = held.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!(pids.iter().filter(|pid| lives(**pid)).count(), 3, "{pids:?}");
+    assert_eq!(pids.iter().filter(|pid| is_alive(**pid)).count(), 3, "{pids:?}");
 
     holder.kill().unwrap();
     holder.wait().unwrap();
@@ -179,7 +179,7 @@ fn nothing_survives_the_kill_of_the_process_that_started_it() {
 }
 
 #[tokio::test]
-#[ignore = "run by the test above, as a process to be killed"]
+#[ignore = "the process that the test above starts and kills"]
 async fn holds_services_until_it_is_killed() {
     let Some(place) = std::env::var_os(FOLDER_VARIABLE) else { return };
     let place = Path::new(&place);

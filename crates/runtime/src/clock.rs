@@ -1,5 +1,5 @@
-//! Time and ids, as values that are passed in: a rule that reads the clock itself cannot be tested at the last
-//! minute of a return window.
+//! Time and ids, as values that are passed in: a rule that reads the clock itself cannot be tested at the last minute
+//! of a deadline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Duration, SubsecRound, Utc};
 use uuid::Uuid;
 
-/// A clock. Clones share their shift: who advances one advances all.
+/// A clock. Clones share their shift: advancing one advances all.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// A fixed clock stands still here; without it the time is the system's.
+    /// The time at which a fixed clock stands still. `None`: the system's time.
     fixed_at: Option<DateTime<Utc>>,
     shift_micros: Arc<AtomicI64>,
 }
@@ -41,7 +41,7 @@ impl Clock {
         self.shift_micros.store(shift, Ordering::Release);
     }
 
-    /// Shifts either kind of clock; a negative duration turns it back.
+    /// Shifts either kind of clock; a negative duration sets it back.
     pub fn advance(&self, by: Duration) {
         let micros = by.num_microseconds().expect("less than 292,000 years");
         self.shift_micros.fetch_add(micros, Ordering::AcqRel);

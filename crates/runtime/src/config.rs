@@ -1,5 +1,5 @@
-//! Settings that every process has. Each struct is flattened into the process's own; every setting is a long
-//! flag and an environment variable, and `Default` holds the same values for tests and compositions.
+//! Settings that every process has. Each struct is flattened into the process's own. Every setting is a long flag and
+//! an environment variable; `Default` holds the same values for tests and for code that starts several processes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the database is and how much of it one process may take.
+/// Where the database is, and how much of it one process may use.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`
@@ -58,14 +58,14 @@ pub enum LogFormat {
 pub struct TelemetryConfig {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// As `RUST_LOG`: a level, or `target=level` separated by commas.
+    /// As `RUST_LOG`: a level, or a comma-separated list of `target=level`.
     #[arg(long = "log", env = "LOG", default_value = "info")]
     pub log_filter: String,
-    /// Base address of an OTLP collector that takes `http/protobuf`, e.g. `http://127.0.0.1:4318`. Unset: traces
+    /// Base address of an OTLP collector that accepts `http/protobuf`, e.g. `http://127.0.0.1:4318`. Unset: traces
     /// are not exported.
     #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// The share of traces that begin here and are exported, 0 to 1.
+    /// The share of traces that start here and are exported, 0 to 1.
     #[arg(long = "trace-sample-ratio", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = ratio)]
     pub sample_ratio: f64,
 }
@@ -79,7 +79,7 @@ impl Default for TelemetryConfig {
 /// What one HTTP request may cost.
 #[derive(Args, Clone, Debug)]
 pub struct HttpLimits {
-    /// Larger bodies are refused with 413.
+    /// Larger bodies are refused with 413, in bytes.
     #[arg(long = "http-max-body-bytes", env = "HTTP_MAX_BODY_BYTES", default_value_t = MAX_BODY_BYTES)]
     pub max_body_bytes: usize,
     /// Longer requests are answered with 503, in seconds.
@@ -97,29 +97,29 @@ impl Default for HttpLimits {
     }
 }
 
-/// Parses a setting that must not be shown in logs or help.
+/// Parses a setting that must not appear in logs or help.
 pub fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))
 }
 
 /// Parses a positive number of seconds, fractions allowed.
 pub fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|_| "a number of seconds is wanted".to_owned())?;
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("a number of seconds above 0 is wanted".to_owned()),
+        _ => Err("expected a number of seconds above 0".to_owned()),
     }
 }
 
 /// Parses a name of the IANA time zone database.
 pub fn timezone(name: &str) -> Result<chrono_tz::Tz, String> {
-    name.parse().map_err(|_| "a name of the IANA time zone database is wanted, like Asia/Kolkata".to_owned())
+    name.parse().map_err(|_| "expected a name of the IANA time zone database, like Asia/Kolkata".to_owned())
 }
 
 /// Parses a share or probability, 0 to 1.
 pub fn ratio(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "a number from 0 to 1 is wanted".to_owned())?;
-    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("a number from 0 to 1 is wanted".to_owned()) }
+    let number: f64 = text.parse().map_err(|_| "expected a number from 0 to 1".to_owned())?;
+    if (0.0..=1.0).contains(&number) { Ok(number) } else { Err("expected a number from 0 to 1".to_owned()) }
 }
 
 #[cfg(test)]
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn senseless_numbers_are_refused() {
+    fn numbers_out_of_range_are_refused() {
         for bad in [
             ["--http-request-timeout-seconds", "0"],
             ["--http-request-timeout-seconds", "soon"],

@@ -20,16 +20,16 @@ use crate::backoff::Backoff;
 use crate::config::DatabaseConfig;
 use crate::faults;
 
-/// How long a starting process waits for its database: in a compose file both start at once.
+/// How long a starting process waits for its database: with compose, both start at the same time.
 const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(1));
 const WARN_EVERY: Duration = Duration::from_secs(5);
-/// A pooled connection that has not been used for this long is tested before it is used again.
-const RESTED: Duration = Duration::from_millis(500);
-/// How long that test may take. One that was forgotten on its way would otherwise take all of the time that somebody waits
-/// for a connection, when a new one is at hand.
-const TESTED_WITHIN: Duration = Duration::from_secs(1);
-/// What a statement may take beyond the server's own limit before the connection is given up.
+/// A pooled connection that was idle for this long is tested before it is used again.
+const TEST_AFTER_IDLE: Duration = Duration::from_millis(500);
+/// How long that test may take. A connection that the network has forgotten does not answer, and would use up the whole
+/// time for which the caller waits, although a new connection is quick to open.
+const TEST_WITHIN: Duration = Duration::from_secs(1);
+/// How much longer than the server's own limit a statement may take before the connection is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The longest statement time-out of this process's pools, in milliseconds.
 static STATEMENT_TIMEOUT_MS: AtomicU64 = AtomicU64::new(0);
@@ -45,13 +45,13 @@ pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_na
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
-        // A ping before every use costs a round trip on the hot path. A connection that has rested for a while can
-        // afford one, and after a restart of the database all of them have: otherwise each gave an error of its own.
+        // A ping before every use would cost a round trip on the hot path. A connection that was idle can afford one.
+        // After a restart of the database all of them were idle, and without the ping each would fail once.
         .test_before_acquire(false)
         .before_acquire(|connection, used| {
             Box::pin(async move {
-                if used.idle_for >= RESTED {
-                    within(TESTED_WITHIN, connection.ping()).await?;
+                if used.idle_for >= TEST_AFTER_IDLE {
+                    within(TEST_WITHIN, connection.ping()).await?;
                 }
                 Ok(true)
             })
@@ -76,7 +76,7 @@ fn connect_options(
         ]))
 }
 
-/// Not through the pool, which would try on silently and end with "timed out" instead of the reason.
+/// Not through the pool, which would retry silently and end with "timed out" instead of the reason.
 async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     let address = format!("{}:{}", options.get_host(), options.get_port());
     let started = Instant::now();
@@ -84,11 +84,11 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        // One that breaks while it is closed is tried again like one that cannot be opened.
+        // A connection that breaks while it is being closed is retried like one that cannot be opened.
         let connected = async { PgConnection::connect_with(options).await?.close().await };
         let Err(error) = within(WARN_EVERY, connected).await else { return Ok(()) };
-        if !may_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
-            // sqlx's message repeats its cause, so the cause is not chained.
+        if !may_still_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
+            // sqlx's message contains its cause, so the cause is not chained.
             anyhow::bail!("cannot use the database at {address} (DATABASE_URL): {error}");
         }
         if warned.elapsed() >= WARN_EVERY {
@@ -99,16 +99,17 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     }
 }
 
-/// A server that is not there yet, is going down, or says that it is starting up; a wrong password stays wrong.
+/// Whether the server may still come up: it is not there yet, is going down, or says that it is starting. A wrong
+/// password stays wrong.
 ///
-/// sqlx 0.9.0 calls it a protocol error ("unexpected response from `SSLRequest`: 0x00") when the server hangs up before
-/// it has said anything.
-fn may_come_up(error: &sqlx::Error) -> bool {
+/// When the server hangs up before it has answered anything, sqlx 0.9.0 reports a protocol error ("unexpected response
+/// from `SSLRequest`: 0x00").
+fn may_still_come_up(error: &sqlx::Error) -> bool {
     /// 57P01 `admin_shutdown`, 57P02 `crash_shutdown`, 57P03 `cannot_connect_now`; 53300 `too_many_connections`.
-    const PASSING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+    const TEMPORARY: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| PASSING.contains(&code.as_ref())),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| TEMPORARY.contains(&code.as_ref())),
         _ => false,
     }
 }
@@ -118,22 +119,21 @@ fn may_come_up(error: &sqlx::Error) -> bool {
 /// sqlx 0.9.0 sends `begin`, waits for the answer, and only then counts the transaction (`transaction_depth` in
 /// sqlx-postgres `transaction.rs`). A future dropped in between leaves the depth at 0, so that neither its
 /// guard nor `Transaction`'s drop rolls back, and the ping on release only reads the outstanding answer: the
-/// next borrower works inside a transaction that nobody commits. The status that the server reports with every
+/// next borrower works inside a transaction that is never committed. The status that the server reports with every
 /// answer is private to sqlx, so it cannot be looked at; but `begin; rollback` in one simple query costs a
 /// round trip without touching data, ends whatever is open, and, unlike a bare `rollback`, makes the server
 /// warn only when there really was something open. It fails in an aborted transaction, and then the pool
 /// closes the connection.
 async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    // A connection that does not answer would keep its place in the pool for ever.
+    // A connection that never answers would keep its place in the pool for ever.
     within(ANSWER_WITHIN, connection.execute(sqlx::raw_sql("begin; rollback"))).await?;
     Ok(true)
 }
 
-/// Gives up what the database has not answered some seconds after it should have ended it itself.
+/// Gives up on work that the database has not answered 5 s after its own statement time-out.
 ///
-/// A connection can be forgotten by everything between the two ends (a firewall that drops its state, a machine that is
-/// gone), and then neither the server's statement time-out nor any error ever arrives. Whoever loops over the database
-/// without this stands still for ever.
+/// The network can forget a connection (a firewall drops its state, a machine is gone), and then neither the server's
+/// statement time-out nor any error ever arrives. A loop over the database that does not use this can hang for ever.
 pub fn limited<T, E: From<sqlx::Error>>(
     work: impl Future<Output = Result<T, E>>,
 ) -> impl Future<Output = Result<T, E>> {
@@ -141,7 +141,7 @@ pub fn limited<T, E: From<sqlx::Error>>(
     within(limit, work)
 }
 
-/// Gives up what has not ended in time, as an error of the connection.
+/// Gives up on work that has not ended within `limit`, with an error of the connection.
 pub fn within<T, E: From<sqlx::Error>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,
@@ -151,22 +151,21 @@ pub fn within<T, E: From<sqlx::Error>>(
 }
 
 /// Whether the database refused the data itself (SQLSTATE class 22 data exception, 23 constraint, which includes "no
-/// partition for this row", 54 limit): trying the same again would fail again.
+/// partition for this row", 54 limit): a retry would fail again.
 pub fn refuses_the_data(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
 }
 
-/// A duration as Postgres adds it to a time, in microseconds. sqlx's own conversion refuses nanoseconds.
+/// A duration as a Postgres interval, in microseconds. sqlx's own conversion refuses nanoseconds.
 pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
 /// Runs `work` in a transaction: commits on `Ok`, rolls back on `Err`.
 ///
-/// Everything from `begin` to `commit` runs in a task of its own, so that a caller who is dropped (a client that
-/// hangs up, a time-out) can neither leave a transaction half open nor learn nothing of a half-done one: it
-/// ends, one way or the other. See [`connect`] about the leak that this avoids.
+/// Everything from `begin` to `commit` runs in a task of its own. When the caller is dropped (a client hangs up, a
+/// time-out), the transaction still ends, and does not stay open in the pool. See `end_transaction` about that leak.
 pub async fn in_transaction<T, E, W>(pool: &PgPool, work: W) -> Result<T, E>
 where
     W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_none_is_named_without_its_password() {
+    async fn an_invalid_address_is_reported_without_its_password() {
         let config = DatabaseConfig { database_url: "mysql//user:hush@db".into(), ..DatabaseConfig::default() };
         let error = connect(&config, None, "test").await.expect_err("no address");
         let text = format!("{error:#}");
@@ -233,14 +232,14 @@ mod tests {
             connection.read(&mut [0; 64]).await
         };
         let (error, _) = tokio::join!(refused, hang_up);
-        let error = error.expect_err("nobody answered");
-        assert!(may_come_up(&error), "{error:?}");
+        let error = error.expect_err("the server hung up");
+        assert!(may_still_come_up(&error), "{error:?}");
         Ok(())
     }
 
     #[test]
-    fn only_what_may_come_up_is_waited_for() {
-        assert!(may_come_up(&sqlx::Error::Io(ErrorKind::ConnectionRefused.into())));
-        assert!(!may_come_up(&sqlx::Error::Configuration("no".into())));
+    fn only_what_may_still_come_up_is_waited_for() {
+        assert!(may_still_come_up(&sqlx::Error::Io(ErrorKind::ConnectionRefused.into())));
+        assert!(!may_still_come_up(&sqlx::Error::Configuration("no".into())));
     }
 }

@@ -1,4 +1,4 @@
-//! The one error that crosses the HTTP border, in the one shape.
+//! The one error that crosses the HTTP border, in one shape.
 
 mod body;
 mod fields;
@@ -49,7 +49,7 @@ impl ApiError {
         Self::opaque_internal()
     }
 
-    /// [`internal`](Self::internal) for what has been logged already.
+    /// [`internal`](Self::internal) for an error that is in the log already.
     pub(crate) fn opaque_internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -105,8 +105,8 @@ impl From<sqlx::Error> for ApiError {
     }
 }
 
-/// Whether the same request may well succeed in a moment: no free connection, a connection that broke, a server
-/// that starts or stops, a statement that lost against another or against its time limit.
+/// Whether the same request may succeed in a moment: no free connection, a broken connection, a server that starts or
+/// stops, a deadlock, a statement over its time limit.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,

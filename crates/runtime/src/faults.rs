@@ -1,11 +1,11 @@
-//! Places in which a process can be told to die, for the fault tests.
+//! Places at which a process can be told to kill itself, for the fault tests.
 //!
-//! A process that is started with `FAULT_POINT=relay.confirmed:37` kills itself with SIGKILL when it passes that place
-//! for the 37th time: exactly there, with nothing flushed, closed or rolled back. `stop` instead of a kill
-//! (`FAULT_POINT=relay.confirmed:37:stop`) sends SIGSTOP, as if the machine had frozen.
+//! A process started with `FAULT_POINT=queue.confirmed:37` sends itself SIGKILL when it passes that place for the 37th
+//! time: exactly there, with nothing flushed, closed or rolled back. With `:stop` at the end
+//! (`FAULT_POINT=queue.confirmed:37:stop`) it sends itself SIGSTOP, as if the machine had frozen.
 //!
-//! The places are in every build, so what is tested is what is shipped. Without the variable, passing one costs a load
-//! and a branch.
+//! The places are in every build, so the tests run what is shipped. Without the variable, passing one costs a load and a
+//! branch.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,11 +34,11 @@ static FAULT: LazyLock<Option<Fault>> = LazyLock::new(|| {
 });
 static PASSES: AtomicU64 = AtomicU64::new(0);
 
-/// Marks a place in which the process may be killed. Names read `<who>.<what has just happened>`.
+/// Marks a place at which the process may be killed. Names read `<who>.<what has just happened>`.
 pub fn point(place: &str) {
     let Some(fault) = &*FAULT else { return };
     if fault.place == place && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == fault.pass {
-        // Cannot fail for the own process; if it did, nothing would happen, and the test would see that.
+        // Cannot fail for a process's own id; if it did, the fault test would miss its crash and fail.
         let _ = raise(fault.signal);
     }
 }
@@ -60,17 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_names_its_place_and_its_turn() {
-        let fault = |pass, signal| Some(Fault { place: "relay.confirmed".to_owned(), pass, signal });
-        assert_eq!(parse("relay.confirmed:37"), fault(37, Signal::SIGKILL));
-        assert_eq!(parse("relay.confirmed:1:stop"), fault(1, Signal::SIGSTOP));
+    fn a_fault_names_its_place_and_its_pass() {
+        let fault = |pass, signal| Some(Fault { place: "queue.confirmed".to_owned(), pass, signal });
+        assert_eq!(parse("queue.confirmed:37"), fault(37, Signal::SIGKILL));
+        assert_eq!(parse("queue.confirmed:1:stop"), fault(1, Signal::SIGSTOP));
     }
 
     #[test]
-    fn what_is_no_fault_does_nothing() {
-        for text in ["", "relay.confirmed", "relay.confirmed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
+    fn an_invalid_fault_is_ignored() {
+        for text in ["", "queue.confirmed", "queue.confirmed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
             assert_eq!(parse(text), None, "{text}");
         }
-        point("a place that nobody asked for");
+        point("another place");
     }
 }

@@ -1,4 +1,4 @@
-//! `/health` (the process lives), `/health/ready` (it can do its work), `/metrics`.
+//! `/health` (the process is alive), `/health/ready` (it can do its work), `/metrics`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,7 @@ impl Check {
         Self { name, probe: Box::new(move || probe().boxed()), pool: None }
     }
 
-    /// Whether the database answers. Also puts the pool's gauges into `/metrics`, under its application name.
+    /// Whether the database answers. Also adds the pool's gauges to `/metrics`, under its application name.
     pub fn database(pool: &PgPool) -> Self {
         let probed = pool.clone();
         let mut check = Self::new("database", move || {
@@ -78,7 +78,7 @@ pub fn routes(checks: Vec<Check>) -> Router {
 
 async fn ready(State(checks): State<Arc<Vec<Check>>>) -> Response {
     let outcomes = join_all(checks.iter().map(Check::run)).await;
-    // Two checks of one name are one line, and it is only good when both are.
+    // Two checks with the same name are one line, which is ok only when both are.
     let mut by_name = BTreeMap::new();
     for (check, good) in checks.iter().zip(&outcomes) {
         *by_name.entry(check.name).or_insert(true) &= good;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn alive_whatever_the_checks_say() {
+    async fn a_process_is_alive_when_its_checks_fail() {
         assert_eq!(ask(vec![bad("broker")], "/health").await, (200, json!({"status": "ok"})));
     }
 

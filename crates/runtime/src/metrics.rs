@@ -1,4 +1,4 @@
-//! Prometheus metrics: the recorder, the buckets, and the histograms of the HTTP edge.
+//! Prometheus metrics: the recorder, the buckets, and the histograms of HTTP requests.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,12 +10,13 @@ use metrics::{Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 const HTTP_DURATION: &str = "http_server_request_duration_seconds";
-/// Histograms collect raw samples until somebody folds them into buckets; a scrape does, but one need not come.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// Histograms collect raw samples until they are folded into buckets. A scrape does that, but a process may never be
+/// scraped.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
 /// Seconds: half a millisecond for a cached read, ten minutes for a job that waits for its retry.
 const SECONDS: [f64; 18] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
-/// Anything counted: rows in a batch, commands in a slice, attempts.
+/// Anything that is counted: rows in a batch, attempts.
 const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
@@ -41,11 +42,11 @@ fn recorder() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     metrics::describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time from request to answer, by route and status.");
     metrics::describe_gauge!("db_pool_connections", Unit::Count, "Connections of a database pool, by state.");
-    let upkeep = handle.clone();
-    std::thread::Builder::new().name("metrics-upkeep".to_owned()).spawn(move || {
+    let folding = handle.clone();
+    std::thread::Builder::new().name("fold-metrics".to_owned()).spawn(move || {
         loop {
-            std::thread::sleep(UPKEEP_EVERY);
-            upkeep.run_upkeep();
+            std::thread::sleep(FOLD_EVERY);
+            folding.run_upkeep();
         }
     })?;
     Ok(handle)
@@ -77,8 +78,7 @@ impl Routes {
         Self { service, by_path: RwLock::default() }
     }
 
-    /// `path` is the route's template; `None` stands for every path without a route, which must not become a
-    /// label each.
+    /// `path` is the route's template. `None` stands for every path without a route: they share one label.
     pub(crate) fn get(&self, path: Option<&str>, method: &Method) -> Arc<Route> {
         let path = path.unwrap_or("unmatched");
         let method = method_label(method);
@@ -131,12 +131,12 @@ impl Route {
             "status" => status.as_str().to_owned(),
         );
         histogram.record(seconds);
-        // Two requests may both come here; the second entry is never found, and does no harm.
+        // Two requests may both get here. The second entry is never found and does no harm.
         self.by_status.write().unwrap_or_else(PoisonError::into_inner).push((status, histogram));
     }
 }
 
-/// A client can send any word as a method; those that HTTP does not know share a label.
+/// A client can send any word as a method; unknown ones share a label.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

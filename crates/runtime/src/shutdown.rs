@@ -1,4 +1,4 @@
-//! When to stop.
+//! The signals that stop a process.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

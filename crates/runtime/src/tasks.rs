@@ -1,4 +1,4 @@
-//! The background services of a process, as one: they start together, stop together, and none dies unnoticed.
+//! The background services of a process: they start together, stop together, and none can die unnoticed.
 
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
@@ -12,18 +12,17 @@ use tokio_util::task::TaskTracker;
 
 /// Owns the process's background tasks.
 ///
-/// A task that ends before [`shutdown`](Self::shutdown) is cancelled, whether it returns or panics, takes the
-/// process down with it: a process that answers `/health` while its relay is dead is worse than one that
-/// restarts.
+/// A task that returns or panics before [`shutdown`](Self::shutdown) is cancelled stops the whole process: a process
+/// that answers `/health` while one of its services is dead is worse than one that restarts.
 #[derive(Debug, Clone)]
 pub struct Tasks {
-    /// What every task stops on; cancelling it stops the process.
+    /// Every task stops when this is cancelled. Cancelling it stops the process.
     pub shutdown: CancellationToken,
     tracker: TaskTracker,
     failed: Arc<AtomicBool>,
 }
 
-/// How a task's future may end: `()`, or a result whose error is worth a log line.
+/// How a task's future may end: `()`, or a result whose error is logged.
 pub trait Ending: Send + 'static {
     fn error(self) -> Option<String>;
 }
@@ -45,7 +44,7 @@ impl Tasks {
         Self { shutdown, tracker: TaskTracker::new(), failed: Arc::default() }
     }
 
-    /// Runs `future` until it ends by itself, which it should only do once `shutdown` is cancelled.
+    /// Runs `future`, which should only end once `shutdown` is cancelled.
     pub fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output: Ending> + Send + 'static,
@@ -61,17 +60,17 @@ impl Tasks {
                 tracing::debug!(task = name, "task stopped");
                 return;
             }
-            let why = how.as_deref().unwrap_or("returned although nobody asked it to stop");
+            let why = how.as_deref().unwrap_or("returned before the process was told to stop");
             tracing::error!(task = name, error = why, "task ended; the process stops");
             failed.store(true, Ordering::Release);
             shutdown.cancel();
         });
     }
 
-    /// Cancels `shutdown` and waits for every task, for at most that long.
+    /// Cancels `shutdown` and waits for every task, for at most `at_most`.
     ///
     /// # Errors
-    /// When a task had failed, or one did not stop in time: the process must not exit with 0.
+    /// When a task failed or did not stop in time: the process must not exit with 0.
     pub async fn drain(self, at_most: Duration) -> anyhow::Result<()> {
         self.shutdown.cancel();
         self.tracker.close();
@@ -83,7 +82,7 @@ impl Tasks {
     }
 }
 
-/// What a panic said, if it said it in words.
+/// The message of a panic.
 pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
     payload
         .downcast_ref::<&str>()

@@ -27,7 +27,7 @@ use crate::{metrics, tls};
 /// How long the end of the process may wait for the last spans to be exported.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(5);
 
-/// Keeps what must be flushed when the process ends.
+/// Holds the spans that must be exported before the process ends.
 #[derive(Debug)]
 #[must_use = "the last spans are exported by shutdown()"]
 pub struct TelemetryGuard {
@@ -43,11 +43,11 @@ impl TelemetryGuard {
     }
 }
 
-/// Installs logs, traces, metrics and TLS for the process. Only the first call's settings count, so that tests
-/// may call it as often as they like.
+/// Installs logs, traces, metrics and TLS for the process. Only the settings of the first call apply, so tests may call
+/// it repeatedly.
 ///
 /// # Errors
-/// For a log filter that does not parse. A collector that cannot be reached is no error: it only costs traces.
+/// When the log filter does not parse. An unreachable collector is not an error: only traces are lost.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
     tls::install();
     let filter = EnvFilter::try_new(&config.log_filter)
@@ -65,7 +65,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         }
         LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal()).boxed(),
     };
-    // An error means that somebody was here before: then the logs go where that one put them.
+    // An error means that a subscriber is installed already; logs go there.
     let first = tracing_subscriber::registry().with(filter).with(spans).with(logs).try_init().is_ok();
     if first {
         log_panics();
@@ -86,7 +86,7 @@ fn tracer_provider(service: &'static str, config: &TelemetryConfig) -> (SdkTrace
             let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
             (builder.with_sampler(sampler).with_batch_exporter(exporter).build(), None)
         }
-        // Without a collector spans still get their ids, for the audit and the logs, but collect nothing.
+        // Without a collector, spans still get ids, for logs and stored rows, but record nothing.
         none_or_error => {
             let error = none_or_error.and_then(Result::err).map(|error| format!("{error:#}"));
             (builder.with_sampler(Sampler::AlwaysOff).build(), error)
@@ -94,7 +94,7 @@ fn tracer_provider(service: &'static str, config: &TelemetryConfig) -> (SdkTrace
     }
 }
 
-/// A panic is a log line like any other, with the request that it happened in.
+/// Logs a panic like any other error, with the request in which it happened.
 fn log_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -107,7 +107,7 @@ fn log_panics() {
     });
 }
 
-/// The W3C `traceparent` of the current span, to be sent or stored with what it causes.
+/// The W3C `traceparent` of the current span, to be sent or stored with the work that it causes.
 pub fn traceparent() -> Option<String> {
     let context = Context::current();
     let span = context.span();
@@ -123,11 +123,11 @@ pub fn trace_id() -> Option<String> {
     span.is_valid().then(|| span.trace_id().to_string())
 }
 
-/// Makes `span` a child of the remote span that `traceparent` names. Must be called before the span is entered;
-/// what is not a `traceparent` is ignored, as W3C Trace Context asks.
+/// Makes `span` a child of the remote span that `traceparent` names. Must be called before the span is entered. An
+/// invalid `traceparent` is ignored, as W3C Trace Context requires.
 pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     let Some(parent) = traceparent.and_then(parse_traceparent) else { return };
-    // An error means that nobody listens to spans.
+    // An error means that no subscriber records spans.
     let _ = span.set_parent(Context::new().with_remote_span_context(parent));
 }
 

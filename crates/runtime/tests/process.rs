@@ -29,7 +29,7 @@ async fn every_ending_drains_the_tasks_and_exports_their_spans() -> Result<()> {
     for (ending, succeeds, said) in [
         ("signal", true, ""),
         ("error in start-up", false, "error: no database"),
-        ("taken port", false, "the port is taken by another program"),
+        ("taken port", false, "the port is in use by another program"),
         ("panic in start-up", false, "error: panicked: clumsy"),
         ("failed task", false, "error: a task failed"),
     ] {

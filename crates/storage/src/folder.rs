@@ -9,11 +9,11 @@ use object_store::local::LocalFileSystem;
 
 use crate::{OpenError, StoreError};
 
-/// The folder itself, made if it does not exist yet.
+/// Opens the folder, and creates it if it does not exist.
 pub(crate) fn open(url: &str, folder: &Path) -> Result<Arc<dyn ObjectStore>, OpenError> {
     let unusable = |source| OpenError::Folder { url: url.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(|error| unusable(error.into()))?;
-    // The row that says "stored" is committed after the write, so the write must survive a power cut: fsync.
+    // The row that records the file is committed after the write, so the write must survive a power cut: fsync.
     let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| unusable(error.into()))?.with_fsync(true);
     Ok(Arc::new(store))
 }
@@ -25,8 +25,8 @@ pub(crate) fn must_exist(url: &str, folder: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Removes what earlier writers of this file have begun before they were killed: nobody else ever would. One that is
-/// still alive has lost its job to us; its rename fails, and it is told so.
+/// Removes what earlier writers of this file left when they were killed; nothing else does. A writer that is still alive
+/// has lost its job to this one: its rename fails, and it gets an error.
 pub(crate) fn remove_unfinished(folder: &Path, name: &str) {
     for number in 1_u32.. {
         if std::fs::remove_file(folder.join(format!("{name}#{number}"))).is_err() {
@@ -35,8 +35,8 @@ pub(crate) fn remove_unfinished(folder: &Path, name: &str) {
     }
 }
 
-/// Files that a writer began `age` ago or earlier and never gave their real names. `object_store` calls them
-/// `<name>#<number>` and lists them nowhere.
+/// Files that a writer started `age` ago or earlier and never renamed. `object_store` names them `<name>#<number>` and
+/// does not list them.
 pub(crate) fn unfinished(folder: &PathBuf, age: Duration) -> Result<Vec<String>, StoreError> {
     let of_folder = |error: std::io::Error| StoreError::Failed(error.into());
     let mut names = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) fn unfinished(folder: &PathBuf, age: Duration) -> Result<Vec<String>,
         let entry = entry.map_err(of_folder)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_upload = name.rsplit_once('#').is_some_and(|(_, number)| number.parse::<u32>().is_ok());
-        // What is gone by now was an upload under way.
+        // A file that is gone by now was an upload in progress.
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
         let is_old = modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|elapsed| elapsed >= age));
         if is_upload && is_old {

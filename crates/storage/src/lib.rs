@@ -1,8 +1,9 @@
-//! Where invoices are kept: the workers write, the query service reads, an audit compares.
+//! Where the PDFs of invoices and credit notes are kept: the workers write them, the query service reads them, an audit
+//! compares them.
 //!
 //! - [`folder`]: a folder of this machine;
 //! - [`s3`]: a bucket;
-//! - [`names`]: what files are called.
+//! - [`names`]: the names of files.
 //!
 //! Invariant: no other crate names `object_store`.
 
@@ -24,7 +25,7 @@ use runtime::health::Check;
 use names::location;
 use s3::Bucket;
 
-/// How long a write, or the beginning of a read, may take; shorter than a worker's patience with its last jobs.
+/// How long a write, or the start of a read, may take. Shorter than a stopping worker waits for its jobs.
 const WITHIN: Duration = Duration::from_secs(12);
 
 /// The one setting of the store; the same value for workers and query.
@@ -57,7 +58,7 @@ pub enum OpenError {
     BadBucket { url: String, reason: String },
     #[error("INVOICE_STORE_URL={url}: the bucket cannot be used: {advice} ({reason})")]
     Bucket { url: String, reason: String, advice: String },
-    /// May pass by itself.
+    /// May be temporary.
     #[error("INVOICE_STORE_URL={url}: the bucket cannot be reached: {reason}")]
     Unreachable { url: String, reason: String },
 }
@@ -103,15 +104,16 @@ pub struct InvoiceStore {
     place: Place,
 }
 
-/// As the operator wrote it: what people are shown.
+/// The place as the operator wrote it, for people to read.
 #[derive(Debug, Clone)]
 enum Place {
     Folder(PathBuf),
     Bucket(Bucket),
 }
 
-/// Opens the store that `INVOICE_STORE_URL` names. A folder that does not exist yet is made. A bucket is looked into; one
-/// that cannot be reached at this moment is waited for, by whoever writes to it and by [`InvoiceStore::check`].
+/// Opens the store that `INVOICE_STORE_URL` names. A folder is created if it does not exist. A bucket is checked. If it
+/// cannot be reached at this moment, the store opens all the same: writes are retried, and [`InvoiceStore::check`] fails
+/// until it can.
 pub async fn open(url: &str) -> Result<InvoiceStore, OpenError> {
     open_with(url, environment()).await
 }
@@ -123,14 +125,14 @@ pub async fn open_with(
 ) -> Result<InvoiceStore, OpenError> {
     let store = connect(url, environment)?;
     match store.check().await {
-        Err(error @ OpenError::Unreachable { .. }) => tracing::warn!(%error, "going on without it"),
+        Err(error @ OpenError::Unreachable { .. }) => tracing::warn!(%error, "continuing without the invoice store"),
         checked => checked?,
     }
     Ok(store)
 }
 
-/// As [`open`], for somebody who only looks: a folder that does not exist is an error, and not made, and so is a bucket
-/// that cannot be reached.
+/// As [`open`], for a caller that only reads: a folder that does not exist is an error and is not created. A bucket that
+/// cannot be reached is an error too.
 pub async fn open_existing(url: &str) -> Result<InvoiceStore, OpenError> {
     if let Place::Folder(folder) = place(url)? {
         folder::must_exist(url, &folder)?;
@@ -140,7 +142,7 @@ pub async fn open_existing(url: &str) -> Result<InvoiceStore, OpenError> {
     Ok(store)
 }
 
-/// The process's own, but for what is no text.
+/// The process's own variables, without those that are not text.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -169,15 +171,15 @@ fn place(url: &str) -> Result<Place, OpenError> {
 }
 
 impl InvoiceStore {
-    /// Whether it can be used now.
+    /// Whether the store can be used now.
     pub async fn check(&self) -> Result<(), OpenError> {
         match &self.place {
             Place::Folder(folder) => folder::must_exist(&folder.display().to_string(), folder),
-            Place::Bucket(bucket) => bucket.look(&*self.store).await,
+            Place::Bucket(bucket) => bucket.probe(&*self.store).await,
         }
     }
 
-    /// Whether invoices can be written and read, for `/health/ready` of whoever is of no use without.
+    /// Whether invoices can be written and read, for `/health/ready` of a process that needs the store.
     pub fn readiness(&self) -> Check {
         let store = self.clone();
         Check::new("invoice store", move || {
@@ -186,8 +188,8 @@ impl InvoiceStore {
         })
     }
 
-    /// Writes a file whole, replacing an older one, so that a reader sees the old content or the new. In a folder it is
-    /// written under another name and renamed: a crash leaves no half-written invoice under the real name.
+    /// Writes a file and replaces an older one in one step: a reader sees the old content or the new. In a folder it is
+    /// written under another name and renamed, so a crash leaves no half-written invoice under the real name.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), StoreError> {
         let location = location(name)?;
         in_time(name, self.store.put(&location, content.into())).await?;
@@ -206,8 +208,8 @@ impl InvoiceStore {
         Ok(StoredFile { size, content })
     }
 
-    /// Files that a writer began `age` ago or earlier and never finished: he was killed. A bucket has none, as an object
-    /// appears whole or not at all.
+    /// Files that a writer started `age` ago or earlier and never finished, because it was killed. A bucket has none: an
+    /// object appears whole or not at all.
     pub fn unfinished_uploads(&self, age: Duration) -> Result<Vec<String>, StoreError> {
         match &self.place {
             Place::Folder(folder) => folder::unfinished(folder, age),
@@ -215,7 +217,7 @@ impl InvoiceStore {
         }
     }
 
-    /// Where a file is, for people: in logs, tables and mails.
+    /// Where a file is, for people: in logs, tables and e-mails.
     pub fn display_path(&self, name: &str) -> String {
         match &self.place {
             Place::Folder(folder) => folder.join(name).display().to_string(),

@@ -1,4 +1,4 @@
-//! What files are called.
+//! The names of files.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use crate::{InvoiceStore, StoreError};
 impl InvoiceStore {
     /// The file name of an order's invoice: `invoice_<order_number>.pdf`.
     ///
-    /// Order numbers are any text. Two numbers must never share a file, so what no file name can hold is
-    /// percent-encoded rather than replaced; other scripts stay as they are.
+    /// An order number is any text, and two numbers must never share a file. So characters that a file name cannot contain
+    /// are percent-encoded, not replaced. Letters of other scripts stay.
     pub fn invoice_name(order_number: &str) -> String {
         name("invoice_", order_number)
     }
@@ -37,7 +37,7 @@ fn name(kind: &str, number: &str) -> String {
     name
 }
 
-/// A name is one segment: nothing that comes from outside can climb out of the store.
+/// A name is a single path segment, so input cannot name a file outside of the store.
 pub(crate) fn location(name: &str) -> Result<Path, StoreError> {
     let bad = |reason: String| StoreError::BadName { name: name.to_owned(), reason };
     if name.is_empty() || name.contains('/') {

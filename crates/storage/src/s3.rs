@@ -1,4 +1,4 @@
-//! A bucket of S3, or of anything that speaks its protocol.
+//! A bucket of S3, or of a server with the same API.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use crate::OpenError;
 
-/// Retries inside one call begin within this; beyond it the job's own retries take over.
+/// One call starts its last retry within this time. After that the job's own retries take over.
 const RETRY_FOR: Duration = Duration::from_secs(8);
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// A whole answer with its body, at the pace of a slow reader of an invoice.
+/// A whole answer with its body, also for a client that reads the PDF slowly.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// The first look.
-const LOOK_WITHIN: Duration = Duration::from_secs(6);
+/// How long the check of a bucket may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(6);
 
 const CREDENTIALS: &str = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they must allow s3:ListBucket, \
      s3:GetObject and s3:PutObject";
 const REGION: &str = "check AWS_REGION and AWS_ENDPOINT_URL";
-/// S3's codes for what does not pass by itself, and what to do. They are looked for in the words of the error: the type in
-/// which `object_store` has the answer to a listing is private.
+/// S3's codes for permanent errors, and what to do about them. They are searched for in the text of the error: the type
+/// in which `object_store` holds the answer to a listing is private.
 const REFUSALS: [(&str, &str); 7] = [
-    ("NoSuchBucket", "make the bucket, or correct its name; check AWS_REGION and AWS_ENDPOINT_URL"),
+    ("NoSuchBucket", "create the bucket, or correct its name; check AWS_REGION and AWS_ENDPOINT_URL"),
     ("InvalidAccessKeyId", CREDENTIALS),
     ("SignatureDoesNotMatch", CREDENTIALS),
     ("AccessDenied", CREDENTIALS),
@@ -34,7 +34,7 @@ const REFUSALS: [(&str, &str); 7] = [
     ("AuthorizationHeaderMalformed", REGION),
 ];
 
-/// `s3://<name>/<prefix>`, taken apart.
+/// The parts of `s3://<name>/<prefix>`.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     name: String,
@@ -53,13 +53,13 @@ impl Bucket {
         Ok(Self { name: name.to_owned(), prefix })
     }
 
-    /// Without a slash at the end.
+    /// Without a trailing slash.
     pub(crate) fn url(&self) -> String {
         let url = format!("s3://{}/{}", self.name, self.prefix);
         url.trim_end_matches('/').to_owned()
     }
 
-    /// A client for it; nothing is sent yet. Credentials, region and endpoint are those of the `AWS_*` variables.
+    /// A client for the bucket. Nothing is sent yet. Credentials, region and endpoint come from the `AWS_*` variables.
     pub(crate) fn client(
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -86,17 +86,17 @@ impl Bucket {
         Ok(Arc::new(PrefixStore::new(client, self.prefix.clone())))
     }
 
-    /// Looks into it. Listing is the one request that tells a bucket which does not exist from an empty one.
-    pub(crate) async fn look(&self, store: &dyn ObjectStore) -> Result<(), OpenError> {
+    /// Whether the bucket can be used. Only a listing tells a missing bucket from an empty one.
+    pub(crate) async fn probe(&self, store: &dyn ObjectStore) -> Result<(), OpenError> {
         let mut listing = store.list(None);
-        match tokio::time::timeout(LOOK_WITHIN, listing.next()).await {
+        match tokio::time::timeout(PROBE_WITHIN, listing.next()).await {
             Ok(None | Some(Ok(_))) => Ok(()),
             Ok(Some(Err(error))) => Err(self.explained(&error)),
             Err(_elapsed) => Err(OpenError::Unreachable {
                 url: self.url(),
                 reason: format!(
-                    "no answer within {LOOK_WITHIN:?}. Check AWS_ENDPOINT_URL and the network; without \
-                     AWS_ACCESS_KEY_ID the machine's own role is asked for credentials"
+                    "no answer within {PROBE_WITHIN:?}. Check AWS_ENDPOINT_URL and the network; without \
+                     AWS_ACCESS_KEY_ID, the credentials come from the machine's own role"
                 ),
             }),
         }
@@ -118,7 +118,7 @@ impl Bucket {
     }
 }
 
-/// S3 answers in XML, over several lines.
+/// S3 answers in XML of several lines.
 fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }

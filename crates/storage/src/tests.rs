@@ -53,7 +53,7 @@ async fn names_that_are_not_one_segment_are_refused() {
 }
 
 #[tokio::test]
-async fn an_upload_that_was_never_finished_is_found() {
+async fn an_unfinished_upload_is_found() {
     let (folder, store) = temporary().await;
     store.put("invoice_A#1.pdf", Bytes::from_static(b"%PDF")).await.expect("written");
     assert!(store.unfinished_uploads(Duration::ZERO).expect("a folder").is_empty());
@@ -63,7 +63,7 @@ async fn an_upload_that_was_never_finished_is_found() {
 }
 
 #[tokio::test]
-async fn whoever_writes_a_file_removes_what_killed_writers_of_it_have_left() {
+async fn a_writer_removes_what_killed_writers_of_the_same_file_left() {
     let (folder, store) = temporary().await;
     for left in ["invoice_A.pdf#1", "invoice_A.pdf#2", "invoice_B.pdf#1"] {
         std::fs::write(folder.path().join("made/on/demand").join(left), "%PD").expect("half a file");
@@ -74,7 +74,7 @@ async fn whoever_writes_a_file_removes_what_killed_writers_of_it_have_left() {
 }
 
 #[tokio::test]
-async fn who_only_looks_makes_no_folder() {
+async fn opening_to_read_creates_no_folder() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = folder.path().join("nothing").display().to_string();
     assert!(matches!(open_existing(&url).await, Err(OpenError::Folder { .. })));
@@ -83,7 +83,7 @@ async fn who_only_looks_makes_no_folder() {
 }
 
 #[tokio::test]
-async fn what_is_no_store_is_refused_with_a_reason() {
+async fn an_invalid_url_is_refused_with_a_reason() {
     for (url, reason) in [
         (" ", "empty"),
         ("gs://bucket/invoices", "\"gs\""),
@@ -99,7 +99,7 @@ async fn what_is_no_store_is_refused_with_a_reason() {
 }
 
 #[test]
-fn people_are_shown_where_a_file_is_in_a_bucket() {
+fn the_display_path_of_a_bucket_is_its_url() {
     for (url, shown) in [
         ("s3://shop/bills/2026", "s3://shop/bills/2026/invoice_A.pdf"),
         ("s3://shop/bills/", "s3://shop/bills/invoice_A.pdf"),
@@ -107,6 +107,6 @@ fn people_are_shown_where_a_file_is_in_a_bucket() {
     ] {
         let store = connect(url, []).expect(url);
         assert_eq!(store.display_path("invoice_A.pdf"), shown);
-        assert!(store.unfinished_uploads(Duration::ZERO).expect("nothing to look at").is_empty());
+        assert!(store.unfinished_uploads(Duration::ZERO).expect("no uploads").is_empty());
     }
 }

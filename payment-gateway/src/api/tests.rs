@@ -98,7 +98,7 @@ async fn a_key_names_one_refund_only() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_paid_is_refused() {
+async fn an_invalid_refund_is_refused() {
     let gateway = gateway(Settings::default());
     for (body, field) in [
         (json!({ "return_id": RETURN, "amount": 0, "currency": "INR" }), "amount"),
@@ -143,7 +143,7 @@ async fn faults_after_success_leave_one_entry() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_paid_all_the_same() {
+async fn a_client_that_hangs_up_is_still_paid() {
     let gateway = gateway(Settings::default());
     let hasty = refund(&gateway, &[("x-gateway-fault", "delay=50")], 5);
     tokio::time::timeout(Duration::from_millis(5), hasty).await.map(|_| ()).expect_err("hangs up");
@@ -156,7 +156,7 @@ async fn a_client_that_hangs_up_is_paid_all_the_same() {
 }
 
 #[tokio::test]
-async fn faults_by_chance_hit_every_kind_of_call() {
+async fn random_faults_hit_every_kind_of_call() {
     let faults = "error=500".parse().expect("a fault");
     let always = gateway(Settings { gateway_faults: faults, ..Settings::default() });
     assert_eq!(refund(&always, &[], 5).await.status, 500);

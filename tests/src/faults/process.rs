@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -125,7 +125,7 @@ impl Keeper {
 
     fn start(&mut self, fate: Fate) -> Result<Child> {
         let recipe = &self.recipe;
-        let mut command = bound_to_us(Signal::SIGKILL, &recipe.program);
+        let mut command = bound_to_parent(Signal::SIGKILL, &recipe.program);
         // Settings of whoever runs this are not for these processes.
         let kept = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
         command.env_clear().envs(kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));

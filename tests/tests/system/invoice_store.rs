@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use contracts::{OrderState, ReturnState};
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use embedded::free_port;
 use storage::{InvoiceStore, OpenError, StoreError, open_with};
 use tests::servers::S3;
@@ -41,7 +41,7 @@ async fn who_cannot_use_a_bucket_is_told_what_to_do() -> Result<()> {
     let s3 = S3::start().await?;
     let refusal = open_with("s3://nobodys/bills", s3.environment()).await.expect_err("no such bucket").to_string();
     assert!(
-        refusal.contains("INVOICE_STORE_URL=s3://nobodys/bills") && refusal.contains("make the bucket"),
+        refusal.contains("INVOICE_STORE_URL=s3://nobodys/bills") && refusal.contains("create the bucket"),
         "{refusal}"
     );
 
@@ -67,7 +67,7 @@ async fn a_bucket_that_cannot_be_reached_is_waited_for() -> Result<()> {
 async fn standalone(database: &Database, s3: &S3) -> Result<(Child, Api)> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
     let port = free_port()?;
-    let mut command = bound_to_us(Signal::SIGKILL, folder.join("standalone"));
+    let mut command = bound_to_parent(Signal::SIGKILL, folder.join("standalone"));
     command.arg("run").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("DATABASE_URL", &database.url).env("DATA_DIR", tests::services::folder("standalone")?);
     command.env("PORT", port.to_string()).env("GATEWAY_PORT", free_port()?.to_string());

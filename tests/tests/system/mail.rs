@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use contracts::{OrderDocument, OrderState, Queue, ReturnState};
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use serde_json::{Value, json};
 use standalone::{Options, Part};
 use tests::servers::{Mail, MailServer};
@@ -211,7 +211,7 @@ async fn an_e_mail_whose_answer_is_lost_is_in_doubt_and_not_sent_again() -> Resu
 /// The real program, with these variables besides.
 async fn workers(system: &System, url: &str, more: &[(&str, &str)]) -> Result<Child> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
-    let mut command = bound_to_us(Signal::SIGKILL, folder.join("workers"));
+    let mut command = bound_to_parent(Signal::SIGKILL, folder.join("workers"));
     command.env_remove("RABBITMQ_URL").env("DATABASE_URL", &system.database.url).env("SMTP_URL", url);
     command.env("WORKERS_PORT", embedded::free_port()?.to_string()).env("INVOICE_STORE_URL", system.invoices());
     // What fails waits until the test goes on.

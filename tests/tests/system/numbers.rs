@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use contracts::OrderState;
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use futures_util::future::try_join_all;
 use standalone::Part;
 use tests::waiting::eventually;
@@ -21,7 +21,7 @@ const DONE_WITHIN: Duration = Duration::from_secs(240);
 /// The real program.
 async fn workers(system: &System) -> Result<Child> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
-    let mut command = bound_to_us(Signal::SIGKILL, folder.join("workers"));
+    let mut command = bound_to_parent(Signal::SIGKILL, folder.join("workers"));
     command.env("DATABASE_URL", &system.database.url).env("WORKERS_PORT", embedded::free_port()?.to_string());
     command.env("INVOICE_STORE_URL", system.invoices()).env_remove("RABBITMQ_URL").env_remove("SMTP_URL");
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use sqlx::PgPool;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, programs, shop};
@@ -20,7 +20,7 @@ async fn held_by_others(pool: &PgPool, name: &str) -> Result<i64> {
 /// The real program, and the name under which it holds every shard.
 async fn relay_process(system: &System) -> Result<(Child, String)> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
-    let mut command = bound_to_us(Signal::SIGKILL, folder.join("outbox-relay"));
+    let mut command = bound_to_parent(Signal::SIGKILL, folder.join("outbox-relay"));
     command.env("DATABASE_URL", &system.database.url).env("RELAY_PORT", embedded::free_port()?.to_string());
     command.env_remove("RABBITMQ_URL").stdout(Stdio::null()).stderr(Stdio::null());
     let child = Child::spawn("outbox-relay", command)?;

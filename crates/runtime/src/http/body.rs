@@ -1,4 +1,4 @@
-//! Reading a body, bounded.
+//! Reading a body, up to a limit.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use serde_json::json;
 
 use crate::error::ApiError;
 
-/// How much of a body that is too large is read and thrown away before the answer. A server that closes with
-/// unread input makes the kernel reset the connection, and the client never sees the 413.
+/// How much of a body that is too large is read and discarded before the answer. When a server closes a connection
+/// with unread input, the kernel resets it, and the client never sees the 413.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 const DRAIN_AT_MOST: Duration = Duration::from_secs(5);
 
 /// 413, once the client has had the chance to finish sending.
 pub(super) async fn refuse(body: Body, headers: &HeaderMap, limit: usize) -> ApiError {
-    // Who expects a `100 Continue` has sent nothing yet, and will not when this answer comes instead.
+    // A client that waits for `100 Continue` has sent nothing yet, and will not after this answer.
     if !headers.contains_key(header::EXPECT) {
         drain(body).await;
     }
@@ -26,7 +26,7 @@ pub(super) async fn refuse(body: Body, headers: &HeaderMap, limit: usize) -> Api
 /// The whole body, or 413 when it is longer than `limit` bytes.
 pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut frames = body.into_data_stream();
-    // Nearly every body comes in one piece, which needs no copy.
+    // Almost every body arrives in one piece, which needs no copy.
     let Some(first) = frames.next().await.transpose().map_err(|error| unreadable(&error))? else {
         return Ok(Bytes::new());
     };
@@ -61,7 +61,7 @@ async fn drain(body: Body) {
             }
         }
     };
-    // Either way the answer goes out; who sends slower than this may lose it.
+    // The answer is sent in any case; a client that sends more slowly than this may not see it.
     let _ = tokio::time::timeout(DRAIN_AT_MOST, read_on).await;
 }
 

@@ -1,10 +1,10 @@
-//! What serde found, said to people.
+//! serde's errors in words for the people who call the API.
 
 use crate::error::FieldError;
 
 /// `message` is serde's, about the value at `path`.
 pub(super) fn explain(path: &str, message: &str) -> FieldError {
-    // serde_path_to_error writes "." for the whole and "?" where it lost the way.
+    // serde_path_to_error writes "." for the whole and "?" for an unknown path.
     let path = if matches!(path, "." | "?") { "" } else { path };
     let message = without_position(message);
     if let Some(name) = between_backticks(message, "missing field ") {
@@ -14,7 +14,7 @@ pub(super) fn explain(path: &str, message: &str) -> FieldError {
         return FieldError::new(without_repeat(path, name), "is given more than once");
     }
     if let Some(name) = between_backticks(message, "unknown field ") {
-        return FieldError::new(without_repeat(path, name), "is not known here");
+        return FieldError::new(without_repeat(path, name), "is not a known field");
     }
     let message = in_words(message);
     if path.is_empty() { FieldError::new("", format!("the request {message}")) } else { FieldError::new(path, message) }
@@ -33,7 +33,7 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Where the trouble is the name itself, the path may or may not end with it already.
+/// For a duplicate or unknown field, the path may or may not end with the field's name already.
 fn without_repeat(path: &str, name: &str) -> String {
     if path == name || path.ends_with(&format!(".{name}")) { path.to_owned() } else { join(path, name) }
 }
@@ -92,7 +92,7 @@ fn range(expected: &str) -> Option<String> {
     range_of!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize)
 }
 
-/// The kind of what was found; only numbers are repeated, texts may be long or private.
+/// The kind of the value that was found. Only numbers are repeated: texts may be long or private.
 fn found(rest: &str) -> &str {
     match rest.split([' ', ',']).next().unwrap_or_default() {
         "null" => "null",
@@ -135,7 +135,7 @@ mod tests {
             ("items[2]", "missing field `sku`", "items[2].sku", "is required"),
             (".", "missing field `sku`", "sku", "is required"),
             ("items[2].sku", "duplicate field `sku`", "items[2].sku", "is given more than once"),
-            ("colour", "unknown field `colour`, expected `sku` or `title`", "colour", "is not known here"),
+            ("colour", "unknown field `colour`, expected `sku` or `title`", "colour", "is not a known field"),
             (
                 "state",
                 "unknown variant `EATEN`, expected one of `PAID`, `SHIPPED`",

@@ -62,7 +62,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     }
     serde_json::from_slice(text).map_err(|error| match error.classify() {
         Category::Data => misfit::<T>(text, &error),
-        // serde_json calls a number where an enum is wanted a syntax error; only text that is no JSON at all has one.
+        // serde_json reports a number in place of an enum as a syntax error. Only text that is not JSON has a real one.
         Category::Syntax | Category::Eof | Category::Io => match serde_json::from_slice::<Value>(text) {
             Ok(_) => misfit::<T>(text, &error),
             Err(error) => malformed(&error),
@@ -70,7 +70,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// serde takes a list for a struct, field by field in the order of the code; no client should find out.
+/// serde accepts a list in place of a struct, field by field in the order of the code. No client should depend on that.
 fn refuse_list(text: &[u8]) -> ApiError {
     match serde_json::from_slice::<IgnoredAny>(text) {
         Ok(_) => ApiError::validation(vec![explain("", "must be an object, not a list")]),
@@ -86,7 +86,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
         .with_details(json!({ "line": line, "column": column }))
 }
 
-/// Finding the path costs an allocation per field, so only a body that has already failed is read that way.
+/// Finding the path costs an allocation per field, so only a body that has already failed is read this way.
 fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiError {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let field = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -96,7 +96,7 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
     ApiError::validation(vec![field])
 }
 
-/// Whether the text holds U+0000, raw or as the escape `\u0000`. Looks at bytes only: every body passes here.
+/// Whether the text contains U+0000, raw or as the escape `\u0000`. Looks at bytes only, because it runs for every body.
 fn may_contain_nul(text: &[u8]) -> bool {
     let mut at = 0;
     while let Some(found) = text[at..].iter().position(|byte| matches!(byte, b'\\' | 0)) {
@@ -110,7 +110,7 @@ fn may_contain_nul(text: &[u8]) -> bool {
     false
 }
 
-/// Postgres cannot store U+0000, so no text can hold it.
+/// Postgres cannot store U+0000, so no text may contain it.
 fn refuse_nul(text: &[u8]) -> Result<(), ApiError> {
     const MESSAGE: &str = "must not contain the character U+0000";
     if text.contains(&0) {
@@ -120,7 +120,7 @@ fn refuse_nul(text: &[u8]) -> Result<(), ApiError> {
     let mut errors = FieldErrors::default();
     find_nul(&body, "", &mut |path| errors.add(path, MESSAGE));
     errors.finish()?;
-    // A repeated name hides its first value from the reader above.
+    // It stood in a value that a later one of the same name replaced.
     Err(ApiError::validation(vec![explain("", MESSAGE)]))
 }
 

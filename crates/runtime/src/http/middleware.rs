@@ -103,7 +103,7 @@ impl Middleware {
     fn timed_out(&self) -> ApiError {
         let seconds = self.limits.request_timeout.as_secs_f64();
         tracing::warn!(seconds, "request timed out");
-        let message = format!("no answer within {seconds} s; what was asked for may still have happened");
+        let message = format!("no answer within {seconds} s; the request may still have taken effect");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "REQUEST_TIMEOUT", message)
     }
 }
@@ -125,15 +125,15 @@ fn in_shape(response: Response, routed: bool, method: &Method, path: &str) -> Re
         StatusCode::NOT_FOUND if !routed => {
             ApiError::not_found("ROUTE_NOT_FOUND", format!("there is nothing at {path}"))
         }
-        StatusCode::NOT_FOUND => ApiError::not_found("NOT_FOUND", "there is no such thing"),
+        StatusCode::NOT_FOUND => ApiError::not_found("NOT_FOUND", "not found"),
         StatusCode::METHOD_NOT_ALLOWED => {
-            ApiError::new(status, "METHOD_NOT_ALLOWED", format!("{method} is not possible on {path}"))
+            ApiError::new(status, "METHOD_NOT_ALLOWED", format!("{method} is not allowed on {path}"))
         }
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(status, "BODY_TOO_LARGE", "the body is too large"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            ApiError::new(status, "UNSUPPORTED_MEDIA_TYPE", "this content type is not understood here")
+            ApiError::new(status, "UNSUPPORTED_MEDIA_TYPE", "this content type is not supported")
         }
-        status if status.is_client_error() => ApiError::new(status, "BAD_REQUEST", "the request is not understood"),
+        status if status.is_client_error() => ApiError::new(status, "BAD_REQUEST", "the request is not valid"),
         status => ApiError { status, ..ApiError::opaque_internal() },
     };
     let mut shaped = error.into_response();

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::explain::explain;
 use crate::error::ApiError;
 
-/// A query string as a `T`; 422 `VALIDATION_FAILED` naming the parameter otherwise.
+/// A query string as a `T`. Otherwise 422 `VALIDATION_FAILED`, which names the parameter.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiQuery<T>(pub T);
 
@@ -18,7 +18,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for ApiQuery<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let text = parts.uri.query().unwrap_or_default();
-        // Postgres cannot store U+0000, so no parameter can mean it.
+        // Postgres cannot store U+0000, so no parameter may contain it.
         if let Some(parameter) = text.split('&').find(|parameter| parameter.contains("%00")) {
             let name = parameter.split('=').next().unwrap_or_default();
             return Err(ApiError::invalid_field(name, "must not contain the character U+0000"));

@@ -9,16 +9,16 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long requests that are being answered may take once the process is told to stop.
+/// How long requests in flight may take once the process is told to stop.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
 
-/// Listens on `address`. `setting` is the variable that names the port, for the person who reads the error.
+/// Listens on `address`. `setting` is the variable that sets the port; the error names it.
 pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let port = address.port();
         match error.kind() {
             ErrorKind::AddrInUse => anyhow!(
-                "cannot listen on {address}: the port is taken by another program; set {setting} to another one"
+                "cannot listen on {address}: the port is in use by another program; set {setting} to another one"
             ),
             ErrorKind::PermissionDenied => {
                 anyhow!("cannot listen on {address}: port {port} needs privileges; set {setting} to one above 1023")
@@ -35,8 +35,8 @@ pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListe
 /// Serves until `shutdown`, then lets requests in flight finish, for at most 10 s.
 pub async fn serve(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = listener.tap_io(|stream| {
-        // Answers are small and waited for: Nagle's algorithm would hold them back. It cannot fail on a live
-        // socket, and a dead one shows soon enough.
+        // Answers are small and the client waits for them: Nagle's algorithm would delay them. This cannot fail on a
+        // live socket, and a dead one fails at the next read.
         let _ = stream.set_nodelay(true);
     });
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -48,7 +48,7 @@ pub async fn serve(listener: TcpListener, router: axum::Router, shutdown: Cancel
     tokio::select! {
         result = server => result.context("the HTTP server failed"),
         () = deadline => {
-            tracing::warn!(?DRAIN_AT_MOST, "requests were still running and have been cut off");
+            tracing::warn!(?DRAIN_AT_MOST, "requests were still running and were cut off");
             Ok(())
         }
     }
@@ -90,7 +90,7 @@ mod tests {
         let _holder = bind(taken, "PORT").await?;
         let error = bind(taken, "PORT").await.expect_err("taken");
         let expected =
-            format!("cannot listen on {taken}: the port is taken by another program; set PORT to another one");
+            format!("cannot listen on {taken}: the port is in use by another program; set PORT to another one");
         assert_eq!(error.to_string(), expected);
         Ok(())
     }

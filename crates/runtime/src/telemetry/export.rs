@@ -11,10 +11,10 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::runtime::Handle;
 
-/// An OTLP exporter that runs on the process's Tokio runtime and tells once when its collector goes away.
+/// An OTLP exporter that runs on the process's Tokio runtime and logs once when its collector becomes unreachable.
 ///
-/// The batch processor calls from a plain thread and blocks there, while reqwest needs Tokio: so every export is
-/// a task, and the thread waits for it.
+/// The batch processor calls it from a plain thread and blocks there, but reqwest needs Tokio. So every export is a task,
+/// and the thread waits for it.
 #[derive(Debug)]
 pub(super) struct Exporter {
     otlp: Arc<opentelemetry_otlp::SpanExporter>,
@@ -38,8 +38,8 @@ impl Exporter {
 
     fn report(&self, result: &OTelSdkResult) {
         match (result, self.failing.swap(result.is_err(), Ordering::Relaxed)) {
-            (Err(error), false) => tracing::warn!(%error, "the trace collector does not take spans; they are dropped"),
-            (Ok(()), true) => tracing::info!("the trace collector takes spans again"),
+            (Err(error), false) => tracing::warn!(%error, "the trace collector does not accept spans; they are dropped"),
+            (Ok(()), true) => tracing::info!("the trace collector accepts spans again"),
             _ => {}
         }
     }

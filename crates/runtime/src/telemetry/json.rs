@@ -1,5 +1,5 @@
-//! One JSON object per log line: the event's fields and those of the spans around it side by side, so that
-//! `request_id` is at the same place in every line.
+//! One JSON object per log line, with the fields of the event and of its spans on one level, so that `request_id` is at
+//! the same place in every line.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ where
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let mut fields = Map::new();
-        // From the outermost span inwards, then the event: the nearest says it best.
+        // From the outermost span inwards, then the event: the nearest value of a field wins.
         for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
             let extensions = span.extensions();
             if let Some(of_span) = extensions.get::<FormattedFields<JsonFields>>()
@@ -58,7 +58,7 @@ where
     }
 }
 
-/// What people look for first comes first.
+/// The fields that people look for first come first.
 #[derive(Serialize)]
 struct Line<'l> {
     timestamp: String,
@@ -74,7 +74,7 @@ struct Fields<'l>(&'l mut Map<String, Value>);
 
 impl Fields<'_> {
     fn put(&mut self, field: &Field, value: Value) {
-        // `log` records bridged by dependencies name their fields `log.…`; they repeat target and file.
+        // Records that dependencies write through `log` have fields `log.…`, which repeat target and file.
         if !field.name().starts_with("log.") {
             self.0.insert(field.name().trim_start_matches("r#").to_owned(), value);
         }

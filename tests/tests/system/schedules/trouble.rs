@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use chrono::TimeDelta;
-use embedded::child::{Child, Signal, bound_to_us};
+use embedded::child::{Child, Signal, bound_to_parent};
 use messaging::TransportConfig;
 use outbox_relay::operations::ROLE;
 use outbox_relay::operations::doctor::{Surroundings, diagnose};
@@ -190,7 +190,7 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
         anyhow::Ok(sqlx::query_scalar::<_, Option<String>>(leader).fetch_optional(pool).await?.flatten())
     };
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
-    let mut program = bound_to_us(Signal::SIGKILL, folder.join("outbox-relay"));
+    let mut program = bound_to_parent(Signal::SIGKILL, folder.join("outbox-relay"));
     program.env("DATABASE_URL", &system.database.url).env("RELAY_PORT", embedded::free_port()?.to_string());
     program.env_remove("RABBITMQ_URL").stdout(Stdio::null()).stderr(Stdio::null());
     let frozen = Child::spawn("outbox-relay", program)?;
