@@ -52,9 +52,7 @@ async fn main() -> ExitCode {
             let start = async |tasks: &Tasks| start(&config, tasks).await;
             process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
         }
-        Some(Action::Snapshots(pace)) => {
-            process::interruptible(&shutdown, republish(&config.database, pace)).await
-        }
+        Some(Action::Snapshots(pace)) => process::interruptible(&shutdown, republish(&config.database, pace)).await,
     })
     .await
 }

@@ -91,8 +91,7 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
     let retention_days = config.settings.retention_days;
     let transport = config.transport.clone();
-    let operators =
-        api::routes(&config.database, transport, config.api.clone(), retention_days, clock.clone()).await?;
+    let operators = api::routes(&config.database, transport, config.api.clone(), retention_days, clock.clone()).await?;
     outbox_relay::start(&pool, &config.transport, &config.settings, &name, &clock, tasks);
     Ok(Server { listener, router: operators.merge(health::routes(checks)) })
 }

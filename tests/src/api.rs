@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use contracts::{CONSISTENCY_TOKEN_HEADER, OrderDocument, ReturnDocument, Transition};
-use runtime::http::REQUEST_ID_HEADER;
-use runtime::{ErrorBody, ErrorDetail};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder};
+use runtime::http::REQUEST_ID_HEADER;
+use runtime::{ErrorBody, ErrorDetail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER};
-use runtime::http::REQUEST_ID_HEADER;
 use reqwest::{Response, StatusCode};
+use runtime::http::REQUEST_ID_HEADER;
 use uuid::Uuid;
 
 /// Longest wait for a connection.

@@ -3,7 +3,9 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::{Gid, Uid, User, chown};
@@ -19,6 +21,13 @@ impl RunAs {
     pub(crate) fn user(name: &str) -> Result<Self> {
         let user = User::from_name(name)?.with_context(|| format!("there is no user {name:?} on this machine"))?;
         Ok(Self { uid: user.uid, gid: user.gid })
+    }
+}
+
+/// Lets `command` run as that user.
+pub(crate) fn run_command_as(command: &mut Command, run_as: Option<RunAs>) {
+    if let Some(user) = run_as {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
 }
 

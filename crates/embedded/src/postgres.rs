@@ -1,22 +1,20 @@
 //! A private Postgres.
 
+mod data;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::child::{Child, bound_to_parent};
-use crate::folder::{Folder, RunAs};
+use crate::folder::{Folder, RunAs, run_command_as};
 use crate::{ports, programs};
 
 const SUPERUSER: &str = "articurated";
@@ -189,15 +187,15 @@ impl Place {
         };
         let folder = Folder::open(&options.folder, run_as)?;
         let data = folder.join("data");
-        stop_leftover(&data)?;
+        data::stop_leftover(&data, STOP_PATIENCE)?;
         if options.fresh && data.exists() {
             fs::remove_dir_all(&data)?;
         }
         let password = folder.password()?;
         if data.exists() {
-            check_usable(&data, version, run_as)?;
+            data::check_usable(&data, version, run_as)?;
         } else {
-            init(&programs, &folder, &data, run_as)?;
+            data::init(&programs, &folder, &data, SUPERUSER, run_as)?;
         }
         let last = folder.read("port").and_then(|text| text.parse().ok());
         let port = ports::claim(options.port, last, "Postgres")?;
@@ -208,7 +206,7 @@ impl Place {
     fn start_server(&self) -> Result<Child> {
         let data = self.folder.join("data");
         let child = Child::spawn("postgres", self.server(&data)?)?;
-        if let Err(error) = child.wait_until(START_DEADLINE, || is_ready(&data, child.pid())) {
+        if let Err(error) = child.wait_until(START_DEADLINE, || data::is_ready(&data, child.pid())) {
             child.stop(Signal::SIGINT, STOP_PATIENCE);
             return Err(error.context(self.folder.log_tail(LOG)));
         }
@@ -223,7 +221,7 @@ impl Place {
             command.args(["-c", setting]);
         }
         command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).current_dir(self.folder.join("."));
-        as_user(&mut command, self.run_as);
+        run_command_as(&mut command, self.run_as);
         Ok(command)
     }
 }
@@ -232,73 +230,4 @@ fn identifier(name: &str) -> Result<String> {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     ensure!(plain && !name.is_empty() && name.len() <= 63, "{name:?} is not a plain lower-case name for a database");
     Ok(format!("\"{name}\""))
-}
-
-/// Creates the data folder under another name first, so that an interrupted `initdb` leaves no folder that looks complete.
-fn init(programs: &Path, folder: &Folder, data: &Path, run_as: Option<RunAs>) -> Result<()> {
-    let unfinished = folder.join("data.unfinished");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
-    let mut command = bound_to_parent(Signal::SIGKILL, programs.join("initdb"));
-    command
-        .arg("--pgdata")
-        .arg(&unfinished)
-        .arg("--pwfile")
-        .arg(folder.join("password"))
-        .args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"])
-        .current_dir(folder.join("."));
-    as_user(&mut command, run_as);
-    let output = command.output().context("cannot run initdb")?;
-    ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(fs::rename(unfinished, data)?)
-}
-
-fn as_user(command: &mut Command, run_as: Option<RunAs>) {
-    if let Some(user) = run_as {
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-    }
-}
-
-fn check_usable(data: &Path, version: u32, run_as: Option<RunAs>) -> Result<()> {
-    let made_by = fs::read_to_string(data.join("PG_VERSION")).unwrap_or_default();
-    if made_by.trim() != version.to_string() {
-        bail!("{} was made by Postgres {}, but version {version} is installed; `make reset` starts from scratch", data.display(), made_by.trim());
-    }
-    let owner = fs::metadata(data)?.uid();
-    let user = run_as.map_or_else(Uid::effective, |user| user.uid).as_raw();
-    if owner != user {
-        bail!("{} belongs to user {owner}, but Postgres would run as user {user}; `make reset` starts from scratch", data.display());
-    }
-    Ok(())
-}
-
-/// What the server reports, as `pg_ctl` reads it: line 1 of postmaster.pid is its process id, line 8 its state.
-fn is_ready(data: &Path, pid: u32) -> bool {
-    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
-    lines.first() == Some(&pid.to_string().as_str()) && lines.get(7) == Some(&"ready")
-}
-
-/// Stops the server of a killed run. This program holds the folder's lock, so no other program uses that server.
-fn stop_leftover(data: &Path) -> Result<()> {
-    let Some(pid) = leftover(data) else { return Ok(()) };
-    tracing::warn!(pid = pid.as_raw(), "stopping a Postgres that a killed run left behind");
-    kill(pid, Signal::SIGINT)?;
-    let until = Instant::now() + STOP_PATIENCE;
-    while leftover(data) == Some(pid) {
-        if Instant::now() >= until {
-            bail!("the Postgres that a killed run left on {} (process {pid}) does not stop", data.display());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// The process in postmaster.pid, if it is alive and works in that folder: another process may have got its id.
-fn leftover(data: &Path) -> Option<Pid> {
-    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?);
-    let works_there = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data);
-    (works_there && kill(pid, None) != Err(Errno::ESRCH)).then_some(pid)
 }

@@ -1,8 +1,8 @@
 //! Places at which a process can be told to kill itself, for the fault tests.
 //!
-//! A process started with `FAULT_POINT=queue.confirmed:37` sends itself SIGKILL when it passes that place for the 37th
-//! time: exactly there, with nothing flushed, closed or rolled back. With `:stop` at the end
-//! (`FAULT_POINT=queue.confirmed:37:stop`) it sends itself SIGSTOP, as if the machine had frozen.
+//! A process started with `FAULT_POINT=transaction.committed:37` sends itself SIGKILL when it passes that place for the
+//! 37th time: exactly there, with nothing flushed, closed or rolled back. With `:stop` at the end
+//! (`FAULT_POINT=transaction.committed:37:stop`) it sends itself SIGSTOP, as if the machine had frozen.
 //!
 //! The places are in every build, so the tests run what is shipped. Without the variable, passing one costs a load and a
 //! branch.
@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn a_fault_names_its_place_and_its_pass() {
-        let fault = |pass, signal| Some(Fault { place: "queue.confirmed".to_owned(), pass, signal });
-        assert_eq!(parse("queue.confirmed:37"), fault(37, Signal::SIGKILL));
-        assert_eq!(parse("queue.confirmed:1:stop"), fault(1, Signal::SIGSTOP));
+        let fault = |pass, signal| Some(Fault { place: "transaction.committed".to_owned(), pass, signal });
+        assert_eq!(parse("transaction.committed:37"), fault(37, Signal::SIGKILL));
+        assert_eq!(parse("transaction.committed:1:stop"), fault(1, Signal::SIGSTOP));
     }
 
     #[test]
     fn an_invalid_fault_is_ignored() {
-        for text in ["", "queue.confirmed", "queue.confirmed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
+        for text in ["", "transaction.committed", "transaction.committed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
             assert_eq!(parse(text), None, "{text}");
         }
         point("another place");

@@ -77,7 +77,8 @@ async fn end(ending: &str, collector: SocketAddr) -> Result<Output> {
 async fn the_process() {
     let ending = env::var(ENDING).expect("started by the test above");
     let collector: SocketAddr = env::var(COLLECTOR).expect("an address").parse().expect("an address");
-    let telemetry = TelemetryConfig { otlp_endpoint: Some(format!("http://{collector}")), ..TelemetryConfig::default() };
+    let telemetry =
+        TelemetryConfig { otlp_endpoint: Some(format!("http://{collector}")), ..TelemetryConfig::default() };
     let code = process::run("doomed", &telemetry, async |shutdown| {
         let drain_within = Duration::from_secs(5);
         let start = async |tasks: &Tasks| start(tasks, &ending, collector).await;

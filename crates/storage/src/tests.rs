@@ -38,7 +38,7 @@ async fn every_order_number_has_a_file_of_its_own() {
     for number in numbers {
         let name = InvoiceStore::invoice_name(number);
         assert_eq!(store.get(&name).await.expect(number).bytes().await.expect("readable"), number);
-        assert!(std::path::Path::new(&store.display_path(&name)).is_file(), "{name} is where people are told it is");
+        assert!(std::path::Path::new(&store.display_path(&name)).is_file(), "{name} is at its display path");
     }
     assert_eq!(InvoiceStore::invoice_name("AC-2026-000123"), "invoice_AC-2026-000123.pdf");
     assert_eq!(InvoiceStore::invoice_name("ऑर्डर/1"), "invoice_ऑर्डर%2F1.pdf");

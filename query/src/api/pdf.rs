@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runtime::{ApiError, ErrorBody};
 use runtime::http::ApiQuery;
+use runtime::{ApiError, ErrorBody};
 use serde_json::json;
 use storage::{StoreError, StoredFile};
 

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use contracts::{EntityType, ReturnDocument};
-use runtime::{ApiError, ErrorBody};
 use runtime::http::ApiQuery;
+use runtime::{ApiError, ErrorBody};
 
 use super::documents::{self, History};
 use super::lists::{self, ReturnListParams, ReturnPage};

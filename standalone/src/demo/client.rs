@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use contracts::{CONSISTENCY_TOKEN_HEADER, GatewayRefund, OrderDocument, ReturnDocument};
-use runtime::ErrorBody;
 use payment_gateway::LedgerReport;
+use runtime::ErrorBody;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
