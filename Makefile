@@ -1,6 +1,6 @@
 # Every target first sets up what it needs (scripts/setup.sh); when all is there, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults mutants bench reset fmt lint check sqlx openapi
+.PHONY: help demo run test faults mutants bench coverage reset fmt lint check audit sqlx openapi
 
 # Queries are checked against .sqlx/, so that nothing needs a database to compile.
 export SQLX_OFFLINE ?= true
@@ -40,6 +40,10 @@ bench: ## Measure against the limits of this machine, in the same run
 	@scripts/setup.sh bench
 	@$(CARGO) run --release --bin bench
 
+coverage: ## Line coverage by crate; fails below 85 %, or 95 % for state machines and money
+	@scripts/setup.sh coverage
+	@scripts/coverage.sh
+
 reset: ## Stop what runs from .data/ and begin again with an empty database (PDFs in invoices/ stay)
 	@scripts/reset.sh
 
@@ -47,11 +51,17 @@ fmt: ## Format the code
 	@$(CARGO) fmt --all
 
 lint: ## Clippy, warnings are errors
-	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-check: lint ## Format, lint and the API's description, without tests
+check: lint ## Everything .ci/run checks but the tests: format, lint, spelling, dependencies, scripts, the API's description
 	@$(CARGO) fmt --all --check
+	@scripts/setup.sh check
+	@scripts/hygiene.sh
 	@scripts/openapi.sh --check
+
+audit: ## Known vulnerabilities of our dependencies; needs a network
+	@scripts/setup.sh check
+	@PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny check advisories
 
 sqlx: ## Check every query against the migrations and write .sqlx/ again
 	@scripts/setup.sh sqlx

@@ -2,7 +2,7 @@
 # Makes sure that this machine has what a target of the Makefile needs; says nothing when it has.
 #
 #   scripts/setup.sh demo|run|faults [postgres|rabbitmq]
-#   scripts/setup.sh test|bench|sqlx
+#   scripts/setup.sh test|bench|sqlx|check|coverage
 #
 # As root or with sudo it installs Debian packages; otherwise it names the command that does.
 set -euo pipefail
@@ -39,20 +39,37 @@ has_fonts() {
 
 has_rabbitmq() { compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; }
 
-# S3 and SMTP, as Python programs.
+# Programs from PyPI: servers for S3 and SMTP, and tools that check the sources. Each set has a folder under target/ with a copy
+# of its list, written last, so that an interrupted installation is repeated.
 has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
-servers=${CARGO_TARGET_DIR:-target}/servers
-wanted_servers=$(dirname "$0")/../tests/servers/requirements.txt
-has_servers() { cmp --silent "$wanted_servers" "$servers/requirements.txt"; }
+root=$(dirname "$0")/..
+built=${CARGO_TARGET_DIR:-target}
+machete=0.9.2
+needs_servers() { [[ $target == test || $target == faults || $target == coverage ]] && ! cmp --silent "$root/tests/servers/requirements.txt" "$built/servers/list"; }
+needs_tools() { [[ $target == check || $target == coverage ]] && ! cmp --silent "$root/scripts/tools.txt" "$built/tools/list"; }
 
-install_servers() {
-    [[ $target == test || $target == faults ]] && ! has_servers || return 0
-    echo "Installing for make $target: servers for S3 and SMTP, in $servers" >&2
-    rm -rf "$servers"
-    python3 -m venv "$servers"
-    "$servers/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted_servers"
-    # Last, so that what was interrupted is done again.
-    cp "$wanted_servers" "$servers/requirements.txt"
+install_python() { # folder, list
+    echo "Installing for make $target, into $1: $(grep -v '^#' "$2" | paste -sd ' ')" >&2
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
+}
+
+install_programs() {
+    if needs_servers; then
+        install_python "$built/servers" "$root/tests/servers/requirements.txt"
+        cp "$root/tests/servers/requirements.txt" "$built/servers/list"
+    fi
+    if needs_tools; then
+        install_python "$built/tools" "$root/scripts/tools.txt"
+        cargo install --quiet --locked --root "$built/tools" "cargo-machete@$machete"
+        cp "$root/scripts/tools.txt" "$built/tools/list"
+    fi
+}
+
+has cargo || {
+    echo "Rust is missing: https://rustup.rs installs it" >&2
+    exit 1
 }
 
 packages=()
@@ -66,43 +83,46 @@ need() { # check, packages…
 need 'has cc' build-essential
 need 'has setpriv' util-linux
 
-# A database of one's own needs no Postgres here, except to measure and to test.
-if [[ -z ${DATABASE_URL:-} || $target != run ]]; then
+# With a database of your own, `make run` needs no Postgres on this machine.
+if [[ $target == check ]]; then
+    need 'has shellcheck' shellcheck
+elif [[ -z ${DATABASE_URL:-} || $target != run ]]; then
     has_postgres || { packages+=(postgresql); services+=(postgresql); }
 fi
-if [[ $target != sqlx ]]; then
+if [[ $target != sqlx && $target != check ]]; then
     need has_chromium chromium chromium-sandbox
     need has_fonts fonts-noto-core fontconfig
 fi
-if [[ $target == test ]]; then
+if [[ $target == test || $target == coverage ]]; then
     need 'has pdftotext' poppler-utils
     need 'has openssl' openssl
 fi
-if [[ $target == test || $target == faults ]] && ! has_servers; then
+if [[ $target == coverage ]]; then
+    # Its tools read the profiles that this compiler writes only if both have the same LLVM.
+    llvm=$(rustc -vV | sed -nE 's/^LLVM version: ([0-9]+).*/\1/p')
+    need "has llvm-cov-$llvm" "llvm-$llvm"
+fi
+if needs_servers || needs_tools; then
     need has_python_venv python3 python3-venv
 fi
 # The node of the demo, and of the faults, is always its own.
-if [[ $target == test || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
+if [[ $target == test || $target == coverage || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
     has_rabbitmq || { packages+=(rabbitmq-server); services+=(rabbitmq-server epmd); }
 fi
 
-has cargo || {
-    echo "Rust is missing: https://rustup.rs installs it" >&2
-    exit 1
-}
 ((${#packages[@]})) || {
-    install_servers
+    install_programs
     exit 0
 }
 
-install="apt-get install -y --no-install-recommends ${packages[*]}"
+install=(apt-get install -y --no-install-recommends "${packages[@]}")
 as_root=()
 if ((EUID != 0)); then
     # Without a terminal nobody can type a password.
     if has sudo && { sudo -n true 2>/dev/null || [[ -t 0 && -t 2 ]]; }; then
         as_root=(sudo)
     else
-        printf 'make %s needs packages that are missing here. Install them, then try again:\n\n    sudo apt-get update && sudo %s\n\n' "$target" "$install" >&2
+        printf 'make %s needs packages that are missing here. Install them, then try again:\n\n    sudo apt-get update && sudo %s\n\n' "$target" "${install[*]}" >&2
         exit 1
     fi
 fi
@@ -114,9 +134,9 @@ has apt-get || {
 echo "Installing for make $target: ${packages[*]}" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $install; } >"$log" 2>&1 </dev/null; then
+if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
-    printf '\nThis failed; as root: apt-get update && %s\n' "$install" >&2
+    printf '\nThis failed; as root: apt-get update && %s\n' "${install[*]}" >&2
     exit 1
 fi
 
@@ -137,4 +157,4 @@ END
     exit 1
 fi
 
-install_servers
+install_programs

@@ -1,16 +1,12 @@
 //! The arrows between crates are those that `PROJECT_STRUCTURE.md` draws: no more, and no fewer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tests::programs::root;
 
 type Arrows = BTreeMap<String, BTreeSet<String>>;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
-}
 
 /// The lines of the fenced block that follows the comment `<!-- <name> -->`, split at `separator`.
 fn block(document: &str, name: &str, separator: &str) -> Arrows {

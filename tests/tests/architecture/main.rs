@@ -1,0 +1,6 @@
+//! What PROJECT_STRUCTURE.md and the house style promise about the shape of the code, checked by reading the sources.
+
+mod arrows;
+mod cycles;
+mod sizes;
+mod sources;
