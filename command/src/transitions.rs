@@ -155,13 +155,15 @@ impl<S: State> Step<S> {
             {
                 Err(version_mismatch(self.entity, version, expected_version))
             }
-            TransitionOutcome::Unchanged { state, version, body } => match decide(state.parse().map_err(ApiError::internal)?, self.to) {
-                Ok(Decision::AlreadyThere) => Ok(done(version, body)),
-                Err(invalid) => Err(invalid_transition(&invalid)),
-                Ok(Decision::Apply) => {
-                    Err(ApiError::internal(format!("{state} to {} is legal but was not applied", self.to)))
+            TransitionOutcome::Unchanged { state, version, body } => {
+                match decide(state.parse().map_err(ApiError::internal)?, self.to) {
+                    Ok(Decision::AlreadyThere) => Ok(done(version, body)),
+                    Err(invalid) => Err(invalid_transition(&invalid)),
+                    Ok(Decision::Apply) => {
+                        Err(ApiError::internal(format!("{state} to {} is legal but was not applied", self.to)))
+                    }
                 }
-            },
+            }
         }
     }
 }

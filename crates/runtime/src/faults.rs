@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn an_invalid_fault_is_ignored() {
-        for text in ["", "transaction.committed", "transaction.committed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"] {
+        for text in ["", "transaction.committed", "transaction.committed:0", ":1", "a:b", "a:1:explode", "a:1:stop:now"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         point("another place");

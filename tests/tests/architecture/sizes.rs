@@ -63,3 +63,15 @@ fn there_is_one_module_style() {
         Source::all().into_iter().map(|source| source.path).filter(|path| path.ends_with("mod.rs")).collect();
     assert!(old.is_empty(), "name.rs stands beside name/, there is no mod.rs: {old:?}");
 }
+
+#[test]
+fn a_long_function_is_found_and_its_sql_does_not_count() {
+    let source = |body: &str, lines: usize| {
+        let text = format!("impl Store {{\n    pub(crate) async fn find() {{\n{}    }}\n}}\n", body.repeat(lines));
+        Source { path: "shop/src/store.rs".into(), text }
+    };
+    assert_eq!(long_functions(&source("        step();\n", 69)), ["shop/src/store.rs:2: 71 lines"]);
+    assert!(long_functions(&source("        step();\n", 68)).is_empty());
+    let statement = |lines| format!("        query!(r#\"\n{}        \"#);\n", "        select\n".repeat(lines));
+    assert!(long_functions(&source(&statement(200), 1)).is_empty());
+}
