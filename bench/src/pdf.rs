@@ -8,7 +8,8 @@ use messaging::TransportConfig;
 use serde_json::json;
 use standalone::Part;
 use tokio::task::JoinSet;
-use workers::invoice_template::{Brand, InvoiceView, invoice_html};
+use workers::documents::Brand;
+use workers::invoices::{InvoiceView, invoice_html};
 use workers::pdf::{PdfSettings, Renderer};
 
 use crate::Plan;

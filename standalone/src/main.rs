@@ -17,7 +17,7 @@ use standalone::private::{self, Services, Wanted};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
 use standalone::{Options, Ports, Running, openapi, places, start_on};
 use tokio_util::sync::CancellationToken;
-use workers::mail::MailSettings;
+use workers::notifications::MailSettings;
 
 /// The gateway's ledger, in the data folder.
 const LEDGER: &str = "gateway-ledger.jsonl";

@@ -1,4 +1,4 @@
-//! Dead jobs → `ALERT_WEBHOOK_URL`. The log line and the metric were written before; this is for the pager.
+//! Dead jobs → a POST to `ALERT_WEBHOOK_URL`, for a pager. The log line and the metric do not depend on it.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn send(client: &reqwest::Client, url: &str, job: &DeadJob) {
     for attempt in 1..=ATTEMPTS {
         match client.post(url).json(&body).send().await.and_then(reqwest::Response::error_for_status) {
             Ok(_) => return,
-            // Without the address: it may carry a token.
+            // Without the URL: it may contain a token.
             Err(error) => tracing::warn!(attempt, error = %error.without_url(), "alert webhook not delivered"),
         }
     }

@@ -1,51 +1,48 @@
-//! `return.completed` → credit note number, PDF in the store, `credit_note.generated`.
+//! `return.completed` → credit note number, PDF in the file store, `credit_note.generated`.
+
+mod template;
+mod store;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use contracts::{
-    CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged, TaxSummaryDocument,
-};
+use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
 use messaging::inbox::Job;
-use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
 use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
+use serde::Deserialize;
 use sqlx::PgPool;
 use storage::InvoiceStore;
 
-use crate::change;
-use crate::invoice_template::{CreditNoteView, credit_note_html, summary};
-use crate::press::{Kept, Press};
-use crate::store::{self, CreditNoteRow, Invoiced};
+use crate::documents::{DocumentIssuer, StoredFile, tax_of_return};
+use crate::events;
+use crate::invoices::{InvoicedOrder, invoiced_order};
 
-/// How long an invoice is waited for before the job is put back, and how often it is looked for.
-const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(crate) use store::page;
 
-/// Makes credit notes.
+use store::CreditNoteRow;
+use template::{CreditNoteView, credit_note_html};
+
+/// How long an attempt waits for the invoice before the job goes back to the queue, and how often it looks.
+const INVOICE_PATIENCE: Duration = Duration::from_secs(5);
+const INVOICE_POLL: Duration = Duration::from_millis(200);
+
+/// Issues credit notes.
 #[derive(Debug)]
 pub(crate) struct CreditNotes {
     pub(crate) pool: PgPool,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
-    pub(crate) press: Press,
+    pub(crate) issuer: DocumentIssuer,
     pub(crate) prefix: String,
-}
-
-/// The invoice that is corrected, and what is taken back of its tax.
-struct Corrected {
-    invoice_number: String,
-    issued_at: DateTime<Utc>,
-    tax: Option<TaxSummaryDocument>,
 }
 
 impl Handler for CreditNotes {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let returned = change::snapshot::<ReturnDocument>(job)?;
+        let returned = events::snapshot::<ReturnDocument>(job)?;
         let invoiced = self.invoiced(&returned).await?;
-        let order: OrderDocument = serde_json::from_value(invoiced.order_document)
-            .map_err(|error| Failure::Dead(format!("the order as it was invoiced: {error}")))?;
+        let order = OrderDocument::deserialize(&invoiced.order_document)
+            .map_err(|error| Failure::Dead(format!("undecodable order on the invoice: {error}")))?;
         let row = self.number(&returned).await?;
         faults::point("credit_note.number.committed");
         let view = CreditNoteView {
@@ -56,86 +53,87 @@ impl Handler for CreditNotes {
             invoice_number: &invoiced.invoice_number,
             invoiced_at: invoiced.issued_at,
         };
-        let pdf = self.press.print(credit_note_html(&view, &self.press.brand), row.issued_at).await?;
-        let kept = self.press.keep(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
+        let pdf = self.issuer.print(credit_note_html(&view, &self.issuer.brand), row.issued_at).await?;
+        let file = self.issuer.store(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
         faults::point("credit_note.stored");
-        let tax = summary::of_return(&order, &returned);
-        let corrected = Corrected { invoice_number: invoiced.invoice_number, issued_at: invoiced.issued_at, tax };
-        limited(self.complete(job, returned, row, corrected, kept)).await
+        let snapshot = self.document(&order, returned, invoiced, row, file);
+        limited(self.complete(job, snapshot)).await
     }
 }
 
 impl CreditNotes {
-    /// The invoice that is corrected. Its number is taken when the order is shipped, mostly long before anything comes
-    /// back; where a day's work is done in a second, it is waited for.
-    async fn invoiced(&self, returned: &ReturnDocument) -> Result<Invoiced, Failure> {
-        let begun = tokio::time::Instant::now();
+    /// The invoice that the credit note corrects. Its number is taken when the order is shipped, usually long before a
+    /// return. Where an order is shipped and returned within seconds, this waits for it.
+    async fn invoiced(&self, returned: &ReturnDocument) -> Result<InvoicedOrder, Failure> {
+        let started = tokio::time::Instant::now();
         loop {
-            if let Some(invoiced) = limited(store::invoiced(&self.pool, returned.order_id)).await? {
+            if let Some(invoiced) = limited(invoiced_order(&self.pool, returned.order_id)).await? {
                 return Ok(invoiced);
             }
-            if begun.elapsed() > PATIENCE {
+            if started.elapsed() > INVOICE_PATIENCE {
                 return Err(Failure::Retry(format!("the order {} has no invoice yet", returned.order_id)));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(INVOICE_POLL).await;
         }
     }
 
-    /// The return's credit note row, with its number: as an invoice has it.
+    /// The return's credit note row with its number. The first attempt takes the number in the transaction that inserts
+    /// the row; later attempts find the row.
     async fn number(&self, returned: &ReturnDocument) -> Result<CreditNoteRow, Failure> {
         let (return_id, id, at) = (returned.id, self.ids.next(), self.clock.now());
-        let (press, prefix) = (self.press.clone(), self.prefix.clone());
+        let (issuer, prefix) = (self.issuer.clone(), self.prefix.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
-                if let Some(row) = store::find_credit_note(conn, return_id).await? {
+                if let Some(row) = store::find(conn, return_id).await? {
                     return Ok(row);
                 }
-                let number = press.next_number(conn, &prefix, at).await?;
-                Ok(store::insert_credit_note(conn, id, return_id, &number, at).await?)
+                let number = issuer.next_number(conn, &prefix, at).await?;
+                Ok(store::insert(conn, id, return_id, &number, at).await?)
             })
         })
         .await
     }
 
-    /// One commit: the credit note is stored, the job is done, the event is out.
-    async fn complete(
+    fn document(
         &self,
-        job: &Job,
+        order: &OrderDocument,
         returned: ReturnDocument,
+        invoiced: InvoicedOrder,
         row: CreditNoteRow,
-        corrected: Corrected,
-        kept: Kept,
-    ) -> Result<Completed, Failure> {
-        let at = self.clock.now();
-        let snapshot = CreditNoteDocument {
+        file: StoredFile,
+    ) -> CreditNoteDocument {
+        CreditNoteDocument {
             id: row.id,
             return_id: returned.id,
             order_id: returned.order_id,
+            tax: tax_of_return(order, &returned),
             order_number: returned.order_number,
             credit_note_number: row.credit_note_number,
-            invoice_number: corrected.invoice_number,
-            invoiced_at: Some(corrected.issued_at),
+            invoice_number: invoiced.invoice_number,
+            invoiced_at: Some(invoiced.issued_at),
             customer_id: returned.customer_id,
             customer_email: returned.customer_email,
             currency: returned.currency,
             total_minor: returned.refund_amount_minor,
-            path: kept.path,
-            size_bytes: kept.size_bytes,
-            sha256: kept.sha256,
+            path: file.path,
+            size_bytes: file.size_bytes,
+            sha256: file.sha256,
             issued_at: row.issued_at,
-            generated_at: at,
-            tax: corrected.tax,
-        };
-        let headers = change::headers(job);
-        let transition = change::by_worker(job, EntityType::CreditNote, row.id, 1, None, "GENERATED", at);
-        let event_id = self.ids.next();
+            generated_at: self.clock.now(),
+        }
+    }
+
+    /// One commit: the credit note is recorded, the job is done, and the event is in the outbox.
+    async fn complete(&self, job: &Job, snapshot: CreditNoteDocument) -> Result<Completed, Failure> {
+        let (id, at) = (snapshot.id, snapshot.generated_at);
         let mut tx = self.pool.begin().await?;
         let result = serde_json::json!({ "credit_note_number": snapshot.credit_note_number, "path": snapshot.path });
         let completed = Completed::mark(&mut tx, job, &result).await?;
-        if store::mark_credit_note_stored(&mut tx, &snapshot).await? {
+        if store::mark_stored(&mut tx, &snapshot).await? {
+            let transition = events::transition(job, EntityType::CreditNote, id, 1, None, "GENERATED", at);
             let change = StateChanged { snapshot, transition };
-            let event_type = EventType::CreditNoteGenerated;
-            outbox::record(&mut tx, &NewEvent { event_id, event_type, headers: &headers, change: &change }).await?;
+            let headers = events::headers(job);
+            events::record(&mut tx, self.ids.next(), EventType::CreditNoteGenerated, &headers, &change).await?;
         }
         faults::point("credit_note.completion.ready");
         tx.commit().await?;

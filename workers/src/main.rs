@@ -19,7 +19,7 @@ const ROLE: &str = "articurated_workers";
 /// when its lease expires.
 const DRAIN_WITHIN: Duration = Duration::from_secs(45);
 
-/// ArtiCurated's workers: invoices, refunds, notifications.
+/// ArtiCurated's workers: invoices, credit notes, refunds, notifications.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Config {
@@ -75,7 +75,7 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
 async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
     let pool = database::connect(database, Some(ROLE), "workers snapshots").await?;
     let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
-    let published = workers::snapshots::republish(&republisher).await?;
+    let published = workers::republish::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");
     Ok(())
 }

@@ -1,9 +1,28 @@
-//! Events customers are told about → one e-mail each, at most.
+//! Events that customers are notified of → at most one e-mail each.
 //!
-//! A mail server cannot be asked whether it has accepted an e-mail. So the record in `work.emails` is committed when the
-//! server is ready for the text and before it gets any of it. Whoever finds such a record from before sends nothing: the
-//! job is dead and the e-mail in doubt, until an operator decides. Without a server e-mails are logged, without anything
-//! personal in the line.
+//! - [`kind`]: which events these are, and what each notification is about;
+//! - [`templates`]: what each e-mail says, as its [`content`];
+//! - [`html`] and [`text`]: the same content, twice;
+//! - [`mailer`]: composes the e-mail, with headers and parts from [`message`];
+//! - [`smtp`]: the conversation with the mail server, in two halves;
+//! - [`store`]: the SQL over `work.emails`.
+//!
+//! A mail server cannot be asked whether it has accepted an e-mail. So the worker commits a record in `work.emails` when
+//! the server is ready for the text, and before it sends any of it. A later attempt that finds such a record sends
+//! nothing: the job is dead and the e-mail in doubt until an operator decides. Without a server e-mails are logged, and
+//! the log line contains no personal data.
+
+mod kind;
+mod templates;
+mod content;
+mod html;
+mod text;
+mod mailer;
+mod message;
+mod smtp;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use contracts::OrderDocument;
 use lettre::Address;
@@ -12,70 +31,82 @@ use messaging::worker::{Completed, Failure, Handler, LEASE};
 use runtime::database::limited;
 use runtime::{Clock, faults};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 
-use crate::mail::{Attachment, NotSent, Occasion, Post, Smtp, letter, store as emails};
-use crate::store;
+use crate::invoices::invoiced_order;
 
-/// Tells customers.
+pub use mailer::MailSettings;
+pub(crate) use mailer::Mailer;
+
+use kind::NotificationKind;
+use smtp::{NotSent, Smtp};
+
+/// Notifies customers.
 #[derive(Debug)]
 pub(crate) struct Notifications {
     pub(crate) pool: PgPool,
     pub(crate) clock: Clock,
-    pub(crate) post: Post,
+    pub(crate) mailer: Mailer,
 }
 
 impl Handler for Notifications {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let occasion = Occasion::of(job)?;
-        match (occasion.email(), &self.post.smtp) {
-            (None, _) => limited(self.skip(job, &occasion)).await,
-            (Some(_), None) => limited(self.log(job, &occasion)).await,
-            (Some(recipient), Some(smtp)) => self.send(job, &occasion, recipient, smtp).await,
+        let kind = NotificationKind::of(job)?;
+        match (kind.recipient(), &self.mailer.smtp) {
+            (None, _) => limited(self.skip(job, &kind)).await,
+            (Some(_), None) => limited(self.log(job, &kind)).await,
+            (Some(recipient), Some(smtp)) => self.send(job, &kind, recipient, smtp).await,
         }
     }
 
     async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _reason: &str) -> sqlx::Result<()> {
-        emails::mark_in_doubt(conn, job.event_id).await
+        store::mark_in_doubt(conn, job.event_id).await
     }
 }
 
 impl Notifications {
-    async fn skip(&self, job: &Job, occasion: &Occasion) -> Result<Completed, Failure> {
+    async fn skip(&self, job: &Job, kind: &NotificationKind) -> Result<Completed, Failure> {
         let mut tx = self.pool.begin().await?;
-        let result = json!({ "kind": occasion.kind(), "skipped": "the order has no e-mail address" });
+        let result = json!({ "kind": kind.name(), "skipped": "the order has no e-mail address" });
         let completed = Completed::mark(&mut tx, job, &result).await?;
         tx.commit().await?;
         Ok(completed)
     }
 
-    /// One commit: the e-mail is on record, the job is done.
-    async fn log(&self, job: &Job, occasion: &Occasion) -> Result<Completed, Failure> {
-        let (kind, message_id) = (occasion.kind(), self.post.message_id(job.event_id));
+    /// One commit: the e-mail is on record, and the job is done.
+    async fn log(&self, job: &Job, kind: &NotificationKind) -> Result<Completed, Failure> {
+        let (name, message_id) = (kind.name(), self.mailer.message_id(job.event_id));
         let mut tx = self.pool.begin().await?;
-        let completed = Completed::mark(&mut tx, job, &json!({ "kind": kind, "message_id": message_id })).await?;
-        emails::insert_logged(&mut tx, job.event_id, kind, &message_id, self.clock.now()).await?;
+        let completed = Completed::mark(&mut tx, job, &json!({ "kind": name, "message_id": message_id })).await?;
+        store::insert_logged(&mut tx, job.event_id, name, &message_id, self.clock.now()).await?;
         faults::point("notification.completion.ready");
         tx.commit().await?;
         faults::point("notification.completion.committed");
-        let (subject, order_number) = (occasion.subject(), occasion.order_number());
-        let attachment = occasion.invoice().map(|invoice| invoice.path.as_str());
-        tracing::info!(kind, subject, order_number, attachment, message_id, "e-mail");
+        let (subject, order_number) = (kind.subject(), kind.order_number());
+        let attachment = kind.invoice().map(|invoice| invoice.path.as_str());
+        tracing::info!(kind = name, subject, order_number, attachment, message_id, "e-mail logged, not sent");
         Ok(completed)
     }
 
-    async fn send(&self, job: &Job, occasion: &Occasion, to: &str, smtp: &Smtp) -> Result<Completed, Failure> {
-        // Not the parser's own words, and not the address: this is logged.
-        let to: Address =
-            to.parse().map_err(|_| Failure::Dead("the order's customer_email is no e-mail address".to_owned()))?;
-        if limited(emails::find(&self.pool, job.event_id)).await?.as_deref() == Some("SENDING") {
-            return Err(in_doubt("whoever was handing it over to the mail server has died"));
+    async fn send(
+        &self,
+        job: &Job,
+        kind: &NotificationKind,
+        recipient: &str,
+        smtp: &Smtp,
+    ) -> Result<Completed, Failure> {
+        // Neither the parser's message nor the address: this is logged.
+        let to: Address = recipient
+            .parse()
+            .map_err(|_| Failure::Dead("the order's customer_email is no e-mail address".to_owned()))?;
+        if limited(store::find(&self.pool, job.event_id)).await?.as_deref() == Some("SENDING") {
+            return Err(in_doubt("a worker stopped while it was sending it"));
         }
-        let message_id = self.post.message_id(job.event_id);
-        let text = self.compose(occasion, to.clone(), &message_id).await?;
-        let mut conversation = smtp.begin(&self.post.from.email, &to).await.map_err(failure)?;
-        limited(self.record(job, occasion.kind(), &message_id)).await?;
+        let message_id = self.mailer.message_id(job.event_id);
+        let order = self.order(kind).await?;
+        let text = self.mailer.compose(kind, order.as_ref(), to.clone(), &message_id, self.clock.now()).await?;
+        let mut conversation = smtp.start(&self.mailer.from.email, &to).await.map_err(failure)?;
+        limited(self.record(job, kind, &message_id)).await?;
         faults::point("notification.recorded");
         if let Err(why) = conversation.deliver(&text).await {
             if !matches!(why, NotSent::Unknown(_)) {
@@ -84,66 +115,50 @@ impl Notifications {
             return Err(failure(why));
         }
         faults::point("notification.sent");
-        let completed = limited(self.complete(job, occasion.kind(), &message_id)).await.map_err(accepted)?;
-        tracing::info!(kind = occasion.kind(), order_number = occasion.order_number(), message_id, "e-mail sent");
+        let completed = limited(self.complete(job, kind, &message_id)).await.map_err(failure_after_acceptance)?;
+        tracing::info!(kind = kind.name(), order_number = kind.order_number(), message_id, "e-mail sent");
         conversation.end().await;
         Ok(completed)
     }
 
-    /// The whole e-mail, as it goes over the wire.
-    async fn compose(&self, occasion: &Occasion, to: Address, message_id: &str) -> Result<Vec<u8>, Failure> {
-        let order = self.invoiced(occasion).await?;
-        let letter = letter(occasion, order.as_ref(), self.post.return_window_days);
-        let attachment = match occasion.invoice() {
-            None => None,
-            Some(invoice) => {
-                let pdf = self.post.pdf(&invoice.path).await.map_err(|error| Failure::Retry(error.to_string()))?;
-                if format!("{:x}", Sha256::digest(&pdf)) != invoice.sha256 {
-                    return Err(Failure::Dead(format!("{} is not what was stored", invoice.path)));
-                }
-                Some(Attachment { name: invoice.path.clone(), pdf })
-            }
-        };
-        let message = self.post.message(&letter, to, message_id, self.clock.now(), attachment);
-        message.map_err(|error| Failure::Dead(error.to_string()))
-    }
-
-    /// The order as it was invoiced; an e-mail can do without.
-    async fn invoiced(&self, occasion: &Occasion) -> Result<Option<OrderDocument>, Failure> {
-        if matches!(occasion, Occasion::Confirmed(_)) {
+    /// The order as it was invoiced, which says more than most events. An e-mail can do without it.
+    async fn order(&self, kind: &NotificationKind) -> Result<Option<OrderDocument>, Failure> {
+        if matches!(kind, NotificationKind::OrderConfirmed(_)) {
             return Ok(None);
         }
-        let invoiced = limited(store::invoiced(&self.pool, occasion.order_id())).await?;
+        let invoiced = limited(invoiced_order(&self.pool, kind.order_id())).await?;
         Ok(invoiced.and_then(|invoiced| serde_json::from_value(invoiced.order_document).ok()))
     }
 
-    /// The record, under the lease: a worker that has slept past its own must not hand anything over.
-    async fn record(&self, job: &Job, kind: &str, message_id: &str) -> Result<(), Failure> {
+    /// Commits the record that the text is about to be sent, and only while the worker holds its lease: a worker that
+    /// was asleep past its lease must not send anything.
+    async fn record(&self, job: &Job, kind: &NotificationKind, message_id: &str) -> Result<(), Failure> {
         let mut tx = self.pool.begin().await?;
         if !inbox::extend_lease(&mut *tx, job, LEASE).await? {
             return Err(Failure::LeaseLost);
         }
-        if !emails::mark_sending(&mut tx, job.event_id, kind, message_id, self.clock.now()).await? {
-            return Err(in_doubt("it is on record as handed over"));
+        if !store::mark_sending(&mut tx, job.event_id, kind.name(), message_id, self.clock.now()).await? {
+            return Err(in_doubt("our record says that it is being sent"));
         }
         Ok(tx.commit().await?)
     }
 
-    /// The server has accepted nothing: the next attempt may begin anew.
+    /// The server has accepted nothing, so the next attempt may start over.
     async fn put_back(&self, job: &Job) -> Result<(), Failure> {
         let mut tx = self.pool.begin().await?;
         if !inbox::extend_lease(&mut *tx, job, LEASE).await? {
             return Err(Failure::LeaseLost);
         }
-        emails::mark_refused(&mut tx, job.event_id).await?;
+        store::mark_refused(&mut tx, job.event_id).await?;
         Ok(tx.commit().await?)
     }
 
-    /// One commit: the e-mail is sent, the job is done.
-    async fn complete(&self, job: &Job, kind: &str, message_id: &str) -> Result<Completed, Failure> {
+    /// One commit: the e-mail is sent, and the job is done.
+    async fn complete(&self, job: &Job, kind: &NotificationKind, message_id: &str) -> Result<Completed, Failure> {
         let mut tx = self.pool.begin().await?;
-        let completed = Completed::mark(&mut tx, job, &json!({ "kind": kind, "message_id": message_id })).await?;
-        emails::mark_sent(&mut tx, job.event_id, self.clock.now()).await?;
+        let completed =
+            Completed::mark(&mut tx, job, &json!({ "kind": kind.name(), "message_id": message_id })).await?;
+        store::mark_sent(&mut tx, job.event_id, self.clock.now()).await?;
         faults::point("notification.completion.ready");
         tx.commit().await?;
         faults::point("notification.completion.committed");
@@ -151,9 +166,11 @@ impl Notifications {
     }
 }
 
-/// There is nobody to look it up with, so that trying again would only put off the moment in which a person is told.
+/// Dead at once: no look-up can resolve the doubt, so a retry would only delay the alert.
 fn in_doubt(why: &str) -> Failure {
-    Failure::Dead(format!("the e-mail may have gone out, so it is not sent again ({why}); a retry sends it again"))
+    Failure::Dead(format!(
+        "the e-mail may have gone out ({why}), so it is not sent again; if you retry the job, it is sent again"
+    ))
 }
 
 fn failure(not_sent: NotSent) -> Failure {
@@ -164,10 +181,10 @@ fn failure(not_sent: NotSent) -> Failure {
     }
 }
 
-/// What fails once the server has accepted an e-mail must not send it again.
-fn accepted(failure: Failure) -> Failure {
+/// A failure after the server has accepted the e-mail must not send it again.
+fn failure_after_acceptance(failure: Failure) -> Failure {
     match failure {
         Failure::LeaseLost => Failure::LeaseLost,
-        other => in_doubt(&format!("the mail server has accepted it, and then: {other}")),
+        other => in_doubt(&format!("the mail server accepted it, but then: {other}")),
     }
 }

@@ -1,8 +1,8 @@
 //! HTML in, PDF out: one warm Chromium, several tabs.
 //!
-//! A document that fails is printed once more, on a fresh browser: one that failed a document gets no further ones,
-//! finishes those in its other tabs, and ends. So does one that has printed its number of documents, but there the
-//! next one is launched first, so that nobody waits for it.
+//! A document that fails is printed once more, on a fresh browser. A browser that failed a document gets no further ones:
+//! it finishes those in its other tabs and exits. A browser that has printed its maximum of documents is replaced too, but
+//! its successor is launched first, so that no document waits for the launch.
 
 mod chromium;
 mod page;
@@ -10,7 +10,7 @@ mod connection;
 mod process;
 mod reproducible;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const BROWSER_MAX_JOBS: u64 = 500;
 #[derive(clap::Args, Clone, Debug)]
 pub struct PdfSettings {
     /// The Chromium or Chrome to run. Unset: `chromium`, `chromium-browser`, `google-chrome` or
-    /// `google-chrome-stable`, whichever is first on the PATH.
+    /// `google-chrome-stable`, the first of these names that is on the PATH.
     #[arg(long, env = "CHROMIUM_PATH")]
     pub chromium_path: Option<PathBuf>,
     /// Documents printed at the same time, 1 to 16.
@@ -57,14 +57,14 @@ impl Default for PdfSettings {
     }
 }
 
-/// Why there is no PDF.
+/// Why a document was not printed.
 #[derive(Debug, thiserror::Error)]
 pub enum PdfError {
     #[error(
         "no Chromium at {0}: install the package `chromium` (or Google Chrome), or set CHROMIUM_PATH to its executable"
     )]
     ChromiumMissing(String),
-    #[error("Chromium does not start: {0}")]
+    #[error("Chromium did not start: {0}")]
     Launch(String),
     #[error("the document was not printed within {0:?} (PDF_DEADLINE_SECONDS)")]
     Deadline(Duration),
@@ -77,7 +77,7 @@ pub enum PdfError {
 }
 
 impl PdfError {
-    /// Whether another attempt may succeed. A refusal is the document's own fault: two fresh tabs gave it.
+    /// Whether another attempt may succeed. A rejection is the document's own fault: two fresh tabs rejected it.
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Rejected(_))
     }
@@ -95,12 +95,12 @@ struct Inner {
     /// One permit per tab; closed at shutdown.
     slots: Semaphore,
     current: Mutex<Option<Arc<Chromium>>>,
-    /// Documents, replacements and browsers that have not ended yet.
+    /// Tasks of documents, replacements and browsers that are still running.
     alive: TaskTracker,
 }
 
 impl Renderer {
-    /// Launches nothing yet: the first document, or [`Self::warm_up`], does.
+    /// Launches nothing yet. The first document or [`Self::warm_up`] launches the browser.
     pub fn start(settings: PdfSettings) -> Self {
         let slots = Semaphore::new(settings.tabs);
         Self { inner: Arc::new(Inner { settings, slots, current: Mutex::default(), alive: TaskTracker::new() }) }
@@ -112,15 +112,15 @@ impl Renderer {
     }
 
     /// Prints a self-contained HTML document; size, margins and page numbers come from its CSS (`@page`). Scripts
-    /// do not run and nothing but `data:` is loaded. Waits for a free tab; the deadline counts from then on.
+    /// do not run and only `data:` URIs are loaded. Waits for a free tab; the deadline starts when it has one.
     pub async fn render(&self, html: String) -> Result<Bytes, PdfError> {
         let renderer = self.clone();
-        // In a task, because a caller that goes away must not give back a tab that is still printing.
+        // In a task, because a cancelled caller must not release a tab that is still printing.
         let printed = self.inner.alive.spawn(async move { renderer.print(html).await });
         printed.await.unwrap_or_else(|panic| Err(PdfError::Crashed(panic.to_string())))
     }
 
-    /// Takes no more documents, finishes those in a tab, and returns when no process and no folder is left.
+    /// Accepts no more documents, finishes those in a tab, and returns when no process and no folder is left.
     pub async fn shutdown(&self) {
         self.inner.slots.close();
         drop(self.inner.current.lock().await.take());
@@ -132,7 +132,7 @@ impl Renderer {
         let _slot = self.inner.slots.acquire().await.map_err(|_| PdfError::Stopped)?;
         match self.attempt(html.clone()).await {
             Err(error @ (PdfError::Crashed(_) | PdfError::Rejected(_))) => {
-                tracing::warn!(%error, "a document is printed again");
+                tracing::warn!(%error, "printing failed; the document is printed again on a fresh browser");
                 self.attempt(html).await
             }
             outcome => outcome,
@@ -152,13 +152,13 @@ impl Renderer {
         Err(error)
     }
 
-    /// The browser that the next document goes to.
+    /// The browser for the next document.
     async fn browser(&self) -> Result<Arc<Chromium>, PdfError> {
         let mut current = self.inner.current.lock().await;
         if self.inner.slots.is_closed() {
             return Err(PdfError::Stopped);
         }
-        if let Some(browser) = current.as_ref().filter(|browser| browser.is_well()) {
+        if let Some(browser) = current.as_ref().filter(|browser| browser.is_healthy()) {
             if browser.count_document().is_multiple_of(self.inner.settings.recycle_after) {
                 let renderer = self.clone();
                 self.inner.alive.spawn(async move { renderer.replace().await });
@@ -171,7 +171,7 @@ impl Renderer {
         Ok(fresh)
     }
 
-    /// Launches the next browser while the current one goes on printing, then lets that one run out.
+    /// Launches the next browser while the current one goes on printing, then lets the current one finish.
     async fn replace(&self) {
         match self.launch().await {
             Ok(fresh) => {
@@ -180,11 +180,11 @@ impl Renderer {
                     *current = Some(Arc::new(fresh));
                 }
             }
-            Err(error) => tracing::warn!(%error, "the browser is not replaced and goes on"),
+            Err(error) => tracing::warn!(%error, "a new browser could not be launched; the old one goes on printing"),
         }
     }
 
-    /// No more documents for this browser; those in its other tabs may finish.
+    /// Gives this browser no more documents. Those in its other tabs may finish.
     async fn retire(&self, browser: &Arc<Chromium>) {
         let mut current = self.inner.current.lock().await;
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, browser)) {

@@ -1,23 +1,30 @@
 //! `return.completed` → the gateway pays the refund, exactly once, and `refund.processed`.
 //!
-//! The refund row with its idempotency key (the return's id) is committed before the first call, so every later
-//! attempt, by whichever worker, asks for the same payment. Whenever an earlier call may have succeeded, the key
-//! is looked up at the gateway before it is used again.
+//! The refund's row is committed before the first call, and its idempotency key is the return's id, so every later attempt
+//! of every worker asks for the same payment. Where an earlier call may have succeeded, the worker looks the key up at the
+//! gateway before it uses the key again.
+
+mod gateway;
+mod store;
 
 use contracts::{
-    EntityType, EventType, GatewayRefund, GatewayRefundRequest, RefundDocument, RefundStatus, ReturnDocument,
+    EntityType, EventType, GatewayRefund, GatewayRefundRequest, Headers, RefundDocument, RefundStatus, ReturnDocument,
     StateChanged,
 };
 use messaging::inbox::Job;
-use messaging::outbox::{self, NewEvent};
 use messaging::worker::{Completed, Failure, Handler};
 use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
-use crate::change;
-use crate::gateway::{Gateway, GatewayError};
-use crate::store::{self, RefundRow};
+use crate::events;
+
+pub(crate) use gateway::Gateway;
+pub(crate) use store::page;
+
+use gateway::GatewayError;
+use store::RefundRow;
 
 /// Pays refunds.
 #[derive(Debug)]
@@ -30,7 +37,7 @@ pub(crate) struct Refunds {
 
 impl Handler for Refunds {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let returned = change::snapshot::<ReturnDocument>(job)?;
+        let returned = events::snapshot::<ReturnDocument>(job)?;
         let row = self.initiate(job, &returned).await?;
         faults::point("refund.row.committed");
         let transaction_id = match &row.transaction_id {
@@ -42,48 +49,43 @@ impl Handler for Refunds {
     }
 
     async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
-        let Ok(returned) = change::snapshot::<ReturnDocument>(job) else { return Ok(()) };
-        let Some(row) = store::lock_refund(conn, returned.id).await? else { return Ok(()) };
+        let Ok(returned) = events::snapshot::<ReturnDocument>(job) else { return Ok(()) };
+        let Some(row) = store::lock(conn, returned.id).await? else { return Ok(()) };
         if row.status != RefundStatus::Pending.as_str() {
             return Ok(());
         }
-        store::mark_refund_failed(conn, row.id).await?;
-        let at = self.clock.now();
+        store::mark_failed(conn, row.id).await?;
+        let (version, at) = (row.version + 1, self.clock.now());
         let mut transition =
-            change::by_worker(job, EntityType::Refund, row.id, row.version + 1, Some(&row.status), "FAILED", at);
+            events::transition(job, EntityType::Refund, row.id, version, Some(&row.status), "FAILED", at);
         transition.reason = Some(reason.to_owned());
-        let snapshot = document(&returned, &row, RefundStatus::Failed, row.version + 1);
-        let event = StateChanged { snapshot, transition };
-        self.record(conn, job, EventType::RefundFailed, &event).await
+        let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Failed, version), transition };
+        record(conn, self.ids.next(), EventType::RefundFailed, &events::headers(job), &change).await
     }
 }
 
 impl Refunds {
-    /// The refund's row; committed, with its first event, before anything is asked of the gateway.
+    /// The refund's row. It is committed, with its first event, before the first call to the gateway.
     async fn initiate(&self, job: &Job, returned: &ReturnDocument) -> Result<RefundRow, Failure> {
-        let (return_id, order_id) = (returned.id, returned.order_id);
-        let (amount, currency) = (returned.refund_amount_minor, returned.currency.clone());
-        let (id, at) = (self.ids.next(), self.clock.now());
-        let transition = change::by_worker(job, EntityType::Refund, id, 1, None, "PENDING", at);
-        let (event_id, headers, returned) = (self.ids.next(), change::headers(job), returned.clone());
+        let (id, event_id, at) = (self.ids.next(), self.ids.next(), self.clock.now());
+        let transition = events::transition(job, EntityType::Refund, id, 1, None, "PENDING", at);
+        let (headers, returned) = (events::headers(job), returned.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
-                if let Some(row) = store::lock_refund(conn, return_id).await? {
+                if let Some(row) = store::lock(conn, returned.id).await? {
                     return Ok(row);
                 }
-                let row = store::insert_refund(conn, id, return_id, order_id, amount, &currency, at).await?;
+                let (amount, currency) = (returned.refund_amount_minor, &returned.currency);
+                let row = store::insert(conn, id, returned.id, returned.order_id, amount, currency, at).await?;
                 let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Pending, 1), transition };
-                let event =
-                    NewEvent { event_id, event_type: EventType::RefundInitiated, headers: &headers, change: &change };
-                outbox::record(conn, &event).await?;
-                store::keep_refund_document(conn, &change.snapshot).await?;
+                record(conn, event_id, EventType::RefundInitiated, &headers, &change).await?;
                 Ok::<_, Failure>(row)
             })
         })
         .await
     }
 
-    /// Asks the gateway, after looking the key up where an earlier attempt may have got through.
+    /// Asks the gateway for the payment. Looks the key up first where an earlier attempt may have succeeded.
     async fn pay(&self, job: &Job, returned: &ReturnDocument) -> Result<String, Failure> {
         if returned.refund_amount_minor == 0 {
             return Ok("nothing-to-pay".to_owned());
@@ -106,7 +108,7 @@ impl Refunds {
         }
     }
 
-    /// One commit: the refund is processed, the job is done, the event is out.
+    /// One commit: the refund is processed, the job is done, and the event is in the outbox.
     async fn complete(
         &self,
         job: &Job,
@@ -118,14 +120,15 @@ impl Refunds {
         let mut tx = self.pool.begin().await?;
         let result = serde_json::json!({ "transaction_id": transaction_id, "amount_minor": row.amount_minor });
         let completed = Completed::mark(&mut tx, job, &result).await?;
-        if store::mark_refund_processed(&mut tx, row.id, &transaction_id, at).await? {
+        if store::mark_processed(&mut tx, row.id, &transaction_id, at).await? {
             let version = row.version + 1;
             let transition =
-                change::by_worker(job, EntityType::Refund, row.id, version, Some(&row.status), "PROCESSED", at);
+                events::transition(job, EntityType::Refund, row.id, version, Some(&row.status), "PROCESSED", at);
             let mut snapshot = document(returned, row, RefundStatus::Processed, version);
             snapshot.transaction_id = Some(transaction_id);
             snapshot.processed_at = Some(at);
-            self.record(&mut tx, job, EventType::RefundProcessed, &StateChanged { snapshot, transition }).await?;
+            let change = StateChanged { snapshot, transition };
+            record(&mut tx, self.ids.next(), EventType::RefundProcessed, &events::headers(job), &change).await?;
         }
         faults::point("refund.completion.ready");
         tx.commit().await?;
@@ -133,25 +136,25 @@ impl Refunds {
         tracing::info!(result = %result, "refund processed");
         Ok(completed)
     }
+}
 
-    async fn record(
-        &self,
-        conn: &mut PgConnection,
-        job: &Job,
-        event_type: EventType,
-        change: &StateChanged<RefundDocument>,
-    ) -> sqlx::Result<()> {
-        let headers = change::headers(job);
-        outbox::record(conn, &NewEvent { event_id: self.ids.next(), event_type, headers: &headers, change }).await?;
-        store::keep_refund_document(conn, &change.snapshot).await
-    }
+/// Writes the event of a change, and keeps its document for [`page`].
+async fn record(
+    conn: &mut PgConnection,
+    event_id: Uuid,
+    event_type: EventType,
+    headers: &Headers,
+    change: &StateChanged<RefundDocument>,
+) -> sqlx::Result<()> {
+    events::record(conn, event_id, event_type, headers, change).await?;
+    store::keep_document(conn, &change.snapshot).await
 }
 
 fn in_doubt(error: &GatewayError) -> Failure {
     Failure::InDoubt(error.to_string())
 }
 
-/// A payment is ours only if it is the right one: an answer for another return or amount needs a person.
+/// The transaction id of a payment that matches the return. A payment for another return or amount needs an operator.
 fn verified(paid: &GatewayRefund, returned: &ReturnDocument) -> Result<String, Failure> {
     let expected = (returned.id, returned.refund_amount_minor, returned.currency.as_str());
     if (paid.return_id, paid.amount, paid.currency.as_str()) == expected {

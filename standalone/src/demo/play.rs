@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use contracts::{OrderDocument, ReturnDocument};
 use serde_json::{Map, Value, json};
-use workers::invoice_template::money;
+use workers::documents::money;
 
 use super::client::{Answer, Client, Document, Timed, detail};
 use super::script::{OrderScript, Script, Step};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use contracts::{EventType, OrderDocument, OrderState, ReturnState};
 use sqlx::PgPool;
-use workers::invoice_template::money;
+use workers::documents::money;
 
 use super::check::Seen;
 use super::play::millis;

@@ -93,7 +93,7 @@ async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
     command::snapshots::republish(&republisher(&system, "articurated_command").await?).await?;
     let forgotten = rebuild(&system).await.expect_err("half of it is gone");
     assert!(forgotten.to_string().contains("`workers snapshots`"), "{forgotten}");
-    workers::snapshots::republish(&republisher(&system, "articurated_workers").await?).await?;
+    workers::republish::republish(&republisher(&system, "articurated_workers").await?).await?;
 
     rebuild(&system).await?;
     assert_eq!(books::read_models(pool).await?, before);

@@ -11,7 +11,7 @@ use super::page::Page;
 use super::process::{self, Process, START_DEADLINE};
 use super::{PdfError, PdfSettings};
 
-/// Its process ends when the last user lets go of it.
+/// Its process exits when the last reference is dropped.
 #[derive(Debug)]
 pub(super) struct Chromium {
     pub(super) connection: Connection,
@@ -52,17 +52,17 @@ impl Chromium {
         })
     }
 
-    /// Whether it may be given another document.
-    pub(super) fn is_well(&self) -> bool {
+    /// Whether it may print another document.
+    pub(super) fn is_healthy(&self) -> bool {
         self.idle().iter().all(|page| page.is_open(&self.connection))
     }
 
-    /// Counts a document; the answer is how many there have been.
+    /// Counts a document, and returns how many there have been.
     pub(super) fn count_document(&self) -> u64 {
         self.documents.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Prints in a tab that is free. Only a tab that has printed well is used again.
+    /// Prints in a free tab. The tab is reused only if printing succeeded.
     pub(super) async fn print(&self, html: String) -> Result<Vec<u8>, Failure> {
         let page = self.idle().pop().ok_or(Failure::Crashed("no tab is left"))?;
         let pdf = page.print(&self.connection, html).await?;

@@ -1,8 +1,8 @@
 //! The `DevTools` protocol over a browser's debugging pipe: JSON messages, each ended by a NUL.
 //!
-//! The messages are `headless_chrome`'s types, the transport is ours. Its own one (1.0.22) polls, locks its socket
-//! for a tenth of a second at a time, so that a document took 280 ms where the browser needs 50, and wants a TCP
-//! port that every user of the machine may talk to.
+//! The messages are `headless_chrome`'s types; the transport is ours. The crate's transport (1.0.22) polls and locks its
+//! socket for a tenth of a second at a time, so that a document took 280 ms where the browser needs 50. It also needs a
+//! TCP port, which every user of the machine could connect to.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,26 +15,26 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 
-/// Messages that wait for the browser to read them. Each tab has one call in flight; the rest is for refusals.
-const OUTBOX: usize = 256;
+/// Messages that wait for the browser to read them. Each tab has one call in flight; the rest is for refused requests.
+const MAX_QUEUED_MESSAGES: usize = 256;
 
 /// Why a call has no result.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The browser is well and answered with an error.
+    /// The browser answered with an error.
     Refused(String),
     /// The tab, or the whole browser, is gone.
     Crashed(&'static str),
 }
 
-/// The calling end. When the last clone goes, the pipe closes, and the browser exits.
+/// The calling side. When the last clone is dropped, the pipe closes and the browser exits.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    outbox: mpsc::Sender<Vec<u8>>,
+    to_browser: mpsc::Sender<Vec<u8>>,
     calls: Arc<Calls>,
 }
 
-/// The answering end; to be read to its end.
+/// The answering side. It must be read until the pipe closes.
 #[derive(Debug)]
 pub(super) struct Answers {
     pipe: BufReader<ChildStdout>,
@@ -50,8 +50,8 @@ struct Calls(Mutex<CallTable>);
 #[derive(Debug, Default)]
 struct CallTable {
     last_id: u32,
-    waiting: HashMap<u32, Waiting>,
-    /// Calls to these would never be answered.
+    pending: HashMap<u32, PendingCall>,
+    /// Calls to these sessions would never be answered.
     crashed_sessions: HashSet<String>,
     closed: bool,
     #[cfg(test)]
@@ -59,7 +59,7 @@ struct CallTable {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct PendingCall {
     session: Option<String>,
     answer: oneshot::Sender<Answer>,
 }
@@ -97,12 +97,12 @@ struct Paused {
 }
 
 pub(super) fn over(input: ChildStdin, output: ChildStdout) -> (Connection, Answers) {
-    let (outbox, messages) = mpsc::channel(OUTBOX);
+    let (to_browser, messages) = mpsc::channel(MAX_QUEUED_MESSAGES);
     let calls = Arc::<Calls>::default();
-    let refusals = outbox.downgrade();
+    let refusals = to_browser.downgrade();
     tokio::spawn(write(input, messages));
     let answers = Answers { pipe: BufReader::new(output), refusals, calls: Arc::clone(&calls) };
-    (Connection { outbox, calls }, answers)
+    (Connection { to_browser, calls }, answers)
 }
 
 impl Connection {
@@ -115,12 +115,12 @@ impl Connection {
         let request = Request { id, method: M::NAME, params, session };
         let mut message = serde_json::to_vec(&request).map_err(|error| Failure::Refused(error.to_string()))?;
         message.push(0);
-        self.outbox.send(message).await.map_err(|_| Failure::Crashed("the browser reads no more"))?;
+        self.to_browser.send(message).await.map_err(|_| Failure::Crashed("the browser no longer reads"))?;
         let result = answer.await.unwrap_or(Err(Failure::Crashed("the browser is gone")))?;
-        serde_json::from_str(result.get()).map_err(|error| Failure::Refused(format!("unreadable answer: {error}")))
+        serde_json::from_str(result.get()).map_err(|error| Failure::Refused(format!("undecodable answer: {error}")))
     }
 
-    /// How many requests of documents have been refused.
+    /// How many requests of documents were refused.
     #[cfg(test)]
     pub(super) fn refused(&self) -> usize {
         self.calls.lock().refused
@@ -134,14 +134,14 @@ impl Connection {
 }
 
 impl Answers {
-    /// Hands out answers until the browser closes the pipe.
+    /// Delivers answers to their callers until the browser closes the pipe.
     pub(super) async fn deliver(mut self) {
         let mut message = Vec::new();
         while self.pipe.read_until(0, &mut message).await.is_ok_and(|length| length > 0) {
             message.pop();
             match serde_json::from_slice::<Incoming<'_>>(&message) {
                 Ok(incoming) => self.receive(incoming),
-                Err(error) => tracing::warn!(%error, "the browser said something unreadable"),
+                Err(error) => tracing::warn!(%error, "the browser sent an undecodable message"),
             }
             message.clear();
         }
@@ -165,20 +165,20 @@ impl Answers {
         }
     }
 
-    /// Fails a request of a document. One that is not even told so stays paused for ever, which is as good.
+    /// Fails a request of a document. If the message cannot be queued, the request stays paused for ever, which is as good.
     fn refuse(&self, session: &str, paused: Option<&RawValue>) {
         let paused = paused.and_then(|paused| serde_json::from_str::<Paused>(paused.get()).ok());
-        let (Some(Paused { request_id }), Some(outbox)) = (paused, self.refusals.upgrade()) else { return };
+        let (Some(Paused { request_id }), Some(to_browser)) = (paused, self.refusals.upgrade()) else { return };
         #[cfg(test)]
         {
             self.calls.lock().refused += 1;
         }
         let params = Fetch::FailRequest { request_id, error_reason: Network::ErrorReason::Aborted };
-        // No call waits for id 0.
+        // No call has the id 0.
         let request = Request { id: 0, method: Fetch::FailRequest::NAME, params, session: Some(session) };
         if let Ok(mut message) = serde_json::to_vec(&request) {
             message.push(0);
-            let _ = outbox.try_send(message);
+            let _ = to_browser.try_send(message);
         }
     }
 }
@@ -200,21 +200,21 @@ impl Calls {
         }
         calls.last_id += 1;
         let (id, (answer, answered)) = (calls.last_id, oneshot::channel());
-        calls.waiting.insert(id, Waiting { session: session.map(str::to_owned), answer });
+        calls.pending.insert(id, PendingCall { session: session.map(str::to_owned), answer });
         Ok((id, answered))
     }
 
     fn answer(&self, id: u32, outcome: Answer) {
-        if let Some(waiting) = self.lock().waiting.remove(&id) {
+        if let Some(pending) = self.lock().pending.remove(&id) {
             // The caller may have given up.
-            let _ = waiting.answer.send(outcome);
+            let _ = pending.answer.send(outcome);
         }
     }
 
     fn crash(&self, session: &str) {
         let mut calls = self.lock();
         calls.crashed_sessions.insert(session.to_owned());
-        for (_, lost) in calls.waiting.extract_if(|_, call| call.session.as_deref() == Some(session)) {
+        for (_, lost) in calls.pending.extract_if(|_, call| call.session.as_deref() == Some(session)) {
             let _ = lost.answer.send(Err(Failure::Crashed("the tab's process died")));
         }
     }
@@ -222,7 +222,7 @@ impl Calls {
     fn close(&self) {
         let mut calls = self.lock();
         calls.closed = true;
-        calls.waiting.clear();
+        calls.pending.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, CallTable> {
@@ -230,7 +230,7 @@ impl Calls {
     }
 }
 
-/// A task of its own, because a caller that gives up in the middle of a message would spoil the next one.
+/// A task of its own, because a caller that gives up in the middle of a message would corrupt the next one.
 async fn write(mut pipe: ChildStdin, mut messages: mpsc::Receiver<Vec<u8>>) {
     while let Some(message) = messages.recv().await {
         if pipe.write_all(&message).await.is_err() {

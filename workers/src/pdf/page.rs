@@ -1,4 +1,4 @@
-//! One tab, shut off from scripts and the network, that prints one document after the other.
+//! One tab, cut off from scripts and the network, that prints one document after the other.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -21,8 +21,8 @@ impl Page {
         let session = connection.call(None, attach).await?.session_id;
         let here = Some(session.as_str());
         connection.call(here, Emulation::SetScriptExecutionDisabled { value: true }).await?;
-        // Every request is paused, and then refused by the connection, but for `data:`: the tab's own process
-        // decodes that and never asks.
+        // Every request is paused, and then the connection refuses it. Only `data:` URIs load: the tab's own process
+        // decodes them without a request.
         connection.call(here, Fetch::Enable { patterns: None, handle_auth_requests: None }).await?;
         let frame = connection.call(here, Cdp::GetFrameTree(None)).await?.frame_tree.frame.id;
         Ok(Self { session, frame })
@@ -32,20 +32,20 @@ impl Page {
         connection.is_open(&self.session)
     }
 
-    /// There is nothing to wait for between the two calls: fonts in `data:` are decoded while the document is set,
-    /// and printing lays it out.
+    /// Nothing has to be awaited between the two calls: setting the document decodes the fonts in `data:` URIs, and
+    /// printing lays it out.
     pub(super) async fn print(&self, connection: &Connection, html: String) -> Result<Vec<u8>, Failure> {
         let here = Some(self.session.as_str());
         connection.call(here, Cdp::SetDocumentContent { frame_id: self.frame.clone(), html }).await?;
         let print = Cdp::PrintToPDF {
             print_background: Some(true),
             prefer_css_page_size: Some(true),
-            // What a screen reader needs. It takes a third of the time of a document, and is worth it.
+            // Screen readers need the tags. They cost a third of a document's time, and are worth it.
             generate_tagged_pdf: Some(true),
             ..Cdp::PrintToPDF::default()
         };
         let pdf = connection.call(here, print).await?.data;
-        BASE64_STANDARD.decode(pdf).map_err(|error| Failure::Refused(format!("unreadable PDF: {error}")))
+        BASE64_STANDARD.decode(pdf).map_err(|error| Failure::Refused(format!("undecodable PDF: {error}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Chromium process: found, started with a profile of its own, and gone without a trace at the end.
+//! The Chromium process: finds the executable, starts it with its own profile, and leaves nothing behind at the end.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,17 +19,17 @@ use super::connection::{self, Answers, Connection};
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const PROFILE_PREFIX: &str = "articurated-chromium-";
 const LOG: &str = "chromium.log";
-/// So many of the last lines of its log explain why a browser did not start.
+/// How many of the last lines of its log explain why a browser did not start.
 const LAST_LINES: usize = 8;
 pub(super) const START_DEADLINE: Duration = Duration::from_secs(30);
 /// A browser that takes longer to exit is killed.
 const EXIT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A browser reads its debugging pipe on descriptor 3, writes on 4, and exits when the pipe closes. The kernel closes
-/// our end however we come to ours, `kill -9` included: so there are no orphans.
+/// our side of it however our process ends, `kill -9` included, so there are no orphans.
 const START: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
-/// What every browser of ours is started with; the bench starts the one it compares with alike.
+/// The flags of every browser that we start. The bench starts the browser it compares with the same flags.
 pub const FLAGS: [&str; 17] = [
     "--headless",
     "--no-startup-window",
@@ -48,11 +48,11 @@ pub const FLAGS: [&str; 17] = [
     // Hinting moves glyphs to screen pixels, which a printer does not have.
     "--font-render-hinting=none",
     "--force-color-profile=srgb",
-    // The second wall: whatever a tab lets through finds no host, not even by address.
+    // The second wall: a request that a tab lets through finds no host, not even by address.
     "--host-resolver-rules=MAP * ~NOTFOUND",
 ];
 
-/// All that a browser is told of our environment, in which there are passwords.
+/// The only variables of our environment that a browser gets: others contain passwords.
 const ENVIRONMENT: [&str; 6] = ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "FONTCONFIG_FILE", "FONTCONFIG_PATH"];
 
 /// The executable: the configured one, or the first of the known names on the PATH.
@@ -68,7 +68,7 @@ pub fn find(configured: Option<&Path>) -> Result<PathBuf, PdfError> {
     found.ok_or_else(|| PdfError::ChromiumMissing(format!("PATH (looked for {})", NAMES.join(", "))))
 }
 
-/// A browser that has been started.
+/// A browser that was started.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -82,7 +82,7 @@ impl Process {
         let mut child = command(executable, &profile)?.spawn()?;
         let (input, output) = (child.stdin.take().expect("is piped"), child.stdout.take().expect("is piped"));
         let (connection, answers) = connection::over(input, output);
-        tracing::info!(chromium.pid = child.id(), "a browser starts");
+        tracing::info!(chromium.pid = child.id(), "started a browser");
         Ok((Self { child, profile }, connection, answers))
     }
 
@@ -96,8 +96,8 @@ impl Process {
         &self.profile.folder
     }
 
-    /// Sees the browser to its end: delivers its answers, and once it closes the pipe, or is `closing` and does not
-    /// exit, leaves no process of it and no file. Returns its last words.
+    /// Runs until the browser has ended: delivers its answers until it closes the pipe, or until it is `closing` and
+    /// overdue. Then removes its processes and files. Returns the last lines of its log.
     pub(super) async fn run(mut self, answers: Answers, closing: CancellationToken) -> String {
         let overdue = async {
             closing.cancelled().await;
@@ -108,13 +108,13 @@ impl Process {
         let folder = self.profile.unlock();
         let log = folder.join(LOG);
         if tokio::time::timeout(EXIT_DEADLINE, unused(log.clone())).await.is_err() {
-            tracing::warn!(chromium.pid = group.map(Pid::as_raw), "a browser does not exit and is killed");
+            tracing::warn!(chromium.pid = group.map(Pid::as_raw), "a browser did not exit in time and is killed");
             // An error means that no process of the group is left.
             let _ = group.map(|group| killpg(group, Signal::SIGKILL));
             let _ = tokio::time::timeout(EXIT_DEADLINE, unused(log.clone())).await;
         }
         let exit = self.child.wait().await;
-        tracing::debug!(?exit, "a browser is gone");
+        tracing::debug!(?exit, "a browser exited");
         let last_words = last_lines(&fs::read(&log).unwrap_or_default());
         remove(&folder);
         last_words
@@ -128,20 +128,21 @@ fn command(executable: &Path, profile: &Profile) -> io::Result<Command> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", START]).arg(executable).arg("--remote-debugging-pipe").args(FLAGS).arg(user_data_dir);
     if Uid::effective().is_root() {
-        // Chromium refuses to run as root with its sandbox. Anyone else keeps it.
+        // Chromium refuses to run as root with its sandbox. Other users keep the sandbox.
         command.arg("--no-sandbox");
     }
     command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("TMPDIR", folder);
-    // A group of its own: Ctrl-C at a terminal is for us, who let documents in print come out first.
+    // A process group of its own: Ctrl-C at a terminal must reach only us, so that we can finish the documents in print.
     command.process_group(0).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(profile.log.try_clone()?);
     Ok(command)
 }
 
-/// The browser's folder for everything it writes. The log in it is locked by whoever uses the folder: by us, and by
-/// every process of the browser, since the log is their standard error. A lock that is free says that all are gone:
-/// only then is the folder removed, at the end of [`Process::run`] or, if that never came, by a later [`sweep`].
+/// The browser's folder for everything it writes. Every process that uses the folder holds a lock on the log in it: ours,
+/// and each process of the browser, because the log is their standard error. When the lock is free, all of them have
+/// ended. Only then is the folder removed: at the end of [`Process::run`] or, if we were killed before, by a later
+/// [`sweep`].
 #[derive(Debug)]
 struct Profile {
     log: File,
@@ -154,19 +155,19 @@ impl Profile {
         let unlocked = folder.join("new.log");
         let log = File::options().create_new(true).append(true).open(&unlocked)?;
         log.lock()?;
-        // Renamed once it is locked: no sweep ever finds a lock that is not held yet.
+        // Renamed after it is locked, so that no sweep finds a log whose lock is not held yet.
         fs::rename(unlocked, folder.join(LOG))?;
         Ok(Self { log, folder })
     }
 
-    /// Leaves the lock to the processes of the browser.
+    /// Releases our lock. The browser's processes keep theirs.
     fn unlock(self) -> PathBuf {
         self.folder
     }
 }
 
-/// Waits until nobody holds the lock. On a thread of its own, and not one of tokio's pool: a runtime waits for those
-/// at its end, and a process that cannot die would hold it up.
+/// Waits until no process holds the lock. On a thread of its own and not in tokio's pool: the runtime waits for the pool
+/// when it shuts down, and a browser that cannot be killed would block it.
 async fn unused(log: PathBuf) {
     let (done, wait) = oneshot::channel();
     std::thread::spawn(move || {
@@ -189,9 +190,9 @@ fn sweep(folder: &Path) {
 
 fn remove(profile: &Path) {
     match fs::remove_dir_all(profile) {
-        // Another process sweeps as well.
+        // Not found: another process swept it first.
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, profile = %profile.display(), "a browser's profile cannot be removed");
+            tracing::warn!(%error, profile = %profile.display(), "a browser's profile could not be removed");
         }
         _ => {}
     }

@@ -1,29 +1,29 @@
-//! The same document is the same file, whenever and wherever it is printed.
+//! Makes prints of the same document identical, byte for byte, whenever and wherever they are printed.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-/// How Chromium begins the two times that it writes into every PDF, in UTC; fourteen digits follow.
+/// The keys of the two times that Chromium writes into every PDF, in UTC. Fourteen digits follow.
 const TIMES: [&[u8]; 2] = [b"/CreationDate (D:", b"/ModDate (D:"];
 const TIME_DIGITS: usize = 14;
-/// How it names the headings of tables, for screen readers: a number of eight digits follows, counted on from whatever the
-/// tab has shown before.
+/// The start of the names that Chromium gives to headings of tables, for screen readers. A number of eight digits follows.
+/// It counts on from the documents that the tab has shown before.
 const NODE: &[u8] = b"(node";
 const NODE_DIGITS: usize = 8;
-/// The part that a number is given to, and the index of all of them.
-const BEARER: &[u8] = b"/ID (node";
+/// The element that has such a name, and the index of all names.
+const ELEMENT: &[u8] = b"/ID (node";
 const INDEX: &[u8] = b"/Names [(";
-/// What stands before the first entry of the index: the first name and the last.
+/// What precedes the index: its first name and its last.
 const LIMITS: &[u8] = b"(node00000000) (node00000000)]\n/Names [";
 /// `(node00000000)`
 const NAME: usize = NODE.len() + NODE_DIGITS + 1;
 
-/// Puts `at` in the place of the times of printing, and numbers the nodes from 1 in the order of the document. Nothing else
-/// differs between two prints of it.
+/// Replaces the times of printing by `at`, and numbers the nodes from 1 in the order of the document. Nothing else differs
+/// between two prints of a document.
 ///
-/// A worker that was frozen may put its print into the store long after another one has stored, recorded and announced
-/// its own. Like this both have put the same bytes there.
+/// A worker that was frozen may store its print long after another worker has stored and recorded its own. This way both
+/// store the same bytes, and the recorded digest still fits the file.
 pub(crate) fn reproducible(mut pdf: Vec<u8>, at: DateTime<Utc>) -> Vec<u8> {
     let stamp = at.format("%Y%m%d%H%M%S").to_string();
     debug_assert_eq!(stamp.len(), TIME_DIGITS, "a year of four digits");
@@ -36,15 +36,15 @@ pub(crate) fn reproducible(mut pdf: Vec<u8>, at: DateTime<Utc>) -> Vec<u8> {
     pdf
 }
 
-/// The nodes from 1, in the order of the parts that bear their numbers: that is the order of the document. The browser
-/// gives the numbers in the order in which it comes across the nodes, which is another one when the machine is busy.
+/// Numbers the nodes from 1, in the order of the elements that have their names: that is the order of the document. The
+/// browser numbers the nodes in the order in which it visits them, and that order changes when the machine is busy.
 fn renumber(pdf: &mut [u8]) {
     let number = |pdf: &[u8], start: usize| pdf[start..start + NODE_DIGITS].to_vec();
     let named = |pdf: &[u8], key| -> Vec<usize> {
         places(pdf, key, NODE_DIGITS).filter(|start| pdf.get(start + NODE_DIGITS) == Some(&b')')).collect()
     };
     let mut numbers = HashMap::new();
-    for start in named(pdf, BEARER).into_iter().chain(named(pdf, NODE)) {
+    for start in named(pdf, ELEMENT).into_iter().chain(named(pdf, NODE)) {
         let next = numbers.len() + 1;
         numbers.entry(number(pdf, start)).or_insert(next);
     }
@@ -54,28 +54,28 @@ fn renumber(pdf: &mut [u8]) {
     }
 }
 
-/// The index of the nodes is in the order of their names, and as long as it was.
+/// Sorts the index of the nodes by name. Its length does not change.
 fn sort_index(pdf: &mut [u8]) {
-    let begins: Vec<usize> = pdf
+    let starts: Vec<usize> = pdf
         .windows(INDEX.len())
         .enumerate()
         .filter(|(_, window)| *window == INDEX)
         .map(|(place, _)| place + INDEX.len() - 1)
         .collect();
-    for begin in begins {
-        let Some(length) = pdf[begin..].iter().position(|byte| *byte == b']') else { continue };
-        let entries = &mut pdf[begin..begin + length];
+    for start in starts {
+        let Some(length) = pdf[start..].iter().position(|byte| *byte == b']') else { continue };
+        let entries = &mut pdf[start..start + length];
         let mut sorted: Vec<Vec<u8>> =
             entries.split(|byte| *byte == b'(').skip(1).map(|entry| entry.trim_ascii_end().to_vec()).collect();
         sorted.sort_unstable();
         let sorted = sorted.into_iter().map(|entry| [b"(", entry.as_slice()].concat()).collect::<Vec<_>>().join(&b' ');
-        // Of another shape than is known, and better left alone.
+        // An index of an unknown form is left alone.
         if sorted.len() != entries.len() {
             continue;
         }
         entries.copy_from_slice(&sorted);
         let last = sorted.iter().rposition(|byte| *byte == b'(').and_then(|at| sorted.get(at..at + NAME));
-        if let (Some(first), Some(last), Some(limits)) = (sorted.get(..NAME), last, begin.checked_sub(LIMITS.len()))
+        if let (Some(first), Some(last), Some(limits)) = (sorted.get(..NAME), last, start.checked_sub(LIMITS.len()))
             && pdf[limits..].starts_with(NODE)
         {
             pdf[limits..limits + NAME].copy_from_slice(first);
@@ -85,7 +85,7 @@ fn sort_index(pdf: &mut [u8]) {
     }
 }
 
-/// Where so many digits stand behind a key.
+/// The places where this many digits follow the key.
 fn places<'a>(pdf: &'a [u8], key: &'a [u8], digits: usize) -> impl Iterator<Item = usize> + 'a {
     let starts = pdf.windows(key.len()).enumerate().filter(move |(_, window)| *window == key);
     let starts = starts.map(|(place, key)| place + key.len());

@@ -1,0 +1,32 @@
+//! What invoices and credit notes share.
+//!
+//! - [`issuer`]: number, PDF and file of a document;
+//! - [`numbering`]: the form of numbers, and the financial year they belong to;
+//! - [`layout`]: the page, with masthead, addresses and foot;
+//! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`];
+//! - [`money`], [`words`], [`format`](self::format): amounts, dates and addresses as text, for e-mails too;
+//! - [`fonts`]: the fonts that a text needs;
+//! - [`store`]: the SQL over `work.document_series`.
+
+mod issuer;
+mod numbering;
+mod layout;
+mod tax_table;
+mod tax_summary;
+mod line;
+mod money;
+mod words;
+mod format;
+mod fonts;
+mod store;
+#[cfg(test)]
+pub(crate) mod fixtures;
+
+pub(crate) use format::{address_lines, capitalised, day, label, together};
+pub(crate) use issuer::{DocumentIssuer, StoredFile};
+pub use layout::Brand;
+pub(crate) use layout::{Heading, addresses, fact, masthead, page, total_row};
+pub use money::money;
+pub(crate) use numbering::{check_credit_note_prefix, check_invoice_prefix};
+pub(crate) use tax_summary::{tax_of_order, tax_of_return};
+pub(crate) use tax_table::TaxTable;

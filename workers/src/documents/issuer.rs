@@ -1,0 +1,66 @@
+//! Issues a document: gives it a number, prints its HTML as a PDF and stores the file.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use maud::Markup;
+use messaging::worker::Failure;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+use storage::InvoiceStore;
+
+use super::layout::Brand;
+use super::numbering::{document_number, financial_year};
+use super::store;
+use crate::pdf::{Renderer, reproducible};
+
+/// What every kind of document needs.
+#[derive(Debug, Clone)]
+pub(crate) struct DocumentIssuer {
+    pub(crate) renderer: Renderer,
+    pub(crate) files: InvoiceStore,
+    pub(crate) brand: Brand,
+    pub(crate) timezone: chrono_tz::Tz,
+}
+
+impl DocumentIssuer {
+    /// The next number of this year's series. The caller's transaction holds the series until it ends, and takes the
+    /// number when it commits: so the series has no gap, and no number is given twice.
+    pub(crate) async fn next_number(
+        &self,
+        conn: &mut PgConnection,
+        prefix: &str,
+        at: DateTime<Utc>,
+    ) -> Result<String, Failure> {
+        let year = financial_year(at, self.timezone);
+        let n = store::next_in_series(conn, &format!("{prefix}/{year}")).await?;
+        let n = u32::try_from(n).map_err(|_| Failure::Dead(format!("the series {prefix}/{year} is exhausted")))?;
+        document_number(prefix, &year, n).map_err(|error| Failure::Dead(error.to_string()))
+    }
+
+    /// The document as a PDF. Every attempt returns the same bytes.
+    pub(crate) async fn print(&self, html: Markup, issued_at: DateTime<Utc>) -> Result<Bytes, Failure> {
+        let started = std::time::Instant::now();
+        let pdf = self.renderer.render(html.into_string()).await.map_err(|error| {
+            let reason = error.to_string();
+            if error.is_retryable() { Failure::Retry(reason) } else { Failure::Dead(reason) }
+        })?;
+        metrics::histogram!("pdf_render_duration_seconds").record(started.elapsed());
+        Ok(reproducible(pdf.into(), issued_at).into())
+    }
+
+    /// Writes the PDF to the file store.
+    pub(crate) async fn store(&self, name: String, pdf: Bytes) -> Result<StoredFile, Failure> {
+        let size_bytes = i64::try_from(pdf.len()).unwrap_or(i64::MAX);
+        let sha256 = format!("{:x}", Sha256::digest(&pdf));
+        self.files.put(&name, pdf).await.map_err(|error| Failure::Retry(error.to_string()))?;
+        Ok(StoredFile { path: name, size_bytes, sha256 })
+    }
+}
+
+/// A file in the store.
+#[derive(Debug)]
+pub(crate) struct StoredFile {
+    pub(crate) path: String,
+    pub(crate) size_bytes: i64,
+    pub(crate) sha256: String,
+}

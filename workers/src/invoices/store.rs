@@ -1,0 +1,102 @@
+//! The SQL over `work.invoices`: one row per order.
+
+use chrono::{DateTime, Utc};
+use contracts::InvoiceDocument;
+use messaging::snapshots::Current;
+use serde_json::Value;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// An invoice's number. It exists before the PDF does.
+#[derive(Debug, Clone)]
+pub(super) struct InvoiceRow {
+    pub(super) id: Uuid,
+    pub(super) invoice_number: String,
+    pub(super) issued_at: DateTime<Utc>,
+}
+
+pub(super) async fn find(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<InvoiceRow>> {
+    sqlx::query_as!(InvoiceRow, "select id, invoice_number, issued_at from work.invoices where order_id = $1", order_id)
+        .fetch_optional(conn)
+        .await
+}
+
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    id: Uuid,
+    order_id: Uuid,
+    invoice_number: &str,
+    at: DateTime<Utc>,
+    order_document: &Value,
+) -> sqlx::Result<InvoiceRow> {
+    sqlx::query_as!(
+        InvoiceRow,
+        r#"
+        insert into work.invoices (id, order_id, invoice_number, issued_at, order_document) values ($1, $2, $3, $4, $5)
+        returning id, invoice_number, issued_at
+        "#,
+        id,
+        order_id,
+        invoice_number,
+        at,
+        order_document,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Records the stored PDF. `false`: another attempt recorded it before.
+pub(super) async fn mark_stored(conn: &mut PgConnection, invoice: &InvoiceDocument) -> sqlx::Result<bool> {
+    let stored = sqlx::query!(
+        r#"
+        update work.invoices set path = $1, size_bytes = $2, sha256 = $3, stored_at = $4, document = $5
+        where id = $6 and stored_at is null
+        "#,
+        invoice.path,
+        invoice.size_bytes,
+        invoice.sha256,
+        invoice.generated_at,
+        Json(invoice) as _,
+        invoice.id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}
+
+/// An invoice with its order, as it was at the time of invoicing.
+#[derive(Debug)]
+pub(crate) struct InvoicedOrder {
+    pub(crate) invoice_number: String,
+    pub(crate) issued_at: DateTime<Utc>,
+    pub(crate) order_document: Value,
+}
+
+/// `None`: the order has no invoice yet.
+pub(crate) async fn invoiced_order(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Option<InvoicedOrder>> {
+    sqlx::query_as!(
+        InvoicedOrder,
+        "select invoice_number, issued_at, order_document from work.invoices where order_id = $1",
+        order_id
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// The invoices after the given id, in the order of their ids, as their last events show them. A number without a PDF has
+/// no event yet and is left out.
+pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
+    sqlx::query_as!(
+        Current,
+        r#"
+        select id, 1 as "version!", document as "document!: _"
+        from work.invoices where id > $1 and document is not null
+        order by id limit $2
+        "#,
+        after,
+        limit,
+    )
+    .fetch_all(conn)
+    .await
+}

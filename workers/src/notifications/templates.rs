@@ -1,0 +1,214 @@
+//! What each e-mail says.
+
+use contracts::{
+    InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, ReturnDocument, ReturnItemDocument,
+};
+
+use super::content::{EmailContent, Good};
+use super::kind::NotificationKind;
+use crate::documents::{address_lines, capitalised, day, label, money, together};
+
+/// The content of a notification's e-mail. `order` is the order as it was invoiced, which says more than most events;
+/// `None` when it has no invoice yet.
+pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, return_window_days: u32) -> EmailContent {
+    let content = match kind {
+        NotificationKind::OrderConfirmed(order) => confirmed(order),
+        NotificationKind::OrderShipped(invoice) => shipped(invoice, order, return_window_days),
+        NotificationKind::ReturnApproved(returned) => approved(returned),
+        NotificationKind::ReturnRejected(returned) => rejected(returned),
+        NotificationKind::RefundProcessed(refund) => refunded(refund, order),
+    };
+    let order = if let NotificationKind::OrderConfirmed(order) = kind { Some(&**order) } else { order };
+    let addresses = order.into_iter().flat_map(|order| [&order.shipping_address, &order.billing_address]).flatten();
+    let name = addresses.filter_map(|address| address.name.as_deref()).find(|name| !name.trim().is_empty());
+    let greeting = name.map_or_else(|| "Hello,".to_owned(), |name| format!("Dear {name},"));
+    EmailContent { subject: kind.subject(), greeting, ..content }
+}
+
+fn confirmed(order: &OrderDocument) -> EmailContent {
+    let number = &order.order_number;
+    EmailContent {
+        heading: "Thank you for your order",
+        preview: format!("{} for {}", pieces(order), money(order.total_minor, &order.currency)),
+        opening: vec![format!(
+            "We have received your order {number}, and we are glad that these pieces have found you. We will write again with \
+             your invoice as soon as your order is on its way."
+        )],
+        facts: facts([
+            ("Order", Some(number.clone())),
+            ("Placed on", Some(day(order.created_at))),
+            ("Payment", order.payment_method.clone()),
+        ]),
+        address: destination(order),
+        closing: vec!["If anything in this order is not right, just reply to this e-mail.".to_owned()],
+        ..priced(order)
+    }
+}
+
+fn shipped(invoice: &InvoiceDocument, order: Option<&OrderDocument>, return_window_days: u32) -> EmailContent {
+    let number = &invoice.order_number;
+    let total = money(invoice.total_minor, &invoice.currency);
+    let days = if return_window_days == 1 { "1 day".to_owned() } else { format!("{return_window_days} days") };
+    let parcel = together(invoice.carrier.as_deref(), invoice.tracking_number.as_deref());
+    let goods = order.map_or_else(EmailContent::default, priced);
+    EmailContent {
+        heading: "Your order is on its way",
+        preview: parcel.clone().unwrap_or_else(|| format!("Order {number}, {total}")),
+        opening: vec![format!("We have packed your order {number} by hand and sent it on its way.")],
+        facts: facts([
+            ("Order", Some(number.clone())),
+            ("Shipped on", order.and_then(|order| order.shipped_at).map(day)),
+            ("Carrier", invoice.carrier.clone()),
+            ("Tracking number", invoice.tracking_number.clone()),
+            ("Invoice", Some(invoice.invoice_number.clone())),
+        ]),
+        total: Some(("Total", total)),
+        address: order.and_then(destination),
+        closing: vec![
+            format!("Your invoice {} is attached as a PDF.", invoice.invoice_number),
+            format!(
+                "If a piece does not feel at home with you, you may return it within {days} of delivery. Please quote order \
+                 {number}."
+            ),
+        ],
+        ..goods
+    }
+}
+
+fn approved(returned: &ReturnDocument) -> EmailContent {
+    let number = &returned.order_number;
+    let refund = money(returned.refund_amount_minor, &returned.currency);
+    EmailContent {
+        heading: "Your return is approved",
+        preview: format!("We refund {refund} once we have received your return"),
+        opening: vec![
+            format!("We have approved your return for order {number}."),
+            format!(
+                "Please pack everything as well as it was packed for you, and include a note with the order number. As soon \
+                 as it is back with us, we will refund {refund}."
+            ),
+        ],
+        facts: facts([
+            ("Order", Some(number.clone())),
+            ("Approved on", returned.approved_at.map(day)),
+            ("Reason", returned.reason.clone()),
+        ]),
+        goods: returned.items.iter().map(|item| returned_good(item, &returned.currency)).collect(),
+        total: Some(("Refund", refund)),
+        closing: vec!["If you have any questions, just reply to this e-mail.".to_owned()],
+        ..EmailContent::default()
+    }
+}
+
+/// The category of a request that was not reviewed in time. The command service assigns it.
+const EXPIRED: &str = "REVIEW_EXPIRED";
+
+fn rejected(returned: &ReturnDocument) -> EmailContent {
+    let number = &returned.order_number;
+    // Rejected because the time for a review ran out, without a review.
+    let opening = if returned.rejection_category.as_deref() == Some(EXPIRED) {
+        format!(
+            "We did not review your return for order {number} in time, and the request has been closed. We are sorry. Please \
+             reply to this e-mail, and a person will look into it."
+        )
+    } else {
+        format!(
+            "We have looked carefully at your return for order {number}. We are sorry that we cannot accept it this time."
+        )
+    };
+    EmailContent {
+        heading: "About your return",
+        preview: format!("We could not accept your return for order {number}"),
+        opening: vec![opening],
+        facts: facts([
+            ("Order", Some(number.clone())),
+            ("Decided on", returned.rejected_at.map(day)),
+            ("Category", returned.rejection_category.as_deref().map(|name| label(&name.to_lowercase()))),
+            ("Our reason", returned.rejection_reason.as_deref().map(capitalised)),
+        ]),
+        goods: returned.items.iter().map(|item| returned_good(item, &returned.currency)).collect(),
+        closing: vec!["If you disagree, reply to this e-mail and tell us why. A person will read it.".to_owned()],
+        ..EmailContent::default()
+    }
+}
+
+fn refunded(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailContent {
+    let number = &refund.order_number;
+    let amount = money(refund.amount_minor, &refund.currency);
+    EmailContent {
+        heading: "Your refund is on its way",
+        preview: format!("{amount} for order {number}"),
+        opening: vec![format!(
+            "We have received what you sent back from order {number}, and we have refunded {amount}."
+        )],
+        facts: facts([
+            ("Order", Some(number.clone())),
+            ("Refunded on", refund.processed_at.map(day)),
+            ("To", order.and_then(|order| order.payment_method.clone())),
+            ("Reference", refund.transaction_id.clone()),
+        ]),
+        total: Some(("Refund", amount)),
+        closing: vec![
+            "It may take your bank a few days to show it.".to_owned(),
+            "Thank you for giving the work of human hands a try. We hope that you will find a piece that is yours."
+                .to_owned(),
+        ],
+        ..EmailContent::default()
+    }
+}
+
+/// The goods and sums of an order.
+fn priced(order: &OrderDocument) -> EmailContent {
+    let amount = |minor| money(minor, &order.currency);
+    let mut sums = vec![("Subtotal", amount(order.subtotal_minor))];
+    if order.discount_minor != 0 {
+        sums.push(("Discount", amount(order.discount_minor.saturating_neg())));
+    }
+    let shipping = if order.shipping_minor == 0 { "Free".to_owned() } else { amount(order.shipping_minor) };
+    sums.push(("Shipping", shipping));
+    if let Some(terms) = &order.tax_terms {
+        sums.push((
+            if terms.prices_include_tax { "GST, included in the total" } else { "GST" },
+            amount(order.tax_minor),
+        ));
+    }
+    EmailContent {
+        goods: order.items.iter().map(|item| good(item, &order.currency)).collect(),
+        sums,
+        total: Some(("Total", amount(order.total_minor))),
+        ..EmailContent::default()
+    }
+}
+
+fn good(item: &OrderItemDocument, currency: &str) -> Good {
+    Good {
+        title: item.title.clone(),
+        detail: format!("{} · {} each", item.sku, money(item.unit_price_minor, currency)),
+        quantity: item.quantity,
+        amount: money(item.unit_price_minor.saturating_mul(i64::from(item.quantity)), currency),
+    }
+}
+
+/// A line without units refunds the shipping of units that were returned before.
+fn returned_good(item: &ReturnItemDocument, currency: &str) -> Good {
+    let title = if item.quantity == 0 { format!("Shipping of {}", item.title) } else { item.title.clone() };
+    Good { title, detail: item.sku.clone(), quantity: item.quantity.max(1), amount: money(item.amount_minor, currency) }
+}
+
+fn destination(order: &OrderDocument) -> Option<(&'static str, Vec<String>)> {
+    let address = order.shipping_address.as_ref().or(order.billing_address.as_ref())?;
+    let lines = address.name.iter().cloned().chain(address_lines(address)).collect();
+    Some(("Ships to", lines))
+}
+
+fn pieces(order: &OrderDocument) -> String {
+    match order.items.iter().map(|item| i64::from(item.quantity)).sum() {
+        1_i64 => "One piece".to_owned(),
+        count => format!("{count} pieces"),
+    }
+}
+
+/// The facts that have a value.
+fn facts<const N: usize>(all: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+    all.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| !value.trim().is_empty())?))).collect()
+}

@@ -1,0 +1,148 @@
+use bytes::Bytes;
+use contracts::{InvoiceDocument, RefundDocument};
+use serde_json::json;
+
+use super::content::EmailContent;
+use super::message::{Attachment, Envelope, message};
+use super::templates::content;
+use super::*;
+use crate::documents::Brand;
+use crate::documents::fixtures::{order, readable, returned};
+
+const AT: &str = "2026-04-07T19:30:00Z";
+
+fn invoice(order: &OrderDocument) -> InvoiceDocument {
+    serde_json::from_value(json!({
+        "id": order.id, "order_id": order.id, "order_number": order.order_number, "invoice_number": "AC/26-27/000123",
+        "customer_id": "CUST-0042", "customer_email": "meera@example.in", "currency": "INR",
+        "total_minor": order.total_minor, "path": "invoice_AC-2026-000123.pdf", "size_bytes": 4, "sha256": "00",
+        "issued_at": AT, "generated_at": AT, "carrier": order.carrier, "tracking_number": order.tracking_number,
+    }))
+    .expect("an invoice")
+}
+
+fn refund(order: &OrderDocument) -> RefundDocument {
+    serde_json::from_value(json!({
+        "id": order.id, "return_id": order.id, "order_id": order.id, "order_number": order.order_number,
+        "customer_id": "CUST-0042", "status": "PROCESSED", "version": 2, "amount_minor": 12_345_600, "currency": "INR",
+        "transaction_id": "txn_4711", "created_at": AT, "processed_at": AT,
+    }))
+    .expect("a refund")
+}
+
+/// One notification of each kind about an order.
+fn notifications(order: &OrderDocument) -> [NotificationKind; 5] {
+    [
+        NotificationKind::OrderConfirmed(Box::new(order.clone())),
+        NotificationKind::OrderShipped(invoice(order)),
+        NotificationKind::ReturnApproved(returned(order)),
+        NotificationKind::ReturnRejected(returned(order)),
+        NotificationKind::RefundProcessed(refund(order)),
+    ]
+}
+
+fn contents(order: &OrderDocument) -> [EmailContent; 5] {
+    notifications(order).map(|kind| content(&kind, Some(order), 30))
+}
+
+fn vase() -> OrderDocument {
+    order(&[("नीली मिट्टी का फूलदान", 2, 245_000), ("Dhokra elephant", 1, 12_345_600)])
+}
+
+/// Subject, text and HTML of an e-mail.
+fn whole(content: &EmailContent) -> String {
+    let html = html::render(content, &Brand::default()).into_string();
+    let text = text::render(content, &Brand::default());
+    format!("Subject: {}\n\n{text}\n{}", content.subject, readable(&html))
+}
+
+#[test]
+fn each_e_mail_as_the_customer_gets_it() {
+    for (kind, content) in notifications(&vase()).iter().zip(contents(&vase())) {
+        insta::assert_snapshot!(kind.name(), whole(&content));
+    }
+}
+
+#[test]
+fn a_return_that_was_not_reviewed_in_time_is_not_called_reviewed() {
+    let mut expired = returned(&vase());
+    expired.rejection_category = Some("REVIEW_EXPIRED".to_owned());
+    expired.rejection_reason = None;
+    let content = content(&NotificationKind::ReturnRejected(expired), Some(&vase()), 30);
+    insta::assert_snapshot!(text::render(&content, &Brand::default()));
+}
+
+/// What HTML shows, without its tags.
+fn shown(html: &str) -> Vec<String> {
+    let (_, body) = html.split_once("<body").expect("a body");
+    let texts = body.split('>').skip(1).filter_map(|piece| piece.split_once('<')).map(|(text, _)| text.trim());
+    let plain =
+        |text: &str| text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&");
+    texts.filter(|text| !text.is_empty() && !text.starts_with('×') && *text != "\u{a0}").map(plain).collect()
+}
+
+#[test]
+fn the_text_says_everything_that_the_html_says() {
+    for content in contents(&vase()) {
+        let text = text::render(&content, &Brand::default()).to_lowercase();
+        let html = html::render(&content, &Brand::default()).into_string();
+        for said in shown(&html).into_iter().filter(|said| *said != content.preview) {
+            assert!(text.contains(&said.to_lowercase()), "{}: {said} is not in\n{text}", content.subject);
+        }
+    }
+}
+
+#[test]
+fn html_needs_nothing_from_outside_and_is_narrow() {
+    for content in contents(&vase()) {
+        let html = html::render(&content, &Brand::default()).into_string();
+        for outside in ["src=", "url(", "<link", "<script", "http"] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+        assert!(html.contains("max-width:600px") && html.len() < 100_000, "Gmail cuts off what is longer");
+    }
+}
+
+#[test]
+fn what_a_customer_types_is_text_and_not_markup() {
+    let hostile = "<script>alert('x')</script> & </style>";
+    let mut order = order(&[(hostile, 1, 100)]);
+    for text in [&mut order.order_number, &mut order.items[0].sku, &mut order.currency] {
+        hostile.clone_into(text);
+    }
+    order.payment_method = Some(hostile.to_owned());
+    order.shipping_address.as_mut().expect("an address").name = Some(hostile.to_owned());
+    for content in contents(&order) {
+        let html = html::render(&content, &Brand::default()).into_string();
+        assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
+        assert_eq!(html.matches("</style>").count(), 1);
+    }
+}
+
+#[test]
+fn nothing_breaks_out_of_a_header() {
+    let mut order = vase();
+    order.order_number = "AC\r\nBcc: everybody@example.com\r\n\r\n\u{202e}ऑर्डर".to_owned();
+    let [confirmation, ..] = contents(&order);
+    let envelope = Envelope {
+        from: &MailSettings::default().mail_from,
+        reply_to: None,
+        to: "meera@example.in".parse().expect("an address"),
+        message_id: "<0196053e-9d80-7000-8000-000000000001@articurated.example>",
+        at: AT.parse().expect("a time"),
+    };
+    let attachment = Attachment { name: "invoice_\"\r\nX: ऑ.pdf".to_owned(), pdf: Bytes::from_static(b"%PDF") };
+    let mail = message(envelope, &confirmation, &Brand::default(), Some(attachment)).expect("a message");
+    let mail = String::from_utf8(mail).expect("ASCII is UTF-8");
+    assert!(mail.is_ascii(), "everything else is encoded");
+    // An empty line ends the headers of the message; the headers of a part follow its boundary.
+    let (head, body) = mail.split_once("\r\n\r\n").expect("a body");
+    let (_, attached) = body.rsplit_once("\r\nContent-Disposition").expect("an attachment");
+    for line in head.lines().chain(attached.lines()) {
+        assert!(!line.starts_with("Bcc") && !line.starts_with("X:"), "{mail}");
+    }
+    assert_eq!(head.lines().filter(|line| line.starts_with("Subject: ")).count(), 1);
+    assert!(mail.contains("Date: Tue, 07 Apr 2026 19:30:00 +0000"), "{mail}");
+    assert!(mail.contains("Message-ID: <0196053e-9d80-7000-8000-000000000001@articurated.example>"), "{mail}");
+    assert!(mail.contains("Auto-Submitted: auto-generated"), "{mail}");
+}

@@ -1,0 +1,104 @@
+//! The payment gateway's client. Its errors say whether a call may be retried, must be looked up, or failed for good.
+
+use std::time::Duration;
+
+use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER};
+use reqwest::{Response, StatusCode};
+use runtime::http::REQUEST_ID_HEADER;
+use uuid::Uuid;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest response read; a refund has a few hundred bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// How a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GatewayError {
+    /// The request never reached the gateway.
+    #[error("the gateway cannot be reached: {0}")]
+    NotSent(String),
+    /// The gateway understood the request and refused it for good.
+    #[error("the gateway refused the refund: {0}")]
+    Refused(String),
+    /// The gateway may or may not have carried out the refund.
+    #[error("the outcome at the gateway is unknown: {0}")]
+    Unknown(String),
+}
+
+/// A client for one gateway.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Gateway {
+    /// `base` is the gateway's address; `timeout` bounds a whole call.
+    pub(crate) fn new(base: &str, timeout: Duration) -> anyhow::Result<Self> {
+        runtime::tls::install();
+        let client = reqwest::Client::builder().connect_timeout(CONNECT).timeout(timeout).build()?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// Asks for a refund, with the return's id as the idempotency key.
+    #[tracing::instrument(name = "gateway.refund.call", skip_all, fields(return.id = %request.return_id))]
+    pub(crate) async fn refund(
+        &self,
+        request: &GatewayRefundRequest,
+        request_id: Option<&str>,
+    ) -> Result<GatewayRefund, GatewayError> {
+        let mut call = self
+            .client
+            .post(format!("{}/refund", self.base))
+            .header(IDEMPOTENCY_KEY_HEADER, request.return_id.to_string())
+            .json(request);
+        for (name, value) in
+            [("traceparent", runtime::telemetry::traceparent()), (REQUEST_ID_HEADER, request_id.map(ToOwned::to_owned))]
+        {
+            if let Some(value) = value {
+                call = call.header(name, value);
+            }
+        }
+        let response = call.send().await.map_err(|error| {
+            if error.is_connect() { GatewayError::NotSent(error.to_string()) } else { unknown(error) }
+        })?;
+        match response.status() {
+            StatusCode::OK | StatusCode::CREATED => read(response).await,
+            // The gateway did not carry it out, and a later call may succeed.
+            StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::NotSent("429 Too Many Requests".to_owned())),
+            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+                let body = response.text().await.unwrap_or_default();
+                Err(GatewayError::Refused(format!("{status} {}", body.chars().take(500).collect::<String>())))
+            }
+            status => Err(GatewayError::Unknown(status.to_string())),
+        }
+    }
+
+    /// The refund under an idempotency key, if the gateway made one.
+    #[tracing::instrument(name = "gateway.refund.look_up", skip(self))]
+    pub(crate) async fn look_up(&self, key: Uuid) -> Result<Option<GatewayRefund>, GatewayError> {
+        let response = self.client.get(format!("{}/refund/{key}", self.base)).send().await.map_err(unknown)?;
+        match response.status() {
+            StatusCode::OK => read(response).await.map(Some),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(GatewayError::Unknown(format!("look-up: {status}"))),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function value for map_err")]
+fn unknown(error: reqwest::Error) -> GatewayError {
+    GatewayError::Unknown(error.to_string())
+}
+
+async fn read(mut response: Response) -> Result<GatewayRefund, GatewayError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unknown)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_RESPONSE_BYTES {
+            return Err(GatewayError::Unknown(format!("the response exceeds {MAX_RESPONSE_BYTES} bytes")));
+        }
+    }
+    serde_json::from_slice(&body).map_err(|error| GatewayError::Unknown(format!("undecodable response: {error}")))
+}

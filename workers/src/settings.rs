@@ -1,0 +1,114 @@
+//! The workers' settings, from flags and environment.
+
+use std::time::Duration;
+
+use messaging::retry::RetryPolicy;
+use runtime::backoff::Backoff;
+use storage::StoreSettings;
+
+use crate::documents::{check_credit_note_prefix, check_invoice_prefix};
+use crate::notifications::MailSettings;
+use crate::pdf::PdfSettings;
+
+/// The workers' own settings.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    #[command(flatten)]
+    pub store: StoreSettings,
+    #[command(flatten)]
+    pub pdf: PdfSettings,
+    /// The payment gateway's address.
+    #[arg(long, env = "GATEWAY_URL", default_value = "http://127.0.0.1:9000")]
+    pub gateway_url: String,
+    /// How long one call to the gateway may take, in seconds.
+    #[arg(long, env = "GATEWAY_TIMEOUT_SECONDS", default_value = "10", value_parser = runtime::config::seconds)]
+    pub gateway_timeout: Duration,
+    /// Invoices processed at the same time (1 to 64).
+    #[arg(long, env = "INVOICE_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub invoice_slots: u16,
+    /// Credit notes processed at the same time (1 to 64).
+    #[arg(long, env = "CREDIT_NOTE_SLOTS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub credit_note_slots: u16,
+    /// Refunds processed at the same time (1 to 64).
+    #[arg(long, env = "REFUND_SLOTS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub refund_slots: u16,
+    /// Notifications processed at the same time (1 to 64).
+    #[arg(long, env = "NOTIFICATION_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub notification_slots: u16,
+    /// Prefix of invoice numbers: `AC` gives `AC/26-27/000001`. At most 3 characters.
+    #[arg(long, env = "INVOICE_PREFIX", default_value = "AC", value_parser = check_invoice_prefix)]
+    pub invoice_prefix: String,
+    /// Prefix of credit note numbers: `CN` gives `CN/26-27/000001`. At most 3 letters and digits.
+    #[arg(long, env = "CREDIT_NOTE_PREFIX", default_value = "CN", value_parser = check_credit_note_prefix)]
+    pub credit_note_prefix: String,
+    /// The shop's registered name, printed on invoices.
+    #[arg(long, env = "SUPPLIER_NAME", default_value = "ArtiCurated")]
+    pub supplier_name: String,
+    /// The shop's address, printed on invoices. Semicolons separate its lines.
+    #[arg(long, env = "SUPPLIER_ADDRESS", default_value = "")]
+    pub supplier_address: String,
+    /// Days within which items may be returned, as printed on invoices. The command service enforces the limit.
+    #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30)]
+    pub return_window_days: u32,
+    /// The time zone in which a financial year starts and ends.
+    #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
+    pub business_timezone: chrono_tz::Tz,
+    /// URL that receives a POST for every dead job.
+    #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
+    pub alert_webhook_url: Option<String>,
+    #[command(flatten)]
+    pub mail: MailSettings,
+    #[command(flatten)]
+    pub retries: Retries,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            store: StoreSettings::default(),
+            pdf: PdfSettings::default(),
+            gateway_url: "http://127.0.0.1:9000".to_owned(),
+            gateway_timeout: Duration::from_secs(10),
+            invoice_slots: 4,
+            credit_note_slots: 2,
+            refund_slots: 8,
+            notification_slots: 4,
+            invoice_prefix: "AC".to_owned(),
+            credit_note_prefix: "CN".to_owned(),
+            supplier_name: "ArtiCurated".to_owned(),
+            supplier_address: String::new(),
+            return_window_days: 30,
+            business_timezone: chrono_tz::Asia::Kolkata,
+            alert_webhook_url: None,
+            mail: MailSettings::default(),
+            retries: Retries::default(),
+        }
+    }
+}
+
+/// When failed jobs are retried.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Retries {
+    /// First back-off of documents and notifications, in seconds. It doubles up to ten times itself; 3 retries.
+    #[arg(long, env = "DOCUMENT_RETRY_SECONDS", default_value = "60", value_parser = runtime::config::seconds)]
+    pub document_retry: Duration,
+    /// First back-off of refunds, in seconds. It doubles up to fifteen times itself; 5 retries.
+    #[arg(long, env = "REFUND_RETRY_SECONDS", default_value = "120", value_parser = runtime::config::seconds)]
+    pub refund_retry: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { document_retry: RetryPolicy::DOCUMENTS.backoff.base, refund_retry: RetryPolicy::REFUNDS.backoff.base }
+    }
+}
+
+impl Retries {
+    pub(crate) fn documents(&self) -> RetryPolicy {
+        RetryPolicy { backoff: Backoff::new(self.document_retry, self.document_retry * 10), ..RetryPolicy::DOCUMENTS }
+    }
+
+    pub(crate) fn refunds(&self) -> RetryPolicy {
+        RetryPolicy { backoff: Backoff::new(self.refund_retry, self.refund_retry * 15), ..RetryPolicy::REFUNDS }
+    }
+}
