@@ -123,6 +123,31 @@ create trigger state_transitions_no_truncate
     before truncate on command.state_transitions
     for each statement execute function command.refuse_change();
 
+-- Appends rows to the audit, and returns how many. It is the only insert into the table, and a batch is one call.
+--
+-- Each transition is JSON with a key per column, exactly as the event of the change carries it: what the audit says and
+-- what the event says cannot differ. A missing key is null; other keys are ignored.
+--
+-- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call.
+create function command.append_transitions(transitions jsonb[]) returns bigint
+    language plpgsql security invoker as $$
+declare
+    appended bigint;
+begin
+    insert into command.state_transitions
+        (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
+         metadata, ip_address, request_id, trace_id, created_at)
+    select transition ->> 'entity_type', (transition ->> 'entity_id')::uuid, (transition ->> 'version')::integer,
+           transition ->> 'from_state', transition ->> 'to_state', transition ->> 'actor', transition ->> 'actor_type',
+           transition ->> 'trigger', transition ->> 'reason', transition -> 'metadata', (transition ->> 'ip_address')::inet,
+           transition ->> 'request_id', transition ->> 'trace_id', (transition ->> 'created_at')::timestamptz
+    from (select unnest(transitions) as transition) as given;
+    get diagnostics appended = row_count;
+    return appended;
+end $$;
+revoke all on function command.append_transitions from public;
+grant execute on function command.append_transitions to articurated_command, articurated_workers;
+
 -- Answers already given, by (caller, route, key). An answer is stored in the same commit as the change it answers for, so
 -- a repeated request either finds the answer or finds that nothing was done. Rows are deleted after
 -- IDEMPOTENCY_RETENTION_HOURS.

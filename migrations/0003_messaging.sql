@@ -52,6 +52,32 @@ create function messaging.shard_of(aggregate_id uuid) returns smallint
     language sql immutable strict parallel safe
     return (uuid_hash(aggregate_id) & 15)::smallint;
 
+-- Appends events of aggregates of one type to the outbox, and returns how many. It is the only insert into the table, and
+-- a batch is one call. The n-th elements of the arrays are the n-th event, and events get their `position` in that order.
+--
+-- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call. The
+-- arrays are unnested in the select list because `from unnest(…)` would copy every payload once more.
+create function messaging.append_events(
+    aggregate_type text, event_ids uuid[], aggregate_ids uuid[], aggregate_versions integer[], event_types text[],
+    payloads jsonb[], event_headers jsonb[], times timestamptz[]
+) returns bigint
+    language plpgsql security invoker as $$
+declare
+    appended bigint;
+begin
+    insert into messaging.outbox
+        (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
+    select event_id, aggregate_type, aggregate_id, aggregate_version, messaging.shard_of(aggregate_id), event_type,
+           payload, headers, occurred_at
+    from (select unnest(event_ids) as event_id, unnest(aggregate_ids) as aggregate_id,
+                 unnest(aggregate_versions) as aggregate_version, unnest(event_types) as event_type,
+                 unnest(payloads) as payload, unnest(event_headers) as headers, unnest(times) as occurred_at) as event;
+    get diagnostics appended = row_count;
+    return appended;
+end $$;
+revoke all on function messaging.append_events from public;
+grant execute on function messaging.append_events to articurated_command, articurated_workers;
+
 grant insert on messaging.outbox to articurated_command;
 grant select, insert on messaging.outbox to articurated_workers;
 grant select, update on messaging.outbox to articurated_relay, articurated_operator;

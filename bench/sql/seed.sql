@@ -8,8 +8,9 @@ with copied as (
     cross join lateral (select lpad(to_hex(n), 32, '0')::uuid as id, 'AC-20260101-' || lpad(n::text, 8, '0') as number) as made
     returning id
 )
-insert into command.state_transitions
-    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, ip_address, request_id, trace_id, created_at)
-select 'order', id, 1, null, 'PENDING_PAYMENT', 'anonymous', 'USER', 'API_CALL', '127.0.0.1',
-       '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now()
+select command.append_transitions(array_agg(jsonb_build_object(
+           'entity_type', 'order', 'entity_id', id, 'version', 1, 'to_state', 'PENDING_PAYMENT', 'actor', 'anonymous',
+           'actor_type', 'USER', 'trigger', 'API_CALL', 'metadata', '{}'::jsonb, 'ip_address', '127.0.0.1',
+           'request_id', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', 'trace_id', '4bf92f3577b34da6a3ce929d0e0e4736',
+           'created_at', now())))
 from copied

@@ -25,9 +25,8 @@ pub fn event() -> Envelope {
 /// Writes an event of an order to the outbox as a command would, in a transaction that the test ends when it wants to.
 pub async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Result<()> {
     sqlx::query(
-        "insert into messaging.outbox
-             (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
-         values ($1, 'order', $2, $3, messaging.shard_of($2), 'order.paid', '{}', now())",
+        "select messaging.append_events('order', array[$1], array[$2], array[$3], array['order.paid'], array['{}'::jsonb],
+                                        array['{}'::jsonb], array[now()])",
     )
     .bind(Ids::system().next())
     .bind(order)

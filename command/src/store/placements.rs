@@ -164,24 +164,18 @@ impl Slices for Placements {
                             $24::bigint[])
                     as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
                 join placed on placed.id = item.order_id
-            ), audited as (
-                insert into command.state_transitions
-                    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
-                     metadata, ip_address, request_id, trace_id, created_at)
-                select 'order', id, 1, null, 'PENDING_PAYMENT', transition ->> 'actor',
-                       transition ->> 'actor_type', transition ->> 'trigger', transition ->> 'reason',
-                       transition -> 'metadata', (transition ->> 'ip_address')::inet, transition ->> 'request_id',
-                       transition ->> 'trace_id', at
-                from command join placed using (id)
-            ), published as (
-                insert into messaging.outbox
-                    (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
-                select event_id, 'order', id, 1, messaging.shard_of(id), $23,
-                       jsonb_build_object('snapshot', command.document, 'transition',
-                           transition || jsonb_build_object('version', 1, 'from_state', null)),
-                       headers, at
+            ), created as materialized (
+                select event_id, id, command.document, headers, at,
+                       transition || jsonb_build_object('version', 1, 'from_state', null) as step
                 from command join placed using (id)
                 order by n
+            ), audited as materialized (
+                select command.append_transitions(array_agg(step)) from created
+            ), published as materialized (
+                select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($23::text),
+                           array_agg(jsonb_build_object('snapshot', document, 'transition', step)),
+                           array_agg(headers), array_agg(at))
+                from created
             ), remembered as (
                 insert into command.idempotency_keys
                     (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
@@ -190,7 +184,8 @@ impl Slices for Placements {
             )
             select placed.document::text as body, known.request_hash as "known_hash?", known.status as "known_status?",
                    known.response::text as known_body, known.entity_id as "known_id?"
-            from command left join placed using (id) left join known using (n)
+            from command cross join audited cross join published
+            left join placed using (id) left join known using (n)
             order by n
             "#,
             &columns.id,

@@ -96,26 +96,20 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         ), listed as (
             insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor, shipping_minor)
             select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[], $18::bigint[]) as item
-        ), audited as (
-            insert into command.state_transitions
-                (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
-                 metadata, ip_address, request_id, trace_id, created_at)
-            select 'return', $1, 1, null, 'REQUESTED', transition ->> 'actor', transition ->> 'actor_type',
-                   transition ->> 'trigger', transition ->> 'reason', transition -> 'metadata',
-                   (transition ->> 'ip_address')::inet, transition ->> 'request_id', transition ->> 'trace_id', $5
-            from (select $10::jsonb as transition) as given
-        ), published as (
-            insert into messaging.outbox
-                (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
-            values ($11, 'return', $1, 1, messaging.shard_of($1), $12,
-                    jsonb_build_object('snapshot', $4, 'transition',
-                        $10::jsonb || jsonb_build_object('version', 1, 'from_state', null)), $13, $5)
+        ), step as (
+            select $10::jsonb || jsonb_build_object('version', 1, 'from_state', null) as step
+        ), audited as materialized (
+            select command.append_transitions(array[step]) from step
+        ), published as materialized (
+            select messaging.append_events('return', array[$11::uuid], array[$1], array[1], array[$12::text],
+                       array[jsonb_build_object('snapshot', $4, 'transition', step)], array[$13::jsonb], array[$5])
+            from step
         ), remembered as (
             insert into command.idempotency_keys
                 (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
             select $14, $15, $16, $17, 'return', $1, 201, $4, $5 where $16::text is not null
         )
-        select document::text as "body!" from requested
+        select document::text as "body!" from requested cross join audited cross join published
         "#,
         new.id,
         new.order_id,

@@ -3,7 +3,7 @@
 //! The command service writes its events in the statement that makes the change. The workers write theirs here: their
 //! effects cause events of their own (`invoice.generated`, `refund.processed`).
 
-use contracts::{EntityType, EventType, Headers, StateChanged, Transition};
+use contracts::{EntityType, EventType, Headers, StateChanged};
 use serde_json::value::to_raw_value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -28,16 +28,20 @@ pub struct NewEvent<'a, T> {
 /// A unique violation of `state_transitions_pkey` means that this version of the entity was written already.
 pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEvent<'_, T>) -> sqlx::Result<()> {
     let transition = &event.change.transition;
-    insert_transition(conn, transition).await?;
+    debug_assert!(
+        matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote | EntityType::Refund),
+        "orders and returns change through the command service only"
+    );
     let payload = to_raw_value(event.change).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         r#"
-        insert into messaging.outbox
-            (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
-        values ($1, $2, $3, $4, messaging.shard_of($3), $5, $6, $7, $8)
+        select command.append_transitions(array[$1::jsonb]),
+               messaging.append_events($2, array[$3::uuid], array[$4::uuid], array[$5::integer], array[$6::text],
+                   array[$7::jsonb], array[$8::jsonb], array[$9::timestamptz])
         "#,
-        event.event_id,
+        Json(transition) as _,
         transition.entity_type.as_str(),
+        event.event_id,
         transition.entity_id,
         transition.version,
         event.event_type.as_str(),
@@ -45,38 +49,7 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         Json(event.headers) as _,
         transition.created_at,
     )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-async fn insert_transition(conn: &mut PgConnection, transition: &Transition) -> sqlx::Result<()> {
-    debug_assert!(
-        matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote | EntityType::Refund),
-        "orders and returns change through the command service only"
-    );
-    sqlx::query!(
-        r#"
-        insert into command.state_transitions
-            (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger,
-             reason, metadata, request_id, trace_id, created_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-        "#,
-        transition.entity_type.as_str(),
-        transition.entity_id,
-        transition.version,
-        transition.from_state,
-        transition.to_state,
-        transition.actor,
-        transition.actor_type.as_str(),
-        transition.trigger.as_str(),
-        transition.reason,
-        transition.metadata,
-        transition.request_id,
-        transition.trace_id,
-        transition.created_at,
-    )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
     Ok(())
 }

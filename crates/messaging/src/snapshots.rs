@@ -85,25 +85,21 @@ impl Republisher {
             versions.push(aggregate.version);
             payloads.push(Json(payload));
         }
-        sqlx::query!(
-            r#"
-            insert into messaging.outbox
-                (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
-            select event_id, $1, aggregate_id, version, messaging.shard_of(aggregate_id), $2, payload, $3, $4
-            from unnest($5::uuid[], $6::uuid[], $7::int[], $8::jsonb[]) as snapshot (event_id, aggregate_id, version, payload)
-            "#,
+        let count = event_ids.len();
+        sqlx::query_scalar!(
+            "select messaging.append_events($1, $2, $3, $4, $5, $6, $7, $8)",
             kind.as_str(),
-            EventType::SnapshotTaken.as_str(),
-            Json(&headers) as _,
-            self.clock.now(),
             &event_ids,
             &aggregate_ids,
             &versions,
+            &vec![EventType::SnapshotTaken.as_str(); count] as _,
             &payloads as _,
+            &vec![Json(&headers); count] as _,
+            &vec![self.clock.now(); count],
         )
-        .execute(conn)
+        .fetch_one(conn)
         .await?;
-        Ok(event_ids.len() as u64)
+        Ok(count as u64)
     }
 
     /// Records that snapshots of all aggregates of `source` have been published since `started_at`.

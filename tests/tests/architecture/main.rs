@@ -4,3 +4,4 @@ mod arrows;
 mod cycles;
 mod sizes;
 mod sources;
+mod writers;
