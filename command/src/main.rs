@@ -69,7 +69,7 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
 async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
     let pool = database::connect(database, Some(ROLE), "command snapshots").await?;
     let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
-    let published = command::snapshots::republish(&republisher).await?;
+    let published = command::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");
     Ok(())
 }

@@ -2,17 +2,19 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use contracts::{OrderDocument, OrderState};
+use contracts::OrderDocument;
+use domain::OrderState;
 use runtime::ApiError;
 use runtime::http::{ApiJson, RequestContext};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{ChangeOrderState, Pay, PlaceOrder, Ship, Step};
-use super::{Answer, CommandErrors, Incoming};
-use crate::App;
-use crate::placing::place;
-use crate::transitions::change_order;
+use super::CommandErrors;
+use super::bodies::{ChangeOrderState, Pay, PlaceOrder, Ship, Step};
+use super::incoming::Incoming;
+use crate::context::CommandContext;
+use crate::outcome::Outcome;
+use crate::{App, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -28,17 +30,21 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Place an order
 ///
 /// The order starts in `PENDING_PAYMENT`. Amounts are minor units (paise). A repeated request with the same
-/// `Idempotency-Key` gets the first answer and places nothing.
+/// `Idempotency-Key` gets the first answer and places no second order.
 #[utoipa::path(post, path = "/orders", tag = "Orders: commands", request_body = PlaceOrder,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; kept for IDEMPOTENCY_RETENTION_HOURS")),
     responses((status = 201, body = OrderDocument), CommandErrors))]
 async fn place_order(
     State(app): State<App>,
-    context: RequestContext,
+    request: RequestContext,
     headers: HeaderMap,
     ApiJson(body): ApiJson<PlaceOrder>,
-) -> Result<Answer, ApiError> {
-    place(&app, context, &headers, body).await
+) -> Result<Outcome, ApiError> {
+    let at = app.clock.now();
+    let context = CommandContext::of_request(request, &headers, "orders", &body, at);
+    // An invalid body is reported before an invalid header.
+    let order = body.parse(&app.taxation, at)?;
+    place_order::place(&app, &context?, order).await
 }
 
 /// Pay
@@ -47,8 +53,8 @@ async fn place_order(
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, ApiError> {
-    change_order(&app, incoming, "pay", OrderState::Paid).await
+async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "pay", OrderState::Paid).await
 }
 
 /// Send to the warehouse
@@ -57,18 +63,18 @@ async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, 
 #[utoipa::path(post, path = "/orders/{id}/processing", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
-    change_order(&app, incoming, "processing", OrderState::ProcessingInWarehouse).await
+async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "processing", OrderState::ProcessingInWarehouse).await
 }
 
 /// Ship
 ///
-/// `PROCESSING_IN_WAREHOUSE` → `SHIPPED`. Queues the invoice, which is mailed to the customer when it is ready.
+/// `PROCESSING_IN_WAREHOUSE` → `SHIPPED`. Queues the invoice, which is e-mailed to the customer when it is ready.
 #[utoipa::path(post, path = "/orders/{id}/ship", tag = "Orders: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
-    change_order(&app, incoming, "ship", OrderState::Shipped).await
+async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "ship", OrderState::Shipped).await
 }
 
 /// Deliver
@@ -77,8 +83,8 @@ async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer
 #[utoipa::path(post, path = "/orders/{id}/deliver", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
-    change_order(&app, incoming, "deliver", OrderState::Delivered).await
+async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "deliver", OrderState::Delivered).await
 }
 
 /// Cancel
@@ -87,17 +93,17 @@ async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Ans
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
-    change_order(&app, incoming, "cancel", OrderState::Cancelled).await
+async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "cancel", OrderState::Cancelled).await
 }
 
 /// Change an order's state
 ///
-/// The general form of the commands above, for tools that know the target state.
+/// The general form of the commands above, for clients that name the target state.
 #[utoipa::path(patch, path = "/orders/{id}/state", tag = "Orders: commands", request_body = ChangeOrderState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Answer, ApiError> {
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Outcome, ApiError> {
     let to = incoming.body.new_state;
-    change_order(&app, incoming, "state", to).await
+    incoming.change(&app, "state", to).await
 }

@@ -2,17 +2,19 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use contracts::{ReturnDocument, ReturnState};
+use contracts::ReturnDocument;
+use domain::ReturnState;
 use runtime::ApiError;
 use runtime::http::{ApiJson, RequestContext};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::body::{Approve, ChangeReturnState, Reject, RequestReturn, Ship, Step};
-use super::{Answer, CommandErrors, Incoming};
-use crate::App;
-use crate::returning;
-use crate::transitions::change_return;
+use super::CommandErrors;
+use super::bodies::{Approve, ChangeReturnState, Reject, RequestReturn, Ship, Step};
+use super::incoming::Incoming;
+use crate::context::CommandContext;
+use crate::outcome::Outcome;
+use crate::{App, request_return};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -27,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Request a return
 ///
-/// Some units of some items of a delivered order. A refusal is 400 `RETURN_NOT_ALLOWED` with `details.reason`, one
+/// Returns some units of some items of a delivered order. A refusal is 400 `RETURN_NOT_ALLOWED` with `details.reason`, one
 /// of `ORDER_NOT_DELIVERED`, `OUTSIDE_RETURN_WINDOW`, `NO_ITEMS`, `UNKNOWN_ITEM`, `ITEM_NOT_IN_ORDER`,
 /// `QUANTITY_EXCEEDS_RETURNABLE`, `RETURN_ALREADY_EXISTS`.
 #[utoipa::path(post, path = "/returns", tag = "Returns: commands", request_body = RequestReturn,
@@ -35,11 +37,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, body = ReturnDocument), CommandErrors))]
 async fn request_return(
     State(app): State<App>,
-    context: RequestContext,
+    request: RequestContext,
     headers: HeaderMap,
     ApiJson(body): ApiJson<RequestReturn>,
-) -> Result<Answer, ApiError> {
-    returning::request(&app, context, &headers, body).await
+) -> Result<Outcome, ApiError> {
+    let context = CommandContext::of_request(request, &headers, "returns", &body, app.clock.now());
+    // An invalid body is reported before an invalid header.
+    let command = body.parse()?;
+    request_return::request(&app, context?, command).await
 }
 
 /// Approve
@@ -48,8 +53,8 @@ async fn request_return(
 #[utoipa::path(post, path = "/returns/{id}/approve", tag = "Returns: commands", request_body = Approve,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Answer, ApiError> {
-    change_return(&app, incoming, "approve", ReturnState::Approved).await
+async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "approve", ReturnState::Approved).await
 }
 
 /// Reject
@@ -58,8 +63,8 @@ async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<
 #[utoipa::path(post, path = "/returns/{id}/reject", tag = "Returns: commands", request_body = Reject,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Answer, ApiError> {
-    change_return(&app, incoming, "reject", ReturnState::Rejected).await
+async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "reject", ReturnState::Rejected).await
 }
 
 /// On its way back
@@ -68,8 +73,8 @@ async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<An
 #[utoipa::path(post, path = "/returns/{id}/in-transit", tag = "Returns: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
-    change_return(&app, incoming, "in-transit", ReturnState::InTransit).await
+async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "in-transit", ReturnState::InTransit).await
 }
 
 /// Received
@@ -78,8 +83,8 @@ async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<
 #[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn received(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
-    change_return(&app, incoming, "received", ReturnState::Received).await
+async fn received(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "received", ReturnState::Received).await
 }
 
 /// Complete
@@ -88,17 +93,17 @@ async fn received(State(app): State<App>, incoming: Incoming<Step>) -> Result<An
 #[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn complete(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
-    change_return(&app, incoming, "complete", ReturnState::Completed).await
+async fn complete(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "complete", ReturnState::Completed).await
 }
 
 /// Change a return's state
 ///
-/// The general form of the commands above, for tools that know the target state.
+/// The general form of the commands above, for clients that name the target state.
 #[utoipa::path(patch, path = "/returns/{id}/state", tag = "Returns: commands", request_body = ChangeReturnState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Answer, ApiError> {
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Outcome, ApiError> {
     let to = incoming.body.new_state;
-    change_return(&app, incoming, "state", to).await
+    incoming.change(&app, "state", to).await
 }

@@ -1,4 +1,4 @@
-//! A slice of new orders, in one statement.
+//! A batch of new orders, in one statement.
 
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers};
@@ -7,32 +7,31 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{KeyColumns, KnownAnswer};
-use crate::intent::IdempotencyKey;
-use crate::lanes::Slices;
+use super::idempotency_keys::{KeyColumns, KnownAnswer};
+use crate::idempotency::KeyedRequest;
 
-/// An order to be inserted.
+/// An order to insert.
 #[derive(Debug)]
-pub(crate) struct Placement {
+pub(crate) struct NewOrder {
     pub(crate) id: Uuid,
     pub(crate) order_number: String,
     pub(crate) customer_id: String,
     pub(crate) currency: String,
     pub(crate) total_minor: i64,
-    /// The frozen part of the order, state and version included: it is also the first answer.
+    /// The document as it was placed, state and version included. It never changes, and it is the first answer.
     pub(crate) document: Value,
-    pub(crate) items: Vec<PlacementItem>,
+    pub(crate) items: Vec<NewOrderItem>,
     /// The audit row, without version and `from_state`.
     pub(crate) transition: Value,
     pub(crate) event_id: Uuid,
     pub(crate) headers: Headers,
     pub(crate) at: DateTime<Utc>,
-    pub(crate) idempotency: Option<IdempotencyKey>,
+    pub(crate) idempotency: Option<KeyedRequest>,
 }
 
-/// One line of it.
+/// One line of a new order.
 #[derive(Debug)]
-pub(crate) struct PlacementItem {
+pub(crate) struct NewOrderItem {
     pub(crate) id: Uuid,
     pub(crate) sku: String,
     pub(crate) title: String,
@@ -42,16 +41,16 @@ pub(crate) struct PlacementItem {
     pub(crate) shipping_minor: i64,
 }
 
-/// What became of it.
+/// What the statement did about one order.
 #[derive(Debug)]
 pub(crate) enum PlacementOutcome {
-    Placed { body: String },
+    /// Committed.
+    Placed { document: String },
+    /// Another order has the number; nothing was written.
     NumberTaken,
+    /// The same key was answered before.
     Known(KnownAnswer),
 }
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placements;
 
 #[derive(Default)]
 struct Columns<'a> {
@@ -83,9 +82,9 @@ struct ItemColumns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(slice: &'a [Placement]) -> Self {
+    fn of(batch: &'a [NewOrder]) -> Self {
         let mut columns = Self::default();
-        for order in slice {
+        for order in batch {
             columns.id.push(order.id);
             columns.order_number.push(&order.order_number);
             columns.customer_id.push(&order.customer_id);
@@ -106,7 +105,7 @@ impl<'a> Columns<'a> {
 }
 
 impl<'a> ItemColumns<'a> {
-    fn push(&mut self, order_id: Uuid, line_no: i32, item: &'a PlacementItem) {
+    fn push(&mut self, order_id: Uuid, line_no: i32, item: &'a NewOrderItem) {
         self.id.push(item.id);
         self.order_id.push(order_id);
         self.line_no.push(line_no);
@@ -119,27 +118,11 @@ impl<'a> ItemColumns<'a> {
     }
 }
 
-impl Slices for Placements {
-    type Command = Placement;
-    type Outcome = PlacementOutcome;
-    type Key = (Option<IdempotencyKey>, Option<Uuid>);
-    const NAME: &'static str = "placements";
-
-    /// The same key of the same caller must meet in one lane, one after the other; other orders share nothing.
-    fn key(command: &Placement) -> Self::Key {
-        let key = command.idempotency.clone();
-        let id = key.is_none().then_some(command.id);
-        (key, id)
-    }
-
-    fn aggregate(command: &Placement) -> Uuid {
-        command.id
-    }
-
-    async fn execute(conn: &mut PgConnection, slice: &[Placement]) -> sqlx::Result<Vec<PlacementOutcome>> {
-        let columns = Columns::of(slice);
-        let rows = sqlx::query!(
-            r#"
+/// Inserts a batch of orders: all of it commits, or none. Returns one outcome per order, in the same order.
+pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -> sqlx::Result<Vec<PlacementOutcome>> {
+    let columns = Columns::of(batch);
+    let rows = sqlx::query!(
+        r#"
             with command as materialized (
                 select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::jsonb[],
                                      $8::uuid[], $9::jsonb[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::bytea[])
@@ -188,46 +171,41 @@ impl Slices for Placements {
             left join placed using (id) left join known using (n)
             order by n
             "#,
-            &columns.id,
-            &columns.order_number as _,
-            &columns.customer_id as _,
-            &columns.currency as _,
-            &columns.total_minor,
-            &columns.document as _,
-            &columns.transition as _,
-            &columns.event_id,
-            &columns.headers as _,
-            &columns.at,
-            &columns.keys.caller as _,
-            &columns.keys.route as _,
-            &columns.keys.key as _,
-            &columns.keys.request_hash as _,
-            &columns.items.id,
-            &columns.items.order_id,
-            &columns.items.line_no,
-            &columns.items.sku as _,
-            &columns.items.title as _,
-            &columns.items.quantity,
-            &columns.items.unit_price_minor,
-            &columns.items.paid_minor,
-            EventType::OrderCreated.as_str(),
-            &columns.items.shipping_minor,
-        )
-        .fetch_all(conn)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| match (row.body, row.known_hash, row.known_status, row.known_body, row.known_id) {
-                (Some(body), ..) => PlacementOutcome::Placed { body },
-                (None, Some(request_hash), Some(status), Some(body), Some(entity_id)) => {
-                    PlacementOutcome::Known(KnownAnswer { request_hash, status, body, entity_id })
-                }
-                _ => PlacementOutcome::NumberTaken,
-            })
-            .collect())
-    }
-
-    fn changed(outcome: &PlacementOutcome) -> bool {
-        matches!(outcome, PlacementOutcome::Placed { .. })
-    }
+        &columns.id,
+        &columns.order_number as _,
+        &columns.customer_id as _,
+        &columns.currency as _,
+        &columns.total_minor,
+        &columns.document as _,
+        &columns.transition as _,
+        &columns.event_id,
+        &columns.headers as _,
+        &columns.at,
+        &columns.keys.caller as _,
+        &columns.keys.route as _,
+        &columns.keys.key as _,
+        &columns.keys.request_hash as _,
+        &columns.items.id,
+        &columns.items.order_id,
+        &columns.items.line_no,
+        &columns.items.sku as _,
+        &columns.items.title as _,
+        &columns.items.quantity,
+        &columns.items.unit_price_minor,
+        &columns.items.paid_minor,
+        EventType::OrderCreated.as_str(),
+        &columns.items.shipping_minor,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| match (row.body, row.known_hash, row.known_status, row.known_body, row.known_id) {
+            (Some(document), ..) => PlacementOutcome::Placed { document },
+            (None, Some(request_hash), Some(status), Some(body), Some(entity_id)) => {
+                PlacementOutcome::Known(KnownAnswer { request_hash, status, body, entity_id })
+            }
+            _ => PlacementOutcome::NumberTaken,
+        })
+        .collect())
 }

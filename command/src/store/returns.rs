@@ -1,4 +1,5 @@
-//! The request for a return: what was returned before is read under the order's lock. And which requests wait for a manager.
+//! The request for a return, which reads the earlier returns under the order's lock, and the requests that wait for a
+//! manager's review.
 
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers, ReturnItemDocument};
@@ -7,21 +8,20 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::KnownAnswer;
-use crate::intent::IdempotencyKey;
+use crate::idempotency::KeyedRequest;
 
-/// The order as a return needs it.
+/// What a return needs to know of its order.
 #[derive(Debug)]
 pub(crate) struct OrderUnderLock {
     pub(crate) state: String,
     pub(crate) delivered_at: Option<DateTime<Utc>>,
-    /// As it was placed.
+    /// The document as it was placed.
     pub(crate) document: Value,
-    /// Each as it was requested; rejected ones aside.
+    /// The documents of its earlier returns as they were requested, without the rejected ones.
     pub(crate) returns: Vec<Value>,
 }
 
-/// Locks an order and reads what a return of it must know. `None`: there is no such order.
+/// Locks an order and reads what a return of it needs to know. `None`: there is no such order.
 ///
 /// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
 /// return that was committed before the lock was granted.
@@ -47,29 +47,13 @@ pub(crate) async fn items_elsewhere(conn: &mut PgConnection, order_id: Uuid, ids
         .await
 }
 
-/// The answer given before under a key.
-pub(crate) async fn known_answer(conn: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Option<KnownAnswer>> {
-    sqlx::query_as!(
-        KnownAnswer,
-        r#"
-        select request_hash, status, response::text as "body!", entity_id
-        from command.idempotency_keys where caller = $1 and route = $2 and key = $3
-        "#,
-        key.caller,
-        key.route,
-        key.key,
-    )
-    .fetch_optional(conn)
-    .await
-}
-
-/// A return to be inserted.
+/// A return to insert.
 #[derive(Debug)]
 pub(crate) struct NewReturn<'a> {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,
     pub(crate) refund_amount_minor: i64,
-    /// The frozen part of the return, state and version included: it is also the first answer.
+    /// The document as it was requested, state and version included. It never changes, and it is the first answer.
     pub(crate) document: &'a Value,
     pub(crate) items: &'a [ReturnItemDocument],
     /// The audit row.
@@ -77,10 +61,10 @@ pub(crate) struct NewReturn<'a> {
     pub(crate) event_id: Uuid,
     pub(crate) headers: &'a Headers,
     pub(crate) at: DateTime<Utc>,
-    pub(crate) idempotency: Option<&'a IdempotencyKey>,
+    pub(crate) idempotency: Option<&'a KeyedRequest>,
 }
 
-/// Writes a return with its items, audit row, outbox row and remembered answer.
+/// Writes a return with its items, audit row, outbox row and stored answer. Returns its document.
 pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
     let item_ids: Vec<_> = new.items.iter().map(|item| item.id).collect();
     let order_item_ids: Vec<_> = new.items.iter().map(|item| item.order_item_id).collect();
@@ -124,41 +108,41 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         new.event_id,
         EventType::ReturnRequested.as_str(),
         Json(new.headers) as _,
-        new.idempotency.map(|key| key.caller.as_str()),
-        new.idempotency.map(|key| key.route.as_str()),
-        new.idempotency.map(|key| key.key.as_str()),
-        new.idempotency.map(|key| key.request_hash.as_slice()),
+        new.idempotency.map(|request| request.caller.as_str()),
+        new.idempotency.map(|request| request.route.as_str()),
+        new.idempotency.map(|request| request.key.as_str()),
+        new.idempotency.map(|request| request.request_hash.as_slice()),
         &shippings,
     )
     .fetch_one(conn)
     .await
 }
 
-/// A request for a return that nobody has reviewed.
+/// A requested return that no manager has reviewed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
+pub(crate) struct UnreviewedReturn {
     pub(crate) id: Uuid,
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// The oldest of those requested before `before` and after `after`. Without an index, which every step of a return would
-/// have to maintain: `migrations/0002_command.sql` has the figures.
-pub(crate) async fn unreviewed(
+/// The oldest returns requested before `before`, from the one that follows `after`. There is no index for this, because
+/// every step of a return would have to maintain it: `migrations/0002_command.sql` has the figures.
+pub(crate) async fn unreviewed_returns(
     pool: &PgPool,
     before: DateTime<Utc>,
-    after: Option<Waiting>,
+    after: Option<UnreviewedReturn>,
     limit: i64,
-) -> sqlx::Result<Vec<Waiting>> {
+) -> sqlx::Result<Vec<UnreviewedReturn>> {
     sqlx::query_as!(
-        Waiting,
+        UnreviewedReturn,
         r#"
         select id, created_at from command.returns
         where state = 'REQUESTED' and created_at < $1 and ($2::timestamptz is null or (created_at, id) > ($2, $3))
         order by created_at, id limit $4
         "#,
         before,
-        after.map(|waiting| waiting.created_at),
-        after.map(|waiting| waiting.id),
+        after.map(|last| last.created_at),
+        after.map(|last| last.id),
         limit,
     )
     .fetch_all(pool)

@@ -1,4 +1,4 @@
-//! A slice of transitions, in one statement: lock, check, update, audit, outbox, remembered answer.
+//! A batch of transitions, in one statement: lock, check, update, audit, outbox, stored answer.
 
 use chrono::{DateTime, Utc};
 use contracts::{EventType, Headers};
@@ -8,13 +8,12 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{KeyColumns, KnownAnswer};
-use crate::intent::IdempotencyKey;
-use crate::lanes::Slices;
+use super::idempotency_keys::{KeyColumns, KnownAnswer};
+use crate::idempotency::KeyedRequest;
 
-/// One aggregate's next step.
+/// A step of one order or return.
 #[derive(Debug, Clone)]
-pub(crate) struct Transition {
+pub(crate) struct NewTransition {
     pub(crate) id: Uuid,
     pub(crate) to_state: &'static str,
     pub(crate) at: DateTime<Utc>,
@@ -26,10 +25,10 @@ pub(crate) struct Transition {
     pub(crate) event_type: EventType,
     pub(crate) headers: Headers,
     pub(crate) expected_version: Option<i32>,
-    pub(crate) idempotency: Option<IdempotencyKey>,
+    pub(crate) idempotency: Option<KeyedRequest>,
 }
 
-/// What the statement found and did.
+/// What the statement did about one command.
 #[derive(Debug)]
 pub(crate) enum TransitionOutcome {
     NotFound,
@@ -38,22 +37,17 @@ pub(crate) enum TransitionOutcome {
     /// Committed.
     Applied {
         version: i32,
-        body: String,
+        document: String,
     },
-    /// Not legal from this state, or not in the version that was expected; nothing was written.
+    /// The step is not legal from this state, or the version is not the expected one; nothing was written.
     Unchanged {
         state: String,
         version: i32,
-        body: String,
+        document: String,
     },
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OrderTransitions;
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReturnTransitions;
-
-/// A slice as columns for `unnest`.
+/// A batch as columns for `unnest`.
 #[derive(Default)]
 struct Columns<'a> {
     id: Vec<Uuid>,
@@ -69,9 +63,9 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(slice: &'a [Transition]) -> Self {
+    fn of(batch: &'a [NewTransition]) -> Self {
         let mut columns = Self::default();
-        for command in slice {
+        for command in batch {
             columns.id.push(command.id);
             columns.to_state.push(command.to_state);
             columns.at.push(command.at);
@@ -87,7 +81,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The legal steps as two columns: the one place where the table of `domain` meets SQL.
+/// The legal steps as two columns. This is how SQL gets the table of `domain`.
 fn legal_steps<S: State>() -> (Vec<&'static str>, Vec<&'static str>) {
     S::ALL.iter().flat_map(|from| from.allowed().iter().map(|to| (from.as_str(), to.as_str()))).unzip()
 }
@@ -111,28 +105,28 @@ impl From<Row> for TransitionOutcome {
             return Self::Known(KnownAnswer { request_hash, status, body, entity_id });
         }
         match (row.state, row.version, row.body, row.applied_version) {
-            (Some(_), Some(_), Some(body), Some(version)) => Self::Applied { version, body },
-            (Some(state), Some(version), Some(body), None) => Self::Unchanged { state, version, body },
+            (Some(_), Some(_), Some(document), Some(version)) => Self::Applied { version, document },
+            (Some(state), Some(version), Some(document), None) => Self::Unchanged { state, version, document },
             _ => Self::NotFound,
         }
     }
 }
 
-/// The statement, once for both tables: `sqlx::query!` wants its text as literals.
+/// The statement, once for both tables: `sqlx::query!` takes its text as literals only.
 ///
-/// `locked` takes the row locks in the order of the ids, so slices cannot deadlock, and sees the latest committed
-/// version of each row, having waited for whoever held it. Everything after it is computed from what it saw.
+/// `locked` takes the row locks in the order of the ids, so batches cannot deadlock. It waits for each lock and then
+/// reads the latest committed version of the row. Everything after it is computed from what it read.
 ///
-/// `step` is what the batch will do, before the table is touched. When the update joins these sets itself, the planner
-/// compares each command with each locked row, and a batch of 32 takes half as long again.
+/// `step` is what the batch will do, before the table is touched. If the update joined these sets itself, the planner
+/// would compare each command with each locked row, and a batch of 32 would take half as long again.
 ///
-/// `audited` and `published` are one row each. The main query joins them because a `select` in a CTE runs only when it is
-/// read.
+/// `audited` and `published` are one row each. The main query joins them because a `select` in a CTE runs only when it
+/// is read.
 ///
-/// The parentheses in `document || (progress || …)` count: without them the long document is walked twice.
+/// The parentheses in `document || (progress || …)` matter: without them Postgres copies the long document twice.
 macro_rules! transition_statement {
-    ($conn:expr, $slice:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
-        let (columns, (legal_from, legal_to)) = (Columns::of($slice), legal_steps::<$machine>());
+    ($conn:expr, $batch:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
+        let (columns, (legal_from, legal_to)) = (Columns::of($batch), legal_steps::<$machine>());
         sqlx::query_as!(
             Row,
             r#"
@@ -207,53 +201,24 @@ macro_rules! transition_statement {
     }};
 }
 
-impl Slices for OrderTransitions {
-    type Command = Transition;
-    type Outcome = TransitionOutcome;
-    type Key = Uuid;
-    const NAME: &'static str = "order transitions";
-
-    fn key(command: &Transition) -> Uuid {
-        command.id
-    }
-
-    fn aggregate(command: &Transition) -> Uuid {
-        command.id
-    }
-
-    async fn execute(conn: &mut PgConnection, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
-        let rows = transition_statement!(conn, slice, OrderState,
-            table: "command.orders", entity: "'order'",
-            also: ", delivered_at = case when to_state = 'DELIVERED' then at else entity.delivered_at end");
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    fn changed(outcome: &TransitionOutcome) -> bool {
-        matches!(outcome, TransitionOutcome::Applied { .. })
-    }
+/// Carries out a batch of transitions of orders: all of it commits, or none. Returns one outcome per command, in the
+/// same order.
+pub(crate) async fn transition_orders(
+    conn: &mut PgConnection,
+    batch: &[NewTransition],
+) -> sqlx::Result<Vec<TransitionOutcome>> {
+    let rows = transition_statement!(conn, batch, OrderState,
+        table: "command.orders", entity: "'order'",
+        also: ", delivered_at = case when to_state = 'DELIVERED' then at else entity.delivered_at end");
+    Ok(rows.into_iter().map(Into::into).collect())
 }
 
-impl Slices for ReturnTransitions {
-    type Command = Transition;
-    type Outcome = TransitionOutcome;
-    type Key = Uuid;
-    const NAME: &'static str = "return transitions";
-
-    fn key(command: &Transition) -> Uuid {
-        command.id
-    }
-
-    fn aggregate(command: &Transition) -> Uuid {
-        command.id
-    }
-
-    async fn execute(conn: &mut PgConnection, slice: &[Transition]) -> sqlx::Result<Vec<TransitionOutcome>> {
-        let rows = transition_statement!(conn, slice, ReturnState,
-            table: "command.returns", entity: "'return'", also: "");
-        Ok(rows.into_iter().map(Into::into).collect())
-    }
-
-    fn changed(outcome: &TransitionOutcome) -> bool {
-        matches!(outcome, TransitionOutcome::Applied { .. })
-    }
+/// The same for returns.
+pub(crate) async fn transition_returns(
+    conn: &mut PgConnection,
+    batch: &[NewTransition],
+) -> sqlx::Result<Vec<TransitionOutcome>> {
+    let rows = transition_statement!(conn, batch, ReturnState,
+        table: "command.returns", entity: "'return'", also: "");
+    Ok(rows.into_iter().map(Into::into).collect())
 }

@@ -53,8 +53,8 @@ impl Place {
 const INTAKES: &[Role] = &[Role::Workers, Role::Query];
 
 const PLACES: &[Place] = &[
-    Place::often("command.slice.ready", &[Role::Command], Only::Always),
-    Place::often("command.slice.committed", &[Role::Command], Only::Always),
+    Place::often("command.batch.ready", &[Role::Command], Only::Always),
+    Place::often("command.batch.committed", &[Role::Command], Only::Always),
     Place::seldom("transaction.ready", &[Role::Command, Role::Workers], Only::Always),
     Place::seldom("transaction.committed", &[Role::Command, Role::Workers], Only::Always),
     Place::often("relay.batch.ready", &[Role::Relay], Only::Postgres),

@@ -115,7 +115,7 @@ async fn hundreds_of_commands_on_few_orders_leave_every_order_on_a_legal_way() -
     let second = system.second_command_process().await?;
     let orders = try_join_all((0..4).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
     let steps = ["pay", "ship", "processing", "deliver", "cancel", "pay", "processing", "ship"];
-    // Slices with several commands of one aggregate: those must be carried out one after the other.
+    // Several commands on one aggregate wait at the same time: they must be executed one after the other.
     let send = |n: usize| {
         let api: &Api = if n.is_multiple_of(3) { &second.api } else { &system.api };
         shop::step(api, orders[n % orders.len()].id, steps[(n / orders.len()) % steps.len()])

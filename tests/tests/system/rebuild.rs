@@ -90,7 +90,7 @@ async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
     assert!(forgotten.to_string().contains("`command snapshots`"), "{forgotten}");
     assert_eq!(books::read_models(pool).await?, before, "nothing was touched");
 
-    command::snapshots::republish(&republisher(&system, "articurated_command").await?).await?;
+    command::republish(&republisher(&system, "articurated_command").await?).await?;
     let forgotten = rebuild(&system).await.expect_err("half of it is gone");
     assert!(forgotten.to_string().contains("`workers snapshots`"), "{forgotten}");
     workers::republish::republish(&republisher(&system, "articurated_workers").await?).await?;

@@ -1,4 +1,4 @@
-//! Rejects the requests for returns that no manager has reviewed in time, by the clock.
+//! Rejects, by a schedule, the returns that no manager has reviewed in time.
 
 use chrono::{DateTime, Utc};
 use domain::ReviewPolicy;
@@ -8,26 +8,26 @@ use runtime::{ApiError, Tasks};
 use schedules::{Due, Schedule};
 use serde_json::{Value, json};
 
-use crate::intent::Origin;
-use crate::store::{self, Waiting};
-use crate::transitions::reject_unreviewed;
+use crate::context::CommandContext;
+use crate::store::{self, UnreviewedReturn};
+use crate::transition::reject_unreviewed;
 use crate::{App, Settings};
 
 const NAME: &str = "unreviewed_returns";
-/// Rejections on their way at a time; they share slices with whatever else arrives.
+/// Rejections in flight at a time. They share batches with the commands of clients.
 const PAGE: i64 = 500;
 
-/// Why a run has not rejected all that it should have.
+/// Why a run has not rejected every overdue return.
 #[derive(Debug, thiserror::Error)]
 enum ExpiryError {
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
-    #[error("{failed} returns could not be rejected, {rejected} were; the first of them: {first}")]
+    #[error("{failed} returns could not be rejected, {rejected} were; the first error: {first}")]
     Incomplete { failed: usize, rejected: usize, first: ApiError },
 }
 
-/// Starts the schedule, or says that it is off.
-pub(crate) fn start(app: &App, settings: &Settings, owner: &str, tasks: &Tasks) {
+/// Starts the schedule, or records that it is off.
+pub(super) fn start(app: &App, settings: &Settings, tasks: &Tasks) {
     let Some(days) = settings.return_review_days else {
         return schedules::switch_off(NAME, &app.pool, &app.clock, tasks);
     };
@@ -36,24 +36,25 @@ pub(crate) fn start(app: &App, settings: &Settings, owner: &str, tasks: &Tasks) 
         let app = app.clone();
         move |due: Due| {
             let app = app.clone();
-            async move { expire(&app, policy, due.at).await }
+            async move { reject_overdue(&app, policy, due.at).await }
         }
     };
     let schedule = Schedule::new(NAME, settings.return_review_cron.clone(), settings.business_timezone, run);
-    schedules::start(schedule, &app.pool, &app.clock, owner, tasks);
+    let owner = format!("command-{}", app.ids.next());
+    schedules::start(schedule, &app.pool, &app.clock, &owner, tasks);
 }
 
-/// Rejects what was overdue at `due`. Whoever repeats it finds only what is left, and one return that cannot be rejected does
-/// not keep the others.
-async fn expire(app: &App, policy: ReviewPolicy, due: DateTime<Utc>) -> Result<Value, ExpiryError> {
+/// Rejects the returns that were overdue at `due`. It can be repeated: a second run finds only what the first one left.
+/// A return that cannot be rejected does not stop the others.
+async fn reject_overdue(app: &App, policy: ReviewPolicy, due: DateTime<Utc>) -> Result<Value, ExpiryError> {
     let (before, days) = (policy.overdue_before(due), policy.days);
     let reason = format!("not reviewed within {days} {}", if days == 1 { "day" } else { "days" });
     let (mut rejected, mut decided_meanwhile, mut errors) = (0, 0, Vec::new());
-    let mut last: Option<Waiting> = None;
+    let mut last: Option<UnreviewedReturn> = None;
     loop {
-        let page = limited(store::unreviewed(&app.pool, before, last, PAGE)).await?;
-        let origin = Origin::scheduled(reason.clone(), app.clock.now());
-        for outcome in join_all(page.iter().map(|waiting| reject_unreviewed(app, waiting.id, &origin))).await {
+        let page = limited(store::unreviewed_returns(&app.pool, before, last, PAGE)).await?;
+        let context = CommandContext::of_schedule(reason.clone(), app.clock.now());
+        for outcome in join_all(page.iter().map(|overdue| reject_unreviewed(app, &context, overdue.id))).await {
             match outcome {
                 Ok(true) => rejected += 1,
                 Ok(false) => decided_meanwhile += 1,

@@ -1,10 +1,10 @@
-//! Orders and returns as they are, page by page.
+//! The current orders and returns, page by page.
 
 use messaging::snapshots::Current;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// The document is put together as a transition's is, so a snapshot says what the last event said.
+/// Builds the document as a transition does, so that a snapshot equals the snapshot of the last event.
 macro_rules! page {
     ($conn:expr, $after:expr, $limit:expr, $table:literal) => {
         sqlx::query_as!(

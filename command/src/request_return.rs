@@ -1,79 +1,70 @@
 //! The request for a return: one transaction under the order's lock.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use contracts::{EntityType, OrderDocument, ReturnDocument, ReturnItemDocument, ReturnState};
 use domain::{Charge, OrderForReturn, RequestedItem, ReturnLine, ReturnRefusal, ReturnableItem, decide_return};
 use runtime::ApiError;
-use runtime::http::RequestContext;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::App;
-use crate::api::body::{Checks, RequestReturn};
-use crate::api::{Answer, not_found};
-use crate::intent::{Conditions, IdempotencyKey, Origin, key_in_progress};
+use crate::context::CommandContext;
+use crate::idempotency::key_in_progress;
+use crate::outcome::{Outcome, unknown_entity};
 use crate::store::{self, NewReturn, OrderUnderLock};
-use crate::taxing;
+use crate::taxation;
 
-/// Requests a return. The transaction runs in a task of its own: a client that hangs up does not cut it in half.
-pub(crate) async fn request(
-    app: &App,
-    context: RequestContext,
-    headers: &HeaderMap,
-    body: RequestReturn,
-) -> Result<Answer, ApiError> {
-    check(&body)?;
-    let key = Conditions::read(headers, "returns", &context, &body)?.idempotency;
-    let origin = Origin::new(context, body.actor.clone(), body.reason.clone(), app.clock.now());
-    let guard = app.in_flight.enter(key.as_ref())?;
-    let work = Work { app: app.clone(), origin, key, body };
-    let answer =
-        runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
-    drop(guard);
-    if answer.as_ref().is_ok_and(|answer| !answer.replayed) {
-        app.hint.send();
-    }
-    answer
+/// The command: take back these units of this order.
+#[derive(Debug)]
+pub(crate) struct RequestReturn {
+    pub(crate) order_id: Uuid,
+    pub(crate) items: Vec<ReturnItem>,
 }
 
-fn check(body: &RequestReturn) -> Result<(), ApiError> {
-    let mut checks = Checks::default();
-    checks.step(body.reason.as_ref(), body.actor.as_ref());
-    if body.items.len() > domain::MAX_LINES {
-        checks.wrong("items", format!("must be at most {} items", domain::MAX_LINES));
+/// Units of one item.
+#[derive(Debug)]
+pub(crate) struct ReturnItem {
+    pub(crate) order_item_id: Uuid,
+    pub(crate) quantity: i64,
+    pub(crate) reason: Option<String>,
+}
+
+/// Requests a return. The transaction runs in a task of its own, so a client that hangs up does not interrupt it.
+///
+/// # Errors
+/// 404 for an unknown order, 400 for a return that is not allowed.
+pub(crate) async fn request(app: &App, context: CommandContext, command: RequestReturn) -> Result<Outcome, ApiError> {
+    let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
+    let work = Work { app: app.clone(), context, command };
+    let outcome =
+        runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
+    drop(in_flight);
+    if outcome.as_ref().is_ok_and(|outcome| !outcome.replayed) {
+        app.hint.send();
     }
-    for (index, item) in body.items.iter().enumerate().take(domain::MAX_LINES) {
-        if !(1..=domain::MAX_QUANTITY).contains(&item.quantity) {
-            checks.wrong(format!("items[{index}].quantity"), format!("must be from 1 to {}", domain::MAX_QUANTITY));
-        }
-        checks.optional(&format!("items[{index}].reason"), item.reason.as_ref(), 1000);
-    }
-    checks.done()
+    outcome
 }
 
 struct Work {
     app: App,
-    origin: Origin,
-    key: Option<IdempotencyKey>,
-    body: RequestReturn,
+    context: CommandContext,
+    command: RequestReturn,
 }
 
 impl Work {
-    async fn run(self, conn: &mut PgConnection) -> Result<Answer, ApiError> {
-        let order_id = self.body.order_id;
+    async fn run(self, conn: &mut PgConnection) -> Result<Outcome, ApiError> {
+        let order_id = self.command.order_id;
         let order = store::lock_order(conn, order_id).await?;
-        // Under the lock: whoever held it before us may have answered this very request.
-        if let Some(key) = &self.key
-            && let Some(known) = store::known_answer(conn, key).await?
+        // Read under the lock: the transaction that held it before may have answered this very request.
+        if let Some(request) = &self.context.idempotency
+            && let Some(known) = store::known_answer(conn, request).await?
         {
-            return Answer::known(known, Some(key), EntityType::Return);
+            return Outcome::replayed(known, Some(request), EntityType::Return);
         }
-        let Some(order) = order else {
-            return Err(not_found(EntityType::Order, &order_id.to_string()));
-        };
-        // The frozen document says what the order was when it was placed; a return needs no more of it.
+        let Some(order) = order else { return Err(unknown_entity(EntityType::Order, order_id)) };
+        // A return needs nothing of the order but what the stored document says: how it was placed.
         let placed = OrderDocument::deserialize(&order.document).map_err(ApiError::internal)?;
         let lines = self.decide(conn, &order, &placed).await?;
         let document = self.document(&placed, &lines)?;
@@ -87,28 +78,28 @@ impl Work {
         placed: &OrderDocument,
     ) -> Result<Vec<ReturnLine>, ApiError> {
         let requested: Vec<_> = self
-            .body
+            .command
             .items
             .iter()
             .map(|item| RequestedItem { order_item_id: item.order_item_id, quantity: item.quantity })
             .collect();
         let ids: Vec<Uuid> = requested.iter().map(|item| item.order_item_id).collect();
-        let elsewhere = store::items_elsewhere(conn, self.body.order_id, &ids).await?;
+        let elsewhere = store::items_elsewhere(conn, self.command.order_id, &ids).await?;
         let order = OrderForReturn {
             state: order.state.parse().map_err(ApiError::internal)?,
             delivered_at: order.delivered_at,
             existing_returns: order.returns.len(),
             items: returnable(placed, &order.returns)?,
         };
-        decide_return(&order, &requested, &elsewhere, &self.app.policy, self.origin.at)
+        decide_return(&order, &requested, &elsewhere, &self.app.policy, self.context.at)
             .map_err(|refusal| refused(&refusal))
     }
 
     fn document(&self, placed: &OrderDocument, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
-        let at = self.origin.at;
+        let at = self.context.at;
         let item = |line: &ReturnLine| {
             let ordered = placed.items.iter().find(|item| item.id == line.order_item_id);
-            let asked = self.body.items.iter().find(|item| item.order_item_id == line.order_item_id);
+            let requested = self.command.items.iter().find(|item| item.order_item_id == line.order_item_id);
             let ordered = ordered.ok_or_else(|| ApiError::internal("an item is missing from the order's document"))?;
             Ok(ReturnItemDocument {
                 id: self.app.ids.next(),
@@ -119,13 +110,13 @@ impl Work {
                 hsn: ordered.hsn.clone(),
                 gst_rate: ordered.gst_rate,
                 amount_minor: line.refund(),
-                tax: ordered.tax.map(|_| taxing::tax(&line.goods)),
+                tax: ordered.tax.map(|_| taxation::tax(&line.goods)),
                 shipping_minor: line.shipping.paid,
                 shipping_tax: ordered
                     .shipping_tax
                     .filter(|_| line.shipping.paid > 0)
-                    .map(|_| taxing::tax(&line.shipping)),
-                reason: asked.and_then(|item| item.reason.clone()),
+                    .map(|_| taxation::tax(&line.shipping)),
+                reason: requested.and_then(|item| item.reason.clone()),
             })
         };
         Ok(ReturnDocument {
@@ -137,7 +128,7 @@ impl Work {
             customer_id: placed.customer_id.clone(),
             customer_email: placed.customer_email.clone(),
             currency: placed.currency.clone(),
-            reason: self.body.reason.clone(),
+            reason: self.context.reason.clone(),
             items: lines.iter().map(item).collect::<Result<_, ApiError>>()?,
             refund_amount_minor: lines.iter().map(ReturnLine::refund).sum(),
             approval_notes: None,
@@ -157,8 +148,8 @@ impl Work {
         })
     }
 
-    async fn insert(&self, conn: &mut PgConnection, document: &ReturnDocument) -> Result<Answer, ApiError> {
-        let transition = self.origin.transition("return", document.id, document.state.as_str(), &json!({}));
+    async fn insert(&self, conn: &mut PgConnection, document: &ReturnDocument) -> Result<Outcome, ApiError> {
+        let transition = self.context.audit_row(EntityType::Return, document.id, document.state.as_str(), &json!({}));
         let new = NewReturn {
             id: document.id,
             order_id: document.order_id,
@@ -167,17 +158,17 @@ impl Work {
             items: &document.items,
             transition: &transition,
             event_id: self.app.ids.next(),
-            headers: &self.origin.headers(),
-            at: self.origin.at,
-            idempotency: self.key.as_ref(),
+            headers: &self.context.headers(),
+            at: self.context.at,
+            idempotency: self.context.idempotency.as_ref(),
         };
-        let body = store::insert_return(conn, &new).await.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
-        let (status, entity) = (StatusCode::CREATED, EntityType::Return);
-        Ok(Answer { status, entity, id: document.id, version: 1, body, replayed: false })
+        let stored = store::insert_return(conn, &new).await;
+        let stored = stored.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
+        Ok(Outcome::created(EntityType::Return, document.id, stored))
     }
 }
 
-/// What was ordered, and what of it the returns before have taken.
+/// The items of the order, with what the earlier returns have taken of them.
 fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<ReturnableItem>, ApiError> {
     let unsigned = |quantity: i32| u32::try_from(quantity).map_err(ApiError::internal);
     let mut items = Vec::with_capacity(placed.items.len());
@@ -185,8 +176,8 @@ fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<Returnabl
         items.push(ReturnableItem {
             id: item.id,
             quantity: unsigned(item.quantity)?,
-            goods: taxing::charge(item.paid_minor, item.tax.as_ref()),
-            shipping: taxing::charge(item.shipping_minor, item.shipping_tax.as_ref()),
+            goods: taxation::charge(item.paid_minor, item.tax.as_ref()),
+            shipping: taxation::charge(item.shipping_minor, item.shipping_tax.as_ref()),
             returned_quantity: 0,
             returned_goods: Charge::default(),
             returned_shipping: Charge::default(),
@@ -196,8 +187,8 @@ fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<Returnabl
         let returned = ReturnDocument::deserialize(document).map_err(ApiError::internal)?;
         for line in returned.items {
             let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
-            let goods = taxing::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
-            let shipping = taxing::charge(line.shipping_minor, line.shipping_tax.as_ref());
+            let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
+            let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
             item.returned_quantity += unsigned(line.quantity)?;
             item.returned_goods = item.returned_goods.plus(&goods);
             item.returned_shipping = item.returned_shipping.plus(&shipping);
@@ -206,7 +197,8 @@ fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<Returnabl
     Ok(items)
 }
 
-/// The key was used for another order in the same moment, where no lock makes the two wait for each other.
+/// The key was used for another order in the same moment. The two requests lock different orders, so neither waited
+/// for the other.
 fn key_taken(error: &sqlx::Error) -> Option<ApiError> {
     let constraint = error.as_database_error()?.constraint()?;
     (constraint == "idempotency_keys_pkey").then(key_in_progress)

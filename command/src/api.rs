@@ -1,0 +1,63 @@
+//! REST: a body is parsed into a command, and its outcome becomes the answer.
+
+mod orders;
+mod returns;
+mod bodies;
+mod incoming;
+mod answer;
+
+use runtime::ErrorBody;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::App;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(tags(
+    (name = "Orders: commands", description = "Place an order and take it through its states."),
+    (name = "Returns: commands", description = "Request the return of items and take it to its refund."),
+))]
+struct Documented;
+
+fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Documented::openapi()).nest("/api/v1", orders::routes().merge(returns::routes()))
+}
+
+pub(crate) fn routes(app: App) -> axum::Router {
+    router().with_state(app).split_for_parts().0
+}
+
+/// The description of the command endpoints.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    router().into_openapi()
+}
+
+/// The answers to every command that is refused.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by utoipa only")]
+enum CommandErrors {
+    /// Malformed JSON (`MALFORMED_JSON`), or a return that is not allowed (`RETURN_NOT_ALLOWED`).
+    #[response(status = 400)]
+    BadRequest(ErrorBody),
+    /// `ORDER_NOT_FOUND` or `RETURN_NOT_FOUND`.
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+    /// `INVALID_STATE_TRANSITION`, `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
+    #[response(status = 409)]
+    Conflict(ErrorBody),
+    /// `VERSION_MISMATCH`: the version in `If-Match` is not the current one.
+    #[response(status = 412)]
+    PreconditionFailed(ErrorBody),
+    /// `BODY_TOO_LARGE`.
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// `UNSUPPORTED_MEDIA_TYPE`.
+    #[response(status = 415)]
+    MediaType(ErrorBody),
+    /// `VALIDATION_FAILED` with the invalid fields, or `IDEMPOTENCY_KEY_REUSED`.
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+    /// `SERVICE_UNAVAILABLE`: try again; with an `Idempotency-Key` that is safe.
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}

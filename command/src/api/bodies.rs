@@ -1,0 +1,116 @@
+//! Request bodies, and the checks that need no database.
+
+mod orders;
+mod returns;
+
+use runtime::{ApiError, FieldErrors};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder};
+pub(super) use returns::{Approve, ChangeReturnState, Reject, RequestReturn};
+
+use crate::context::Body;
+use crate::transition::Details;
+
+const MAX_REASON: usize = 1000;
+const MAX_ACTOR: usize = 64;
+
+/// The body of a step: a reason and an actor, and for some steps more.
+pub(super) trait StepBody: Body {
+    /// Checks every field but reason and actor.
+    fn check(&self, _errors: &mut FieldErrors) {}
+
+    /// What the step adds to the entity's document.
+    fn into_details(self) -> Details;
+
+    /// # Errors
+    /// 422 with every invalid field.
+    fn validate(&self) -> Result<(), ApiError> {
+        let mut errors = FieldErrors::default();
+        check_reason_and_actor(&mut errors, self);
+        self.check(&mut errors);
+        errors.finish()
+    }
+}
+
+/// The two fields that every body has.
+macro_rules! reason_and_actor {
+    ($($body:ty),+) => {
+        $(impl $crate::context::Body for $body {
+            fn actor(&self) -> Option<&str> {
+                self.actor.as_deref()
+            }
+
+            fn reason(&self) -> Option<&str> {
+                self.reason.as_deref()
+            }
+        })+
+    };
+}
+use reason_and_actor;
+
+/// Why a step is made, and by whom. Without `actor` the header `X-Actor` names the actor, and without that it is
+/// "anonymous".
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Step {
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// A parcel that has been sent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ship {
+    #[schema(max_length = 64)]
+    carrier: Option<String>,
+    #[schema(max_length = 128)]
+    tracking_number: Option<String>,
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+reason_and_actor!(Step, Ship);
+
+impl StepBody for Step {
+    fn into_details(self) -> Details {
+        Details::default()
+    }
+}
+
+impl StepBody for Ship {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_optional(errors, "carrier", self.carrier.as_deref(), 64);
+        check_optional(errors, "tracking_number", self.tracking_number.as_deref(), 128);
+    }
+
+    fn into_details(self) -> Details {
+        Details { carrier: self.carrier, tracking_number: self.tracking_number, ..Details::default() }
+    }
+}
+
+/// Text of 1 to `max` characters.
+fn check_text(errors: &mut FieldErrors, field: &str, text: &str, max: usize) {
+    if text.trim().is_empty() {
+        errors.add(field, "must not be empty");
+    } else if text.chars().nth(max).is_some() {
+        errors.add(field, format!("must be at most {max} characters long"));
+    }
+}
+
+/// The same for a field that may be absent.
+fn check_optional(errors: &mut FieldErrors, field: &str, text: Option<&str>, max: usize) {
+    if let Some(text) = text {
+        check_text(errors, field, text, max);
+    }
+}
+
+fn check_reason_and_actor(errors: &mut FieldErrors, body: &(impl Body + ?Sized)) {
+    check_optional(errors, "reason", body.reason(), MAX_REASON);
+    check_optional(errors, "actor", body.actor(), MAX_ACTOR);
+}

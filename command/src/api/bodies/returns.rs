@@ -1,0 +1,165 @@
+//! Bodies of return commands.
+
+use domain::ReturnState;
+use runtime::{ApiError, FieldErrors};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{StepBody, check_optional, check_reason_and_actor, check_text, reason_and_actor};
+use crate::request_return;
+use crate::transition::Details;
+
+/// The return of some units of an order's items.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct RequestReturn {
+    order_id: Uuid,
+    /// At least one.
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    items: Vec<ReturnItem>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// Units of one item.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ReturnItem {
+    /// `items[].id` of the order.
+    order_item_id: Uuid,
+    #[schema(minimum = 1, maximum = 100_000)]
+    quantity: i64,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+}
+
+/// A manager's approval.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::api) struct Approve {
+    #[schema(max_length = 1000)]
+    notes: Option<String>,
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// A manager's rejection. Both the category and the reason are required.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::api) struct Reject {
+    #[schema(min_length = 1, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
+    category: Option<String>,
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// The state to which a return shall change. `REJECTED` requires a reason.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ChangeReturnState {
+    #[serde(with = "contracts::named")]
+    #[schema(value_type = contracts::schema::ReturnState)]
+    pub(in crate::api) new_state: ReturnState,
+    /// For `REJECTED`; `OTHER` when absent.
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    category: Option<String>,
+    /// For `APPROVED`.
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    notes: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState);
+
+impl StepBody for Approve {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_optional(errors, "notes", self.notes.as_deref(), 1000);
+    }
+
+    fn into_details(self) -> Details {
+        Details { approval_notes: self.notes, ..Details::default() }
+    }
+}
+
+impl StepBody for Reject {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_text(errors, "category", self.category.as_deref().unwrap_or_default(), 64);
+        if self.reason.is_none() {
+            errors.add("reason", "must not be empty");
+        }
+    }
+
+    fn into_details(self) -> Details {
+        Details { rejection_category: self.category, rejection_reason: self.reason, ..Details::default() }
+    }
+}
+
+impl StepBody for ChangeReturnState {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_optional(errors, "category", self.category.as_deref(), 64);
+        check_optional(errors, "notes", self.notes.as_deref(), 1000);
+        if self.new_state == ReturnState::Rejected && self.reason.is_none() {
+            errors.add("reason", "is required for a rejection");
+        }
+    }
+
+    fn into_details(self) -> Details {
+        match self.new_state {
+            ReturnState::Approved => Details { approval_notes: self.notes, ..Details::default() },
+            ReturnState::Rejected => Details {
+                rejection_category: Some(self.category.unwrap_or_else(|| "OTHER".to_owned())),
+                rejection_reason: self.reason,
+                ..Details::default()
+            },
+            _ => Details::default(),
+        }
+    }
+}
+
+impl RequestReturn {
+    /// # Errors
+    /// 422 with every invalid field.
+    pub(in crate::api) fn parse(self) -> Result<request_return::RequestReturn, ApiError> {
+        let mut errors = FieldErrors::default();
+        check_reason_and_actor(&mut errors, &self);
+        if self.items.len() > domain::MAX_LINES {
+            errors.add("items", format!("must be at most {} items", domain::MAX_LINES));
+        }
+        for (index, item) in self.items.iter().enumerate().take(domain::MAX_LINES) {
+            if !(1..=domain::MAX_QUANTITY).contains(&item.quantity) {
+                errors.add(format!("items[{index}].quantity"), format!("must be from 1 to {}", domain::MAX_QUANTITY));
+            }
+            check_optional(&mut errors, &format!("items[{index}].reason"), item.reason.as_deref(), 1000);
+        }
+        errors.finish()?;
+        Ok(request_return::RequestReturn {
+            order_id: self.order_id,
+            items: self.items.into_iter().map(ReturnItem::parsed).collect(),
+        })
+    }
+}
+
+impl ReturnItem {
+    fn parsed(self) -> request_return::ReturnItem {
+        let Self { order_item_id, quantity, reason } = self;
+        request_return::ReturnItem { order_item_id, quantity, reason }
+    }
+}

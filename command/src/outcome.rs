@@ -1,0 +1,77 @@
+//! How a command ends: with the entity's document, or with a refusal.
+
+use axum::http::StatusCode;
+use contracts::EntityType;
+use runtime::ApiError;
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::idempotency::{KeyedRequest, key_reused};
+use crate::store::KnownAnswer;
+
+/// A command that was executed, now or before under the same idempotency key.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) status: StatusCode,
+    pub(crate) entity: EntityType,
+    pub(crate) id: Uuid,
+    pub(crate) version: i32,
+    /// The entity's document as JSON, as the database wrote it.
+    pub(crate) document: String,
+    /// Whether this is the stored answer of an earlier request.
+    pub(crate) replayed: bool,
+}
+
+impl Outcome {
+    /// A new entity.
+    pub(crate) fn created(entity: EntityType, id: Uuid, document: String) -> Self {
+        Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false }
+    }
+
+    /// The stored answer, if the request is the same as the first one under its key.
+    ///
+    /// # Errors
+    /// 422 when the key was used with another body.
+    pub(crate) fn replayed(
+        known: KnownAnswer,
+        request: Option<&KeyedRequest>,
+        entity: EntityType,
+    ) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: i32,
+        }
+        if request.is_none_or(|request| request.request_hash != known.request_hash) {
+            return Err(key_reused());
+        }
+        let status = u16::try_from(known.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let Versioned { version } = serde_json::from_str(&known.body).map_err(ApiError::internal)?;
+        Ok(Self {
+            status: status.unwrap_or(StatusCode::OK),
+            entity,
+            id: known.entity_id,
+            version,
+            document: known.body,
+            replayed: true,
+        })
+    }
+}
+
+/// The UUID in a path. Any other text cannot be an id, so there is no such entity.
+pub(crate) fn entity_id(entity: EntityType, text: &str) -> Result<Uuid, ApiError> {
+    Uuid::try_parse(text).map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        not_found(entity, &shown, " (an id is a UUID)")
+    })
+}
+
+/// 404 for an id that no entity has.
+pub(crate) fn unknown_entity(entity: EntityType, id: Uuid) -> ApiError {
+    not_found(entity, &id.to_string(), "")
+}
+
+fn not_found(entity: EntityType, id: &str, hint: &str) -> ApiError {
+    let code = if entity == EntityType::Return { "RETURN_NOT_FOUND" } else { "ORDER_NOT_FOUND" };
+    ApiError::not_found(code, format!("there is no {entity} {id:?}{hint}")).with_details(json!({ "id": id }))
+}

@@ -1,0 +1,162 @@
+//! A new order: number, price, document.
+
+mod pricing;
+mod document;
+
+use chrono::{DateTime, Utc};
+use contracts::{Address, EntityType, OrderDocument, OrderState};
+use runtime::ApiError;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub(crate) use pricing::{Draft, DraftItem, Price};
+
+use crate::App;
+use crate::batcher::Batched;
+use crate::context::CommandContext;
+use crate::idempotency::KeyedRequest;
+use crate::outcome::Outcome;
+use crate::store::{self, NewOrder, NewOrderItem, PlacementOutcome};
+
+/// A generated order number ends in 40 random bits. If it is taken all the same, another one is generated.
+const NUMBER_ATTEMPTS: usize = 3;
+
+/// The command: place this order. All of it is valid.
+#[derive(Debug)]
+pub(crate) struct PlaceOrder {
+    /// Generated when absent.
+    pub(crate) order_number: Option<String>,
+    pub(crate) customer_id: String,
+    pub(crate) customer_email: Option<String>,
+    /// ISO 4217.
+    pub(crate) currency: String,
+    pub(crate) payment_method: Option<String>,
+    pub(crate) shipping_address: Option<Address>,
+    pub(crate) billing_address: Option<Address>,
+    pub(crate) items: Vec<PlaceItem>,
+    pub(crate) price: Price,
+}
+
+/// A line of a new order.
+#[derive(Debug)]
+pub(crate) struct PlaceItem {
+    pub(crate) sku: String,
+    pub(crate) title: String,
+    pub(crate) quantity: i64,
+    pub(crate) unit_price_minor: i64,
+    pub(crate) hsn: Option<String>,
+}
+
+/// New orders, as a kind of command with batches.
+#[derive(Debug)]
+pub(crate) struct Placements;
+
+impl Batched for Placements {
+    type Command = NewOrder;
+    type Outcome = PlacementOutcome;
+    type Key = (Option<KeyedRequest>, Option<Uuid>);
+    const NAME: &'static str = "placements";
+
+    /// Requests with the same idempotency key must wait for each other; other orders have nothing in common.
+    fn key(command: &NewOrder) -> Self::Key {
+        let request = command.idempotency.clone();
+        let id = request.is_none().then_some(command.id);
+        (request, id)
+    }
+
+    fn aggregate(command: &NewOrder) -> Uuid {
+        command.id
+    }
+
+    async fn execute(conn: &mut PgConnection, batch: &[NewOrder]) -> sqlx::Result<Vec<PlacementOutcome>> {
+        store::insert_orders(conn, batch).await
+    }
+
+    fn changed(outcome: &PlacementOutcome) -> bool {
+        matches!(outcome, PlacementOutcome::Placed { .. })
+    }
+}
+
+/// Places an order.
+///
+/// # Errors
+/// 409 when another order has the number.
+pub(crate) async fn place(app: &App, context: &CommandContext, order: PlaceOrder) -> Result<Outcome, ApiError> {
+    let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
+    let attempts = match (&order.order_number, &context.idempotency) {
+        (None, _) => NUMBER_ATTEMPTS,
+        // The same request may have taken the number a moment ago in another process. A second look finds its answer.
+        (Some(_), Some(_)) => 2,
+        (Some(_), None) => 1,
+    };
+    for _ in 0..attempts {
+        let id = app.ids.next();
+        let number = order.order_number.clone().unwrap_or_else(|| generated_number(id, context.at));
+        let document = order.document(id, number, &app.ids, context.at);
+        match app.placements.execute(new_order(app, context, &document)?).await? {
+            PlacementOutcome::Placed { document } => return Ok(Outcome::created(EntityType::Order, id, document)),
+            PlacementOutcome::Known(known) => {
+                return Outcome::replayed(known, context.idempotency.as_ref(), EntityType::Order);
+            }
+            PlacementOutcome::NumberTaken => {}
+        }
+    }
+    drop(in_flight);
+    let number = order.order_number.unwrap_or_default();
+    Err(ApiError::conflict(
+        "ORDER_NUMBER_EXISTS",
+        format!("there is an order with the number {number:?}; choose another"),
+    )
+    .with_details(json!({ "order_number": number })))
+}
+
+/// `AC-20261121-7K3M9QXP`: the day in UTC, and the id's last 40 bits in Crockford's base 32.
+fn generated_number(id: Uuid, at: DateTime<Utc>) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let bits = id.as_u128();
+    let tail: String = (0..8).rev().map(|place| char::from(ALPHABET[(bits >> (5 * place)) as usize & 31])).collect();
+    format!("AC-{}-{tail}", at.format("%Y%m%d"))
+}
+
+/// The rows of an order.
+fn new_order(app: &App, context: &CommandContext, order: &OrderDocument) -> Result<NewOrder, ApiError> {
+    let items = order.items.iter().map(|item| NewOrderItem {
+        id: item.id,
+        sku: item.sku.clone(),
+        title: item.title.clone(),
+        quantity: item.quantity,
+        unit_price_minor: item.unit_price_minor,
+        paid_minor: item.paid_minor,
+        shipping_minor: item.shipping_minor,
+    });
+    Ok(NewOrder {
+        id: order.id,
+        order_number: order.order_number.clone(),
+        customer_id: order.customer_id.clone(),
+        currency: order.currency.clone(),
+        total_minor: order.total_minor,
+        document: serde_json::to_value(order).map_err(ApiError::internal)?,
+        items: items.collect(),
+        transition: context.audit_row(EntityType::Order, order.id, OrderState::PendingPayment.as_str(), &json!({})),
+        event_id: app.ids.next(),
+        headers: context.headers(),
+        at: context.at,
+        idempotency: context.idempotency.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn generated_numbers_are_short_and_differ() {
+        let ids = runtime::Ids::system();
+        let numbers: HashSet<_> = (0..10_000).map(|_| generated_number(ids.next(), DateTime::UNIX_EPOCH)).collect();
+        assert_eq!(numbers.len(), 10_000);
+        assert!(numbers.iter().all(|number| number.len() == 20 && number.starts_with("AC-19700101-")));
+    }
+}

@@ -1,0 +1,240 @@
+//! A step of an order or a return to another state.
+//!
+//! `domain`'s table decides whether a step is legal. The statement gets it as data, and a refusal is explained by
+//! [`decide`], so both say the same.
+
+use std::marker::PhantomData;
+
+use axum::http::StatusCode;
+use contracts::{EntityType, EventType};
+use domain::{Decision, InvalidTransition, OrderState, ReturnState, State, decide};
+use runtime::ApiError;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::App;
+use crate::batcher::{Batched, Batchers};
+use crate::context::CommandContext;
+use crate::outcome::{Outcome, unknown_entity};
+use crate::store::{self, NewTransition, TransitionOutcome};
+
+/// The command: take this entity to that state.
+#[derive(Debug)]
+pub(crate) struct ChangeState<S> {
+    pub(crate) id: Uuid,
+    pub(crate) to: S,
+    pub(crate) details: Details,
+}
+
+/// What a step adds to the document. The same goes into the audit as its metadata.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Details {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) payment_transaction_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) carrier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tracking_number: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval_notes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rejection_category: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rejection_reason: Option<String>,
+}
+
+/// A state machine whose steps are commands: orders and returns.
+pub(crate) trait Machine: State + Send + Sync {
+    const ENTITY: EntityType;
+    /// Names the batchers in metrics and in the log.
+    const BATCHERS: &'static str;
+
+    fn batchers(app: &App) -> &Batchers<Transitions<Self>>;
+
+    /// The event of a step to this state, and the field of the document that holds its time.
+    fn event(self) -> (EventType, &'static str);
+
+    fn execute(
+        conn: &mut PgConnection,
+        batch: &[NewTransition],
+    ) -> impl Future<Output = sqlx::Result<Vec<TransitionOutcome>>> + Send;
+}
+
+impl Machine for OrderState {
+    const ENTITY: EntityType = EntityType::Order;
+    const BATCHERS: &'static str = "order transitions";
+
+    fn batchers(app: &App) -> &Batchers<Transitions<Self>> {
+        &app.order_transitions
+    }
+
+    fn event(self) -> (EventType, &'static str) {
+        match self {
+            Self::PendingPayment => (EventType::OrderCreated, "created_at"),
+            Self::Paid => (EventType::OrderPaid, "paid_at"),
+            Self::ProcessingInWarehouse => (EventType::OrderProcessing, "processing_at"),
+            Self::Shipped => (EventType::OrderShipped, "shipped_at"),
+            Self::Delivered => (EventType::OrderDelivered, "delivered_at"),
+            Self::Cancelled => (EventType::OrderCancelled, "cancelled_at"),
+        }
+    }
+
+    async fn execute(conn: &mut PgConnection, batch: &[NewTransition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        store::transition_orders(conn, batch).await
+    }
+}
+
+impl Machine for ReturnState {
+    const ENTITY: EntityType = EntityType::Return;
+    const BATCHERS: &'static str = "return transitions";
+
+    fn batchers(app: &App) -> &Batchers<Transitions<Self>> {
+        &app.return_transitions
+    }
+
+    fn event(self) -> (EventType, &'static str) {
+        match self {
+            Self::Requested => (EventType::ReturnRequested, "created_at"),
+            Self::Approved => (EventType::ReturnApproved, "approved_at"),
+            Self::Rejected => (EventType::ReturnRejected, "rejected_at"),
+            Self::InTransit => (EventType::ReturnInTransit, "in_transit_at"),
+            Self::Received => (EventType::ReturnReceived, "received_at"),
+            Self::Completed => (EventType::ReturnCompleted, "completed_at"),
+        }
+    }
+
+    async fn execute(conn: &mut PgConnection, batch: &[NewTransition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        store::transition_returns(conn, batch).await
+    }
+}
+
+/// The transitions of one machine, as a kind of command with batches.
+#[derive(Debug)]
+pub(crate) struct Transitions<S>(PhantomData<S>);
+
+impl<S: Machine> Batched for Transitions<S> {
+    type Command = NewTransition;
+    type Outcome = TransitionOutcome;
+    type Key = Uuid;
+    const NAME: &'static str = S::BATCHERS;
+
+    fn key(command: &NewTransition) -> Uuid {
+        command.id
+    }
+
+    fn aggregate(command: &NewTransition) -> Uuid {
+        command.id
+    }
+
+    async fn execute(conn: &mut PgConnection, batch: &[NewTransition]) -> sqlx::Result<Vec<TransitionOutcome>> {
+        S::execute(conn, batch).await
+    }
+
+    fn changed(outcome: &TransitionOutcome) -> bool {
+        matches!(outcome, TransitionOutcome::Applied { .. })
+    }
+}
+
+/// Takes an order or a return to a state.
+///
+/// # Errors
+/// 404 for an unknown id, 409 for a step that is not legal, 412 for another version than the expected one.
+pub(crate) async fn change_state<S: Machine>(
+    app: &App,
+    context: &CommandContext,
+    command: ChangeState<S>,
+) -> Result<Outcome, ApiError> {
+    let _in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
+    let transition = new_transition(app, context, &command)?;
+    let repeated = context.idempotency.is_some().then(|| transition.clone());
+    let mut outcome = S::batchers(app).execute(transition).await?;
+    // The same request may have made this step a moment ago in another process. The statement waited for it but could
+    // not see its answer; a second look finds it.
+    if let (TransitionOutcome::Unchanged { .. }, Some(repeated)) = (&outcome, repeated) {
+        outcome = S::batchers(app).execute(repeated).await?;
+    }
+    answer(context, &command, outcome)
+}
+
+/// Rejects a return that no manager has reviewed in time. Returns whether it still was unreviewed: a manager may have
+/// decided in the same moment.
+pub(crate) async fn reject_unreviewed(app: &App, context: &CommandContext, id: Uuid) -> Result<bool, ApiError> {
+    let details = Details {
+        rejection_category: Some("REVIEW_EXPIRED".to_owned()),
+        rejection_reason: context.reason.clone(),
+        ..Details::default()
+    };
+    let command = ChangeState { id, to: ReturnState::Rejected, details };
+    let transition = new_transition(app, context, &command)?;
+    let outcome = app.return_transitions.execute(transition).await?;
+    Ok(matches!(outcome, TransitionOutcome::Applied { .. }))
+}
+
+fn new_transition<S: Machine>(
+    app: &App,
+    context: &CommandContext,
+    command: &ChangeState<S>,
+) -> Result<NewTransition, ApiError> {
+    let (event_type, time) = command.to.event();
+    let Value::Object(details) = serde_json::to_value(&command.details).map_err(ApiError::internal)? else {
+        return Err(ApiError::internal("the details of a step are not an object"));
+    };
+    let mut progress = details.clone();
+    progress.insert(time.to_owned(), json!(context.at));
+    progress.insert("updated_at".to_owned(), json!(context.at));
+    Ok(NewTransition {
+        id: command.id,
+        to_state: command.to.as_str(),
+        at: context.at,
+        progress: Value::Object(progress),
+        audit: context.audit_row(S::ENTITY, command.id, command.to.as_str(), &details),
+        event_id: app.ids.next(),
+        event_type,
+        headers: context.headers(),
+        expected_version: context.expected_version,
+        idempotency: context.idempotency.clone(),
+    })
+}
+
+fn answer<S: Machine>(
+    context: &CommandContext,
+    command: &ChangeState<S>,
+    outcome: TransitionOutcome,
+) -> Result<Outcome, ApiError> {
+    let (entity, id, to) = (S::ENTITY, command.id, command.to);
+    let done = |version, document| Outcome { status: StatusCode::OK, entity, id, version, document, replayed: false };
+    match outcome {
+        TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
+        TransitionOutcome::Known(known) => Outcome::replayed(known, context.idempotency.as_ref(), entity),
+        TransitionOutcome::Applied { version, document } => Ok(done(version, document)),
+        TransitionOutcome::Unchanged { state, version, document } => {
+            if let Some(expected) = context.expected_version
+                && expected != version
+            {
+                return Err(version_mismatch(entity, version, expected));
+            }
+            match decide(state.parse::<S>().map_err(ApiError::internal)?, to) {
+                Ok(Decision::AlreadyThere) => Ok(done(version, document)),
+                Err(invalid) => Err(invalid_transition(&invalid)),
+                Ok(Decision::Apply) => Err(ApiError::internal(format!("{state} to {to} is legal but was not applied"))),
+            }
+        }
+    }
+}
+
+fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {
+    let allowed: Vec<_> = invalid.current.allowed().iter().map(|state| state.as_str()).collect();
+    ApiError::conflict("INVALID_STATE_TRANSITION", invalid.to_string()).with_details(json!({
+        "current_state": invalid.current.as_str(),
+        "requested_state": invalid.requested.as_str(),
+        "allowed_transitions": allowed,
+    }))
+}
+
+fn version_mismatch(entity: EntityType, current: i32, expected: i32) -> ApiError {
+    let message = format!("the {entity} is at version {current}; read it again and decide again");
+    ApiError::new(StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH", message)
+        .with_details(json!({ "current_version": current, "expected_version": expected }))
+}
