@@ -123,54 +123,54 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
     let columns = Columns::of(batch);
     let rows = sqlx::query!(
         r#"
-            with command as materialized (
-                select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::jsonb[],
-                                     $8::uuid[], $9::jsonb[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::bytea[])
-                    with ordinality as command (id, order_number, customer_id, currency, total_minor, document, transition,
-                                                event_id, headers, at, caller, route, key, request_hash, n)
-            ), known as materialized (
-                select n, answer.request_hash, status, response, entity_id
-                from command join command.idempotency_keys as answer using (caller, route, key)
-            ), placed as (
-                insert into command.orders
-                    (id, order_number, customer_id, state, version, currency, total_minor, document, created_at, updated_at)
-                select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document, at, at
-                from command where not exists (select from known where known.n = command.n)
-                order by order_number
-                on conflict (order_number) do nothing
-                returning id, document
-            ), listed as (
-                insert into command.order_items
-                    (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
-                select item.*
-                from unnest($15::uuid[], $16::uuid[], $17::int[], $18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[],
-                            $24::bigint[])
-                    as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
-                join placed on placed.id = item.order_id
-            ), created as materialized (
-                select event_id, id, command.document, headers, at,
-                       transition || jsonb_build_object('version', 1, 'from_state', null) as step
-                from command join placed using (id)
-                order by n
-            ), audited as materialized (
-                select command.append_transitions(array_agg(step)) from created
-            ), published as materialized (
-                select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($23::text),
-                           array_agg(jsonb_build_object('snapshot', document, 'transition', step)),
-                           array_agg(headers), array_agg(at))
-                from created
-            ), remembered as (
-                insert into command.idempotency_keys
-                    (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-                select caller, route, key, request_hash, 'order', id, 201, command.document, at
-                from command join placed using (id) where key is not null
-            )
-            select placed.document::text as body, known.request_hash as "known_hash?", known.status as "known_status?",
-                   known.response::text as known_body, known.entity_id as "known_id?"
-            from command cross join audited cross join published
-            left join placed using (id) left join known using (n)
+        with command as materialized (
+            select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::jsonb[],
+                                 $8::uuid[], $9::jsonb[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::bytea[])
+                with ordinality as command (id, order_number, customer_id, currency, total_minor, document, transition,
+                                            event_id, headers, at, caller, route, key, request_hash, n)
+        ), known as materialized (
+            select n, answer.request_hash, status, response, entity_id
+            from command join command.idempotency_keys as answer using (caller, route, key)
+        ), placed as (
+            insert into command.orders
+                (id, order_number, customer_id, state, version, currency, total_minor, document, created_at, updated_at)
+            select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document, at, at
+            from command where not exists (select from known where known.n = command.n)
+            order by order_number
+            on conflict (order_number) do nothing
+            returning id, document
+        ), listed as (
+            insert into command.order_items
+                (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
+            select item.*
+            from unnest($15::uuid[], $16::uuid[], $17::int[], $18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[],
+                        $23::bigint[])
+                as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
+            join placed on placed.id = item.order_id
+        ), created as materialized (
+            select event_id, id, command.document, headers, at,
+                   transition || jsonb_build_object('version', 1, 'from_state', null) as step
+            from command join placed using (id)
             order by n
-            "#,
+        ), audited as materialized (
+            select command.append_transitions(array_agg(step)) from created
+        ), published as materialized (
+            select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($24::text),
+                       array_agg(jsonb_build_object('snapshot', document, 'transition', step)),
+                       array_agg(headers), array_agg(at))
+            from created
+        ), remembered as (
+            insert into command.idempotency_keys
+                (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
+            select caller, route, key, request_hash, 'order', id, 201, command.document, at
+            from command join placed using (id) where key is not null
+        )
+        select placed.document::text as body, known.request_hash as "known_hash?", known.status as "known_status?",
+               known.response::text as known_body, known.entity_id as "known_id?"
+        from command cross join audited cross join published
+        left join placed using (id) left join known using (n)
+        order by n
+        "#,
         &columns.id,
         &columns.order_number as _,
         &columns.customer_id as _,
@@ -193,8 +193,8 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         &columns.items.quantity,
         &columns.items.unit_price_minor,
         &columns.items.paid_minor,
-        EventType::OrderCreated.as_str(),
         &columns.items.shipping_minor,
+        EventType::OrderCreated.as_str(),
     )
     .fetch_all(conn)
     .await?;

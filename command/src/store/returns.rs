@@ -79,19 +79,19 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
             returning document
         ), listed as (
             insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor, shipping_minor)
-            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[], $18::bigint[]) as item
+            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[], $10::bigint[]) as item
         ), step as (
-            select $10::jsonb || jsonb_build_object('version', 1, 'from_state', null) as step
+            select $11::jsonb || jsonb_build_object('version', 1, 'from_state', null) as step
         ), audited as materialized (
             select command.append_transitions(array[step]) from step
         ), published as materialized (
-            select messaging.append_events('return', array[$11::uuid], array[$1], array[1], array[$12::text],
-                       array[jsonb_build_object('snapshot', $4, 'transition', step)], array[$13::jsonb], array[$5])
+            select messaging.append_events('return', array[$12::uuid], array[$1], array[1], array[$13::text],
+                       array[jsonb_build_object('snapshot', $4, 'transition', step)], array[$14::jsonb], array[$5])
             from step
         ), remembered as (
             insert into command.idempotency_keys
                 (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-            select $14, $15, $16, $17, 'return', $1, 201, $4, $5 where $16::text is not null
+            select $15, $16, $17, $18, 'return', $1, 201, $4, $5 where $17::text is not null
         )
         select document::text as "body!" from requested cross join audited cross join published
         "#,
@@ -104,6 +104,7 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         &order_item_ids,
         &quantities,
         &amounts,
+        &shippings,
         new.transition,
         new.event_id,
         EventType::ReturnRequested.as_str(),
@@ -112,7 +113,6 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         new.idempotency.map(|request| request.route.as_str()),
         new.idempotency.map(|request| request.key.as_str()),
         new.idempotency.map(|request| request.request_hash.as_slice()),
-        &shippings,
     )
     .fetch_one(conn)
     .await
