@@ -57,6 +57,6 @@ create schema read_next;
 -- The right to enter a schema. What a role may do with the tables stands below the tables. Operators read everything.
 grant usage on schema command to articurated_command, articurated_workers;
 grant usage on schema messaging to articurated_command, articurated_relay, articurated_workers, articurated_query;
-grant usage on schema work to articurated_workers, articurated_relay;
+grant usage on schema work to articurated_workers;
 grant usage on schema read, read_next to articurated_query;
 grant usage on schema command, messaging, work, read, read_next to articurated_operator;

@@ -116,7 +116,7 @@ create table messaging.queues (
 );
 insert into messaging.queues (name) values ('invoices'), ('credit_notes'), ('refunds'), ('notifications'), ('projections');
 grant select on messaging.queues to articurated_workers, articurated_query;
-grant select, update on messaging.queues to articurated_relay, articurated_operator;
+grant select, update on messaging.queues to articurated_operator;
 
 -- One row per (consumer queue, event). It is the job itself, and the memory that makes every effect happen once.
 --   status        ready → running → done; back to ready after a failure; dead after the last one;
@@ -356,6 +356,52 @@ grant select, insert, update on messaging.schedules, messaging.schedule_runs
     to articurated_command, articurated_relay, articurated_query;
 -- The relay deletes old runs.
 grant delete on messaging.schedule_runs to articurated_relay;
+
+
+-- What the relay and its operators both read --------------------------------------------------------------------------
+
+-- The events that a relay may send now.
+--
+-- A troubled event was tried before and is neither published nor skipped. The later events of its aggregate wait until it
+-- is published, so the order holds across batches. Whether there is any troubled event is asked once and first: usually
+-- there is none, and asking for each event would read every partition.
+create view messaging.due_events as
+select event.*
+from messaging.outbox as event
+where event.published_at is null and event.parked_at is null
+  and (event.next_attempt_at is null or event.next_attempt_at <= clock_timestamp())
+  and ((select not exists (
+            select from messaging.outbox as troubled
+            where troubled.published_at is null and troubled.attempts > 0 and troubled.parked_reason is distinct from 'SKIPPED'))
+       or not exists (
+            select from messaging.outbox as earlier
+            where earlier.aggregate_id = event.aggregate_id and earlier.aggregate_version < event.aggregate_version
+              and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_reason is distinct from 'SKIPPED'));
+
+-- What waits in the outbox: one row. Each part reads a partial index of unpublished events.
+create view messaging.outbox_backlog as
+select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as pending,
+       (select count(*) from messaging.outbox
+        where published_at is null and attempts > 0 and parked_at is not null and parked_reason <> 'SKIPPED') as parked,
+       (select occurred_at from messaging.outbox where published_at is null and parked_at is null
+        order by position limit 1) as oldest_pending;
+
+-- What waits in each queue: one row per queue. Done jobs are history and not counted.
+create view messaging.queue_backlog as
+with open as (
+    select queue,
+           count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'running') as running,
+           count(*) filter (where status = 'in_doubt') as in_doubt, count(*) filter (where status = 'dead') as dead,
+           min(received_at) filter (where status = 'ready') as oldest_ready
+    from messaging.inbox
+    where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
+    group by queue
+)
+select queues.name, coalesce(ready, 0) as ready, coalesce(running, 0) as running, coalesce(in_doubt, 0) as in_doubt,
+       coalesce(dead, 0) as dead, oldest_ready, paused_at, paused_by, paused_reason
+from messaging.queues left join open on open.queue = queues.name;
+
+grant select on messaging.due_events, messaging.outbox_backlog, messaging.queue_backlog to articurated_relay;
 
 
 -- Operators -----------------------------------------------------------------------------------------------------------

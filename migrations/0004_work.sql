@@ -94,4 +94,4 @@ create table work.emails (
 );
 
 grant select, insert, update on all tables in schema work to articurated_workers;
-grant select on all tables in schema work to articurated_relay, articurated_operator;
+grant select on all tables in schema work to articurated_operator;

@@ -18,11 +18,12 @@ use crate::system::{Database, System, bound_to_us};
 use crate::{load, requests};
 
 /// Each process with the setting of its port.
-const PROCESSES: [(&str, &str); 5] = [
+const PROCESSES: [(&str, &str); 6] = [
     ("command", "COMMAND_PORT"),
     ("outbox-relay", "RELAY_PORT"),
     ("workers", "WORKERS_PORT"),
     ("query", "QUERY_PORT"),
+    ("ops", "OPS_PORT"),
     ("payment-gateway", "GATEWAY_PORT"),
 ];
 /// All that a process gets of our environment: it shall run with its default settings.
@@ -63,7 +64,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 async fn programs() -> Result<Vec<PathBuf>> {
     let folder = std::env::current_exe()?.parent().context("a program is in a folder")?.to_owned();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--bins"]);
+    cargo.arg("build");
     // `cargo run` tells us which package we are. Passed on, that would be news to build scripts that ask (ring's does),
     // and half of the tree would be compiled again, now and at the next build without it.
     for (name, _) in std::env::vars_os() {
@@ -75,7 +76,7 @@ async fn programs() -> Result<Vec<PathBuf>> {
         cargo.arg("--release");
     }
     for (name, _) in PROCESSES {
-        cargo.args(["--package", name]);
+        cargo.args(["--bin", name]);
     }
     // Takes no time when they are there and up to date.
     ensure!(cargo.status().await?.success(), "the processes cannot be built");

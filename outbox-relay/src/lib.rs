@@ -8,10 +8,6 @@
 //!
 //! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
 
-pub mod operations;
-pub mod cli;
-pub mod api;
-
 mod broker;
 mod leases;
 mod low_water;
@@ -21,7 +17,7 @@ mod stream;
 mod store;
 mod upkeep;
 
-use messaging::{TransportConfig, Wakeup};
+use messaging::{RetentionConfig, TransportConfig, Wakeup};
 use runtime::{Clock, Tasks};
 use sqlx::PgPool;
 
@@ -30,7 +26,6 @@ pub use leases::LEASE;
 use leases::Lane;
 use relay::Relay;
 
-pub(crate) const RETENTION_DAYS: i32 = 90;
 const LANES: i16 = 2;
 
 /// The relay's own settings.
@@ -47,16 +42,13 @@ pub struct Settings {
     #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub max_attempts: i32,
-    /// Days for which outbox and inbox are kept, and longer until all is settled (1 to 36500). They are dropped in partitions
-    /// of an eighth of that, at most 91 days each.
-    #[arg(long = "outbox-retention-days", env = "OUTBOX_RETENTION_DAYS", default_value_t = RETENTION_DAYS,
-          value_parser = clap::value_parser!(i32).range(1..=36_500))]
-    pub retention_days: i32,
+    #[command(flatten)]
+    pub retention: RetentionConfig,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 1_000, lanes: LANES, max_attempts: 20, retention_days: RETENTION_DAYS }
+        Self { batch: 1_000, lanes: LANES, max_attempts: 20, retention: RetentionConfig::default() }
     }
 }
 
@@ -72,7 +64,7 @@ pub fn start(
     tasks: &Tasks,
 ) {
     let leases = leases::start(pool.clone(), name.to_owned(), tasks);
-    upkeep::start(pool, settings.retention_days, name, clock, tasks);
+    upkeep::start(pool, settings.retention.days, name, clock, tasks);
     let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
     for lane in Lane::all(settings.lanes) {
         let (transport, settings, name) = (transport.clone(), settings.clone(), name.to_owned());

@@ -4,8 +4,6 @@ use contracts::Queue;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::store::claimable;
-
 /// The routing table as two columns for `unnest`.
 #[derive(Debug)]
 pub(crate) struct Routes {
@@ -55,7 +53,7 @@ pub(crate) async fn forward(
     limit: i64,
     only: Option<Uuid>,
 ) -> sqlx::Result<Moved> {
-    let row = claimable!(
+    let row = sqlx::query!(
         r#"
         with held as materialized (
             select shard, epoch from messaging.shard_leases
@@ -66,11 +64,8 @@ pub(crate) async fn forward(
             select * from unnest($2::text[], $3::text[]) as route (event_type, queue)
         ), batch as materialized (
             select row.*, held.epoch, exists (select from route where route.event_type = row.event_type) as routable
-            from messaging.outbox as row join held using (shard)
-            where
-        "#,
-        r#"
-              and position >= $4 and ($6::uuid is null or event_id = $6)
+            from messaging.due_events as row join held using (shard)
+            where position >= $4 and ($6::uuid is null or event_id = $6)
             order by position
             limit $5
         ), blocked as materialized (

@@ -93,35 +93,6 @@ impl Pending {
     }
 }
 
-/// A query over the rows that may go out now, each known as `row`: its text up to this condition, and after.
-///
-/// A row behind a troubled one of its own aggregate (tried before, not out yet, not skipped) waits until that one is
-/// out, so the order holds across batches too. Whether there is any troubled row at all is asked first, and once: mostly
-/// there is none, and to look for one behind every row takes a look into every day.
-macro_rules! claimable {
-    ($before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
-        sqlx::query!(
-            $before
-                + r#"
-                    row.published_at is null and row.parked_at is null
-                    and (row.next_attempt_at is null or row.next_attempt_at <= clock_timestamp())
-                    and ((select not exists (
-                            select from messaging.outbox as troubled
-                            where troubled.published_at is null and troubled.attempts > 0
-                              and troubled.parked_reason is distinct from 'SKIPPED'))
-                         or not exists (
-                            select from messaging.outbox as earlier
-                            where earlier.aggregate_id = row.aggregate_id and earlier.aggregate_version < row.aggregate_version
-                              and earlier.published_at is null and earlier.attempts > 0
-                              and earlier.parked_reason is distinct from 'SKIPPED'))
-                "#
-                + $after
-            $(, $argument)*
-        )
-    };
-}
-pub(crate) use claimable;
-
 /// Rows of the given shards that may go out, oldest first.
 pub(crate) async fn pending(
     executor: impl PgExecutor<'_>,
@@ -129,14 +100,16 @@ pub(crate) async fn pending(
     from_position: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<Pending>> {
-    let rows = claimable!(
+    let rows = sqlx::query!(
         r#"
-        select position, attempts, event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-               payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>", occurred_at
-        from messaging.outbox as row
-        where
+        select position as "position!", attempts as "attempts!", event_id as "event_id!", event_type as "event_type!",
+               aggregate_type as "aggregate_type!", aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!",
+               payload as "payload!: Json<Box<RawValue>>", headers as "headers!: Json<Box<RawValue>>", occurred_at as "occurred_at!"
+        from messaging.due_events
+        where shard = any($1) and position >= $2
+        order by position
+        limit $3
         "#,
-        "and shard = any($1) and position >= $2 order by position limit $3",
         shards,
         from_position,
         limit,
@@ -268,22 +241,40 @@ pub(crate) async fn writers(pool: &PgPool, above: i64) -> sqlx::Result<(Vec<Stri
 pub(crate) struct OutboxBacklog {
     pub(crate) pending: i64,
     pub(crate) parked: i64,
-    pub(crate) oldest: Option<DateTime<Utc>>,
+    pub(crate) oldest_pending: Option<DateTime<Utc>>,
 }
 
-/// Counts unpublished rows; both halves read partial indexes only.
-pub(crate) async fn backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
+/// Counts unpublished rows.
+pub(crate) async fn outbox_backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
     sqlx::query_as!(
         OutboxBacklog,
-        r#"
-        select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as "pending!",
-               (select count(*) from messaging.outbox where published_at is null and attempts > 0 and parked_at is not null
-                  and parked_reason <> 'SKIPPED') as "parked!",
-               (select occurred_at from messaging.outbox where published_at is null and parked_at is null
-                order by position limit 1) as oldest
-        "#
+        r#"select pending as "pending!", parked as "parked!", oldest_pending from messaging.outbox_backlog"#
     )
     .fetch_one(pool)
+    .await
+}
+
+/// What waits in a queue.
+#[derive(Debug)]
+pub(crate) struct QueueBacklog {
+    pub(crate) name: String,
+    pub(crate) ready: i64,
+    pub(crate) running: i64,
+    pub(crate) in_doubt: i64,
+    pub(crate) dead: i64,
+    pub(crate) oldest_ready: Option<DateTime<Utc>>,
+}
+
+/// Counts the open jobs of each queue.
+pub(crate) async fn queue_backlogs(pool: &PgPool) -> sqlx::Result<Vec<QueueBacklog>> {
+    sqlx::query_as!(
+        QueueBacklog,
+        r#"
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready
+        from messaging.queue_backlog
+        "#
+    )
+    .fetch_all(pool)
     .await
 }
 

@@ -9,7 +9,6 @@ use schedules::{Expression, Schedule};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::operations::queues;
 use crate::store;
 
 const NAME: &str = "partition_maintenance";
@@ -82,11 +81,11 @@ async fn make_partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<i32
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^53")]
 async fn refresh_gauges(pool: &PgPool) -> sqlx::Result<()> {
-    let backlog = store::backlog(pool).await?;
+    let backlog = store::outbox_backlog(pool).await?;
     metrics::gauge!("outbox_pending_rows").set(backlog.pending as f64);
     metrics::gauge!("outbox_parked_rows").set(backlog.parked as f64);
-    metrics::gauge!("outbox_oldest_pending_seconds").set(age(backlog.oldest));
-    for queue in queues::list(pool).await? {
+    metrics::gauge!("outbox_oldest_pending_seconds").set(age(backlog.oldest_pending));
+    for queue in store::queue_backlogs(pool).await? {
         let jobs =
             [("ready", queue.ready), ("running", queue.running), ("in_doubt", queue.in_doubt), ("dead", queue.dead)];
         for (status, count) in jobs {

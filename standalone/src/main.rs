@@ -76,7 +76,7 @@ fn options(data_dir: &Path) -> Result<Options> {
         limits: from_environment()?,
         command: from_environment()?,
         relay: from_environment()?,
-        operators: from_environment()?,
+        operations: from_environment()?,
         workers: from_environment()?,
         query: from_environment()?,
         gateway,

@@ -23,9 +23,9 @@ const TAGS: [&str; 7] = [
     "Payment gateway (mock)",
 ];
 
-/// The gateway listens on a port of its own, and so does a relay that is a process of its own.
+/// The gateway listens on a port of its own, and so does `ops` when it is a process of its own.
 const GATEWAY: &str = "http://127.0.0.1:9000";
-const RELAY: &str = "http://127.0.0.1:8003";
+const OPERATIONS: &str = "http://127.0.0.1:8003";
 
 /// API-SPECIFICATION.yml.
 pub fn yaml() -> Result<String> {
@@ -45,9 +45,9 @@ fn merged() -> OpenApi {
     for item in gateway.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new(GATEWAY)]);
     }
-    let mut operators = outbox_relay::api::openapi();
+    let mut operators = operations::api::openapi();
     for item in operators.paths.paths.values_mut() {
-        item.servers = Some(vec![Server::new("/"), Server::new(RELAY)]);
+        item.servers = Some(vec![Server::new("/"), Server::new(OPERATIONS)]);
     }
     let mut whole = OpenApiBuilder::new()
         .info(info)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use axum::Router;
 use messaging::TransportConfig;
-use outbox_relay::api::{self as operators, ApiSettings};
-use outbox_relay::operations::audit::Sources;
+use operations::api::ApiSettings;
+use operations::audit::Sources;
+use operations::doctor::Surroundings;
 use runtime::config::{DatabaseConfig, HttpLimits};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks, database, http};
@@ -29,11 +30,13 @@ pub enum Part {
     Relay,
     Workers,
     Query,
+    Operations,
     Gateway,
 }
 
 impl Part {
-    pub const ALL: [Self; 5] = [Self::Command, Self::Relay, Self::Workers, Self::Query, Self::Gateway];
+    pub const ALL: [Self; 6] =
+        [Self::Command, Self::Relay, Self::Workers, Self::Query, Self::Operations, Self::Gateway];
 
     /// The role that the process has when it runs alone, and connections enough for its part of one machine.
     const fn database(self) -> (&'static str, &'static str, u32) {
@@ -42,6 +45,7 @@ impl Part {
             Self::Relay => ("outbox-relay", "articurated_relay", 6),
             Self::Workers => ("workers", "articurated_workers", 12),
             Self::Query => ("query", "articurated_query", 12),
+            Self::Operations => ("operations", operations::ROLE, 3),
             Self::Gateway => unreachable!(),
         }
     }
@@ -59,7 +63,7 @@ pub struct Options {
     pub command: command::Settings,
     pub relay: outbox_relay::Settings,
     /// What an audit compares with is what the parts are given, unless it is named here.
-    pub operators: ApiSettings,
+    pub operations: ApiSettings,
     /// Their invoice store is the query side's as well.
     pub workers: workers::Settings,
     pub query: query::Settings,
@@ -78,7 +82,7 @@ impl Options {
             limits: HttpLimits::default(),
             command: command::Settings::default(),
             relay: outbox_relay::Settings::default(),
-            operators: ApiSettings::default(),
+            operations: ApiSettings::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
             gateway: payment_gateway::Settings::default(),
@@ -99,26 +103,23 @@ impl Options {
 
     async fn pool(&self, part: Part) -> Result<PgPool> {
         let (name, role, max_connections) = part.database();
-        let config = DatabaseConfig { max_connections, ..self.database() };
+        let config =
+            DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() };
         database::connect(&config, Some(role), name).await
     }
 
-    fn database(&self) -> DatabaseConfig {
-        DatabaseConfig { database_url: self.database_url.clone(), ..DatabaseConfig::default() }
-    }
-
     /// The operators' API, whose audits know where the other parts keep what they make.
-    async fn operators(&self) -> Result<Router> {
-        let Sources { gateway_url, invoice_store, query_database_url } = self.operators.sources.clone();
+    fn operations(&self, pool: PgPool) -> Router {
+        let Sources { gateway_url, invoice_store, query_database_url } = self.operations.sources.clone();
         let store = &self.workers.store.invoice_store_url;
         let sources = Sources {
             gateway_url: gateway_url.or_else(|| self.has(Part::Gateway).then(|| self.workers.gateway_url.clone())),
             invoice_store: invoice_store.or_else(|| self.has(Part::Workers).then(|| store.clone())),
             query_database_url,
         };
-        let settings = ApiSettings { sources, ..self.operators.clone() };
-        let transport = self.transport.clone();
-        operators::routes(&self.database(), transport, settings, self.relay.retention_days, self.clock.clone()).await
+        let settings = ApiSettings { sources, ..self.operations.clone() };
+        let (transport, retention) = (self.transport.clone(), self.relay.retention);
+        operations::api::routes(pool, settings, Surroundings { transport, retention, clock: self.clock.clone() })
     }
 }
 
@@ -212,7 +213,6 @@ impl Running {
             checks.push(Check::database(&pool));
             let name = format!("relay-{}", ids.next());
             outbox_relay::start(&pool, transport, &options.relay, &name, clock, tasks);
-            router = router.merge(options.operators().await?);
         }
         if options.has(Part::Workers) {
             let pool = options.pool(Part::Workers).await?;
@@ -233,6 +233,11 @@ impl Running {
                 clock.clone(),
                 tasks,
             ));
+        }
+        if options.has(Part::Operations) {
+            let pool = options.pool(Part::Operations).await?;
+            checks.push(Check::database(&pool));
+            router = router.merge(options.operations(pool));
         }
         Ok((router, checks))
     }

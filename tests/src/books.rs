@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use contracts::Queue;
-use outbox_relay::operations::audit::{Scope, Status, Verdict, audit};
+use operations::audit::{Scope, Status, Verdict, audit};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr};
 use uuid::Uuid;
 

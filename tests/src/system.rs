@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Database, books};
 
-/// Commands and queries without the workers, who would start a Chromium.
-pub const COMMANDS_AND_QUERIES: [Part; 3] = [Part::Command, Part::Relay, Part::Query];
+/// Without the workers, who would start a Chromium, and without the gateway that only they call.
+pub const WITHOUT_WORKERS: [Part; 4] = [Part::Command, Part::Relay, Part::Query, Part::Operations];
 
 /// One system on a database of its own.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct System {
 }
 
 impl System {
-    /// Starts what `adjust` has left in the options: at first commands, relay and queries with default settings.
+    /// Starts what `adjust` has left in the options: at first [`WITHOUT_WORKERS`] with default settings.
     pub async fn start(adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         Self::start_on(Database::new().await?, adjust).await
     }
@@ -37,7 +37,7 @@ impl System {
     pub async fn start_on(database: Database, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut options = Options::new(database.url.clone());
-        options.parts = COMMANDS_AND_QUERIES.to_vec();
+        options.parts = WITHOUT_WORKERS.to_vec();
         let store = folder.path().join("invoices");
         store.to_str().context("a plain path")?.clone_into(&mut options.workers.store.invoice_store_url);
         adjust(&mut options);

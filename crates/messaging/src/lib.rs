@@ -1,6 +1,7 @@
 //! From a committed outbox row to an effect that happens once.
 //!
 //! - [`outbox`]: how a transaction adds events;
+//! - [`retention`]: for how long outbox and inbox are kept;
 //! - [`rabbitmq`] and [`intake`]: the optional broker between outbox and inbox (the Postgres queue needs no code
 //!   here: the relay moves rows from one table to the other in one statement);
 //! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
@@ -13,6 +14,7 @@
 //! statement and the operators' actions.
 
 pub mod outbox;
+pub mod retention;
 pub mod rabbitmq;
 pub mod intake;
 pub mod inbox;
@@ -23,4 +25,5 @@ pub mod log;
 pub mod snapshots;
 
 pub use rabbitmq::TransportConfig;
+pub use retention::RetentionConfig;
 pub use wakeup::{Hint, Wakeup};

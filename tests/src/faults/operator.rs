@@ -1,4 +1,4 @@
-//! What an operator does during a run, and asks at its end: with `outbox-relay`'s own command line.
+//! What an operator does during a run, and asks at its end: with the command line of `ops`.
 
 use std::process::Output;
 use std::time::Duration;
@@ -108,21 +108,21 @@ async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
 }
 
 async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(programs::folder().join("outbox-relay"));
+    let mut command = Command::new(programs::folder().join("ops"));
     command.args(arguments).arg("--json").kill_on_drop(true);
     command.env_clear().env("DATABASE_URL", stage.direct_url());
     command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
     command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
     tokio::time::timeout(ANSWER, command.output())
         .await
-        .with_context(|| format!("outbox-relay {arguments:?}"))?
-        .with_context(|| format!("outbox-relay {arguments:?}"))
+        .with_context(|| format!("ops {arguments:?}"))?
+        .with_context(|| format!("ops {arguments:?}"))
 }
 
 fn read<T: DeserializeOwned>(output: &Output) -> Result<T> {
     serde_json::from_slice(&output.stdout).with_context(|| {
         let Output { status, stdout, stderr } = output;
         let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
-        format!("outbox-relay ended with {status} and said {said}")
+        format!("ops ended with {status} and said {said}")
     })
 }

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn every_place_in_the_sources_is_in_the_table_and_none_besides() {
         let mut names = BTreeSet::new();
-        for folder in ["command", "outbox-relay", "workers", "query", "payment-gateway", "crates"] {
+        for folder in ["command", "outbox-relay", "workers", "query", "operations", "payment-gateway", "crates"] {
             called(&crate::programs::root().join(folder), &mut names);
         }
         let known: BTreeSet<_> = PLACES.iter().map(|place| place.name.to_owned()).collect();

@@ -85,7 +85,7 @@ fn some_packages_are_named_by_their_owner_only() {
 
 #[test]
 fn processes_do_not_depend_on_each_other() {
-    const PROCESSES: [&str; 5] = ["command", "outbox-relay", "workers", "query", "payment-gateway"];
+    const PROCESSES: [&str; 6] = ["command", "outbox-relay", "workers", "query", "operations", "payment-gateway"];
     for (from, to, _) in dependencies() {
         let both = PROCESSES.contains(&from.as_str()) && PROCESSES.contains(&to.as_str());
         assert!(!both, "{from} depends on {to}: processes meet in events, never in code");

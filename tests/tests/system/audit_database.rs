@@ -63,7 +63,7 @@ async fn each_process_sees_no_more_than_its_own() -> Result<()> {
     for (role, schemas) in [
         ("articurated_query", &["command", "work"][..]),
         ("articurated_command", &["read", "work"]),
-        ("articurated_relay", &["command", "read"]),
+        ("articurated_relay", &["command", "work", "read"]),
         ("articurated_workers", &["read"]),
     ] {
         for schema in schemas {

@@ -13,7 +13,7 @@ use tests::servers::S3;
 use tests::waiting::SOON;
 use tests::{Api, Database, books, eventually, programs, shop};
 
-use super::operations::outbox_relay_with;
+use super::operations::ops_with;
 
 #[tokio::test]
 async fn what_is_put_into_a_bucket_is_read_back_and_replaced() -> Result<()> {
@@ -104,7 +104,7 @@ async fn a_system_keeps_its_invoices_in_a_bucket_and_an_audit_finds_them_there()
         let variables = s3.environment();
         let mut environment: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         environment.extend([("DATABASE_URL", database.url.as_str()), ("AUDIT_INVOICE_STORE_URL", "s3://shop/bills")]);
-        outbox_relay_with(&environment, &["audit", "--json"]).await
+        ops_with(&environment, &["audit", "--json"]).await
     };
     let report = audit().await?.exited(0).json();
     assert_eq!((&report["rules"][6]["rule"], &report["rules"][6]["status"]), (&7.into(), &"holds".into()), "{report}");

@@ -35,13 +35,13 @@ impl Said {
     }
 }
 
-/// Runs `outbox-relay` on a database, as the operator anita.
-pub(crate) async fn outbox_relay(database: &Database, arguments: &[&str]) -> Result<Said> {
-    outbox_relay_with(&[("DATABASE_URL", &database.url)], arguments).await
+/// Runs `ops` on a database, as the operator anita.
+pub(crate) async fn ops(database: &Database, arguments: &[&str]) -> Result<Said> {
+    ops_with(&[("DATABASE_URL", &database.url)], arguments).await
 }
 
-pub(crate) async fn outbox_relay_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
-    let mut command = Command::new(programs::folder().join("outbox-relay"));
+pub(crate) async fn ops_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
+    let mut command = Command::new(programs::folder().join("ops"));
     command.args(arguments).env_clear().env("OPERATOR", "anita").envs(environment.iter().copied()).kill_on_drop(true);
     let output = command.output().await?;
     let text = |bytes| String::from_utf8(bytes).context("text");

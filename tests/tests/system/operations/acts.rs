@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use contracts::{OrderState, RefundStatus, ReturnState};
-use outbox_relay::operations::stuck::PATIENCE;
+use operations::stuck::PATIENCE;
 use serde_json::{Value, json};
 use standalone::{Options, Part};
 use tests::books::{count, published};
@@ -12,7 +12,7 @@ use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, eventually, shop};
 use uuid::Uuid;
 
-use super::{act, execute, outbox_relay, untold_order};
+use super::{act, execute, ops, untold_order};
 
 /// The second event of an order has a type that no queue wants.
 async fn blocked_order() -> Result<(System, Vec<Uuid>)> {
@@ -38,19 +38,19 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
     assert_eq!((&seen["event_id"], &seen["behind"]), (&json!(stuck), &json!(1)));
 
     let (database, id) = (&system.database, stuck.to_string());
-    let table = outbox_relay(database, &["stuck"]).await?.exited(0).out;
+    let table = ops(database, &["stuck"]).await?.exited(0).out;
     assert!(table.contains(&id) && table.contains("UNROUTABLE"), "{table}");
-    let status = outbox_relay(database, &["status", "--json"]).await?.exited(0).json();
+    let status = ops(database, &["status", "--json"]).await?.exited(0).json();
     assert_eq!((&status["outbox"]["parked"], &status["outbox"]["pending"]), (&json!(1), &json!(1)), "{status}");
     assert_eq!(status["relays"][0]["shards"].as_array().map(Vec::len), Some(16), "{status}");
-    let shown = outbox_relay(database, &["show", &id, "--json"]).await?.exited(0).json();
+    let shown = ops(database, &["show", &id, "--json"]).await?.exited(0).json();
     assert_eq!(shown["events"][0]["parked_reason"], "UNROUTABLE");
     assert_eq!(shown["events"][0]["payload"]["snapshot"]["state"], "PAID");
     let order = shown["events"][0]["aggregate_id"].as_str().context("an order")?;
-    let whole = outbox_relay(database, &["show", order, "--json"]).await?.exited(0).json();
+    let whole = ops(database, &["show", order, "--json"]).await?.exited(0).json();
     assert_eq!(whole["events"].as_array().map(Vec::len), Some(3));
     assert_eq!(whole["events"][0]["jobs"].as_array().map(Vec::len), Some(2), "notifications and projections have it");
-    let diagnosis = outbox_relay(database, &["doctor"]).await?.exited(1).out;
+    let diagnosis = ops(database, &["doctor"]).await?.exited(1).out;
     assert!(
         diagnosis.contains("stands still behind order.eaten") && diagnosis.contains("events waiting: 1"),
         "{diagnosis}"
@@ -65,7 +65,7 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
     act(api, &skip(first), &why).await?.refused(409, "EVENT_NOT_SKIPPABLE");
     act(api, &skip(Uuid::nil()), &why).await?.refused(404, "EVENT_NOT_FOUND");
     act(api, "/ops/events/seven/skip", &why).await?.refused(404, "EVENT_NOT_FOUND");
-    let refused = outbox_relay(database, &["skip", &Uuid::nil().to_string(), "--reason", "why not"]).await?.exited(1);
+    let refused = ops(database, &["skip", &Uuid::nil().to_string(), "--reason", "why not"]).await?.exited(1);
     assert!(refused.err.starts_with("error: there is no event 00000000"), "{}", refused.err);
 
     assert_eq!(act(api, &skip(stuck), &why).await?.expect(200).json()["rows_changed"], 1);
@@ -73,7 +73,7 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
     let delivered = "select count(*) from messaging.inbox where queue = 'projections' and status = 'done'";
     eventually_equal("the order goes on", SOON, 2, async || count(&system.database.pool, delivered).await).await?;
     // Nobody consumes the notifications here.
-    let nothing = outbox_relay(database, &["stuck", "--older-than", "3600"]).await?.exited(0).out;
+    let nothing = ops(database, &["stuck", "--older-than", "3600"]).await?.exited(0).out;
     assert_eq!(nothing.trim(), "nothing is stuck");
 
     let acts = api.get("/ops/acts").await?.expect(200).json();
@@ -100,7 +100,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     shop::order_in(&system.api, OrderState::Paid).await?;
     let waiting = "select count(*) from messaging.inbox where queue = 'projections' and status = 'ready'";
     eventually_equal("the events arrive", SOON, 2, async || count(&system.database.pool, waiting).await).await?;
-    let status = outbox_relay(&system.database, &["status"]).await?.exited(0).out;
+    let status = ops(&system.database, &["status"]).await?.exited(0).out;
     assert!(status.contains("by anita: the shelves are being counted"), "{status}");
     assert_eq!(count(&system.database.pool, waiting).await?, 2, "nobody takes them");
     let diagnosis = system.api.get("/ops/doctor").await?.expect(200).json();
@@ -108,7 +108,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     let paused = findings.iter().find(|finding| finding["code"] == "QUEUE_PAUSED").context("the pause is found")?;
     assert_eq!(paused["severity"], "warning", "a pause is meant, so it is no problem");
 
-    outbox_relay(&system.database, &["resume", "projections", "--reason", "all counted"]).await?.exited(0);
+    ops(&system.database, &["resume", "projections", "--reason", "all counted"]).await?.exited(0);
     eventually_equal("they are taken", SOON, 0, async || count(&system.database.pool, waiting).await).await?;
     let doors: Vec<(String, String, String)> =
         sqlx::query_as("select action, source, actor from messaging.operator_actions order by id")
@@ -145,7 +145,7 @@ async fn a_dead_refund_is_retried_and_paid_once() -> Result<()> {
         Ok((status == "dead").then_some(id))
     })
     .await?;
-    let listed = outbox_relay(&system.database, &["jobs", "--queue", "refunds"]).await?.exited(0).out;
+    let listed = ops(&system.database, &["jobs", "--queue", "refunds"]).await?.exited(0).out;
     assert!(listed.contains(&dead.to_string()) && listed.contains("402"), "{listed}");
     let database = system.stop().await?;
 
@@ -194,7 +194,7 @@ async fn a_wait_is_ended_without_changing_what_has_happened() -> Result<()> {
         Ok(sqlx::query(run).execute(&system.database.pool).await?.rows_affected())
     })
     .await?;
-    outbox_relay(&system.database, &["release", &event_id.to_string(), "--reason", "it hangs"]).await?.exited(0);
+    ops(&system.database, &["release", &event_id.to_string(), "--reason", "it hangs"]).await?.exited(0);
     eventually_equal("another worker takes it", SOON, 3, async || Ok(refund_job(&system.database).await?.2)).await?;
     let fence = count(&system.database.pool, "select fence from messaging.inbox where queue = 'refunds'").await?;
     assert_eq!(fence, 4, "three claims and the ghost's");
@@ -220,8 +220,7 @@ async fn an_event_in_back_off_is_released_and_a_parked_one_is_not() -> Result<()
 
     let (system, events) = blocked_order().await?;
     stuck_event(&system).await?;
-    let refused =
-        outbox_relay(&system.database, &["release", &events[1].to_string(), "--reason", "now"]).await?.exited(1);
+    let refused = ops(&system.database, &["release", &events[1].to_string(), "--reason", "now"]).await?.exited(1);
     assert!(refused.err.contains("it is parked (UNROUTABLE); replay it or skip it"), "{}", refused.err);
     system.finish().await
 }
@@ -229,7 +228,7 @@ async fn an_event_in_back_off_is_released_and_a_parked_one_is_not() -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
     let database = Database::new().await?;
-    outbox_relay(&database, &["pause", "invoices", "--reason", "to have a record"]).await?.exited(0);
+    ops(&database, &["pause", "invoices", "--reason", "to have a record"]).await?.exited(0);
     for role in [None, Some("articurated_operator"), Some("articurated_relay")] {
         let mut connection = database.connect(role).await?;
         for statement in [
@@ -249,7 +248,7 @@ async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_token_nobody_comes_in_without_it() -> Result<()> {
-    let system = System::start(|options| options.operators.ops_token = Some("hush".into())).await?;
+    let system = System::start(|options| options.operations.ops_token = Some("hush".into())).await?;
     for path in ["/ops/status", "/ops/acts", "/ops/doctor"] {
         system.api.get(path).await?.refused(401, "UNAUTHORIZED");
     }

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use contracts::{OrderState, ReturnState};
-use outbox_relay::operations::audit::{Scope, Sources, Status, Verdict, audit};
+use operations::audit::{Scope, Sources, Status, Verdict, audit};
 use serde_json::json;
 use standalone::Part;
 use tests::waiting::SOON;
 use tests::{Database, System, books, shop};
 
-use super::{execute, outbox_relay, outbox_relay_with};
+use super::{execute, ops, ops_with};
 
 /// What breaks a rule: its number, what it is, the statements.
 const VIOLATIONS: [(u8, &str, &str); 22] = [
@@ -96,7 +96,7 @@ impl Settled {
 
 /// The rules that are violated, as an operator is told.
 async fn violated(database: &Database, scope: &Scope) -> Result<Vec<u8>> {
-    let pool = database.pool_as(outbox_relay::operations::ROLE).await?;
+    let pool = database.pool_as(operations::ROLE).await?;
     let report = audit(&pool, scope).await?;
     pool.close().await;
     let rules = report.rules.iter().filter(|rule| rule.status != Status::Holds);
@@ -160,26 +160,26 @@ async fn the_exit_code_of_an_audit_says_how_it_ended() -> Result<()> {
     books::delivered(&system.database.pool, SOON).await?;
     let database = system.stop().await?;
 
-    let holds = outbox_relay(&database, &["audit", "--json"]).await?.exited(0).json();
+    let holds = ops(&database, &["audit", "--json"]).await?.exited(0).json();
     assert_eq!(holds["verdict"], "holds");
     assert_eq!(holds["rules"].as_array().map(Vec::len), Some(10));
     assert_eq!(holds["rules"][4]["status"], "not_checked", "no gateway was named, so nothing is known of it");
 
-    let violated = outbox_relay(&database, &["audit", "--drained"]).await?.exited(1);
+    let violated = ops(&database, &["audit", "--drained"]).await?.exited(1);
     assert!(violated.out.contains("is still ready in the queue projections"), "{}", violated.out);
 
     let nowhere = ["audit", "--gateway-url", "http://127.0.0.1:1", "--json"];
-    let incomplete = outbox_relay(&database, &nowhere).await?.exited(2).json();
+    let incomplete = ops(&database, &nowhere).await?.exited(2).json();
     assert_eq!(
         (&incomplete["verdict"], &incomplete["rules"][4]["status"]),
         (&json!("incomplete"), &json!("not_checked"))
     );
 
     let no_store = ["audit", "--invoice-store", "/there/is/no/folder"];
-    outbox_relay(&database, &no_store).await?.exited(2);
+    ops(&database, &no_store).await?.exited(2);
     let elsewhere = ["audit", "--query-database-url", "postgres://127.0.0.1:1/x"];
-    outbox_relay(&database, &elsewhere).await?.exited(2);
-    let no_database = outbox_relay_with(&[("DATABASE_URL", "postgres://127.0.0.1:1/x")], &["audit"]).await?.exited(2);
+    ops(&database, &elsewhere).await?.exited(2);
+    let no_database = ops_with(&[("DATABASE_URL", "postgres://127.0.0.1:1/x")], &["audit"]).await?.exited(2);
     assert!(no_database.err.starts_with("error: the database (DATABASE_URL) cannot be used"), "{}", no_database.err);
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
-use messaging::TransportConfig;
-use outbox_relay::operations::doctor::{Surroundings, diagnose};
+use messaging::{RetentionConfig, TransportConfig};
+use operations::doctor::{Surroundings, diagnose};
 use runtime::Clock;
 use serde_json::{Value, json};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System};
 
-use super::{execute, outbox_relay, outbox_relay_with, untold_order};
+use super::{execute, ops, ops_with, untold_order};
 
 /// A relay that is alive, and holds nothing.
 const GHOST: &str = "insert into messaging.relay_instances values ('ghost', clock_timestamp() + interval '1 hour');";
@@ -25,7 +25,7 @@ const JOB: &str = "insert into messaging.inbox (queue, event_id, event_type, agg
     select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, now() - interval '1 hour',";
 
 fn surroundings(clock: Clock) -> Surroundings {
-    Surroundings { transport: TransportConfig::default(), retention_days: 90, clock }
+    Surroundings { transport: TransportConfig::default(), retention: RetentionConfig::default(), clock }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn each_cause_is_named() -> Result<()> {
         // However slow the machine is, they have just happened.
         execute(&database.pool, "update messaging.outbox set occurred_at = clock_timestamp()").await?;
         execute(&database.pool, &statements).await.context(code)?;
-        let pool = database.pool_as(outbox_relay::operations::ROLE).await?;
+        let pool = database.pool_as(operations::ROLE).await?;
         let diagnosis = diagnose(&pool, &surroundings(Clock::system())).await?;
         pool.close().await;
         let found = diagnosis.findings.iter().find(|finding| finding.code == code);
@@ -94,14 +94,14 @@ async fn a_healthy_system_is_found_healthy_and_a_stopped_one_is_not() -> Result<
         Ok(system.api.get("/ops/doctor").await?.expect(200).json()["healthy"].clone())
     })
     .await?;
-    let well = outbox_relay(&system.database, &["doctor"]).await?.exited(0).out;
+    let well = ops(&system.database, &["doctor"]).await?.exited(0).out;
     assert_eq!(well.trim(), "nothing is wrong");
     let database = system.stop().await?;
-    let ill = outbox_relay(&database, &["doctor", "--json"]).await?.exited(1).json();
+    let ill = ops(&database, &["doctor", "--json"]).await?.exited(1).json();
     assert_eq!(codes(&ill), ["NO_RELAY"]);
 
     let nowhere = [("DATABASE_URL", "postgres://127.0.0.1:1/x"), ("RABBITMQ_URL", "amqp://127.0.0.1:1")];
-    let ill = outbox_relay_with(&nowhere, &["doctor", "--json"]).await?.exited(1).json();
+    let ill = ops_with(&nowhere, &["doctor", "--json"]).await?.exited(1).json();
     assert_eq!(codes(&ill), ["DATABASE_UNREACHABLE", "BROKER_UNREACHABLE"]);
     Ok(())
 }

@@ -12,7 +12,7 @@ use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, shop};
 
-use super::{act, execute, outbox_relay, untold_order};
+use super::{act, execute, ops, untold_order};
 
 /// Everything that must happen once.
 async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
@@ -54,8 +54,7 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
     let (before, pool) = (effects(&system).await?, &system.database.pool);
 
     let all = ["replay", "--from", "2020-01-01T00:00:00Z"];
-    let preview =
-        outbox_relay(&system.database, &[&all[..], &["--dry-run", "--json"]].concat()).await?.exited(0).json();
+    let preview = ops(&system.database, &[&all[..], &["--dry-run", "--json"]].concat()).await?.exited(0).json();
     assert_eq!(preview["events"], before["events"]);
     assert_eq!(count(pool, "select count(*) from messaging.operator_actions").await?, 0, "a dry run is no act");
     assert_eq!(
@@ -64,8 +63,7 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
         "and changes nothing"
     );
 
-    let replayed =
-        outbox_relay(&system.database, &[&all[..], &["--json", "--reason", "to see"]].concat()).await?.exited(0);
+    let replayed = ops(&system.database, &[&all[..], &["--json", "--reason", "to see"]].concat()).await?.exited(0);
     assert_eq!(replayed.json()["rows_changed"], before["events"]);
     let again = "select count(*) from messaging.outbox where published_at is not null and attempts = 2";
     eventually_equal("all go out again", SOON, before["events"], async || count(pool, again).await).await?;
@@ -84,10 +82,9 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
     let system = System::start_on(database, |_| ()).await?;
     let pool = &system.database.pool;
     eventually_equal("the first goes out", SOON, 1, async || books::published(pool).await).await?;
-    let preview = outbox_relay(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
+    let preview = ops(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
     assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be sent again: 1"), "{preview}");
-    let said =
-        outbox_relay(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
+    let said = ops(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
     assert_eq!(said.trim(), "events sent again: 1");
     eventually_equal("all go out", SOON, 3, async || books::published(pool).await).await?;
     let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
@@ -154,7 +151,7 @@ async fn a_selection_means_what_it_says() -> Result<()> {
     // One in half a second: the second batch has to wait for its turn.
     let started = std::time::Instant::now();
     let paced = ["replay", "--type", "order.paid", "--rate", "2/s", "--reason", "slowly"];
-    outbox_relay(&system.database, &paced).await?.exited(0);
+    ops(&system.database, &paced).await?.exited(0);
     assert!(started.elapsed() >= std::time::Duration::from_secs(1), "{:?}", started.elapsed());
     let all = "select count(*) from messaging.outbox where published_at is null and parked_at is null";
     eventually_equal("all are out again", SOON, 0, async || count(pool, all).await).await?;

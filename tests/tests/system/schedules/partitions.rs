@@ -49,9 +49,9 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
     )
     .await?;
     let system = System::start_on(database, |options| {
-        options.parts = vec![Part::Relay];
+        options.parts = vec![Part::Relay, Part::Operations];
         options.clock = clock.clone();
-        options.relay.retention_days = 40;
+        options.relay.retention.days = 40;
     })
     .await?;
     they_are_there_again(&system.database).await?;

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use chrono::TimeDelta;
 use embedded::child::{Child, Signal, bound_to_parent};
-use messaging::TransportConfig;
-use outbox_relay::operations::ROLE;
-use outbox_relay::operations::doctor::{Surroundings, diagnose};
+use messaging::{RetentionConfig, TransportConfig};
+use operations::ROLE;
+use operations::doctor::{Surroundings, diagnose};
 use runtime::Clock;
 use schedules::{ATTEMPTS, Expression, Runner, Schedule, Turn};
 use serde_json::json;
@@ -19,7 +19,7 @@ use tests::{Database, System, eventually, programs};
 use tokio::sync::Notify;
 
 use super::{Calls, NAME, RAN_OUT, last_run, morning, noting, pool, runs, utc};
-use crate::operations::outbox_relay;
+use crate::operations::ops;
 
 /// What is promised: a lease that ends, and a turn of whoever takes over, are 9 s; the rest is for a busy machine.
 const REPLACED_WITHIN: Duration = Duration::from_secs(9 + 6);
@@ -137,7 +137,11 @@ async fn a_failed_run_is_tried_again_and_then_seen_by_operators() -> Result<()> 
     runner.register().await?;
     clock.advance(TimeDelta::minutes(1));
     let operators = database.pool_as(ROLE).await?;
-    let surroundings = Surroundings { transport: TransportConfig::default(), retention_days: 90, clock: clock.clone() };
+    let surroundings = Surroundings {
+        transport: TransportConfig::default(),
+        retention: RetentionConfig::default(),
+        clock: clock.clone(),
+    };
     for wait in [1, 2, 4, 8] {
         assert_eq!(runner.tick().await?, Turn::Retried);
         assert_eq!(runner.tick().await?, Turn::Idle, "not before its back-off has passed");
@@ -153,11 +157,11 @@ async fn a_failed_run_is_tried_again_and_then_seen_by_operators() -> Result<()> 
     let run = last_run(&shown, NAME);
     assert_eq!((&run["status"], &run["attempt"]), (&json!("failed"), &json!(ATTEMPTS)), "{shown}");
     assert_eq!((&run["error"], &run["owner"]), (&json!("no tea is left"), &json!("the cook")), "{shown}");
-    let said = outbox_relay(database, &["schedules", "--json"]).await?.exited(0).json();
+    let said = ops(database, &["schedules", "--json"]).await?.exited(0).json();
     assert_eq!(last_run(&said, NAME), run);
-    let table = outbox_relay(database, &["schedules"]).await?.exited(0).out;
+    let table = ops(database, &["schedules"]).await?.exited(0).out;
     assert!(table.contains("failed at attempt 5: no tea is left") && table.contains("the cook"), "{table}");
-    let doctor = outbox_relay(database, &["doctor"]).await?.exited(1).out;
+    let doctor = ops(database, &["doctor"]).await?.exited(1).out;
     assert!(
         doctor.contains("the run of the schedule tea that was due at") && doctor.contains("no tea is left"),
         "{doctor}"

@@ -1,4 +1,4 @@
-//! `outbox-relay status | stuck | show | jobs | acts | schedules`.
+//! `ops status | stuck | show | jobs | acts | schedules`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::Common;
 use super::table::{age, age_of, short, table};
-use crate::operations::acts::{self, Act};
-use crate::operations::jobs::{self, Filter, Job, JobStatus};
-use crate::operations::queues::QueueStatus;
-use crate::operations::schedules::{self, ScheduleRun, ScheduleStatus};
-use crate::operations::show::{self, Event, Shown};
-use crate::operations::status::{self, SystemStatus};
-use crate::operations::stuck;
+use crate::acts::{self, Act};
+use crate::jobs::{self, Filter, Job, JobStatus};
+use crate::queues::QueueStatus;
+use crate::schedules::{self, ScheduleRun, ScheduleStatus};
+use crate::show::{self, Event, Shown};
+use crate::status::{self, SystemStatus};
+use crate::stuck;
 
 #[derive(Debug, Args)]
 pub struct Status {

@@ -1,4 +1,4 @@
-//! `outbox-relay audit`.
+//! `ops audit`.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use messaging::TransportConfig;
 
 use super::Common;
 use super::table::table;
-use crate::operations::audit::{self, Checked, Report, Scope, Sources, Status, Verdict};
+use crate::audit::{self, Checked, Report, Scope, Sources, Status, Verdict};
 
 #[derive(Debug, Args)]
 pub struct Audit {

@@ -86,7 +86,7 @@ pub(super) async fn check(
 }
 
 async fn open_elsewhere(url: &SecretString) -> anyhow::Result<Transaction<'static, Postgres>> {
-    crate::operations::reach(url).await?;
+    crate::reach(url).await?;
     let pool = PgPoolOptions::new().max_connections(1).connect(url.expose_secret()).await?;
     Ok(snapshot::open(&pool, None).await?)
 }

@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 use super::OperationError;
 use super::acts::{self, Act};
 use super::queues::{self, QueueStatus};
-use crate::store;
 
 /// The newest published events by which the rate is told; going through all of a day would take seconds.
 const RATE_SAMPLE: i64 = 10_000;
@@ -88,7 +87,11 @@ async fn relays(pool: &PgPool) -> sqlx::Result<Vec<RelayStatus>> {
 }
 
 async fn outbox(pool: &PgPool) -> sqlx::Result<OutboxStatus> {
-    let backlog = store::backlog(pool).await?;
+    let backlog = sqlx::query!(
+        r#"select pending as "pending!", parked as "parked!", oldest_pending from messaging.outbox_backlog"#
+    )
+    .fetch_one(pool)
+    .await?;
     let published_per_minute = sqlx::query_scalar!(
         r#"
         with newest as (
@@ -109,7 +112,7 @@ async fn outbox(pool: &PgPool) -> sqlx::Result<OutboxStatus> {
     Ok(OutboxStatus {
         pending: backlog.pending,
         parked: backlog.parked,
-        oldest_pending: backlog.oldest,
+        oldest_pending: backlog.oldest_pending,
         published_per_minute,
     })
 }

@@ -3,7 +3,6 @@
 use sqlx::PgPool;
 
 use super::Finding;
-use crate::store::claimable;
 
 /// Aggregates named one by one.
 const NAMED: i64 = 10;
@@ -75,13 +74,12 @@ async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
 }
 
 async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
-    let waiting = claimable!(
+    let waiting = sqlx::query!(
         r#"
         select count(*) as "events!", extract(epoch from clock_timestamp() - min(occurred_at))::bigint as seconds
-        from messaging.outbox as row
-        where
+        from messaging.due_events
+        where occurred_at < clock_timestamp() - interval '30 seconds'
         "#,
-        "and occurred_at < clock_timestamp() - interval '30 seconds'",
     )
     .fetch_one(pool)
     .await?;
@@ -91,7 +89,7 @@ async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
         Finding::problem(
             "OUTBOX_OVERDUE",
             cause,
-            "see the other findings; without any, a backlog is being worked off: outbox-relay status",
+            "see the other findings; without any, a backlog is being worked off: ops status",
         )
     }))
 }
@@ -137,7 +135,7 @@ async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         .collect();
     if more > 0 {
         let cause = format!("more orders, returns, documents or refunds that stand still: {more}");
-        findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "see them all: outbox-relay stuck"));
+        findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "see them all: ops stuck"));
     }
     Ok(findings)
 }

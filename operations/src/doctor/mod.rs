@@ -7,7 +7,7 @@ mod schedules;
 mod broker;
 
 use chrono::{DateTime, Utc};
-use messaging::TransportConfig;
+use messaging::{RetentionConfig, TransportConfig};
 use runtime::Clock;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -17,8 +17,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     pub transport: TransportConfig,
-    /// Days after which a settled day of the outbox goes.
-    pub retention_days: i32,
+    pub retention: RetentionConfig,
     pub clock: Clock,
 }
 

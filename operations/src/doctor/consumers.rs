@@ -30,7 +30,7 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
             let (by, why) = (queue.paused_by.unwrap_or_default(), queue.paused_reason.unwrap_or_default());
             let cause =
                 format!("the queue {name} is paused since {}, by {by}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
-            findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("outbox-relay resume {name}")));
+            findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("ops resume {name}")));
         } else if queue.overdue > 0 {
             let cause = format!("jobs of the queue {name} overdue by more than 30 s: {}", queue.overdue);
             let remedy = "see whether its consumer runs (workers, or query for projections) and keeps up";
@@ -38,7 +38,7 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         }
         if queue.dead > 0 {
             let cause = format!("dead jobs in the queue {name}: {}", queue.dead);
-            let remedy = format!("see why: outbox-relay jobs --queue {name}; then retry --queue {name}");
+            let remedy = format!("see why: ops jobs --queue {name}; then retry --queue {name}");
             findings.push(Finding::problem("JOBS_DEAD", cause, remedy));
         }
         if queue.in_doubt > 0 {

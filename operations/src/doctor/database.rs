@@ -13,7 +13,7 @@ pub(super) async fn findings(pool: &PgPool, surroundings: &Surroundings) -> sqlx
     let mut findings = migrations(pool).await?;
     findings.extend(skew(pool, surroundings).await?);
     findings.extend(held_back(pool).await?);
-    findings.extend(partitions(pool, surroundings.retention_days).await?);
+    findings.extend(partitions(pool, surroundings.retention.days).await?);
     Ok(findings)
 }
 

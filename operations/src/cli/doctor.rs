@@ -1,13 +1,13 @@
-//! `outbox-relay doctor`.
+//! `ops doctor`.
 
 use std::process::ExitCode;
 
 use clap::Args;
-use messaging::TransportConfig;
+use messaging::{RetentionConfig, TransportConfig};
 use runtime::Clock;
 
 use super::Common;
-use crate::operations::doctor::{self, Diagnosis, Severity, Surroundings};
+use crate::doctor::{self, Diagnosis, Severity, Surroundings};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -15,15 +15,14 @@ pub struct Doctor {
     common: Common,
     #[command(flatten)]
     transport: TransportConfig,
-    /// Days after which a settled day of outbox and inbox is dropped, as the relay has it.
-    #[arg(long, env = "OUTBOX_RETENTION_DAYS", default_value_t = crate::RETENTION_DAYS)]
-    outbox_retention_days: i32,
+    #[command(flatten)]
+    retention: RetentionConfig,
 }
 
 impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { common, transport, outbox_retention_days } = self;
-        let surroundings = Surroundings { transport, retention_days: outbox_retention_days, clock: Clock::system() };
+        let Self { common, transport, retention } = self;
+        let surroundings = Surroundings { transport, retention, clock: Clock::system() };
         let diagnosis = match common.connect().await {
             Ok(pool) => doctor::diagnose(&pool, &surroundings).await?,
             Err(error) => doctor::without_database(&format!("{error:#}"), &surroundings).await,

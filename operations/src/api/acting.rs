@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::Api;
 use super::answers::{ActErrors, EventId, QueueName, operator};
-use crate::operations::jobs::{self, Dead};
-use crate::operations::replay::{self, Preview, Selection};
-use crate::operations::{Acted, OperationError, queues, release, skip};
+use crate::jobs::{self, Dead};
+use crate::replay::{self, Preview, Selection};
+use crate::{Acted, OperationError, queues, release, skip};
 
 /// Events replayed by one request, which must end before its time is up.
 const MOST_REPLAYED: u64 = 10_000;
@@ -63,7 +63,7 @@ struct Replayed {
 /// Send events again
 ///
 /// Each keeps its id, so whoever has consumed it drops it: its effect happens at most once. At most 10,000 events;
-/// `outbox-relay replay` takes any number, at a rate.
+/// `ops replay` takes any number, at a rate.
 #[utoipa::path(post, path = "/replay", tag = "Operations", request_body = ReplayBody,
     params(("X-Actor" = Option<String>, Header, description = "Who; required, but for a dry run")),
     responses((status = 200, body = Replayed), ActErrors))]

@@ -1,4 +1,4 @@
-//! `outbox-relay replay | skip | release | retry | pause | resume`.
+//! `ops replay | skip | release | retry | pause | resume`.
 
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::Common;
 use super::table::table;
-use crate::operations::jobs::{self, Dead};
-use crate::operations::replay::{self, Preview, Selection};
-use crate::operations::{Acted, Door, Operator, queues, release, skip};
+use crate::jobs::{self, Dead};
+use crate::replay::{self, Preview, Selection};
+use crate::{Acted, Door, Operator, queues, release, skip};
 
 /// Who.
 #[derive(Debug, Args)]

@@ -6,7 +6,8 @@
 //! - [`acts`]: the record of who did what, and why;
 //! - [`schedules`]: what is done by the clock, and what became of it;
 //! - [`audit`]: whether everything holds that must hold;
-//! - [`doctor`]: what keeps events from arriving.
+//! - [`doctor`]: what keeps events from arriving;
+//! - [`cli`] and [`api`]: the two ways to ask for all of it.
 //!
 //! Invariant: every change is made in the transaction that records it.
 
@@ -22,6 +23,8 @@ pub mod acts;
 pub mod schedules;
 pub mod audit;
 pub mod doctor;
+pub mod cli;
+pub mod api;
 
 mod error;
 mod hints;

@@ -15,15 +15,15 @@ use utoipa_axum::routes;
 
 use super::Api;
 use super::answers::{EventId, LookErrors, limit};
-use crate::operations::acts::{self, Act};
-use crate::operations::audit::{self, Report, Scope};
-use crate::operations::doctor::{self, Diagnosis};
-use crate::operations::jobs::{self, Filter, JobStatus, Jobs};
-use crate::operations::queues::{self, QueueStatus};
-use crate::operations::schedules::{self, Schedules};
-use crate::operations::show::{self, Shown};
-use crate::operations::status::{self, SystemStatus};
-use crate::operations::stuck::{self, Stuck};
+use crate::acts::{self, Act};
+use crate::audit::{self, Report, Scope};
+use crate::doctor::{self, Diagnosis};
+use crate::jobs::{self, Filter, JobStatus, Jobs};
+use crate::queues::{self, QueueStatus};
+use crate::schedules::{self, Schedules};
+use crate::show::{self, Shown};
+use crate::status::{self, SystemStatus};
+use crate::stuck::{self, Stuck};
 
 /// Lines of a list.
 const MOST: i64 = 1_000;
@@ -164,7 +164,7 @@ struct AuditParams {
 /// Whether all holds that must hold
 ///
 /// The ten rules of what must hold after any fault. It reads everything there is: for a database that takes longer than
-/// `HTTP_REQUEST_TIMEOUT_SECONDS`, use `outbox-relay audit`.
+/// `HTTP_REQUEST_TIMEOUT_SECONDS`, use `ops audit`.
 #[utoipa::path(get, path = "/audit", tag = "Operations", params(AuditParams),
     responses(
         (status = 200, body = Report),

@@ -80,7 +80,7 @@ macro_rules! violations {
         )
         .fetch_all($snapshot.connection())
         .await
-        .map(|rows| $crate::operations::audit::report::Found {
+        .map(|rows| $crate::audit::report::Found {
             total: rows.first().map_or(0, |row| row.total.unsigned_abs()),
             examples: rows.into_iter().map(|row| row.violation).collect(),
         })

@@ -9,7 +9,7 @@ use runtime::{ApiError, ErrorBody, FieldError};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::operations::{Door, OperationError, Operator};
+use crate::{Door, OperationError, Operator};
 
 /// The answers to everything that only looks.
 #[derive(utoipa::IntoResponses)]

@@ -16,7 +16,7 @@ use runtime::database;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use crate::operations;
+use crate::{ROLE, reach};
 
 /// What an operator can ask for.
 #[derive(Debug, Subcommand)]
@@ -90,8 +90,8 @@ impl Common {
     /// A pool with the rights of an operator.
     async fn connect(&self) -> anyhow::Result<PgPool> {
         // A process waits for its database to start; a person wants to know now.
-        operations::reach(&self.database.database_url).await.context("the database (DATABASE_URL) cannot be used")?;
-        database::connect(&self.database, Some(operations::ROLE), "outbox-relay operator").await
+        reach(&self.database.database_url).await.context("the database (DATABASE_URL) cannot be used")?;
+        database::connect(&self.database, Some(ROLE), "ops").await
     }
 
     /// A reader that has seen enough may close the pipe.

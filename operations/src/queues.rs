@@ -32,19 +32,9 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<QueueStatus>> {
     sqlx::query_as!(
         QueueStatus,
         r#"
-        with open as (
-            select queue as name,
-                   count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'running') as running,
-                   count(*) filter (where status = 'in_doubt') as in_doubt, count(*) filter (where status = 'dead') as dead,
-                   min(received_at) filter (where status = 'ready') as oldest_ready
-            from messaging.inbox
-            where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
-            group by queue
-        )
-        select name as "name!", coalesce(ready, 0) as "ready!", coalesce(running, 0) as "running!",
-               coalesce(in_doubt, 0) as "in_doubt!", coalesce(dead, 0) as "dead!", oldest_ready,
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready,
                paused_at, paused_by, paused_reason
-        from messaging.queues left join open using (name) order by name
+        from messaging.queue_backlog order by name
         "#
     )
     .fetch_all(pool)

@@ -1,0 +1,93 @@
+//! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | acts | schedules | audit | doctor]`
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, FromArgMatches, Subcommand};
+use messaging::{RetentionConfig, TransportConfig};
+use operations::api::{self, ApiSettings};
+use operations::cli;
+use operations::doctor::Surroundings;
+use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
+use runtime::health::{self, Check};
+use runtime::process::Server;
+use runtime::{Clock, Tasks, database, http, process};
+
+const NAME: &str = "operations";
+/// Longest wait for the work in hand when the process is asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// The operators' API as a process.
+#[derive(Debug, Args)]
+struct Run {
+    /// Address to listen on.
+    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
+    bind_address: IpAddr,
+    /// The operators' API, health and metrics.
+    #[arg(long, env = "OPS_PORT", default_value_t = 8003)]
+    ops_port: u16,
+    #[command(flatten)]
+    database: DatabaseConfig,
+    #[command(flatten)]
+    transport: TransportConfig,
+    #[command(flatten)]
+    retention: RetentionConfig,
+    #[command(flatten)]
+    limits: HttpLimits,
+    #[command(flatten)]
+    api: ApiSettings,
+    #[command(flatten)]
+    telemetry: TelemetryConfig,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serves the operators' API until it is stopped (the default).
+    Run(Box<Run>),
+    #[command(flatten)]
+    Operate(Box<cli::Command>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match parse() {
+        Action::Run(config) => {
+            process::run(NAME, &config.telemetry, async |shutdown| {
+                let start = async |_: &Tasks| start(&config).await;
+                process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
+            })
+            .await
+        }
+        Action::Operate(command) => cli::run(*command).await,
+    }
+}
+
+/// The settings of `run` are also accepted without the word, so that `ops` alone serves. The other commands must not
+/// ask for them.
+fn parse() -> Action {
+    let command = Action::augment_subcommands(Run::augment_args(clap::Command::new("ops")))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("ArtiCurated's operations: what operators see and do, on the command line and over HTTP")
+        .args_conflicts_with_subcommands(true)
+        .subcommand_negates_reqs(true)
+        .subcommand_required(false)
+        .arg_required_else_help(false);
+    let matches = command.get_matches();
+    let parsed = match matches.subcommand() {
+        None => Run::from_arg_matches(&matches).map(|settings| Action::Run(Box::new(settings))),
+        Some(_) => Action::from_arg_matches(&matches),
+    };
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+async fn start(config: &Run) -> Result<Server> {
+    let listener = http::bind(SocketAddr::new(config.bind_address, config.ops_port), "OPS_PORT").await?;
+    let pool = database::connect(&config.database, Some(operations::ROLE), NAME).await?;
+    let checks = vec![Check::database(&pool)];
+    let (transport, retention) = (config.transport.clone(), config.retention);
+    let surroundings = Surroundings { transport, retention, clock: Clock::system() };
+    let router = api::routes(pool, config.api.clone(), surroundings).merge(health::routes(checks));
+    Ok(Server { listener, router })
+}
