@@ -39,6 +39,9 @@ has_fonts() {
 
 has_rabbitmq() { compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; }
 
+# For `docker-compose config`, which needs no engine. Optional: without it, the test of docker-compose.yml says so.
+has_compose() { has docker-compose || ((EUID != 0)) || ! apt-cache show docker-compose >/dev/null 2>&1; }
+
 # Programs from PyPI: servers for S3 and SMTP, and tools that check the sources. Each set has a folder under target/ with a copy
 # of its list, written last, so that an interrupted installation is repeated.
 has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
@@ -96,6 +99,7 @@ fi
 if [[ $target == test || $target == coverage ]]; then
     need 'has pdftotext' poppler-utils
     need 'has openssl' openssl
+    need has_compose docker-compose
 fi
 if [[ $target == coverage ]]; then
     # Its tools read the profiles that this compiler writes only if both have the same LLVM.

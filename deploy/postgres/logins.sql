@@ -1,13 +1,18 @@
--- Run once by the image's superuser, in the new database, when its volume is empty.
+-- The image's superuser runs this once, in the new database, when its volume is empty.
 --
--- Five users can log in: `migrate`, the owner, and one for each process, a member of that process's role. So no
--- process can become another one, whatever it is made to ask for. The roles are made here because a login needs
--- its membership; the first migration, which makes them too, leaves alone what it finds.
+-- Six users can log in: `migrate`, the owner, and one for each process that uses the database. Each has a password of its
+-- own and is a member of its process's role only, so no process can act as another one. The roles are created here
+-- because a login needs its membership; the migrations create them too, and keep those that exist.
 
-\getenv password POSTGRES_PASSWORD
+\getenv migrate_password DATABASE_PASSWORD_MIGRATE
+\getenv command_password DATABASE_PASSWORD_COMMAND
+\getenv relay_password DATABASE_PASSWORD_RELAY
+\getenv workers_password DATABASE_PASSWORD_WORKERS
+\getenv query_password DATABASE_PASSWORD_QUERY
+\getenv operations_password DATABASE_PASSWORD_OPERATIONS
 
--- createrole, because the migration asks for it before it looks whether the roles are there.
-create role migrate login createrole password :'password';
+-- createrole, because the migrations ask for it before they check whether the roles exist.
+create role migrate login createrole password :'migrate_password';
 alter database articurated owner to migrate;
 
 create role articurated_command nologin;
@@ -16,8 +21,9 @@ create role articurated_workers nologin;
 create role articurated_query nologin;
 create role articurated_operator nologin;
 
-create role command login password :'password' in role articurated_command;
--- The relay serves the operators, who see everything.
-create role relay login password :'password' in role articurated_relay, articurated_operator;
-create role workers login password :'password' in role articurated_workers;
-create role query login password :'password' in role articurated_query;
+create role command login password :'command_password' in role articurated_command;
+create role relay login password :'relay_password' in role articurated_relay;
+create role workers login password :'workers_password' in role articurated_workers;
+create role query login password :'query_password' in role articurated_query;
+-- Operators see everything, and change only the bookkeeping of outbox, inbox and queues.
+create role operations login password :'operations_password' in role articurated_operator;

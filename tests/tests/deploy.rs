@@ -13,13 +13,14 @@ use serde_json::{Map, Value};
 use tests::programs::{self, root};
 
 const IMAGE: &str = "articurated:local";
-const PROGRAMS: [&str; 6] = ["command", "outbox-relay", "workers", "query", "payment-gateway", "standalone"];
+const PROGRAMS: [&str; 7] = ["command", "outbox-relay", "workers", "query", "ops", "payment-gateway", "standalone"];
 /// Who logs in to the database of docker-compose.yml, and the role that the process takes.
-const LOGINS: [(&str, &str); 4] = [
+const LOGINS: [(&str, &str); 5] = [
     ("command", "articurated_command"),
     ("relay", "articurated_relay"),
     ("workers", "articurated_workers"),
     ("query", "articurated_query"),
+    ("operations", "articurated_operator"),
 ];
 
 /// A program's settings, as its `--help` tells them.
@@ -39,6 +40,11 @@ static COMPOSE: LazyLock<Value> = LazyLock::new(|| {
     compose.apply_merge().expect("mappings are merged into mappings");
     serde_json::to_value(compose).expect("nothing but JSON's types")
 });
+
+/// The crate of a program.
+fn package(program: &str) -> &str {
+    if program == "ops" { "operations" } else { program }
+}
 
 fn read(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -114,7 +120,7 @@ fn interpolated(text: &str) -> String {
 
 /// The port that a process listens on.
 fn port(service: &Value) -> Option<String> {
-    let ports = ["COMMAND_PORT", "QUERY_PORT", "RELAY_PORT", "WORKERS_PORT", "GATEWAY_PORT"];
+    let ports = ["COMMAND_PORT", "QUERY_PORT", "OPS_PORT", "WORKERS_PORT", "RELAY_PORT", "GATEWAY_PORT"];
     ports.into_iter().find_map(|name| variable(service, name))
 }
 
@@ -129,7 +135,11 @@ fn every_process_of_ours_runs_a_program_with_settings_that_it_has() {
         assert!(PROGRAMS.contains(&command[0]), "{name}: {command:?}");
         run.insert(command[0]);
         let words: Vec<_> = command.iter().copied().take_while(|word| !word.starts_with('-')).collect();
-        let help = help(&words);
+        let mut help = self::help(&words);
+        if words == ["ops"] {
+            // Operators run its other commands in the same container.
+            help.defaults.extend(self::help(&["ops", "replay"]).defaults);
+        }
         for flag in command.iter().filter(|word| word.starts_with('-')) {
             let flag = flag.split('=').next().expect("split gives one at least");
             assert!(help.flags.contains(flag), "{name}: {} knows no {flag}", command[0]);
@@ -141,8 +151,70 @@ fn every_process_of_ours_runs_a_program_with_settings_that_it_has() {
         for variable in &help.required {
             assert!(environment.contains_key(variable), "{name} lacks {variable}");
         }
+        // A variable that is not listed does not reach the process: a line of .env would have no effect.
+        for variable in help.defaults.keys().filter(|_| port(service).is_some()) {
+            assert!(environment.contains_key(variable), "{name} does not pass {variable} on");
+        }
     }
     assert_eq!(run, BTreeSet::from(PROGRAMS));
+}
+
+/// docker-compose 1.29 refuses the whole file for any of these.
+#[test]
+fn nothing_needs_a_newer_compose_than_debian_has() {
+    let top = COMPOSE.as_object().expect("a mapping").keys();
+    for key in top.filter(|key| !key.starts_with("x-")) {
+        assert!(["services", "volumes"].contains(&key.as_str()), "{key}");
+    }
+    for (name, service) in services() {
+        assert!(service["env_file"].is_null(), "{name} gets every variable of a file");
+        let check = service["healthcheck"].as_object().into_iter().flat_map(Map::keys);
+        for key in check {
+            let known = ["test", "interval", "timeout", "retries", "start_period"];
+            assert!(known.contains(&key.as_str()), "{name}: {key}");
+        }
+    }
+    let dockerfile = read("deploy/Dockerfile");
+    assert!(!dockerfile.contains("--mount"), "Docker 20.10 builds without BuildKit");
+}
+
+/// Runs each Compose that is installed; `config` needs no engine.
+#[test]
+fn every_compose_that_is_installed_reads_the_file_as_we_do() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let settings = folder.path().join("settings");
+    std::fs::write(&settings, "COMMAND_PORT=1\nINVOICE_PREFIX=ZZ\nDATABASE_PASSWORD_RELAY=secret\n")?;
+    let file = root().join("docker-compose.yml");
+    for compose in [&["docker-compose"][..], &["docker", "compose"]] {
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(compose[0]);
+            command.args(&compose[1..]).args(arguments).current_dir(root()).env_clear();
+            command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).output()
+        };
+        if !run(&["version"]).is_ok_and(|output| output.status.success()) {
+            eprintln!("{compose:?} is not installed here and was not tried");
+            continue;
+        }
+        let (settings, file) = (settings.to_str().context("a plain path")?, file.to_str().context("a plain path")?);
+        let output = run(&["--env-file", settings, "--file", file, "config"])?;
+        ensure!(output.status.success(), "{compose:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let config: Value = yaml_serde::from_slice(&output.stdout)?;
+        for (name, service) in services() {
+            let given = config["services"][name]["environment"].as_object();
+            let listed = service["environment"].as_object();
+            let names = |of: Option<&Map<String, Value>>| of.into_iter().flat_map(Map::keys).cloned().collect();
+            let (given_names, listed): (BTreeSet<String>, BTreeSet<String>) = (names(given), names(listed));
+            assert_eq!(given_names, listed, "{compose:?}: {name}");
+        }
+        let environment = |service: &str| &config["services"][service]["environment"];
+        assert_eq!(environment("workers")["INVOICE_PREFIX"], "ZZ", "{compose:?}: a setting of .env");
+        assert!(environment("workers")["PDF_TABS"].is_null(), "{compose:?}: a setting that .env does not have");
+        let port = &environment("command")["COMMAND_PORT"];
+        assert!(port == 8001 || port == "8001", "{compose:?}: .env must not change the wiring, and has: {port}");
+        let url = environment("outbox-relay")["DATABASE_URL"].as_str().context("an address")?;
+        assert_eq!(url, "postgres://relay:secret@postgres:5432/articurated", "{compose:?}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -228,7 +300,7 @@ fn one_service_builds_the_image_that_holds_every_program() {
     let copied = between(&dockerfile, "&& cp ", " /programs/").expect("the programs are copied out of the builder");
     assert_eq!(copied.split(' ').collect::<BTreeSet<_>>(), BTreeSet::from(PROGRAMS));
     for program in PROGRAMS {
-        assert!(dockerfile.contains(&format!("-p {program} ")), "{program} is not built");
+        assert!(dockerfile.contains(&format!("-p {} ", package(program))), "{program} is not built");
     }
 }
 
@@ -244,7 +316,7 @@ fn a_process_is_not_killed_while_it_drains() {
         if service["restart"] == "no" {
             continue;
         }
-        let tasks = drain(&format!("{}/src/main.rs", command[0])).unwrap_or_default();
+        let tasks = drain(&format!("{}/src/main.rs", package(command[0]))).unwrap_or_default();
         let grace = seconds(service["stop_grace_period"].as_str().expect("a grace period"));
         assert!(grace > http + tasks, "{name}: {grace:?} for {:?}", http + tasks);
     }
@@ -273,7 +345,7 @@ fn documented() -> Documented {
 fn env_example_lists_every_setting_with_its_default_under_its_readers() {
     let mut known = Documented::new();
     let commands = PROGRAMS.iter().map(|program| vec![*program]).filter(|command| command[0] != "standalone");
-    let operators = ["replay", "audit", "doctor"].map(|command| vec!["outbox-relay", command]);
+    let operators = ["replay", "audit", "doctor"].map(|command| vec!["ops", command]);
     let standalone = ["run", "migrate"].map(|command| vec!["standalone", command]);
     for command in commands.chain(operators).chain(standalone) {
         for (name, default) in help(&command).defaults {
@@ -317,17 +389,19 @@ fn the_readme_has_every_setting_of_env_example_with_its_default() {
 
 #[tokio::test]
 async fn each_login_of_the_compose_database_can_take_its_own_role_and_no_other() -> Result<()> {
-    const PASSWORD: &str = "hush";
+    let password = |login: &str| format!("hush-{login}");
+    let secret = |login: &str| format!("DATABASE_PASSWORD_{}", login.to_uppercase());
     let folder = tempfile::tempdir()?;
     let cluster = PrivateCluster::start(Options::new(folder.path().join("postgres"))).await?;
     cluster.create_database("articurated").await?;
     let mut psql = Command::new("psql");
     psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"]);
     psql.arg(root().join("deploy/postgres/logins.sql")).arg(cluster.url("articurated"));
-    ensure!(psql.env("POSTGRES_PASSWORD", PASSWORD).status().context("psql")?.success(), "logins.sql fails");
+    psql.envs(LOGINS.iter().map(|(login, _)| *login).chain(["migrate"]).map(|login| (secret(login), password(login))));
+    ensure!(psql.status().context("psql")?.success(), "logins.sql fails");
 
     let config = |login: &str| DatabaseConfig {
-        database_url: format!("postgres://{login}:{PASSWORD}@127.0.0.1:{}/articurated", cluster.port()).into(),
+        database_url: format!("postgres://{login}:{}@127.0.0.1:{}/articurated", password(login), cluster.port()).into(),
         max_connections: 1,
         ..DatabaseConfig::default()
     };
@@ -341,9 +415,19 @@ async fn each_login_of_the_compose_database_can_take_its_own_role_and_no_other()
         }
     }
 
-    let compose = services().values().filter_map(|service| variable(service, "DATABASE_URL"));
-    let named: BTreeSet<_> = compose.filter_map(|url| Some(between(&url, "postgres://", ":")?.to_owned())).collect();
-    let logins = LOGINS.iter().map(|(login, _)| (*login).to_owned()).chain(["migrate".to_owned()]);
-    assert_eq!(named, logins.collect());
+    // Each process has the password of its own login, and no two logins share one.
+    let urls = services().values().filter_map(|service| variable(service, "DATABASE_URL"));
+    let used: BTreeMap<_, _> = urls
+        .filter_map(|url| {
+            let (login, password) = between(&url, "postgres://", "@")?.split_once(':')?;
+            Some((login.to_owned(), password.to_owned()))
+        })
+        .collect();
+    let logins = LOGINS.iter().map(|(login, _)| *login).chain(["migrate"]);
+    let set: BTreeMap<_, _> = logins
+        .filter_map(|login| Some((login.to_owned(), variable(&services()["postgres"], &secret(login))?)))
+        .collect();
+    assert_eq!(used, set);
+    assert_eq!(set.values().collect::<BTreeSet<_>>().len(), LOGINS.len() + 1);
     Ok(())
 }
