@@ -2,16 +2,19 @@
 
 mod orders;
 mod returns;
-mod pdf;
-mod documents;
-mod lookups;
 mod lists;
+mod pdf;
+pub mod reports;
+mod consistency;
+mod parameters;
 mod cursor;
 mod dates;
-pub mod reports;
+mod data_loader;
+mod documents;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
@@ -25,8 +28,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::consistency::{Consistency, Scope, Wanted};
-use lookups::Lookups;
+use crate::projector::announcements::Announcements;
+use consistency::{Consistency, Scope, Tokens};
+use data_loader::DataLoader;
 
 pub use documents::History;
 pub use lists::{OrderPage, ReturnPage};
@@ -35,23 +39,30 @@ pub use lists::{OrderPage, ReturnPage};
 #[derive(Debug)]
 pub(crate) struct Api {
     read: PgPool,
-    orders: Lookups,
-    returns: Lookups,
+    orders: DataLoader,
+    returns: DataLoader,
     consistency: Consistency,
     invoices: InvoiceStore,
     clock: Clock,
 }
 
 impl Api {
-    pub(crate) fn new(read: PgPool, consistency: Consistency, invoices: InvoiceStore, clock: Clock) -> Self {
-        let orders = Lookups::new(read.clone(), store::orders);
-        let returns = Lookups::new(read.clone(), store::returns);
+    pub(crate) fn new(
+        read: PgPool,
+        announcements: Announcements,
+        consistency_wait: Duration,
+        invoices: InvoiceStore,
+        clock: Clock,
+    ) -> Self {
+        let orders = DataLoader::new(read.clone(), store::orders);
+        let returns = DataLoader::new(read.clone(), store::returns);
+        let consistency = Consistency::new(read.clone(), announcements, consistency_wait);
         Self { read, orders, returns, consistency, invoices, clock }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.
     async fn wait_for(&self, headers: &HeaderMap, parameter: Option<&str>, scope: Scope) -> Result<(), ApiError> {
-        self.consistency.reached(&Wanted::of(headers, parameter)?, scope).await
+        self.consistency.wait_for(&Tokens::parse(headers, parameter)?, scope).await
     }
 }
 
@@ -69,21 +80,21 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().nest("/api/v1", routes)
 }
 
-/// What a query of one thing understands.
+/// The query parameters of a read of one order or return.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct OneParams {
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`), separated by commas, at most 20; the
-    /// header `X-Consistency-Token` means the same. The answer has these versions at least.
+struct ConsistencyParam {
+    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`), separated by commas, at most 20. The header
+    /// `X-Consistency-Token` means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 
-/// The order that the path names.
+/// The id of an order in the path.
 #[derive(Debug, Clone, Copy)]
 struct OrderId(Uuid);
 
-/// The return that the path names.
+/// The id of a return in the path.
 #[derive(Debug, Clone, Copy)]
 struct ReturnId(Uuid);
 
@@ -91,12 +102,10 @@ impl<S: Send + Sync> FromRequestParts<S> for OrderId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        id_in_path(parts, state).await.map(Self).ok_or_else(|| {
-            ApiError::not_found(
-                "ORDER_NOT_FOUND",
-                "no order has this id: the ids of orders are UUIDs, and this is none",
-            )
-        })
+        uuid_in_path(parts, state)
+            .await
+            .map(Self)
+            .ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND", "there is no order with this id: it is not a UUID"))
     }
 }
 
@@ -104,16 +113,14 @@ impl<S: Send + Sync> FromRequestParts<S> for ReturnId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        id_in_path(parts, state).await.map(Self).ok_or_else(|| {
-            ApiError::not_found(
-                "RETURN_NOT_FOUND",
-                "no return has this id: the ids of returns are UUIDs, and this is none",
-            )
-        })
+        uuid_in_path(parts, state)
+            .await
+            .map(Self)
+            .ok_or_else(|| ApiError::not_found("RETURN_NOT_FOUND", "there is no return with this id: it is not a UUID"))
     }
 }
 
-async fn id_in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<Uuid> {
+async fn uuid_in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<Uuid> {
     let Path(id) = Path::<String>::from_request_parts(parts, state).await.ok()?;
     Uuid::try_parse(&id).ok()
 }

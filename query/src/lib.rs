@@ -1,16 +1,14 @@
-//! The query service: read models made from events, and the REST reads over them.
+//! The query service: the projector makes read models from events, and the API reads them.
 //!
-//! Invariants: nothing here reads the command side's tables, and nothing but the projector, a rebuild and the report of the night
-//! writes `read`.
+//! Invariants: no statement here touches a table of the command side. Only the projector, a rebuild and the nightly report write
+//! to `read`.
 
-mod settings;
-mod kolkata;
 mod projector;
 mod rebuild;
-mod nightly;
-mod applied;
-mod consistency;
 mod api;
+mod maintenance;
+mod business_day;
+mod settings;
 
 use std::sync::Arc;
 
@@ -26,10 +24,9 @@ pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
 use api::Api;
-use applied::Applied;
-use consistency::Consistency;
+use projector::announcements::Announcements;
 
-/// Starts the projector and, with `RabbitMQ`, the intake of its queue; returns the routes, not yet layered.
+/// Starts the projector, the intake of its queue (with `RabbitMQ`) and the nightly report. Returns the routes without middleware.
 ///
 /// `messaging` is the database with the inbox. The read models are in it too, unless `read` is another one.
 pub fn start(
@@ -41,19 +38,18 @@ pub fn start(
     clock: Clock,
     tasks: &Tasks,
 ) -> axum::Router {
-    let applied = Applied::new();
+    let announcements = Announcements::new();
     tasks.spawn("projections intake", intake::run(messaging.clone(), transport, Queue::Projections, tasks.clone()));
-    Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), applied.clone()).start(tasks);
+    Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), announcements.clone()).start(tasks);
 
     let read = read.unwrap_or_else(|| messaging.clone());
-    nightly::start(messaging, &read, &clock, tasks);
-    let consistency = Consistency::new(read.clone(), applied, settings.consistency_wait());
-    let api = Arc::new(Api::new(read, consistency, invoices, clock));
+    maintenance::nightly_report::start(messaging, &read, &clock, tasks);
+    let api = Arc::new(Api::new(read, announcements, settings.consistency_wait(), invoices, clock));
     let (router, _) = api::routes().split_for_parts();
     router.with_state(api)
 }
 
-/// The description of the routes.
+/// The OpenAPI description of the routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::routes().into_openapi()
 }

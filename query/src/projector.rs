@@ -1,9 +1,11 @@
 //! Events → read models.
 //!
-//! An event carries the full state of its aggregate, and every write is guarded by the version. So the
-//! projector does not care in which order events come, how often, or how many projectors run.
+//! An event carries the full state of its aggregate, and every write is guarded by the version. So the order of the events,
+//! duplicates and the number of projectors make no difference to the read models.
 
+pub(crate) mod announcements;
 pub(crate) mod batch;
+mod columns;
 pub(crate) mod store;
 
 use std::time::Duration;
@@ -11,31 +13,30 @@ use std::time::Duration;
 use contracts::Queue;
 use messaging::inbox::{self, Job};
 use messaging::wakeup::{Wakeup, gather};
+use runtime::backoff::Backoff;
 use runtime::database::{limited, refuses_the_data};
 use runtime::{Clock, Tasks, faults};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::applied::Applied;
-use crate::rebuild;
 use crate::settings::Settings;
-use batch::{Batch, Poison};
+use announcements::Announcements;
+use batch::{Batch, Undecodable};
 use store::Models;
 
-/// Waits between attempts while the database fails: the first, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Waits between attempts while the database fails.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// What one [`Projector::tick`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// No event was ready (or the queue is paused).
+    /// No event was ready, or the queue is paused.
     Idle,
-    /// The events are in the read model, or buried because they can never be.
-    Applied { events: usize, buried: usize },
-    /// The database refused the batch for what is in it; nothing was applied, and the next batch is smaller, so
-    /// that the event which is to blame ends up alone.
+    /// The events are in the read models, or dead because they can never be applied.
+    Applied { events: usize, dead_lettered: usize },
+    /// The database refused the data of the batch. Nothing was applied, and the next batch is smaller, until the event that
+    /// causes the refusal is alone.
     Narrowed,
 }
 
@@ -46,17 +47,17 @@ pub struct Projector {
     /// `None`: the read models are in the same database as the inbox.
     read: Option<PgPool>,
     clock: Clock,
-    applied: Applied,
+    announcements: Announcements,
     poll: Duration,
-    largest: i64,
-    /// Size of the next batch: `largest`, unless a batch was refused.
-    limit: i64,
+    max_batch: i64,
+    /// Size of the next batch: `max_batch`, unless a batch was refused.
+    next_batch: i64,
 }
 
 impl Projector {
-    /// A projector alone, as tests and tools want it; the process starts its own in [`crate::start`].
+    /// A projector without a loop, for tests and tools; the process starts its own in [`crate::start`].
     pub fn new(messaging: PgPool, read: Option<PgPool>, settings: &Settings, clock: Clock) -> Self {
-        Self::announcing(messaging, read, settings, clock, Applied::new())
+        Self::announcing(messaging, read, settings, clock, Announcements::new())
     }
 
     pub(crate) fn announcing(
@@ -64,10 +65,11 @@ impl Projector {
         read: Option<PgPool>,
         settings: &Settings,
         clock: Clock,
-        applied: Applied,
+        announcements: Announcements,
     ) -> Self {
-        let largest = settings.projection_batch;
-        Self { messaging, read, clock, applied, poll: settings.projection_poll(), largest, limit: largest }
+        let max_batch = settings.projection_batch;
+        let poll = settings.projection_poll();
+        Self { messaging, read, clock, announcements, poll, max_batch, next_batch: max_batch }
     }
 
     /// Runs the projector as a task of the process.
@@ -76,34 +78,35 @@ impl Projector {
         tasks.spawn("projector", self.run(wakeup, tasks.shutdown.clone()));
     }
 
-    /// Projects until shutdown. A tick that has begun is finished, unless the database has forgotten it.
+    /// Projects until shutdown. Shutdown waits for the current tick, which is limited in time.
     async fn run(mut self, mut wakeup: Wakeup, shutdown: CancellationToken) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         while !shutdown.is_cancelled() {
-            let (begun, full) = (Instant::now(), usize::try_from(self.limit).unwrap_or(usize::MAX));
+            let (started, full) = (Instant::now(), usize::try_from(self.next_batch).unwrap_or(usize::MAX));
             match limited(self.tick()).await {
                 Ok(outcome) => {
-                    pause = FIRST_PAUSE;
+                    failures = 0;
                     let caught_up = match outcome {
                         // There may be more.
                         Outcome::Narrowed => continue,
-                        Outcome::Applied { events, buried } if events + buried >= full => continue,
+                        Outcome::Applied { events, dead_lettered } if events + dead_lettered >= full => continue,
                         Outcome::Applied { .. } => true,
                         Outcome::Idle => false,
                     };
-                    // Whatever came while the batch was applied has sent a hint of its own.
-                    let hint = async {
+                    // Events that arrived during the tick have sent their own wake-up.
+                    let wait = async {
                         if caught_up {
-                            gather(begun).await;
+                            gather(started).await;
                         }
                         wakeup.wait(self.poll).await;
                     };
-                    tokio::select! { () = shutdown.cancelled() => {}, () = hint => {} }
+                    tokio::select! { () = shutdown.cancelled() => {}, () = wait => {} }
                 }
                 Err(error) => {
+                    failures += 1;
+                    let pause = RETRY.delay(failures);
                     tracing::error!(%error, retry_in_ms = pause.as_millis(), "projection failed");
                     tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
@@ -112,77 +115,77 @@ impl Projector {
     /// Takes one batch and applies it.
     ///
     /// # Errors
-    /// The database failed; nothing was taken off the queue.
+    /// The database failed; the events stay in the queue.
     pub async fn tick(&mut self) -> sqlx::Result<Outcome> {
-        let mut taken = self.messaging.begin().await?;
-        let jobs = inbox::take_batch(&mut taken, Queue::Projections, self.limit).await?;
+        let mut inbox_tx = self.messaging.begin().await?;
+        let jobs = inbox::take_batch(&mut inbox_tx, Queue::Projections, self.next_batch).await?;
         if jobs.is_empty() {
-            taken.rollback().await?;
+            inbox_tx.rollback().await?;
             return Ok(Outcome::Idle);
         }
-        let (batch, poisoned) = Batch::decode(&jobs);
-        if let Err(error) = self.write(&mut taken, &batch).await {
-            taken.rollback().await?;
+        let (batch, undecodable) = Batch::decode(&jobs);
+        if let Err(error) = self.write(&mut inbox_tx, &batch).await {
+            inbox_tx.rollback().await?;
             return if refuses_the_data(&error) { self.narrow(&jobs, &error).await } else { Err(error) };
         }
-        for (job, poison) in &poisoned {
-            bury(&mut taken, job, &poison.to_string()).await?;
+        for (job, reason) in &undecodable {
+            dead_letter(&mut inbox_tx, job, &reason.to_string()).await?;
         }
-        inbox::finish_batch(&mut taken, Queue::Projections, batch.event_ids()).await?;
+        inbox::finish_batch(&mut inbox_tx, Queue::Projections, batch.event_ids()).await?;
         faults::point("projector.batch.ready");
-        taken.commit().await?;
+        inbox_tx.commit().await?;
         faults::point("projector.batch.committed");
 
-        self.limit = (self.limit * 2).min(self.largest);
-        self.applied.announce(|| batch.documents());
-        self.record(&jobs, &poisoned);
-        Ok(Outcome::Applied { events: jobs.len() - poisoned.len(), buried: poisoned.len() })
+        self.next_batch = (self.next_batch * 2).min(self.max_batch);
+        self.announcements.send(|| batch.documents());
+        self.record(&jobs, &undecodable);
+        Ok(Outcome::Applied { events: jobs.len() - undecodable.len(), dead_lettered: undecodable.len() })
     }
 
-    /// In one database the read models and the inbox commit together. With a read database of its own, the read
-    /// models commit first: after a crash in between the batch comes again, and the version guards make that
-    /// harmless. The other way round the events would be lost.
+    /// In one database the read models and the inbox commit together. With a read database of its own, the read models
+    /// commit first: after a crash in between the batch comes again, and the version guards make that harmless. In the
+    /// opposite order a crash would lose the events.
     #[tracing::instrument(name = "read_model.batch.write", skip_all, fields(events = batch.event_ids().len()))]
-    async fn write(&self, taken: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
+    async fn write(&self, inbox_tx: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
         match &self.read {
-            None => write_models(taken, batch).await,
+            None => write_models(inbox_tx, batch).await,
             Some(read) => {
-                let mut transaction = read.begin().await?;
-                write_models(&mut transaction, batch).await?;
-                transaction.commit().await?;
+                let mut read_tx = read.begin().await?;
+                write_models(&mut read_tx, batch).await?;
+                read_tx.commit().await?;
                 faults::point("projector.models.committed");
                 Ok(())
             }
         }
     }
 
-    /// After a refusal: half the batch next time; an event that is refused alone is buried.
+    /// After a refusal the next batch is half as large; an event that is refused alone is dead.
     async fn narrow(&mut self, jobs: &[Job], error: &sqlx::Error) -> sqlx::Result<Outcome> {
         if let [job] = jobs {
             let mut conn = self.messaging.acquire().await?;
-            bury(&mut conn, job, &error.to_string()).await?;
-            return Ok(Outcome::Applied { events: 0, buried: 1 });
+            dead_letter(&mut conn, job, &error.to_string()).await?;
+            return Ok(Outcome::Applied { events: 0, dead_lettered: 1 });
         }
-        self.limit = i64::try_from(jobs.len() / 2).unwrap_or(1).max(1);
-        tracing::warn!(%error, events = jobs.len(), next = self.limit, "batch refused, narrowing it down");
+        self.next_batch = i64::try_from(jobs.len() / 2).unwrap_or(1).max(1);
+        tracing::warn!(%error, events = jobs.len(), next_batch = self.next_batch, "batch refused, trying a smaller one");
         Ok(Outcome::Narrowed)
     }
 
-    fn record(&self, jobs: &[Job], poisoned: &[(&Job, Poison)]) {
+    fn record(&self, jobs: &[Job], undecodable: &[(&Job, Undecodable)]) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is at most 10,000 events")]
         metrics::histogram!("projection_batch_size").record(jobs.len() as f64);
-        metrics::counter!("projection_events_total").increment((jobs.len() - poisoned.len()) as u64);
+        metrics::counter!("projection_events_total").increment((jobs.len() - undecodable.len()) as u64);
         if let Some(last) = jobs.iter().map(|job| job.occurred_at).max() {
-            // A clock of another machine may be ahead; a lag is never negative.
+            // The clock of another machine may be ahead; a lag is never negative.
             let lag = (self.clock.now() - last).to_std().unwrap_or_default();
             metrics::gauge!("projection_lag_seconds").set(lag.as_secs_f64());
         }
     }
 }
 
-/// The live read models and, while others are being made, those as well: so these miss nothing that comes meanwhile.
+/// Writes the live read models and, during a rebuild, the rebuilt ones as well, so that a rebuild misses no new event.
 async fn write_models(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Result<()> {
-    let rebuilding = rebuild::is_under_way(conn).await?;
+    let rebuilding = store::is_rebuild_running(conn).await?;
     store::write(conn, Models::Live, batch).await?;
     if rebuilding {
         store::write(conn, Models::Rebuilt, batch).await?;
@@ -190,8 +193,8 @@ async fn write_models(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Resul
     Ok(())
 }
 
-async fn bury(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
-    tracing::error!(alert = true, event.id = %job.event_id, event.type = job.event_type, reason, "event buried");
-    metrics::counter!("projection_events_buried_total").increment(1);
+async fn dead_letter(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+    tracing::error!(alert = true, event.id = %job.event_id, event.type = job.event_type, reason, "event dead-lettered");
+    metrics::counter!("projection_events_dead_lettered_total").increment(1);
     inbox::dead_letter(conn, Queue::Projections, job.event_id, reason).await
 }

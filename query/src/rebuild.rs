@@ -1,10 +1,10 @@
-//! The read models made again from the events, beside the live ones, and put in their place.
+//! Rebuilds the read models from the events, beside the live ones, and swaps them in.
 //!
-//! 1. A row in `read.rebuild` says that a rebuild lives; from then on every projector writes each batch to both.
+//! 1. A row in `read.rebuild` says that a rebuild is running. While it does, every projector writes each batch to both copies.
 //! 2. The log is read from its end to its beginning ([`load`]).
-//! 3. What was made must have everything that the live models have; then the tables change places in one transaction.
+//! 3. The rebuilt copy must have everything that the live one has. Then the tables are swapped in one transaction.
 //!
-//! Whatever fails before the last step leaves the live models as they were.
+//! A failure before the swap leaves the live models as they were.
 
 mod load;
 mod store;
@@ -12,104 +12,99 @@ mod store;
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-/// How long a rebuild that gives no sign of life counts as alive.
+/// A rebuild without a heartbeat for this long counts as dead.
 const LEASE: Duration = Duration::from_secs(30);
-/// Attempts to lock every table at once: a long report holds one, and nobody is to queue behind us meanwhile.
-const SWAPS: u32 = 30;
-/// Those who had to wait meanwhile are let through.
-const BETWEEN_SWAPS: Duration = Duration::from_secs(2);
+/// Attempts to lock all tables at once. A long report holds a lock, and other readers must not queue behind ours meanwhile.
+const SWAP_ATTEMPTS: u32 = 30;
+/// Lets the readers through that our attempt has blocked.
+const SWAP_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a rebuild has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebuilt {
     pub events: u64,
-    /// Events that can never be applied; the projector has buried them, too.
+    /// Events that can never be applied; for the projector they are dead, too.
     pub unreadable: u64,
-    /// Reading and writing, without what follows.
+    /// Time to read the log and write the copy, without check and swap.
     pub loaded_in: Duration,
 }
 
-/// Why there was none. The live read models are as they were.
+/// Why a rebuild failed. The live read models are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    #[error("another rebuild is under way; if it was killed, wait {} seconds", LEASE.as_secs())]
-    UnderWay,
+    #[error("another rebuild is running; if it was killed, wait {} seconds", LEASE.as_secs())]
+    AlreadyRunning,
     #[error(
-        "retention has dropped the events up to {dropped_through}, and {source_of} have not told of their aggregates since: \
-         run `{program} snapshots`, then this again"
+        "retention has dropped the events up to {dropped_through}, and there are no later snapshots of {aggregates}: run \
+         `{program} snapshots`, then this command again"
     )]
-    Forgotten { dropped_through: NaiveDate, source_of: &'static str, program: &'static str },
+    SnapshotsMissing { dropped_through: NaiveDate, aggregates: &'static str, program: &'static str },
     #[error(
-        "the rebuilt read models lack {documents} documents and {entries} entries of histories that the live ones have: their \
-         events are no longer in the outbox. Run `command snapshots` and `workers snapshots`, then this again"
+        "the rebuilt read models lack {documents} documents and {entries} history entries that the live ones have: their events \
+         are no longer in the outbox. Run `command snapshots` and `workers snapshots`, then this command again"
     )]
     Incomplete { documents: i64, entries: i64 },
-    #[error("the rebuild stood still for more than {} seconds and may have missed events: run it again", LEASE.as_secs())]
+    #[error("the rebuild paused for more than {} seconds and may have missed events: run it again", LEASE.as_secs())]
     Lapsed,
-    #[error("the tables were in use for too long: run it again when fewer reports are made")]
+    #[error("the tables were in use for too long: run this command again when fewer reports run")]
     Busy,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// Whether the projector must write both; held until its transaction ends, so that a rebuild which begins or ends waits.
-pub(crate) async fn is_under_way(conn: &mut PgConnection) -> sqlx::Result<bool> {
-    store::is_under_way(conn).await
-}
-
-/// Makes the read models again. `messaging` is the database with the outbox; the read models are in it too, unless `read`
-/// is another one.
+/// Rebuilds the read models. `messaging` is the database with the outbox; the read models are in it too, unless `read` is
+/// another one.
 pub async fn rebuild(messaging: PgPool, read: Option<PgPool>, run: Uuid) -> Result<Rebuilt, RebuildError> {
     let read = read.unwrap_or_else(|| messaging.clone());
-    nothing_forgotten(&messaging).await?;
+    check_snapshots(&messaging).await?;
     if !store::begin(&read, run, LEASE).await? {
-        return Err(RebuildError::UnderWay);
+        return Err(RebuildError::AlreadyRunning);
     }
-    let rebuilt = replace(&messaging, &read, run).await;
+    let rebuilt = load_and_swap(&messaging, &read, run).await;
     if rebuilt.is_err() {
-        // Best effort: the lease ends it as well.
+        // Best effort: otherwise the lease runs out.
         let _ = store::abandon(&read, run).await;
     }
     rebuilt
 }
 
-async fn replace(messaging: &PgPool, read: &PgPool, run: Uuid) -> Result<Rebuilt, RebuildError> {
+async fn load_and_swap(messaging: &PgPool, read: &PgPool, run: Uuid) -> Result<Rebuilt, RebuildError> {
     let lease = Lease { read: read.clone(), run };
-    let rebuilt = lease.kept_during(async { Ok(load::load(messaging, read).await?) }).await?;
+    let rebuilt = lease.hold_during(async { Ok(load::load(messaging, read).await?) }).await?;
     tracing::info!(events = rebuilt.events, seconds = rebuilt.loaded_in.as_secs_f64(), "read models loaded");
-    let lacking = lease.kept_during(async { Ok(store::lacking(read).await?) }).await?;
-    if lacking.documents + lacking.entries > 0 {
-        return Err(RebuildError::Incomplete { documents: lacking.documents, entries: lacking.entries });
+    let missing = lease.hold_during(async { Ok(store::missing_from_rebuilt(read).await?) }).await?;
+    if missing.documents + missing.entries > 0 {
+        return Err(RebuildError::Incomplete { documents: missing.documents, entries: missing.entries });
     }
-    // The oldest day is read last, and may have been dropped before that.
-    nothing_forgotten(messaging).await?;
-    for _ in 0..SWAPS {
+    // The oldest day is read last; retention may have dropped it before that.
+    check_snapshots(messaging).await?;
+    for _ in 0..SWAP_ATTEMPTS {
         lease.extend().await?;
         match store::swap(read, run).await? {
             store::Swap::Done => return Ok(rebuilt),
             store::Swap::Lapsed => return Err(RebuildError::Lapsed),
-            store::Swap::Busy => tokio::time::sleep(BETWEEN_SWAPS).await,
+            store::Swap::Busy => tokio::time::sleep(SWAP_PAUSE).await,
         }
     }
     Err(RebuildError::Busy)
 }
 
-/// What retention has dropped must have been told again, by everybody who owns a part of it.
-async fn nothing_forgotten(messaging: &PgPool) -> Result<(), RebuildError> {
+/// For what retention has dropped, every owner of aggregates must have published snapshots since.
+async fn check_snapshots(messaging: &PgPool) -> Result<(), RebuildError> {
     let Some(dropped_through) = store::dropped_through(messaging).await? else { return Ok(()) };
-    let told = store::told_after(messaging, dropped_through).await?;
-    for (program, source_of) in [("command", "orders and returns"), ("workers", "invoices and refunds")] {
-        if !told.iter().any(|source| source == program) {
-            return Err(RebuildError::Forgotten { dropped_through, source_of, program });
+    let sources = store::snapshot_sources_after(messaging, dropped_through).await?;
+    for (program, aggregates) in [("command", "orders and returns"), ("workers", "invoices and refunds")] {
+        if !sources.iter().any(|source| source == program) {
+            return Err(RebuildError::SnapshotsMissing { dropped_through, aggregates, program });
         }
     }
     Ok(())
 }
 
-/// The sign of life.
+/// The right of this run to rebuild, extended by its heartbeat.
 struct Lease {
     read: PgPool,
     run: Uuid,
@@ -120,8 +115,8 @@ impl Lease {
         if store::extend(&self.read, self.run, LEASE).await? { Ok(()) } else { Err(RebuildError::Lapsed) }
     }
 
-    /// Does `work` while the lease lives.
-    async fn kept_during<T>(&self, work: impl Future<Output = Result<T, RebuildError>>) -> Result<T, RebuildError> {
+    /// Runs `work` beside the heartbeat; fails when the lease lapses.
+    async fn hold_during<T>(&self, work: impl Future<Output = Result<T, RebuildError>>) -> Result<T, RebuildError> {
         let heartbeat = async {
             let mut beat = tokio::time::interval(LEASE / 6);
             loop {

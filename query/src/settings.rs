@@ -1,4 +1,4 @@
-//! The knobs of projector and reads.
+//! Settings of the projector and of the reads.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use clap::value_parser;
 /// Settings of the query process beside its databases, transport and invoice store.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
-    /// Events that the projector applies in one transaction, at most
+    /// Largest number of events that the projector applies in one transaction
     #[arg(long, env = "PROJECTION_BATCH", default_value_t = 500, value_parser = value_parser!(i64).range(1..=10_000))]
     pub projection_batch: i64,
-    /// Milliseconds after which an idle projector looks for events without having been woken
+    /// Milliseconds after which an idle projector polls for events without a wake-up
     #[arg(long, env = "PROJECTION_POLL_MS", default_value_t = 200, value_parser = value_parser!(u64).range(1..=60_000))]
     pub projection_poll_ms: u64,
-    /// Milliseconds that a request with a consistency token waits for the read model, at most
+    /// Longest time in milliseconds that a request with a consistency token waits for the read model
     #[arg(long, env = "CONSISTENCY_WAIT_MS", default_value_t = 5_000, value_parser = value_parser!(u64).range(0..=20_000))]
     pub consistency_wait_ms: u64,
 }

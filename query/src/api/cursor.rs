@@ -1,15 +1,15 @@
-//! The cursor of a list: where a page ended, opaque to clients.
+//! The cursor of a list: where a page ended. Opaque to clients.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// First byte of every cursor; another layout gets another number.
+/// First byte of every cursor; a new layout gets a new number.
 const VERSION: u8 = 1;
 const LENGTH: usize = 1 + 8 + 16;
 
-/// The last row of a page. The list goes on with what is older, and among the equally old with smaller ids.
+/// The last row of a page. The next page starts with older rows, and among equally old ones with smaller ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub(super) created_at: DateTime<Utc>,
@@ -25,8 +25,8 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// `None` for whatever this service has not made. Times before 1900 or after 9999 are refused here because
-    /// Postgres would refuse some of them later.
+    /// `None` for text that this service has not made. Times before 1900 or after 9999 are refused here because Postgres would
+    /// refuse some of them later.
     pub(super) fn decode(text: &str) -> Option<Self> {
         let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (version, rest) = bytes.split_first()?;
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back() {
+    fn a_cursor_survives_a_round_trip() {
         for micros in [-1, 0, 1, 1_767_225_600_123_456, 253_402_300_799_999_999] {
             let text = cursor(micros).encode();
             assert_eq!(Cursor::decode(&text), Some(cursor(micros)));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_cursor() {
+    fn garbage_is_refused() {
         let good = cursor(1).encode();
         let of = |version: u8, micros: i64| {
             let bytes: Vec<u8> = [version].into_iter().chain(micros.to_be_bytes()).chain([0; 16]).collect();

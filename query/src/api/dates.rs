@@ -1,24 +1,24 @@
-//! Dates in filters: an instant, or a day of the shop.
+//! Times in filters: an instant, or a business day.
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
-use crate::kolkata;
+use crate::business_day;
 
-/// What a filter may say, goes on from the parameter's name.
+/// What a filter accepts; completes a sentence that starts with the parameter's name.
 pub(super) const EXPECTED: &str =
     "must be a time like 2026-01-31T18:30:00+05:30, or a date like 2026-01-31, from 1900 to 9999";
 
-/// The beginning of a period: the instant itself, or the first of the day.
+/// The start of a period: the instant itself, or the first instant of the day.
 pub(super) fn parse_from(text: &str) -> Option<DateTime<Utc>> {
     instant(text).or_else(|| start_of(day(text)?))
 }
 
-/// The end of a period, no longer in it: the instant itself, or the first of the next day.
+/// The end of a period, which the period does not include: the instant itself, or the first instant of the next day.
 pub(super) fn parse_to(text: &str) -> Option<DateTime<Utc>> {
     instant(text).or_else(|| start_of(day(text)?.checked_add_days(Days::new(1))?))
 }
 
-/// Within what people mean by a date and Postgres can hold.
+/// A year that people use and Postgres can store.
 pub(super) fn is_plausible(at: DateTime<Utc>) -> bool {
     (1900..=9999).contains(&at.year())
 }
@@ -29,14 +29,14 @@ fn instant(text: &str) -> Option<DateTime<Utc>> {
     is_plausible(at).then_some(at)
 }
 
-/// A date, and nothing else.
+/// A date without a time.
 pub(super) fn day(text: &str) -> Option<NaiveDate> {
     let shaped = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
 }
 
 fn start_of(day: NaiveDate) -> Option<DateTime<Utc>> {
-    kolkata::start_of(day).filter(|start| is_plausible(*start))
+    business_day::start_of(day).filter(|start| is_plausible(*start))
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(parse_from("2026-01-31"), Some(utc("2026-01-30T18:30:00Z")));
         assert_eq!(parse_to("2026-01-31"), Some(utc("2026-01-31T18:30:00Z")));
         assert_eq!(parse_to("2024-02-28"), parse_from("2024-02-29"));
-        assert!(parse_from("1970-01-01").is_some(), "a usual way to say: from the beginning");
+        assert!(parse_from("1970-01-01").is_some(), "clients use it for \"from the beginning\"");
     }
 
     #[test]

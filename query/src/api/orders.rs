@@ -9,10 +9,10 @@ use contracts::{EntityType, OrderDocument};
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 
+use super::consistency::Scope;
 use super::documents::{self, History};
 use super::lists::{self, OrderListParams, OrderPage};
-use super::{Api, OneParams, OrderId, store};
-use crate::consistency::Scope;
+use super::{Api, ConsistencyParam, OrderId, store};
 
 /// Orders, newest first.
 #[utoipa::path(
@@ -36,23 +36,23 @@ pub(super) async fn list_orders(
     lists::page(&api.read, &store::ORDERS, &filter).await
 }
 
-/// One order, whole, with its invoice once that is made.
+/// One order with all its details, and its invoice once there is one.
 #[utoipa::path(
     get,
     path = "/orders/{id}",
     tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
-        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+        ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
     responses(
         (
             status = 200,
             description = "The order.",
             body = OrderDocument,
-            headers(("etag" = String, description = "`\"<version>\"`, with the invoice `\"<version>.<its version>\"`")),
+            headers(("etag" = String, description = "`\"<version>\"`, with an invoice `\"<version>.<version of the invoice>\"`")),
         ),
         (status = 304, description = "Unchanged."),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
@@ -64,25 +64,25 @@ pub(super) async fn get_order(
     State(api): State<Arc<Api>>,
     id: OrderId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let found = api.orders.get(id.0).await?.ok_or_else(|| id.not_found())?;
     Ok(documents::respond(found, &headers))
 }
 
-/// Every state change of an order, oldest first.
+/// All state changes of an order, oldest first.
 #[utoipa::path(
     get,
     path = "/orders/{id}/history",
     tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
     responses(
-        (status = 200, description = "Its history.", body = History),
+        (status = 200, description = "The history.", body = History),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
@@ -92,7 +92,7 @@ pub(super) async fn get_order_history(
     State(api): State<Arc<Api>>,
     id: OrderId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::History).await?;
     let entries = store::history(&api.read, EntityType::Order, id.0).await?;

@@ -11,10 +11,10 @@ use runtime::{ApiError, ErrorBody};
 use serde_json::json;
 use storage::{StoreError, StoredFile};
 
-use super::documents::is_known;
+use super::consistency::Scope;
+use super::documents::client_has;
 use super::store::PdfOf;
-use super::{Api, OneParams, OrderId, ReturnId, store};
-use crate::consistency::Scope;
+use super::{Api, ConsistencyParam, OrderId, ReturnId, store};
 
 /// The invoice of an order as a PDF.
 #[utoipa::path(
@@ -23,9 +23,9 @@ use crate::consistency::Scope;
     tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
-        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+        ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
     responses(
         (
@@ -37,8 +37,8 @@ use crate::consistency::Scope;
         (status = 304, description = "Unchanged."),
         (
             status = 404,
-            description = "`ORDER_NOT_FOUND`; `INVOICE_NOT_FOUND` as long as there is none: it is made when the order is \
-                           shipped; `INVOICE_FILE_MISSING` when it was made but is not in the store",
+            description = "`ORDER_NOT_FOUND`; `INVOICE_NOT_FOUND` before the order is shipped and its invoice made; \
+                           `INVOICE_FILE_MISSING` when the invoice was made but its file is not in the store",
             body = ErrorBody,
         ),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
@@ -49,7 +49,7 @@ pub(super) async fn get_order_invoice(
     State(api): State<Arc<Api>>,
     id: OrderId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let invoice = store::invoice(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
@@ -63,9 +63,9 @@ pub(super) async fn get_order_invoice(
     tag = "Returns: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
-        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+        ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
     responses(
         (
@@ -77,8 +77,8 @@ pub(super) async fn get_order_invoice(
         (status = 304, description = "Unchanged."),
         (
             status = 404,
-            description = "`RETURN_NOT_FOUND`; `CREDIT_NOTE_NOT_FOUND` as long as there is none: it is made when the return is \
-                           completed; `CREDIT_NOTE_FILE_MISSING` when it was made but is not in the store",
+            description = "`RETURN_NOT_FOUND`; `CREDIT_NOTE_NOT_FOUND` before the return is completed and its credit note made; \
+                           `CREDIT_NOTE_FILE_MISSING` when the credit note was made but its file is not in the store",
             body = ErrorBody,
         ),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
@@ -89,7 +89,7 @@ pub(super) async fn get_return_credit_note(
     State(api): State<Arc<Api>>,
     id: ReturnId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let note = store::credit_note(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
@@ -99,35 +99,41 @@ pub(super) async fn get_return_credit_note(
 /// A kind of PDF.
 struct Kind {
     not_found: &'static str,
-    not_made: &'static str,
+    not_found_message: &'static str,
     file_missing: &'static str,
 }
 
 const INVOICE: Kind = Kind {
     not_found: "INVOICE_NOT_FOUND",
-    not_made: "the order has no invoice yet: it is made when the order is shipped",
+    not_found_message: "the order has no invoice yet: it is made when the order is shipped",
     file_missing: "INVOICE_FILE_MISSING",
 };
 
 const CREDIT_NOTE: Kind = Kind {
     not_found: "CREDIT_NOTE_NOT_FOUND",
-    not_made: "the return has no credit note yet: it is made when the return is completed",
+    not_found_message: "the return has no credit note yet: it is made when the return is completed",
     file_missing: "CREDIT_NOTE_FILE_MISSING",
 };
 
 async fn serve(api: &Api, headers: &HeaderMap, found: PdfOf, kind: &Kind) -> Result<Response, ApiError> {
     let (Some(path), Some(sha256)) = (found.path, found.sha256) else {
-        return Err(ApiError::not_found(kind.not_found, kind.not_made).with_details(json!({ "state": found.state })));
+        return Err(
+            ApiError::not_found(kind.not_found, kind.not_found_message).with_details(json!({ "state": found.state }))
+        );
     };
     let etag = format!("\"{sha256}\"");
-    if is_known(headers, &etag) {
+    if client_has(headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     match api.invoices.get(&path).await {
         Ok(file) => Ok(pdf(file, &path, etag)),
         Err(StoreError::NotFound(_)) => {
-            tracing::error!(alert = true, path = api.invoices.display_path(&path), "PDF missing");
-            let message = "it was made, but its file is not in the invoice store";
+            tracing::error!(
+                alert = true,
+                path = api.invoices.display_path(&path),
+                "PDF is missing from the invoice store"
+            );
+            let message = "the document was made, but its file is not in the invoice store";
             Err(ApiError::not_found(kind.file_missing, message).with_details(json!({ "path": path })))
         }
         Err(error) => Err(ApiError::internal(error)),
@@ -144,8 +150,8 @@ fn pdf(file: StoredFile, name: &str, etag: String) -> Response {
     (headers, Body::from_stream(file.content)).into_response()
 }
 
-/// Shown in the browser, saved under its name. `filename` for old clients in plain ASCII, `filename*` for the
-/// rest (RFC 6266, RFC 8187): an order number may be in any script.
+/// The browser shows the PDF, and saves it under this name. `filename` is plain ASCII for old clients, `filename*` is for all
+/// others (RFC 6266, RFC 8187): an order number may be in any script.
 fn disposition(name: &str) -> String {
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let encoded: String = name

@@ -1,17 +1,17 @@
 //! `GET /reports/…`: sums over the facts that the projector keeps, as JSON or CSV.
 //!
-//! Days are those of Asia/Kolkata, amounts are in the minor unit (paise), and whatever is added up is of one currency.
-//! Sales, cancellations and refunds count on the day on which they happened, so what is said of them stands still.
+//! Days are business days (Asia/Kolkata), amounts are in the minor unit (paise), and no sum mixes currencies. Sales,
+//! cancellations and refunds count on the day on which they happened, so the figures of a past day do not change.
 
-mod csv;
-pub(crate) mod daily;
-mod gst;
-mod lead_times;
-mod period;
-mod refunds;
+pub(crate) mod sales;
+pub(crate) mod states;
 mod returns;
-mod sales;
-mod states;
+pub(crate) mod refunds;
+mod lead_times;
+mod gst;
+mod daily;
+mod request;
+mod csv;
 
 use std::sync::Arc;
 
@@ -33,10 +33,12 @@ pub use sales::SalesDay;
 pub use states::OrdersInState;
 
 use super::Api;
+use super::consistency::Scope;
 use super::documents::json;
-use crate::consistency::Scope;
-use crate::kolkata::day_of;
-use period::{Asked, Period, Unless};
+use crate::business_day::day_of;
+use request::{DefaultPeriod, Format, ReportRequest};
+
+pub(crate) use request::Period;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -49,98 +51,78 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(gst::gst_report))
 }
 
-/// What every report understands; anything else is refused.
+/// The query parameters of every report; others are refused.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ReportParams {
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
     from: Option<String>,
-    /// The last day, included.
+    /// The last day; the report includes it.
     to: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
     #[param(value_type = Option<Format>)]
     format: Option<String>,
-    /// Consistency tokens, as everywhere.
+    /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
 }
 
 impl Api {
-    /// What is asked for, once the read model is as new as that wants it.
-    async fn asked(
+    /// The whole prologue of a report without parameters of its own.
+    async fn simple_report(
         &self,
         headers: &HeaderMap,
         params: &ReportParams,
-        unless: Unless,
+        default: DefaultPeriod,
     ) -> Result<(Period, Format), ApiError> {
         let ReportParams { from, to, format, consistency } = params;
-        let asked = self.begin(headers, [from, to, format], unless);
-        self.ready(headers, asked, consistency.as_deref()).await
+        let request = self.begin_report(headers, [from, to, format], default);
+        self.accept_report(headers, request, consistency.as_deref()).await
     }
 
-    /// Period and format, to which a report may add what is wrong with the parameters of its own.
-    fn begin(&self, headers: &HeaderMap, [from, to, format]: [&Option<String>; 3], unless: Unless) -> Asked {
-        let today = day_of(self.clock.now());
-        Asked::new(headers, from.as_deref(), to.as_deref(), format.as_deref(), today, unless)
-    }
-
-    async fn ready(
+    /// Parses period and format. A report with more parameters adds their errors before it calls `accept_report`.
+    fn begin_report(
         &self,
         headers: &HeaderMap,
-        asked: Asked,
+        [from, to, format]: [&Option<String>; 3],
+        default: DefaultPeriod,
+    ) -> ReportRequest {
+        let today = day_of(self.clock.now());
+        ReportRequest::parse(headers, from.as_deref(), to.as_deref(), format.as_deref(), today, default)
+    }
+
+    /// Refuses a request with errors, then waits for the versions of its consistency tokens.
+    async fn accept_report(
+        &self,
+        headers: &HeaderMap,
+        request: ReportRequest,
         consistency: Option<&str>,
     ) -> Result<(Period, Format), ApiError> {
-        let asked = asked.finish()?;
+        let accepted = request.finish()?;
         self.wait_for(headers, consistency, Scope::Documents).await?;
-        Ok(asked)
+        Ok(accepted)
     }
 }
 
-/// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
-#[schema(rename_all = "lowercase")]
-enum Format {
-    Json,
-    Csv,
-}
-
-impl Format {
-    const EXPECTED: &str = "must be json or csv";
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "json" => Some(Self::Json),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-
-    /// What the client prefers where it does not say `format`.
-    fn accepted(headers: &HeaderMap) -> Self {
-        let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let csv = accepts.flat_map(|types| types.split(',')).any(|media| media.trim().starts_with("text/csv"));
-        if csv { Self::Csv } else { Self::Json }
-    }
-}
-
-/// A report: rows, and what they are about.
+/// A report: its period and its rows.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Report<Row> {
-    /// Null where everything counts, whenever it was.
+    /// Null when the period has no start.
     pub from: Option<chrono::NaiveDate>,
+    /// Null when the period has no end.
     pub to: Option<chrono::NaiveDate>,
     pub data: Vec<Row>,
 }
 
-/// The rows as the client wants them; `name` begins the name of the file.
-fn answer<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<Row>) -> Result<Response, ApiError> {
+/// The rows in the format that the client asks for; a CSV file's name starts with `name`.
+fn respond<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<Row>) -> Result<Response, ApiError> {
     match format {
         Format::Json => {
             let report = Report { from: period.from, to: period.to, data };
             Ok(json(serde_json::to_string(&report).map_err(ApiError::internal)?).into_response())
         }
         Format::Csv => {
-            let body = csv::written(&data).map_err(ApiError::internal)?;
+            let body = csv::to_csv(&data).map_err(ApiError::internal)?;
             let file = format!("attachment; filename=\"{name}{}.csv\"", period.suffix());
             let disposition = HeaderValue::from_str(&file).map_err(ApiError::internal)?;
             let headers = [
@@ -152,8 +134,9 @@ fn answer<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<
     }
 }
 
-/// A transaction in which everything is of one instant. Sorting in memory is worth it, compiling a statement is not.
-async fn reading(read: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+/// A read-only transaction in which all statements see the same instant. More memory keeps the sorts off the disk; compiling the
+/// statements (JIT) takes longer than it saves.
+pub(crate) async fn begin_reading(read: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut tx = read.begin().await?;
     let settings =
         "set transaction isolation level repeatable read, read only; set local work_mem = '32MB'; set local jit = off";

@@ -9,10 +9,10 @@ use contracts::{EntityType, ReturnDocument};
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 
+use super::consistency::Scope;
 use super::documents::{self, History};
 use super::lists::{self, ReturnListParams, ReturnPage};
-use super::{Api, OneParams, ReturnId, store};
-use crate::consistency::Scope;
+use super::{Api, ConsistencyParam, ReturnId, store};
 
 /// Returns, newest first.
 #[utoipa::path(
@@ -36,23 +36,23 @@ pub(super) async fn list_returns(
     lists::page(&api.read, &store::RETURNS, &filter).await
 }
 
-/// One return, whole, with its refund once that is initiated and its credit note once that is made.
+/// One return with all its details, its refund once that is initiated and its credit note once there is one.
 #[utoipa::path(
     get,
     path = "/returns/{id}",
     tag = "Returns: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
-        ("if-none-match" = Option<String>, Header, description = "An `ETag` of an earlier answer."),
+        ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
     responses(
         (
             status = 200,
             description = "The return.",
             body = ReturnDocument,
-            headers(("etag" = String, description = "`\"<version>\"`, with refund and credit note `\"<version>.<the sum of their versions>\"`")),
+            headers(("etag" = String, description = "`\"<version>\"`, with a refund or a credit note `\"<version>.<sum of their versions>\"`")),
         ),
         (status = 304, description = "Unchanged."),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
@@ -64,25 +64,25 @@ pub(super) async fn get_return(
     State(api): State<Arc<Api>>,
     id: ReturnId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let found = api.returns.get(id.0).await?.ok_or_else(|| id.not_found())?;
     Ok(documents::respond(found, &headers))
 }
 
-/// Every state change of a return, oldest first.
+/// All state changes of a return, oldest first.
 #[utoipa::path(
     get,
     path = "/returns/{id}/history",
     tag = "Returns: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        OneParams,
+        ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
     responses(
-        (status = 200, description = "Its history.", body = History),
+        (status = 200, description = "The history.", body = History),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
@@ -92,7 +92,7 @@ pub(super) async fn get_return_history(
     State(api): State<Arc<Api>>,
     id: ReturnId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OneParams>,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::History).await?;
     let entries = store::history(&api.read, EntityType::Return, id.0).await?;

@@ -73,10 +73,10 @@ pub(super) async fn history(read: &PgPool, kind: EntityType, id: Uuid) -> sqlx::
     .await
 }
 
-/// What is known of a PDF: of the invoice of an order, or of the credit note of a return.
+/// The PDF of an order's invoice or of a return's credit note.
 #[derive(Debug)]
 pub(super) struct PdfOf {
-    /// Of the order or the return.
+    /// The state of the order or return.
     pub(super) state: String,
     pub(super) path: Option<String>,
     pub(super) sha256: Option<String>,
@@ -115,7 +115,7 @@ pub(super) async fn credit_note(read: &PgPool, return_id: Uuid) -> sqlx::Result<
 /// A table that can be listed.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// With what is shown inside the listed documents; looked up for the rows of the page only.
+    /// Adds the documents that are shown inside the listed ones, in subqueries that run for the rows of the page only.
     select: &'static str,
 }
 
@@ -134,11 +134,11 @@ pub(super) const RETURNS: Listing = Listing {
              from read.returns as listed where true",
 };
 
-/// What a list is narrowed down to.
-#[derive(Debug)]
+/// The rows of a list that the client asks for.
+#[derive(Debug, Default)]
 pub(super) struct Filter {
     pub(super) state: Option<&'static str>,
-    /// Of returns only.
+    /// For returns only.
     pub(super) order_id: Option<Uuid>,
     pub(super) customer_id: Option<String>,
     pub(super) order_number: Option<String>,
@@ -158,10 +158,10 @@ pub(super) struct Listed {
     pub(super) inner: Option<String>,
 }
 
-/// One row more than the limit, when there is one: that is how the caller knows that there is another page.
+/// Returns one row more than the limit when there is one, so that the caller knows whether there is another page.
 ///
-/// Put together at run time, and nowhere else is that right: a fixed statement with `$1 is null or state = $1`
-/// is planned once for every combination of filters and then uses no index for any of them.
+/// The only statement that is put together at run time: a fixed one with `$1 is null or state = $1` gets one plan for all
+/// combinations of filters, and that plan uses no index.
 pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
     let mut query = QueryBuilder::<Postgres>::new(listing.select);
     if let Some(state) = filter.state {

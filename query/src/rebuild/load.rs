@@ -1,11 +1,11 @@
-//! The log, from its end to its beginning, into the tables of a rebuild.
+//! Reads the log from its end to its beginning and writes the tables of a rebuild.
 //!
-//! One task reads which events there are. Lanes fetch them and write them: the version guards make the order of the pages
-//! immaterial. The first event of an aggregate is mostly its newest; the document of any older one is not wanted, and is
-//! neither fetched nor decoded nor written.
+//! One reader lists the events; writers fetch and write them page by page. The version guards make the order of the pages
+//! immaterial. The first event seen of an aggregate is mostly its newest. The documents of older events are superseded: they
+//! are neither fetched nor decoded nor written.
 //!
-//! The log is in the order of its ids, each from the clock of whoever made it. That is almost the order of the versions,
-//! and never relied on.
+//! The log is sorted by event id, and each id comes from the clock of the process that made it. That is almost the order of
+//! the versions, and nothing here relies on it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,22 +22,23 @@ use super::Rebuilt;
 use crate::projector::batch::Batch;
 use crate::projector::store::{Models, write};
 
-/// Events in one transaction, and transactions at a time.
+/// Events in one transaction.
 const PAGE: i64 = 2_000;
-const LANES: usize = 2;
-/// Aggregates whose newest version is remembered, 20 bytes each and as much for finding them. Of the others an older
-/// version is refused by the database.
-const REMEMBERED: usize = 5_000_000;
+/// Transactions at a time.
+const WRITERS: usize = 2;
+/// Aggregates whose newest version is kept in memory, 20 bytes each and as much for the hash table. For the others the
+/// database refuses the older versions.
+const MAX_REMEMBERED: usize = 5_000_000;
 
 pub(super) async fn load(messaging: &PgPool, read: &PgPool) -> sqlx::Result<Rebuilt> {
-    let begun = Instant::now();
-    let lane = Lane { messaging, read, aggregates: None };
-    let (events, unreadable) = lane.read_log(Newest::Known(HashMap::new())).await?;
+    let started = Instant::now();
+    let loader = Loader { messaging, read, aggregates: None };
+    let (events, unreadable) = loader.load(Newest::Known(HashMap::new())).await?;
     if !unreadable.is_empty() {
-        // The newest that can be read was taken for superseded.
-        Lane { aggregates: Some(&unreadable), ..lane }.read_log(Newest::Unknown).await?;
+        // An unreadable newest version has superseded the newest readable one: load these aggregates again, whole.
+        Loader { aggregates: Some(&unreadable), ..loader }.load(Newest::Unknown).await?;
     }
-    Ok(Rebuilt { events, unreadable: unreadable.len() as u64, loaded_in: begun.elapsed() })
+    Ok(Rebuilt { events, unreadable: unreadable.len() as u64, loaded_in: started.elapsed() })
 }
 
 /// The aggregate of each event that can never be applied.
@@ -46,16 +47,16 @@ type Unreadable = Vec<Uuid>;
 /// The newest version of each aggregate among the events so far.
 enum Newest {
     Known(HashMap<Uuid, i32>),
-    /// Nothing is superseded: the database finds out.
+    /// Nothing counts as superseded; the version guards of the database decide.
     Unknown,
 }
 
 impl Newest {
-    /// All of the page is seen first, since the newest of an aggregate may stand behind an older one.
+    /// Looks at the whole page first, since the newest version of an aggregate may come after an older one.
     fn divide(&mut self, entries: &[Entry]) -> Page {
         if let Self::Known(newest) = self {
             for entry in entries {
-                if newest.len() < REMEMBERED || newest.contains_key(&entry.aggregate_id) {
+                if newest.len() < MAX_REMEMBERED || newest.contains_key(&entry.aggregate_id) {
                     let version = newest.entry(entry.aggregate_id).or_insert(entry.aggregate_version);
                     *version = entry.aggregate_version.max(*version);
                 }
@@ -63,7 +64,7 @@ impl Newest {
         }
         let mut page = Page::default();
         for entry in entries {
-            let ids = if self.supersedes(entry) { &mut page.superseded } else { &mut page.wanted };
+            let ids = if self.supersedes(entry) { &mut page.superseded } else { &mut page.current };
             ids.push(entry.event_id);
         }
         page
@@ -79,30 +80,30 @@ impl Newest {
     }
 }
 
-/// Events, by whether a newer version of the document has been seen.
+/// Ids of events, divided by whether a newer version of their document has been seen.
 #[derive(Default)]
 struct Page {
-    wanted: Vec<Uuid>,
+    current: Vec<Uuid>,
     superseded: Vec<Uuid>,
 }
 
 type Pages = Arc<Mutex<mpsc::Receiver<Page>>>;
 
 #[derive(Clone, Copy)]
-struct Lane<'a> {
+struct Loader<'a> {
     messaging: &'a PgPool,
     read: &'a PgPool,
-    /// The only ones that are wanted.
+    /// Only these; `None`: all.
     aggregates: Option<&'a [Uuid]>,
 }
 
-impl Lane<'_> {
-    /// How many events there are, and which of them are unreadable.
-    async fn read_log(self, newest: Newest) -> sqlx::Result<(u64, Unreadable)> {
-        let (pages, taken) = mpsc::channel(LANES);
-        let taken = Arc::new(Mutex::new(taken));
-        let lanes = futures_util::future::try_join_all((0..LANES).map(|_| self.run(Arc::clone(&taken))));
-        let (events, unreadable) = tokio::try_join!(self.read_entries(newest, pages), lanes)?;
+impl Loader<'_> {
+    /// Returns the number of events, and which of them are unreadable.
+    async fn load(self, newest: Newest) -> sqlx::Result<(u64, Unreadable)> {
+        let (sender, receiver) = mpsc::channel(WRITERS);
+        let pages = Arc::new(Mutex::new(receiver));
+        let writers = futures_util::future::try_join_all((0..WRITERS).map(|_| self.write_pages(Arc::clone(&pages))));
+        let (events, unreadable) = tokio::try_join!(self.read_entries(newest, sender), writers)?;
         Ok((events, unreadable.concat()))
     }
 
@@ -114,17 +115,17 @@ impl Lane<'_> {
             before = last.event_id;
             events += entries.len() as u64;
             if pages.send(newest.divide(&entries)).await.is_err() {
-                // A lane has failed and says why.
+                // A writer has failed and returns the error.
                 return Ok(events);
             }
         }
     }
 
-    async fn run(self, pages: Pages) -> sqlx::Result<Unreadable> {
+    async fn write_pages(self, pages: Pages) -> sqlx::Result<Unreadable> {
         let mut unreadable = Vec::new();
         loop {
             let Some(page) = pages.lock().await.recv().await else { return Ok(unreadable) };
-            let mut jobs = log::events(self.messaging, &page.wanted, Payload::Whole).await?;
+            let mut jobs = log::events(self.messaging, &page.current, Payload::Whole).await?;
             jobs.extend(log::events(self.messaging, &page.superseded, Payload::WithoutSnapshot).await?);
             let superseded: HashSet<Uuid> = page.superseded.into_iter().collect();
             match self.write(&jobs, &superseded).await {
@@ -136,23 +137,23 @@ impl Lane<'_> {
         }
     }
 
-    /// One transaction.
+    /// Writes these events in one transaction.
     async fn write(self, jobs: &[Job], superseded: &HashSet<Uuid>) -> sqlx::Result<Unreadable> {
-        let (batch, poisoned) = Batch::decode_with(jobs, |job| superseded.contains(&job.event_id));
+        let (batch, undecodable) = Batch::decode_with(jobs, |job| superseded.contains(&job.event_id));
         let mut tx = self.read.begin().await?;
-        // The swap that follows is durable, and with it everything before it.
+        // The swap that follows is durable, and with it every commit before it.
         sqlx::query!("set local synchronous_commit = off").execute(&mut *tx).await?;
         write(&mut tx, Models::Rebuilt, &batch).await?;
         tx.commit().await?;
-        Ok(poisoned.into_iter().map(|(job, poison)| left_out(job, &poison)).collect())
+        Ok(undecodable.into_iter().map(|(job, reason)| leave_out(job, &reason)).collect())
     }
 
-    /// A page that the database refuses: whatever is refused alone is left out, as the projector buries it.
+    /// After the database has refused a page: an event that is refused alone is left out, as the projector dead-letters it.
     async fn write_one_by_one(self, jobs: &[Job], superseded: &HashSet<Uuid>) -> sqlx::Result<Unreadable> {
         let mut unreadable = Vec::new();
         for job in jobs {
             match self.write(std::slice::from_ref(job), superseded).await {
-                Err(error) if refuses_the_data(&error) => unreadable.push(left_out(job, &error)),
+                Err(error) if refuses_the_data(&error) => unreadable.push(leave_out(job, &error)),
                 outcome => unreadable.extend(outcome?),
             }
         }
@@ -160,7 +161,7 @@ impl Lane<'_> {
     }
 }
 
-fn left_out(job: &Job, reason: &dyn std::error::Error) -> Uuid {
-    tracing::warn!(event.id = %job.event_id, event.type = job.event_type, %reason, "event left out");
+fn leave_out(job: &Job, reason: &dyn std::error::Error) -> Uuid {
+    tracing::warn!(event.id = %job.event_id, event.type = job.event_type, %reason, "event left out of the rebuild");
     job.aggregate_id
 }

@@ -4,18 +4,10 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use runtime::database::interval;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
-/// `for key share` sees the newest version of the row, and holds off whoever begins or ends a rebuild; the heart-beat of
-/// the one under way it does not.
-pub(super) async fn is_under_way(conn: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select until > clock_timestamp() as "alive!" from read.rebuild for key share"#)
-        .fetch_one(conn)
-        .await
-}
-
-/// Empties the tables and announces the run. `false` when another one is alive.
+/// Empties the tables of the copy and announces the run. `false` when another run is alive.
 pub(super) async fn begin(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Result<bool> {
     let mut tx = read.begin().await?;
     let alive = sqlx::query_scalar!(r#"select until > clock_timestamp() as "alive!" from read.rebuild for update"#)
@@ -32,23 +24,23 @@ pub(super) async fn begin(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Re
     Ok(true)
 }
 
-/// `false` when the run has not been alive all the time: some projector may have written to the live models alone. The
-/// margin is for those who look at the row between our looking and our commit.
+/// `false` when the lease has lapsed: since then a projector may have written to the live models only. The margin of 5 s
+/// covers a projector that reads the row between our check and our commit.
 pub(super) async fn extend(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Result<bool> {
     let extended = sqlx::query!(
         r#"
-        update read.rebuild set until = clock_timestamp() + $2
-        where run = $1 and until > clock_timestamp() + interval '5 s'
+        update read.rebuild set until = clock_timestamp() + $1
+        where run = $2 and until > clock_timestamp() + interval '5 s'
         "#,
+        interval(lease),
         run,
-        interval(lease)
     )
     .execute(read)
     .await?;
     Ok(extended.rows_affected() == 1)
 }
 
-/// Gives up, and leaves nothing behind.
+/// Ends the run and empties the tables of the copy.
 pub(super) async fn abandon(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
     let mut tx = read.begin().await?;
     let ended = sqlx::query!("update read.rebuild set run = null, until = '-infinity' where run = $1", run)
@@ -60,19 +52,19 @@ pub(super) async fn abandon(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
     tx.commit().await
 }
 
-/// What the live models have and the rebuilt ones have not, or only older.
-pub(super) struct Lacking {
+/// What the live models have, and the rebuilt ones lack or have in an older version only.
+pub(super) struct Missing {
     pub(super) documents: i64,
     pub(super) entries: i64,
 }
 
-pub(super) async fn lacking(read: &PgPool) -> sqlx::Result<Lacking> {
+pub(super) async fn missing_from_rebuilt(read: &PgPool) -> sqlx::Result<Missing> {
     let mut tx = read.begin().await?;
-    // Whole tables are compared, once.
+    // Compares whole tables, once per rebuild.
     sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;
     sqlx::query!("select read.analyze_rebuilt()").fetch_one(&mut *tx).await?;
-    let lacking = sqlx::query_as!(
-        Lacking,
+    let missing = sqlx::query_as!(
+        Missing,
         r#"
         with live as (
             select known.version, next.version as made from read.orders as known left join read_next.orders as next using (id)
@@ -96,13 +88,13 @@ pub(super) async fn lacking(read: &PgPool) -> sqlx::Result<Lacking> {
     .fetch_one(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(lacking)
+    Ok(missing)
 }
 
-/// How an attempt to change places ended.
+/// How an attempt to swap ended.
 pub(super) enum Swap {
     Done,
-    /// Somebody reads the tables.
+    /// A reader holds a lock on a table.
     Busy,
     Lapsed,
 }
@@ -112,13 +104,13 @@ const BUSY: [&str; 3] = ["55P03", "40P01", "57014"];
 
 pub(super) async fn swap(read: &PgPool, run: Uuid) -> sqlx::Result<Swap> {
     let mut tx = read.begin().await?;
-    // All the tables together, and whoever has to wait for them.
+    // Limits the wait for the locks of all tables, and so the wait of the readers behind them.
     sqlx::query!("set local statement_timeout = '2s'").execute(&mut *tx).await?;
     match sqlx::query!("select run from read.rebuild for update").fetch_one(&mut *tx).await {
         Err(error) if is_busy(&error) => return Ok(Swap::Busy),
         locked => locked.map(drop)?,
     }
-    // In a statement of its own: one that waits for the lock has looked at the clock before.
+    // In a statement of its own: a statement that waits for a lock has read the clock before it waits.
     let alive = sqlx::query_scalar!(
         r#"select until > clock_timestamp() and run is not distinct from $1 as "alive!" from read.rebuild"#,
         run
@@ -141,12 +133,13 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| BUSY.contains(&&*code))
 }
 
+/// The last day whose events retention has dropped.
 pub(super) async fn dropped_through(messaging: &PgPool) -> sqlx::Result<Option<NaiveDate>> {
     sqlx::query_scalar!("select dropped_through from messaging.retention").fetch_one(messaging).await
 }
 
-/// Who has told of all aggregates in events of a later day.
-pub(super) async fn told_after(messaging: &PgPool, day: NaiveDate) -> sqlx::Result<Vec<String>> {
+/// The programs that have published snapshots of all their aggregates after this day.
+pub(super) async fn snapshot_sources_after(messaging: &PgPool, day: NaiveDate) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         "select source from messaging.snapshot_runs where (started_at at time zone 'UTC')::date > $1",
         day

@@ -139,7 +139,7 @@ async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
     sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'")
         .execute(pool)
         .await?;
-    assert!(matches!(rebuild(&system).await, Err(RebuildError::UnderWay)));
+    assert!(matches!(rebuild(&system).await, Err(RebuildError::AlreadyRunning)));
     shop::sell(&system.api, 1).await?;
     eventually_equal("both are written meanwhile", SOON, 1, async || {
         books::count(pool, "select count(*) from read_next.orders where state = 'SHIPPED' and version = 4").await

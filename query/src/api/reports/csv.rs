@@ -3,11 +3,11 @@
 use csv::{Reader, StringRecord, Writer};
 use serde::Serialize;
 
-/// A spreadsheet takes a cell that begins with one of these for a formula, and names of goods come from outside.
+/// A spreadsheet runs a cell that starts with one of these as a formula, and the titles of goods come from outside.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// The rows under the names of their fields; nothing at all where there is no row to name them.
-pub(super) fn written<Row: Serialize>(rows: &[Row]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+/// A header with the names of the fields, then the rows. Empty without rows, because the names come from a row.
+pub(super) fn to_csv<Row: Serialize>(rows: &[Row]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut plain = Writer::from_writer(Vec::new());
     for row in rows {
         plain.serialize(row)?;
@@ -24,7 +24,7 @@ pub(super) fn written<Row: Serialize>(rows: &[Row]) -> Result<Vec<u8>, Box<dyn s
     Ok(safe.into_inner()?)
 }
 
-/// A formula becomes text by an apostrophe before it. Numbers below zero are none.
+/// Puts an apostrophe before a formula, which makes it text. A negative number is not a formula.
 fn harmless(cell: &str) -> String {
     if cell.starts_with(FORMULA) && cell.parse::<f64>().is_err() { format!("'{cell}") } else { cell.to_owned() }
 }
@@ -41,16 +41,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_spreadsheet_would_run_is_text() {
+    fn a_formula_becomes_text() {
         let rows = [
             Row { sku: "=HYPERLINK(\"http://evil\")", amount_minor: -5, rate: None },
             Row { sku: "नीला, \"bowl\"", amount_minor: 7, rate: Some(0.25) },
         ];
-        let text = String::from_utf8(written(&rows).expect("written")).expect("UTF-8");
+        let text = String::from_utf8(to_csv(&rows).expect("written")).expect("UTF-8");
         assert_eq!(
             text,
             "sku,amount_minor,rate\n\"'=HYPERLINK(\"\"http://evil\"\")\",-5,\n\"नीला, \"\"bowl\"\"\",7,0.25\n"
         );
-        assert!(written::<Row>(&[]).expect("written").is_empty());
+        assert!(to_csv::<Row>(&[]).expect("written").is_empty());
     }
 }

@@ -1,4 +1,6 @@
-//! What GSTR-1, the return of outward supplies, asks for: from what was printed on invoices and credit notes.
+//! The figures for GSTR-1, the return of outward supplies, as printed on invoices and credit notes.
+
+mod store;
 
 use std::sync::Arc;
 
@@ -7,71 +9,71 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
 use runtime::http::ApiQuery;
-use runtime::{ApiError, ErrorBody, FieldError};
+use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::period::Unless;
-use super::{Api, Format, answer, reading};
+use super::request::{DefaultPeriod, Format};
+use super::{Api, begin_reading, respond};
 use crate::api::documents::json;
 
-mod store;
-
-/// What this report understands; anything else is refused.
+/// The query parameters of this report; others are refused.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct GstParams {
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
     from: Option<String>,
-    /// The last day, included.
+    /// The last day; the report includes it.
     to: Option<String>,
-    /// One of `invoices`, `others`, `credit_notes`, `hsn` and `documents`; wanted for CSV, which is one table. As JSON its rows
-    /// stand in `data`, as in all other reports.
+    /// One of `invoices`, `others`, `credit_notes`, `hsn` and `documents`. CSV needs it, because a CSV file is one table. In JSON
+    /// its rows are in `data`, as in all other reports.
     section: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
     #[param(value_type = Option<Format>)]
     format: Option<String>,
-    /// Consistency tokens, as everywhere.
+    /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
 }
 
-/// The tables of a period; each day is that of the document.
+/// The tables of GSTR-1 for a period. A document counts on the day of its issue.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct GstReport {
+    /// Null when the period has no start.
     pub from: Option<NaiveDate>,
+    /// Null when the period has no end.
     pub to: Option<NaiveDate>,
-    /// Tables 4, 5 and 6A: invoice by invoice.
+    /// Tables 4, 5 and 6A: invoices that are reported one by one.
     pub invoices: Vec<GstDocument>,
-    /// Table 7: all other supplies, by place and rate, less what credit notes took back of them.
+    /// Table 7: all other supplies by place and rate, minus their credit notes.
     pub others: Vec<GstOthers>,
     /// Table 9B: credit notes to registered recipients, and those for invoices of tables 5 and 6A.
     pub credit_notes: Vec<GstDocument>,
-    /// Table 12, less credit notes.
+    /// Table 12: all supplies by HSN code and rate, minus credit notes.
     pub hsn: Vec<GstHsn>,
-    /// Table 13.
+    /// Table 13: the document numbers that were issued.
     pub documents: Vec<GstSeries>,
 }
 
 /// One rate of one invoice or credit note.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstDocument {
-    /// `B2B` (to a registered recipient), `B2CL` (to another state, above ₹1,00,000) or `EXP` (abroad); of credit notes
-    /// `CDNR` and `CDNUR`.
+    /// For an invoice `B2B` (registered recipient), `B2CL` (another state, above ₹1,00,000) or `EXP` (abroad). For a credit note
+    /// `CDNR` (registered recipient) or `CDNUR`.
     pub kind: String,
     pub number: String,
     pub issued_on: NaiveDate,
     pub recipient_gstin: Option<String>,
     pub recipient_name: Option<String>,
-    /// Of a credit note: the invoice.
+    /// For a credit note: the number of the invoice.
     pub corrects: Option<String>,
     pub corrected_issued_on: Option<NaiveDate>,
     pub place_of_supply: String,
     /// Always `N`.
     pub reverse_charge: String,
-    /// Of the whole document.
+    /// The total of the whole document.
     pub total_minor: i64,
-    /// Per cent; null where nothing is taxed.
+    /// Per cent; null when no tax applies.
     pub gst_rate: Option<f64>,
     pub taxable_minor: i64,
     pub igst_minor: i64,
@@ -79,7 +81,7 @@ pub struct GstDocument {
     pub sgst_minor: i64,
 }
 
-/// Supplies to unregistered recipients of one place at one rate. Below zero where more was taken back than sold.
+/// Supplies to unregistered recipients in one place at one rate. Negative when credit notes exceed the sales.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstOthers {
     pub place_of_supply: String,
@@ -93,10 +95,10 @@ pub struct GstOthers {
 /// One HSN code at one rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstHsn {
-    /// `B2B` or `B2C`: the portal wants them apart.
+    /// `B2B` or `B2C`: the tax portal has a table for each.
     pub recipients: String,
     pub hsn: Option<String>,
-    /// Unit quantity code: `NOS`, pieces.
+    /// The unit quantity code, always `NOS` (pieces).
     pub uqc: String,
     pub quantity: i64,
     pub total_minor: i64,
@@ -108,7 +110,7 @@ pub struct GstHsn {
     pub round_off_minor: i64,
 }
 
-/// The numbers of one series.
+/// The document numbers of one series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GstSeries {
     /// `invoice` or `credit_note`.
@@ -116,14 +118,14 @@ pub struct GstSeries {
     pub from_number: String,
     pub to_number: String,
     pub issued: i64,
-    /// Always 0: a number is given once, to a document that stays.
+    /// Always 0: an issued document is never cancelled, and its number is never used again.
     pub cancelled: i64,
 }
 
 const INVOICE: &str = "invoice";
 const CREDIT_NOTE: &str = "credit_note";
 
-/// A table as CSV wants one.
+/// One of the tables.
 #[derive(Debug, Clone, Copy)]
 enum Section {
     Invoices,
@@ -134,7 +136,7 @@ enum Section {
 }
 
 impl Section {
-    const EXPECTED: &str = "must be one of invoices, others, credit_notes, hsn, documents; CSV wants one";
+    const EXPECTED: &str = "must be one of invoices, others, credit_notes, hsn, documents; CSV needs one";
 
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -148,14 +150,14 @@ impl Section {
     }
 }
 
-/// What the shop reports in GSTR-1; sales in other currencies than INR are no part of it. Without a period: this month so far.
+/// The shop's figures for GSTR-1. Sales in other currencies than INR are not included. Without a period: this month so far.
 #[utoipa::path(
     get,
     path = "/reports/gst",
     tag = "Reports",
     params(GstParams),
     responses(
-        (status = 200, description = "All tables; with `format=csv` the one of `section`.", content((GstReport = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "All tables, or the one of `section`; with `format=csv` as CSV.", content((GstReport = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
     )
@@ -166,24 +168,26 @@ pub(super) async fn gst_report(
     ApiQuery(params): ApiQuery<GstParams>,
 ) -> Result<Response, ApiError> {
     let GstParams { from, to, section, format, consistency } = params;
-    let mut asked = api.begin(&headers, [&from, &to, &format], Unless::ThisMonth);
-    let table = section.as_deref().and_then(Section::parse);
-    if table.is_none() && (section.is_some() || asked.format == Format::Csv) {
-        asked.wrong.push(FieldError::new("section", Section::EXPECTED));
+    let mut request = api.begin_report(&headers, [&from, &to, &format], DefaultPeriod::ThisMonth);
+    let table = request.parameters.parse("section", section.as_deref(), Section::EXPECTED, Section::parse);
+    if section.is_none() && request.format == Format::Csv {
+        request.parameters.reject("section", Section::EXPECTED);
     }
-    let (period, format) = api.ready(&headers, asked, consistency.as_deref()).await?;
-    let mut tx = reading(&api.read).await?;
+    let (period, format) = api.accept_report(&headers, request, consistency.as_deref()).await?;
+    let mut tx = begin_reading(&api.read).await?;
     let (conn, first, last) = (&mut *tx, period.first(), period.last());
     match table {
         Some(Section::Invoices) => {
-            answer("gst-invoices", period, format, store::one_by_one(conn, INVOICE, first, last).await?)
+            respond("gst-invoices", period, format, store::one_by_one(conn, INVOICE, first, last).await?)
         }
-        Some(Section::Others) => answer("gst-others", period, format, store::others(conn, first, last).await?),
+        Some(Section::Others) => respond("gst-others", period, format, store::others(conn, first, last).await?),
         Some(Section::CreditNotes) => {
-            answer("gst-credit-notes", period, format, store::one_by_one(conn, CREDIT_NOTE, first, last).await?)
+            respond("gst-credit-notes", period, format, store::one_by_one(conn, CREDIT_NOTE, first, last).await?)
         }
-        Some(Section::Hsn) => answer("gst-hsn", period, format, store::hsn(conn, first, last).await?),
-        Some(Section::Documents) => answer("gst-documents", period, format, store::documents(conn, first, last).await?),
+        Some(Section::Hsn) => respond("gst-hsn", period, format, store::hsn(conn, first, last).await?),
+        Some(Section::Documents) => {
+            respond("gst-documents", period, format, store::documents(conn, first, last).await?)
+        }
         None => {
             let report = GstReport {
                 from: period.from,

@@ -11,33 +11,33 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::period::{Period, Unless};
-use super::{Api, Report, ReportParams, answer, reading};
+use super::request::{DefaultPeriod, Period};
+use super::{Api, Report, ReportParams, begin_reading, respond};
 
-/// The time that orders or returns have spent in a state before they left it.
+/// The time that orders or returns spent in a state before they left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LeadTime {
     /// `order` or `return`.
     pub entity: String,
     pub state: String,
-    /// How many have left it.
+    /// The number of orders or returns that have left the state.
     pub left: i64,
     pub mean_seconds: Option<f64>,
-    /// Half of them were faster.
+    /// The median.
     pub p50_seconds: Option<i32>,
     pub p95_seconds: Option<i32>,
     pub max_seconds: Option<i32>,
 }
 
-/// How long the orders placed and the returns requested in a period have been in each state that they have left. Without a
-/// period: the last 30 days.
+/// How long the orders placed and the returns requested in a period stayed in each state that they have left. Without a period:
+/// the last 30 days.
 #[utoipa::path(
     get,
     path = "/reports/lead-times",
     tag = "Reports",
     params(ReportParams),
     responses(
-        (status = 200, description = "The states in their order; with `format=csv` as CSV.", content((Report<LeadTime> = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "The states in the order in which they are passed; with `format=csv` as CSV.", content((Report<LeadTime> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
     )
@@ -47,12 +47,12 @@ pub(super) async fn lead_times(
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
-    let (period, format) = api.asked(&headers, &params, Unless::LastThirtyDays).await?;
-    let rows = times(&mut *reading(&api.read).await?, period).await?;
-    answer("lead-times", period, format, rows)
+    let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::LastThirtyDays).await?;
+    let rows = times(&mut *begin_reading(&api.read).await?, period).await?;
+    respond("lead-times", period, format, rows)
 }
 
-/// Each table is gone through once, whatever the number of states.
+/// Scans each table once for all its states.
 async fn times(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<LeadTime>> {
     sqlx::query_as!(
         LeadTime,

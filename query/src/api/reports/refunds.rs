@@ -1,4 +1,4 @@
-//! What customers are owed, and what they have been paid.
+//! Refunds that are owed, and refunds that have been paid.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::period::{Period, Unless};
-use super::{Api, Report, ReportParams, answer, reading};
+use super::request::{DefaultPeriod, Period};
+use super::{Api, Report, ReportParams, begin_reading, respond};
 
-/// The refunds of one currency. `owed` counts all that are not paid; those in doubt and failed are among them.
+/// The refunds of one currency. `owed` counts all refunds that are not paid, including those in doubt and those that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefundTotals {
     pub currency: String,
     pub owed: i64,
     pub owed_minor: i64,
-    /// The first day on which something was owed that still is.
+    /// The day since which the oldest unpaid refund has been owed.
     pub owed_since: Option<NaiveDate>,
     pub paid: i64,
     pub paid_minor: i64,
-    /// Asked of the payment gateway, whose answer is not known (yet).
+    /// Requested from the payment gateway; its answer is not known yet.
     pub in_doubt: i64,
     pub in_doubt_minor: i64,
-    /// Given up: an operator has to look at them.
+    /// Given up; they need an operator.
     pub failed: i64,
     pub failed_minor: i64,
 }
 
-/// The refunds of the returns completed in a period: owed, paid, in doubt. Without a period: of all returns.
+/// The refunds of the returns completed in a period: owed, paid, in doubt. Without a period: the refunds of all returns.
 #[utoipa::path(
     get,
     path = "/reports/refunds",
@@ -50,12 +50,12 @@ pub(super) async fn refunds_report(
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
-    let (period, format) = api.asked(&headers, &params, Unless::Everything).await?;
-    let rows = refunds(&mut *reading(&api.read).await?, period).await?;
-    answer("refunds", period, format, rows)
+    let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::Everything).await?;
+    let rows = totals(&mut *begin_reading(&api.read).await?, period).await?;
+    respond("refunds", period, format, rows)
 }
 
-pub(super) async fn refunds(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<RefundTotals>> {
+pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<RefundTotals>> {
     sqlx::query_as!(
         RefundTotals,
         r#"

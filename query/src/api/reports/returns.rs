@@ -1,4 +1,4 @@
-//! What comes back, and why.
+//! Returns by goods and by reason.
 
 use std::sync::Arc;
 
@@ -6,78 +6,80 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use runtime::http::ApiQuery;
-use runtime::{ApiError, ErrorBody, FieldError};
+use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 
-use super::period::{Asked, Period, Unless};
-use super::{Api, Format, Report, answer, reading};
+use super::request::{DefaultPeriod, Format, Period};
+use super::{Api, Report, begin_reading, respond};
 
-/// What this report understands; anything else is refused.
+/// The query parameters of this report; others are refused.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReturnsParams {
     /// `sku` (the default) or `reason`.
     by: Option<String>,
-    /// `return` (the default): what was sold, and what was asked to be taken back, in the period. `order`: what was sold in
-    /// the period, and what of that came back, whenever that was.
+    /// `return` (the default): the sales and the return requests of the period. `order`: the sales of the period and all their
+    /// return requests, including later ones.
     dated: Option<String>,
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
     from: Option<String>,
-    /// The last day, included.
+    /// The last day; the report includes it.
     to: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
     #[param(value_type = Option<Format>)]
     format: Option<String>,
-    /// Consistency tokens, as everywhere.
+    /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
 }
 
-/// The returns of one kind of goods in one currency, those that come back most first.
+/// The returns of one SKU in one currency. The SKU with the most returned units comes first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnsOfSku {
     pub sku: String,
     pub title: String,
     pub currency: String,
-    /// Units paid for, in orders that were not cancelled.
+    /// Units in paid orders that were not cancelled.
     pub units_sold: i64,
-    /// Requests, rejected ones among them.
+    /// Return requests, including rejected ones.
     pub returns: i64,
-    /// Units asked to be taken back, rejected requests aside.
+    /// Units in return requests, without rejected ones.
     pub units_returned: i64,
+    /// Units in rejected return requests.
     pub units_rejected: i64,
-    /// What completed returns give back for them.
+    /// The refund amount of completed returns.
     pub refunded_minor: i64,
-    /// Units returned of units sold; null where none was sold. Above 1 where, by the date of the return, more came back than was
-    /// sold in the period.
+    /// Units returned divided by units sold; null when none was sold. With `dated=return` it is above 1 when more units came back
+    /// than were sold in the period.
     pub return_rate: Option<f64>,
 }
 
-/// The returns for one reason in one currency, the most frequent first.
+/// The returns for one reason in one currency. The most frequent reason comes first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnsForReason {
-    /// Null where none was given.
+    /// Null when the customer gave none.
     pub reason: Option<String>,
     pub currency: String,
     pub returns: i64,
-    /// Units asked to be taken back, rejected requests aside.
+    /// Units in return requests, without rejected ones.
     pub units_returned: i64,
+    /// Units in rejected return requests.
     pub units_rejected: i64,
     pub refunded_minor: i64,
-    /// Of all units returned in this currency, 0 to 1; null where none was.
+    /// The share of all units returned in this currency, 0 to 1; null when none was returned.
     pub share: Option<f64>,
 }
 
-/// Returns by goods, with the rate at which they come back, or by reason. Without a period: the last 30 days.
+/// Returns by SKU, with the return rate, or by reason. Without a period: the last 30 days.
 #[utoipa::path(
     get,
     path = "/reports/returns",
     tag = "Reports",
     params(ReturnsParams),
     responses(
-        (status = 200, description = "By goods; with `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsOfSku> = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "By SKU. With `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsOfSku> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
     )
@@ -88,26 +90,16 @@ pub(super) async fn returns_report(
     ApiQuery(params): ApiQuery<ReturnsParams>,
 ) -> Result<Response, ApiError> {
     let ReturnsParams { by, dated, from, to, format, consistency } = params;
-    let mut asked = api.begin(&headers, [&from, &to, &format], Unless::LastThirtyDays);
-    let by_reason = asked.second_of("by", by.as_deref(), ["sku", "reason"]);
-    let by_order_date = asked.second_of("dated", dated.as_deref(), ["return", "order"]);
-    let (period, format) = api.ready(&headers, asked, consistency.as_deref()).await?;
-    let mut tx = reading(&api.read).await?;
+    let mut request = api.begin_report(&headers, [&from, &to, &format], DefaultPeriod::LastThirtyDays);
+    let by_reason = request.parameters.one_of("by", by.as_deref(), &["sku", "reason"], |word| word) == Some("reason");
+    let by_order_date =
+        request.parameters.one_of("dated", dated.as_deref(), &["return", "order"], |word| word) == Some("order");
+    let (period, format) = api.accept_report(&headers, request, consistency.as_deref()).await?;
+    let mut tx = begin_reading(&api.read).await?;
     if by_reason {
-        answer("returns-by-reason", period, format, reasons(&mut tx, period, by_order_date).await?)
+        respond("returns-by-reason", period, format, reasons(&mut tx, period, by_order_date).await?)
     } else {
-        answer("returns-by-sku", period, format, skus(&mut tx, period, by_order_date).await?)
-    }
-}
-
-impl Asked {
-    /// Whether the second of two words was meant; the first is the default.
-    fn second_of(&mut self, field: &str, given: Option<&str>, words: [&str; 2]) -> bool {
-        let known = given.is_none_or(|word| words.contains(&word));
-        if !known {
-            self.wrong.push(FieldError::new(field, format!("must be {} or {}", words[0], words[1])));
-        }
-        given == Some(words[1])
+        respond("returns-by-sku", period, format, skus(&mut tx, period, by_order_date).await?)
     }
 }
 
@@ -156,7 +148,7 @@ async fn reasons(conn: &mut PgConnection, period: Period, by_order_date: bool) -
         with returned as (
             select return_id, back.state, back.currency
             from read.return_facts as back left join read.order_facts using (order_id)
-            where case when $3 then sold_on else requested_on end between $1 and $2
+            where case when $1 then sold_on else requested_on end between $2 and $3
         ), back as (
             select reason, currency, count(distinct return_id) as returns,
                    coalesce(sum(quantity) filter (where state <> 'REJECTED'), 0) as units,
@@ -171,9 +163,9 @@ async fn reasons(conn: &mut PgConnection, period: Period, by_order_date: bool) -
         from back
         order by units desc, returns desc, reason, currency
         "#,
+        by_order_date,
         period.first(),
         period.last(),
-        by_order_date,
     )
     .fetch_all(conn)
     .await

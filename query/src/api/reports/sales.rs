@@ -1,4 +1,4 @@
-//! What was sold, day by day.
+//! Sales by day.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::period::{Period, Unless};
-use super::{Api, Report, ReportParams, answer, reading};
+use super::request::{DefaultPeriod, Period};
+use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// One day in one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,17 +22,17 @@ pub struct SalesDay {
     pub currency: String,
     /// Orders placed, paid or not.
     pub placed: i64,
-    /// Orders paid: the sales.
+    /// Orders paid. These are the sales.
     pub orders: i64,
     pub units: i64,
-    /// Quantity × price of what was sold.
+    /// Quantity × price of the goods sold.
     pub subtotal_minor: i64,
     pub discount_minor: i64,
     pub shipping_minor: i64,
     /// The GST in `total_minor`.
     pub tax_minor: i64,
     pub total_minor: i64,
-    /// Sales, of whichever day, that were cancelled on this one.
+    /// Sales of this or an earlier day that were cancelled on this day.
     pub cancelled: i64,
     pub cancelled_minor: i64,
     /// Refunds paid on this day.
@@ -43,7 +43,7 @@ pub struct SalesDay {
 }
 
 /// Sales, cancellations and refunds, day by day. A sale counts on the day of its payment. Without a period: the last 30 days.
-/// Days on which nothing happened are left out.
+/// Days without any event are left out.
 #[utoipa::path(
     get,
     path = "/reports/sales/daily",
@@ -60,12 +60,12 @@ pub(super) async fn daily_sales(
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
-    let (period, format) = api.asked(&headers, &params, Unless::LastThirtyDays).await?;
-    let rows = sales(&mut *reading(&api.read).await?, period).await?;
-    answer("sales-daily", period, format, rows)
+    let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::LastThirtyDays).await?;
+    let rows = by_day(&mut *begin_reading(&api.read).await?, period).await?;
+    respond("sales-daily", period, format, rows)
 }
 
-pub(super) async fn sales(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<SalesDay>> {
+pub(crate) async fn by_day(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<SalesDay>> {
     sqlx::query_as!(
         SalesDay,
         r#"

@@ -1,18 +1,19 @@
-//! How many orders are in which state.
+//! Orders by state.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use contracts::OrderState;
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use utoipa::ToSchema;
 
-use super::period::{Period, Unless};
-use super::{Api, Report, ReportParams, answer, reading};
+use super::request::{DefaultPeriod, Period};
+use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// The orders of one state and currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -24,7 +25,7 @@ pub struct OrdersInState {
     pub total_minor: i64,
 }
 
-/// The orders placed in a period, by the state in which they are now. Without a period: all orders.
+/// The orders placed in a period, by their present state. Without a period: all orders.
 #[utoipa::path(
     get,
     path = "/reports/orders-by-state",
@@ -41,12 +42,13 @@ pub(super) async fn orders_by_state(
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
-    let (period, format) = api.asked(&headers, &params, Unless::Everything).await?;
-    let rows = states(&mut *reading(&api.read).await?, period).await?;
-    answer("orders-by-state", period, format, rows)
+    let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::Everything).await?;
+    let rows = totals(&mut *begin_reading(&api.read).await?, period).await?;
+    respond("orders-by-state", period, format, rows)
 }
 
-pub(super) async fn states(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<OrdersInState>> {
+pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<OrdersInState>> {
+    let in_order = OrderState::ALL.map(OrderState::as_str);
     sqlx::query_as!(
         OrdersInState,
         r#"
@@ -54,11 +56,11 @@ pub(super) async fn states(conn: &mut PgConnection, period: Period) -> sqlx::Res
         from read.order_facts
         where placed_on between $1 and $2
         group by state, currency
-        order by array_position(array['PENDING_PAYMENT', 'PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED', 'DELIVERED', 'CANCELLED'],
-                                state), currency
+        order by array_position($3::text[], state), currency
         "#,
         period.first(),
         period.last(),
+        &in_order as &[&str],
     )
     .fetch_all(conn)
     .await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, over};
+use super::{Models, query_models};
 use crate::projector::batch::HistoryKey;
 
 pub(super) async fn write(
@@ -17,11 +17,10 @@ pub(super) async fn write(
     let ids: Vec<Uuid> = history.keys().map(|(_, id, _)| *id).collect();
     let versions: Vec<i32> = history.keys().map(|(_, _, version)| *version).collect();
     let entries: Vec<&str> = history.values().copied().collect();
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".history (aggregate_type, aggregate_id, version, entry)
+        insert into "history" r#" (aggregate_type, aggregate_id, version, entry)
         select aggregate_type, aggregate_id, version, entry::json
         from unnest($1::text[], $2::uuid[], $3::int[], $4::text[])
             as incoming (aggregate_type, aggregate_id, version, entry)

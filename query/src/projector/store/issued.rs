@@ -1,54 +1,37 @@
-//! Invoices and credit notes: shown inside their order and return, and told to the tax return.
+//! Invoices and credit notes: the API shows them inside their order or return, and the GST report adds them up.
 
 use chrono::NaiveDate;
 use contracts::TaxSummaryDocument;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, column, over};
-use crate::kolkata::day_of;
-use crate::projector::batch::{IssuedColumns, Newest};
+use super::{Models, column, query_models};
+use crate::business_day::day_of;
+use crate::projector::batch::Newest;
+use crate::projector::columns::IssuedColumns;
 
 type Issued<'a> = Newest<'a, IssuedColumns<'a>>;
 
-/// Upserts into a table that shows them inside something else, by its id, and returns the keys of those that were new.
-macro_rules! shown_inside {
-    ($conn:expr, $models:expr, $issued:expr, table: $table:literal, key: $key:literal) => {{
-        let rows = || $issued.values();
-        let keys: Vec<Uuid> = $issued.keys().copied().collect();
-        let versions: Vec<i32> = rows().map(|row| row.version).collect();
-        let paths: Vec<&str> = rows().map(|row| &*row.columns.path).collect();
-        let hashes: Vec<&str> = rows().map(|row| &*row.columns.sha256).collect();
-        let documents: Vec<&str> = rows().map(|row| row.document).collect();
-        over!(
-            $models,
-            query_scalar.fetch_all($conn),
-            "insert into ",
-            "." + $table
-                + " as known ("
-                + $key
-                + r#", version, path, sha256, document)
-            select key, version, path, sha256, document::json
-            from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
-                as incoming (key, version, path, sha256, document)
-            on conflict ("#
-                + $key
-                + r#") do update
-            set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
-            where known.version < excluded.version
-            returning "#
-                + $key,
-            &keys,
-            &versions,
-            &paths as &[&str],
-            &hashes as &[&str],
-            &documents as &[&str],
-        )?
-    }};
-}
-
 pub(super) async fn write_invoices(conn: &mut PgConnection, models: Models, issued: &Issued<'_>) -> sqlx::Result<()> {
-    let written: Vec<Uuid> = shown_inside!(&mut *conn, models, issued, table: "invoices", key: "order_id");
+    let rows = Columns::of(issued);
+    let written = query_models!(
+        models,
+        query_scalar.fetch_all(&mut *conn),
+        insert into "invoices as known" r#" (order_id, version, path, sha256, document)
+        select order_id, version, path, sha256, document::json
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
+            as incoming (order_id, version, path, sha256, document)
+        on conflict (order_id) do update
+        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
+        where known.version < excluded.version
+        returning order_id
+        "#,
+        &rows.keys,
+        &rows.versions,
+        &rows.paths as &[&str],
+        &rows.hashes as &[&str],
+        &rows.documents as &[&str],
+    )?;
     insert(conn, models, "invoice", issued, &written).await
 }
 
@@ -57,10 +40,51 @@ pub(super) async fn write_credit_notes(
     models: Models,
     issued: &Issued<'_>,
 ) -> sqlx::Result<()> {
-    let written: Vec<Uuid> = shown_inside!(&mut *conn, models, issued, table: "credit_notes", key: "return_id");
+    let rows = Columns::of(issued);
+    let written = query_models!(
+        models,
+        query_scalar.fetch_all(&mut *conn),
+        insert into "credit_notes as known" r#" (return_id, version, path, sha256, document)
+        select return_id, version, path, sha256, document::json
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
+            as incoming (return_id, version, path, sha256, document)
+        on conflict (return_id) do update
+        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
+        where known.version < excluded.version
+        returning return_id
+        "#,
+        &rows.keys,
+        &rows.versions,
+        &rows.paths as &[&str],
+        &rows.hashes as &[&str],
+        &rows.documents as &[&str],
+    )?;
     insert(conn, models, "credit_note", issued, &written).await
 }
 
+/// The rows of `invoices` or `credit_notes`, column by column.
+struct Columns<'r> {
+    keys: Vec<Uuid>,
+    versions: Vec<i32>,
+    paths: Vec<&'r str>,
+    hashes: Vec<&'r str>,
+    documents: Vec<&'r str>,
+}
+
+impl<'r> Columns<'r> {
+    fn of(issued: &'r Issued<'_>) -> Self {
+        let rows = || issued.values();
+        Self {
+            keys: issued.keys().copied().collect(),
+            versions: rows().map(|row| row.version).collect(),
+            paths: rows().map(|row| &*row.columns.path).collect(),
+            hashes: rows().map(|row| &*row.columns.sha256).collect(),
+            documents: rows().map(|row| row.document).collect(),
+        }
+    }
+}
+
+/// What the GST report adds up, for the documents that were written.
 async fn insert(
     conn: &mut PgConnection,
     models: Models,
@@ -91,11 +115,10 @@ async fn insert_documents(
     let of_tax = |of: fn(&TaxSummaryDocument) -> Option<String>| -> Vec<Option<String>> {
         documents.iter().map(|document| document.tax.as_ref().and_then(of)).collect()
     };
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".issued_documents
+        insert into "issued_documents" r#"
             (kind, id, number, issued_on, order_id, order_number, currency, total_minor, supplier_gstin, supply,
              place_of_supply, recipient_name, recipient_gstin, corrects, corrected_issued_on)
         select $1, incoming.*
@@ -138,11 +161,10 @@ async fn insert_lines(
     if lines.is_empty() {
         return Ok(());
     }
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".issued_lines
+        insert into "issued_lines" r#"
             (kind, document_id, line_no, issued_on, currency, place_of_supply, recipient_registered, hsn, gst_rate, quantity,
              total_minor, taxable_minor, cgst_minor, sgst_minor, igst_minor, round_off_minor)
         select $1, incoming.*

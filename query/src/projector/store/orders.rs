@@ -1,4 +1,4 @@
-//! Orders, and what reports add up of them.
+//! Orders, and the facts and lines that reports add up.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, column, over, seconds};
-use crate::kolkata::day_of;
-use crate::projector::batch::{Newest, OrderColumns};
+use super::{Models, column, query_models, seconds};
+use crate::business_day::day_of;
+use crate::projector::batch::Newest;
+use crate::projector::columns::OrderColumns;
 
 type Orders<'a> = Newest<'a, OrderColumns<'a>>;
 
@@ -22,7 +23,7 @@ pub(super) async fn write(conn: &mut PgConnection, models: Models, orders: &Orde
     insert_lines(conn, models, &written).await
 }
 
-/// The ids of those that were older, or unknown.
+/// Upserts the documents; returns the ids of those that were new or newer than the stored ones.
 async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) -> sqlx::Result<Vec<Uuid>> {
     let rows = || orders.values();
     let ids: Vec<Uuid> = orders.keys().copied().collect();
@@ -32,11 +33,10 @@ async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) ->
     let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
     let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
     let documents: Vec<&str> = rows().map(|row| row.document).collect();
-    over!(
+    query_models!(
         models,
         query_scalar.fetch_all(conn),
-        "insert into ",
-        r#".orders as known (id, version, order_number, customer_id, state, created_at, document)
+        insert into "orders as known" r#" (id, version, order_number, customer_id, state, created_at, document)
         select id, version, order_number, customer_id, state, created_at, document::json
         from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
             as incoming (id, version, order_number, customer_id, state, created_at, document)
@@ -59,11 +59,10 @@ async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) ->
 type Written<'r, 'a> = [(Uuid, &'r OrderColumns<'a>)];
 
 async fn upsert_facts(conn: &mut PgConnection, models: Models, orders: &Written<'_, '_>) -> sqlx::Result<()> {
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".order_facts
+        insert into "order_facts" r#"
             (order_id, currency, state, units, subtotal_minor, discount_minor, shipping_minor, tax_minor, total_minor,
              placed_on, sold_on, cancelled_on, pending_seconds, paid_seconds, processing_seconds, shipped_seconds)
         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
@@ -99,17 +98,16 @@ async fn upsert_facts(conn: &mut PgConnection, models: Models, orders: &Written<
     Ok(())
 }
 
-/// The lines of those that have been paid, once.
+/// The lines of paid orders. They never change, so they are written once.
 async fn insert_lines(conn: &mut PgConnection, models: Models, orders: &Written<'_, '_>) -> sqlx::Result<()> {
     let paid: Vec<Uuid> = orders.iter().filter(|(_, order)| order.paid_at.is_some()).map(|(id, _)| *id).collect();
     if paid.is_empty() {
         return Ok(());
     }
-    let known: HashSet<Uuid> = over!(
+    let known: HashSet<Uuid> = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        "select order_id from ",
-        ".sold_lines where order_id = any($1) group by order_id",
+        select "order_id" from "sold_lines" " where order_id = any($1) group by order_id",
         &paid,
     )?
     .into_iter()
@@ -122,11 +120,10 @@ async fn insert_lines(conn: &mut PgConnection, models: Models, orders: &Written<
     if lines.is_empty() {
         return Ok(());
     }
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".sold_lines (order_id, line_no, sold_on, currency, sku, title, quantity)
+        insert into "sold_lines" r#" (order_id, line_no, sold_on, currency, sku, title, quantity)
         select * from unnest($1::uuid[], $2::int[], $3::date[], $4::text[], $5::text[], $6::text[], $7::int[])
         on conflict do nothing
         "#,

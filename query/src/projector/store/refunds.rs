@@ -4,9 +4,10 @@ use chrono::NaiveDate;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, over};
-use crate::kolkata::day_of;
-use crate::projector::batch::{Newest, RefundColumns};
+use super::{Models, query_models};
+use crate::business_day::day_of;
+use crate::projector::batch::Newest;
+use crate::projector::columns::RefundColumns;
 
 pub(super) async fn write(
     conn: &mut PgConnection,
@@ -21,11 +22,10 @@ pub(super) async fn write(
     let currencies: Vec<&str> = rows().map(|row| &*row.columns.currency).collect();
     let processed: Vec<Option<NaiveDate>> = rows().map(|row| row.columns.processed_at.map(day_of)).collect();
     let documents: Vec<&str> = rows().map(|row| row.document).collect();
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".refunds as known (return_id, version, status, amount_minor, currency, processed_on, document)
+        insert into "refunds as known" r#" (return_id, version, status, amount_minor, currency, processed_on, document)
         select return_id, version, status, amount_minor, currency, processed_on, document::json
         from unnest($1::uuid[], $2::int[], $3::text[], $4::int8[], $5::text[], $6::date[], $7::text[])
             as incoming (return_id, version, status, amount_minor, currency, processed_on, document)

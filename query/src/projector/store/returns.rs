@@ -1,4 +1,4 @@
-//! Returns, and what reports add up of them.
+//! Returns, and the facts and lines that reports add up.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, column, over, seconds};
-use crate::kolkata::day_of;
-use crate::projector::batch::{Newest, ReturnColumns};
+use super::{Models, column, query_models, seconds};
+use crate::business_day::day_of;
+use crate::projector::batch::Newest;
+use crate::projector::columns::ReturnColumns;
 
 type Returns<'a> = Newest<'a, ReturnColumns<'a>>;
 
@@ -22,7 +23,7 @@ pub(super) async fn write(conn: &mut PgConnection, models: Models, returns: &Ret
     insert_lines(conn, models, &written).await
 }
 
-/// The ids of those that were older, or unknown.
+/// Upserts the documents; returns the ids of those that were new or newer than the stored ones.
 async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) -> sqlx::Result<Vec<Uuid>> {
     let rows = || returns.values();
     let ids: Vec<Uuid> = returns.keys().copied().collect();
@@ -33,11 +34,10 @@ async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) 
     let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
     let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
     let documents: Vec<&str> = rows().map(|row| row.document).collect();
-    over!(
+    query_models!(
         models,
         query_scalar.fetch_all(conn),
-        "insert into ",
-        r#".returns as known (id, version, order_id, order_number, customer_id, state, created_at, document)
+        insert into "returns as known" r#" (id, version, order_id, order_number, customer_id, state, created_at, document)
         select id, version, order_id, order_number, customer_id, state, created_at, document::json
         from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[])
             as incoming (id, version, order_id, order_number, customer_id, state, created_at, document)
@@ -62,11 +62,10 @@ async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) 
 type Written<'r, 'a> = [(Uuid, &'r ReturnColumns<'a>)];
 
 async fn upsert_facts(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".return_facts
+        insert into "return_facts" r#"
             (return_id, order_id, currency, state, amount_minor, requested_on, completed_on,
              requested_seconds, approved_seconds, in_transit_seconds, received_seconds)
         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int8[], $6::date[], $7::date[],
@@ -93,13 +92,12 @@ async fn upsert_facts(conn: &mut PgConnection, models: Models, returns: &Written
     Ok(())
 }
 
-/// Their lines, once.
+/// The lines of returns. They never change, so they are written once.
 async fn insert_lines(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
-    let known: HashSet<Uuid> = over!(
+    let known: HashSet<Uuid> = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        "select return_id from ",
-        ".return_lines where return_id = any($1) group by return_id",
+        select "return_id" from "return_lines" " where return_id = any($1) group by return_id",
         &column(returns, |(id, _)| *id),
     )?
     .into_iter()
@@ -117,11 +115,10 @@ async fn insert_lines(conn: &mut PgConnection, models: Models, returns: &Written
     if lines.is_empty() {
         return Ok(());
     }
-    over!(
+    query_models!(
         models,
         query.execute(conn),
-        "insert into ",
-        r#".return_lines (return_id, line_no, sku, title, reason, quantity, amount_minor)
+        insert into "return_lines" r#" (return_id, line_no, sku, title, reason, quantity, amount_minor)
         select * from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int8[])
         on conflict do nothing
         "#,

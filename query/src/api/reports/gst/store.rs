@@ -1,17 +1,18 @@
-//! The statements of the GST report. Amounts in other currencies than rupees are no part of it.
+//! The statements of the GST report, which covers only amounts in rupees.
 
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
 use super::{GstDocument, GstHsn, GstOthers, GstSeries};
 
-/// The table of GSTR-1 in which a document stands, before a condition on `document`.
+/// A statement that starts with the clause `with document`: the issued documents of the period from $1 to $2, each with its
+/// class, which decides the table of GSTR-1.
 ///
-/// An invoice to an unregistered recipient in another state stands by itself above one lakh rupees (rule 59(4) of the CGST
-/// Rules as changed by notification 12/2024 – Central Tax, from August 2024). A credit note stands where its invoice does;
-/// those for the others are taken off them.
-macro_rules! classified {
-    ($row:ty, $before:literal, $after:literal $(, $argument:expr)* $(,)?) => {
+/// An invoice to an unregistered recipient in another state is reported one by one above one lakh rupees (rule 59(4) of the CGST
+/// Rules as changed by notification 12/2024 – Central Tax, from August 2024). A credit note goes where its invoice goes; those
+/// for `B2CS` are subtracted.
+macro_rules! with_classified_documents {
+    ($row:ty, $statement:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             $row,
             r#"
@@ -27,22 +28,20 @@ macro_rules! classified {
                     on issued.kind = 'credit_note' and original.kind = 'invoice' and original.number = issued.corrects
                 where issued.issued_on between $1 and $2 and issued.supplier_gstin is not null and issued.currency = 'INR'
             )
-            "# + $before + r#"
-            from document join read.issued_lines as line on line.document_id = document.id
-            where "# + $after
+            "# + $statement
             $(, $argument)*
         )
     };
 }
 
-/// The documents of a kind that stand by themselves, rate by rate.
+/// The documents of one kind that are reported one by one, with one row per rate.
 pub(super) async fn one_by_one(
     conn: &mut PgConnection,
     kind: &str,
     first: NaiveDate,
     last: NaiveDate,
 ) -> sqlx::Result<Vec<GstDocument>> {
-    classified!(
+    with_classified_documents!(
         GstDocument,
         r#"
         select case when document.kind = 'invoice' then class when class = 'B2B' then 'CDNR' else 'CDNUR' end as "kind!",
@@ -50,9 +49,8 @@ pub(super) async fn one_by_one(
                document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
                sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
                sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
-        "#,
-        r#"
-        document.kind = $3 and class <> 'B2CS'
+        from document join read.issued_lines as line on line.document_id = document.id
+        where document.kind = $3 and class <> 'B2CS'
         group by document.kind, class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
                  document.place_of_supply, document.total_minor, gst_rate
         order by class, number, gst_rate
@@ -66,7 +64,7 @@ pub(super) async fn one_by_one(
 }
 
 pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstOthers>> {
-    classified!(
+    with_classified_documents!(
         GstOthers,
         r#"
         select document.place_of_supply as "place_of_supply!", gst_rate,
@@ -74,8 +72,11 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
                sum(case document.kind when 'invoice' then igst_minor else -igst_minor end)::int8 as "igst_minor!",
                sum(case document.kind when 'invoice' then cgst_minor else -cgst_minor end)::int8 as "cgst_minor!",
                sum(case document.kind when 'invoice' then sgst_minor else -sgst_minor end)::int8 as "sgst_minor!"
+        from document join read.issued_lines as line on line.document_id = document.id
+        where class = 'B2CS'
+        group by document.place_of_supply, gst_rate
+        order by document.place_of_supply, gst_rate
         "#,
-        "class = 'B2CS' group by document.place_of_supply, gst_rate order by document.place_of_supply, gst_rate",
         first,
         last,
     )
@@ -83,7 +84,7 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
     .await
 }
 
-/// From the lines alone: they say of themselves what it takes.
+/// Reads only the lines, which have all that this table needs.
 pub(super) async fn hsn(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstHsn>> {
     sqlx::query_as!(
         GstHsn,
@@ -112,7 +113,7 @@ pub(super) async fn hsn(conn: &mut PgConnection, first: NaiveDate, last: NaiveDa
     .await
 }
 
-/// A series is what numbers have before their last stroke. Numbers are of one length, so text sorts them.
+/// A series is the part of a number before its last slash. All numbers have the same length, so they sort as text.
 pub(super) async fn documents(
     conn: &mut PgConnection,
     first: NaiveDate,

@@ -1,65 +1,64 @@
 //! Reading one's own writes.
 //!
-//! Every command answers with a token, `order:<id>@<version>`. A query that brings it back is answered only
-//! once the read model has that version; if that takes too long it is refused, never answered with less.
+//! Every command returns a token, `order:<id>@<version>`. A query that sends it back gets its response once the read model has
+//! that version. If that takes too long the query is refused; it never gets an older version.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use contracts::{CONSISTENCY_TOKEN_HEADER, EntityType};
-use runtime::{ApiError, FieldError};
+use runtime::ApiError;
+use runtime::backoff::Backoff;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::applied::Applied;
+use crate::projector::announcements::Announcements;
 
-/// Tokens in one request, at most.
+/// Limit of tokens in one request.
 const MAX_TOKENS: usize = 20;
-/// Another process may run the projector, so a waiting request also polls: at first often, then less.
-const FIRST_POLL: Duration = Duration::from_millis(2);
-const LONGEST_POLL: Duration = Duration::from_millis(50);
+/// Another process may run the projector, so a waiting request also polls: often at first, then less often.
+const POLL: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
 
-/// What a request will read.
+/// What a request reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Documents: a later version contains the wanted one.
+pub(super) enum Scope {
+    /// Documents: any later version will do.
     Documents,
-    /// The history: every entry up to the wanted version must be there.
+    /// The history: it must have every entry up to the version.
     History,
 }
 
-/// The versions that a request wants to see at least.
+/// The consistency tokens of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// The highest version asked for, per order and return.
+pub(super) struct Tokens {
+    /// The highest version per order and return.
     versions: BTreeMap<(&'static str, Uuid), i32>,
 }
 
-impl Wanted {
+impl Tokens {
     /// Tokens from the header and from the query parameter `consistency`, separated by commas.
-    pub(crate) fn of(headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
-        let mut wanted = Self::default();
-        let mut tokens = 0;
+    pub(super) fn parse(headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
+        let mut tokens = Self::default();
+        let mut count = 0;
         for header in headers.get_all(CONSISTENCY_TOKEN_HEADER) {
             let text = header.to_str().map_err(|_| malformed(CONSISTENCY_TOKEN_HEADER))?;
-            wanted.add(CONSISTENCY_TOKEN_HEADER, text, &mut tokens)?;
+            tokens.add(CONSISTENCY_TOKEN_HEADER, text, &mut count)?;
         }
-        wanted.add("consistency", parameter.unwrap_or_default(), &mut tokens)?;
-        Ok(wanted)
+        tokens.add("consistency", parameter.unwrap_or_default(), &mut count)?;
+        Ok(tokens)
     }
 
-    fn add(&mut self, field: &str, text: &str, tokens: &mut usize) -> Result<(), ApiError> {
+    fn add(&mut self, field: &str, text: &str, count: &mut usize) -> Result<(), ApiError> {
         if text.trim().is_empty() {
             return Ok(());
         }
         for token in text.split(',') {
-            *tokens += 1;
-            if *tokens > MAX_TOKENS {
-                let message = format!("must hold at most {MAX_TOKENS} tokens");
-                return Err(ApiError::validation(vec![FieldError::new(field, message)]));
+            *count += 1;
+            if *count > MAX_TOKENS {
+                return Err(ApiError::invalid_field(field, format!("must hold at most {MAX_TOKENS} tokens")));
             }
             let (key, version) = parse_token(token.trim()).ok_or_else(|| malformed(field))?;
             let highest = self.versions.entry(key).or_insert(version);
@@ -78,54 +77,53 @@ fn parse_token(token: &str) -> Option<((&'static str, Uuid), i32)> {
 }
 
 fn malformed(field: &str) -> ApiError {
-    let message = "must be order:<id>@<version> or return:<id>@<version>, several separated by commas";
-    ApiError::validation(vec![FieldError::new(field, message)])
+    ApiError::invalid_field(field, "must be order:<id>@<version> or return:<id>@<version>, separated by commas")
 }
 
-/// Holds requests back until the read model is far enough.
+/// Holds a request back until the read model has the versions of its tokens.
 #[derive(Debug)]
-pub(crate) struct Consistency {
+pub(super) struct Consistency {
     read: PgPool,
-    applied: Applied,
-    at_most: Duration,
+    announcements: Announcements,
+    max_wait: Duration,
 }
 
 impl Consistency {
-    pub(crate) fn new(read: PgPool, applied: Applied, at_most: Duration) -> Self {
-        Self { read, applied, at_most }
+    pub(super) fn new(read: PgPool, announcements: Announcements, max_wait: Duration) -> Self {
+        Self { read, announcements, max_wait }
     }
 
-    /// Returns once the read model has what is wanted; 503 `READ_MODEL_BEHIND` when it does not get there in time.
-    pub(crate) async fn reached(&self, wanted: &Wanted, scope: Scope) -> Result<(), ApiError> {
-        if wanted.versions.is_empty() {
+    /// Returns once the read model has these versions; 503 `READ_MODEL_BEHIND` when that takes too long.
+    pub(super) async fn wait_for(&self, tokens: &Tokens, scope: Scope) -> Result<(), ApiError> {
+        if tokens.versions.is_empty() {
             return Ok(());
         }
-        let ids: HashSet<Uuid> = wanted.versions.keys().map(|(_, id)| *id).collect();
-        // Interest is registered before the first look: a batch that commits in between is heard of.
-        let mut listener = self.applied.listen();
-        let deadline = Instant::now() + self.at_most;
-        let mut poll = FIRST_POLL;
+        let ids: HashSet<Uuid> = tokens.versions.keys().map(|(_, id)| *id).collect();
+        // Listens before the first read, so that a batch that commits in between is not missed.
+        let mut listener = self.announcements.listen();
+        let deadline = Instant::now() + self.max_wait;
+        let mut polls = 1;
         loop {
-            let have = versions(&self.read, wanted, scope).await?;
-            let behind = wanted.versions.iter().zip(&have).any(|((_, wanted), have)| have < wanted);
+            let have = versions(&self.read, tokens, scope).await?;
+            let behind = tokens.versions.values().zip(&have).any(|(wanted, have)| have < wanted);
             if !behind {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                return Err(behind_by(wanted, &have));
+                return Err(read_model_behind(tokens, &have));
             }
             tokio::select! {
-                () = listener.heard_of(&ids) => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + poll)) => poll = (poll * 2).min(LONGEST_POLL),
+                () = listener.wait_for_any(&ids) => {}
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + POLL.ceiling(polls))) => polls += 1,
             }
         }
     }
 }
 
-/// The versions that the read model has, in the order of `wanted`; 0 for what it does not know.
-async fn versions(read: &PgPool, wanted: &Wanted, scope: Scope) -> sqlx::Result<Vec<i32>> {
-    let kinds: Vec<&str> = wanted.versions.keys().map(|(kind, _)| *kind).collect();
-    let ids: Vec<Uuid> = wanted.versions.keys().map(|(_, id)| *id).collect();
+/// The versions that the read model has, in the order of `tokens`; 0 for an unknown order or return.
+async fn versions(read: &PgPool, tokens: &Tokens, scope: Scope) -> sqlx::Result<Vec<i32>> {
+    let kinds: Vec<&str> = tokens.versions.keys().map(|(kind, _)| *kind).collect();
+    let ids: Vec<Uuid> = tokens.versions.keys().map(|(_, id)| *id).collect();
     match scope {
         Scope::Documents => {
             sqlx::query_scalar!(
@@ -144,9 +142,9 @@ async fn versions(read: &PgPool, wanted: &Wanted, scope: Scope) -> sqlx::Result<
             .fetch_all(read)
             .await
         }
-        // Versions run 1..n without a gap, so as many entries as the version means all of them.
+        // Versions run from 1 to n without a gap, so the history is complete when it has as many entries as the version says.
         Scope::History => {
-            let versions: Vec<i32> = wanted.versions.values().copied().collect();
+            let versions: Vec<i32> = tokens.versions.values().copied().collect();
             sqlx::query_scalar!(
                 r#"
                 select (
@@ -166,14 +164,14 @@ async fn versions(read: &PgPool, wanted: &Wanted, scope: Scope) -> sqlx::Result<
     }
 }
 
-fn behind_by(wanted: &Wanted, have: &[i32]) -> ApiError {
+fn read_model_behind(tokens: &Tokens, have: &[i32]) -> ApiError {
     let token = |(kind, id): &(&str, Uuid), version: i32| format!("{kind}:{id}@{version}");
-    let behind = || wanted.versions.iter().zip(have).filter(|((_, wanted), have)| have < wanted);
+    let behind = || tokens.versions.iter().zip(have).filter(|((_, wanted), have)| have < wanted);
     let details = json!({
         "wanted": behind().map(|((key, wanted), _)| token(key, *wanted)).collect::<Vec<_>>(),
         "have": behind().map(|((key, _), have)| token(key, *have)).collect::<Vec<_>>(),
     });
-    let message = "the read model does not have the wanted version yet; try again";
+    let message = "the read model does not have the requested version yet; try again";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "READ_MODEL_BEHIND", message).with_details(details)
 }
 
@@ -183,35 +181,35 @@ mod tests {
 
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-    fn of(header: Option<&str>, parameter: Option<&str>) -> Result<Wanted, ApiError> {
+    fn of(header: Option<&str>, parameter: Option<&str>) -> Result<Tokens, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some(header) = header {
             headers.insert(CONSISTENCY_TOKEN_HEADER, header.parse().expect("a header value"));
         }
-        Wanted::of(&headers, parameter)
+        Tokens::parse(&headers, parameter)
     }
 
-    fn versions(wanted: &Wanted) -> Vec<(&'static str, i32)> {
-        wanted.versions.iter().map(|((kind, _), version)| (*kind, *version)).collect()
+    fn versions(tokens: &Tokens) -> Vec<(&'static str, i32)> {
+        tokens.versions.iter().map(|((kind, _), version)| (*kind, *version)).collect()
     }
 
     #[test]
     fn header_and_parameter_count_together_and_the_highest_version_wins() {
         let header = format!("order:{ID}@2, return:{ID}@1");
         let parameter = format!("order:{ID}@7,order:{ID}@3");
-        let wanted = of(Some(&header), Some(&parameter)).expect("well-formed");
-        assert_eq!(versions(&wanted), [("order", 7), ("return", 1)]);
+        let tokens = of(Some(&header), Some(&parameter)).expect("well-formed");
+        assert_eq!(versions(&tokens), [("order", 7), ("return", 1)]);
     }
 
     #[test]
-    fn no_token_wants_nothing() {
+    fn without_a_token_there_is_nothing_to_wait_for() {
         for (header, parameter) in [(None, None), (Some(""), None), (None, Some(" "))] {
-            assert_eq!(of(header, parameter).expect("nothing to refuse"), Wanted::default());
+            assert_eq!(of(header, parameter).expect("no token"), Tokens::default());
         }
     }
 
     #[test]
-    fn malformed_tokens_are_refused_by_name() {
+    fn malformed_tokens_are_refused_with_their_field() {
         for token in [
             "order".to_owned(),
             format!("order:{ID}"),
@@ -243,9 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_is_named() {
-        let wanted = of(None, Some(&format!("order:{ID}@3,return:{ID}@1"))).expect("well-formed");
-        let error = behind_by(&wanted, &[2, 1]);
+    fn the_error_names_what_is_behind() {
+        let tokens = of(None, Some(&format!("order:{ID}@3,return:{ID}@1"))).expect("well-formed");
+        let error = read_model_behind(&tokens, &[2, 1]);
         assert_eq!((error.status.as_u16(), error.code), (503, "READ_MODEL_BEHIND"));
         assert_eq!(error.details, json!({"wanted": [format!("order:{ID}@3")], "have": [format!("order:{ID}@2")]}));
     }

@@ -1,0 +1,3 @@
+//! Background services of the query process beside the projector.
+
+pub(crate) mod nightly_report;

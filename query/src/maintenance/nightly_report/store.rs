@@ -1,0 +1,119 @@
+//! The statements of the nightly report, the only writer of `read.daily_reports`.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::{PgConnection, PgPool};
+
+/// Counts the events from before midnight that the projector has not applied. It skips parked and dead events, which need an
+/// operator first, the events blocked behind a parked one, and events older than two days.
+pub(super) async fn unprojected_before(messaging: &PgPool, midnight: DateTime<Utc>) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        with recent as (select messaging.lowest_event_id(now() - interval '2 days') as first)
+        select count(*) as "missing!"
+        from messaging.outbox as event
+        where event_id >= (select first from recent) and occurred_at < $1 and parked_at is null
+          and not exists (
+              select from messaging.inbox as job
+              where job.queue = 'projections' and job.event_id = event.event_id and job.status in ('done', 'dead'))
+          and not exists (
+              select from messaging.outbox as earlier
+              where earlier.aggregate_id = event.aggregate_id and earlier.aggregate_version < event.aggregate_version
+                and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_at is not null
+                and earlier.parked_reason <> 'SKIPPED')
+        "#,
+        midnight,
+    )
+    .fetch_one(messaging)
+    .await
+}
+
+/// The days without a report among the last `look_back_days` up to `last`, no earlier than the first report; `last` itself
+/// even when there is no earlier report.
+pub(super) async fn days_without_report(
+    read: &PgPool,
+    last: NaiveDate,
+    look_back_days: i32,
+) -> sqlx::Result<Vec<NaiveDate>> {
+    sqlx::query_scalar!(
+        r#"
+        select wanted::date as "day!"
+        from generate_series(
+                 greatest(coalesce((select min(day) from read.daily_reports), $1), $1 - $2::int)::timestamp, $1::timestamp,
+                 interval '1 day') as wanted
+        where not exists (select from read.daily_reports where day = wanted::date)
+        order by 1
+        "#,
+        last,
+        look_back_days,
+    )
+    .fetch_all(read)
+    .await
+}
+
+/// One figure of a report.
+pub(super) struct Figure {
+    pub(super) currency: String,
+    /// Its place among the figures of its currency, from 1.
+    pub(super) place: i32,
+    pub(super) name: String,
+    pub(super) count: i64,
+    pub(super) amount_minor: i64,
+}
+
+/// Stores a report, unless the day has one.
+pub(super) async fn insert(
+    read: &PgPool,
+    day: NaiveDate,
+    made_at: DateTime<Utc>,
+    figures: &[Figure],
+) -> sqlx::Result<()> {
+    let places: Vec<i32> = figures.iter().map(|figure| figure.place).collect();
+    let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+    let currencies: Vec<&str> = figures.iter().map(|figure| figure.currency.as_str()).collect();
+    let counts: Vec<i64> = figures.iter().map(|figure| figure.count).collect();
+    let amounts: Vec<i64> = figures.iter().map(|figure| figure.amount_minor).collect();
+    sqlx::query!(
+        r#"
+        insert into read.daily_reports (day, made_at, place, figure, currency, count, amount_minor)
+        select $1, $2, made.* from unnest($3::int[], $4::text[], $5::text[], $6::int8[], $7::int8[]) as made
+        where not exists (select from read.daily_reports where day = $1)
+        "#,
+        day,
+        made_at,
+        &places,
+        &names as &[&str],
+        &currencies as &[&str],
+        &counts,
+        &amounts,
+    )
+    .execute(read)
+    .await?;
+    Ok(())
+}
+
+/// The returns requested and the returns completed on a day.
+pub(super) struct ReturnsOfDay {
+    pub(super) currency: String,
+    pub(super) requested: i64,
+    pub(super) requested_minor: i64,
+    pub(super) completed: i64,
+    pub(super) completed_minor: i64,
+}
+
+pub(super) async fn returns_of_day(conn: &mut PgConnection, day: NaiveDate) -> sqlx::Result<Vec<ReturnsOfDay>> {
+    sqlx::query_as!(
+        ReturnsOfDay,
+        r#"
+        select currency,
+               count(*) filter (where requested_on = $1) as "requested!",
+               coalesce(sum(amount_minor) filter (where requested_on = $1), 0)::int8 as "requested_minor!",
+               count(*) filter (where completed_on = $1) as "completed!",
+               coalesce(sum(amount_minor) filter (where completed_on = $1), 0)::int8 as "completed_minor!"
+        from read.return_facts where requested_on = $1 or completed_on = $1
+        group by currency order by currency
+        "#,
+        day,
+    )
+    .fetch_all(conn)
+    .await
+}
