@@ -1,12 +1,12 @@
-//! All processes in one: what `make run`, `make demo`, tests and benchmarks start.
+//! All processes in one: `make run`, `make demo`, the tests and the benchmarks start it.
 //!
-//! - [`system`]: the composition: commands and queries under one address, the gateway under its own;
-//! - [`private`]: the Postgres and the RabbitMQ it runs on when nobody names others;
-//! - [`openapi`]: the description of all of it;
-//! - [`demo`]: the main job, played end to end.
+//! - [`system`]: composes the processes: commands and queries under one address, the gateway under its own;
+//! - [`private`]: the Postgres and the RabbitMQ that it runs on, unless the settings name others;
+//! - [`openapi`]: the description of the whole API;
+//! - [`demo`]: plays a file of orders, end to end.
 //!
-//! Invariant: nothing here decides or stores anything. Each process's library gets the pool, the role and the
-//! settings that it has when it runs alone.
+//! Invariant: this crate decides and stores nothing. The library of each process gets the same role and settings as in its own
+//! process.
 
 pub mod demo;
 pub mod openapi;

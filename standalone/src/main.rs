@@ -13,7 +13,7 @@ use messaging::TransportConfig;
 use runtime::config::{LogFormat, TelemetryConfig};
 use runtime::process;
 use standalone::demo::{self, Script};
-use standalone::private::{self, Services, Wanted};
+use standalone::private::{self, Required, Services};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
 use standalone::{Options, Ports, Running, openapi, places, start_on};
 use tokio_util::sync::CancellationToken;
@@ -41,14 +41,14 @@ async fn run(settings: Run) -> ExitCode {
 async fn serve(settings: &Run, shutdown: CancellationToken) -> Result<()> {
     let mut options = options(&settings.data_dir)?;
     let ports = Ports::bind(settings.bind_address, settings.port, settings.gateway_port).await?;
-    let wanted = Wanted {
+    let required = Required {
         data_dir: &settings.data_dir,
         postgres_port: settings.postgres_port,
         database_url: settings.database_url.clone(),
         rabbitmq: settings.broker(),
         fresh: false,
     };
-    let Some(services) = shutdown.run_until_cancelled(Services::start(wanted)).await else { return Ok(()) };
+    let Some(services) = shutdown.run_until_cancelled(Services::start(required)).await else { return Ok(()) };
     let services = services?;
     options.run_on(&services);
     let ended = async {
@@ -108,16 +108,16 @@ async fn play(settings: &Demo, shutdown: CancellationToken) -> Result<()> {
     let script = Script::read(&settings.file)?;
     let folder = settings.data_dir.join("demo");
     let mut options = options(&folder)?;
-    let wanted = Wanted {
+    let required = Required {
         data_dir: &folder,
         postgres_port: None,
         database_url: None,
         rabbitmq: (settings.transport == Transport::Rabbitmq).then(TransportConfig::default),
         fresh: true,
     };
-    let what = if wanted.rabbitmq.is_some() { "Postgres and RabbitMQ" } else { "Postgres" };
+    let what = if required.rabbitmq.is_some() { "Postgres and RabbitMQ" } else { "Postgres" };
     println!("Starting a private {what} in {}", folder.display());
-    let services = process::interruptible(&shutdown, Services::start(wanted)).await?;
+    let services = process::interruptible(&shutdown, Services::start(required)).await?;
     options.run_on(&services);
     // The services hold the lock of the folder, so no other run uses it.
     let invoices = folder.join("invoices");
@@ -132,8 +132,8 @@ async fn play(settings: &Demo, shutdown: CancellationToken) -> Result<()> {
     .await;
     services.stop().await;
     played?;
-    println!("\nThe demo took {:.1} s. To look at what it made:", started.elapsed().as_secs_f64());
-    println!("  the PDFs are in {}", invoices.display());
+    println!("\nThe demo took {:.1} s. Its PDFs are in {}", started.elapsed().as_secs_f64(), invoices.display());
+    println!("To start the system with its data:");
     println!("  DATA_DIR={} INVOICE_STORE_URL={} make run", folder.display(), invoices.display());
     Ok(())
 }
@@ -148,7 +148,7 @@ async fn play_with(
     // A demo sends no e-mails.
     options.workers.mail = MailSettings::default();
     let pool = private::pool(&options.database_url, "demo").await?;
-    // Free ports, so that a system may run on the usual ones meanwhile.
+    // Free ports, because a system may be running on the default ones.
     let ports = Ports::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?;
     let running = start_on(ports, options, shutdown).await?;
     println!("Ready after {:.1} s: {}", started.elapsed().as_secs_f64(), running.base_url);

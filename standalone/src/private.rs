@@ -1,4 +1,4 @@
-//! The services that the system runs on when nobody names others.
+//! Postgres and RabbitMQ: those that the settings name, or private ones.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use sqlx::PgPool;
 
 const DATABASE: &str = "articurated";
 
-/// What is to be used, and the private services behind it; they stop when this is dropped.
+/// The services to use. Private ones stop when this is dropped.
 #[derive(Debug)]
 pub struct Services {
     pub database_url: SecretString,
@@ -21,26 +21,26 @@ pub struct Services {
     node: Option<rabbitmq::PrivateNode>,
 }
 
-/// What a run wants to have.
+/// The services that a run needs.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct Required<'a> {
     /// Folder of the private services.
     pub data_dir: &'a Path,
     pub postgres_port: Option<u16>,
-    /// None: a private Postgres.
+    /// `None`: a private Postgres.
     pub database_url: Option<SecretString>,
-    /// None: the Postgres queue. Some without a URL: a private RabbitMQ.
+    /// `None`: the Postgres queue. Without a URL: a private RabbitMQ.
     pub rabbitmq: Option<TransportConfig>,
-    /// Begin with empty services.
+    /// Whether private services start empty.
     pub fresh: bool,
 }
 
 impl Services {
-    /// Starts what is wanted and brings the database's schema up to date.
-    pub async fn start(wanted: Wanted<'_>) -> Result<Self> {
-        // Both take seconds, and neither needs the other.
+    /// Starts the private services and migrates the database.
+    pub async fn start(required: Required<'_>) -> Result<Self> {
+        // Each takes seconds, so they start at the same time.
         let ((cluster, database_url), (node, transport)) =
-            tokio::try_join!(provide_database(&wanted), provide_broker(&wanted))?;
+            tokio::try_join!(provide_database(&required), provide_broker(&required))?;
         migrate(&database_url).await?;
         Ok(Self { database_url, transport, cluster, node })
     }
@@ -55,7 +55,7 @@ impl Services {
     }
 }
 
-/// Brings the schema of a database up to date.
+/// Migrates a database to the current schema.
 pub async fn migrate(database_url: &SecretString) -> Result<()> {
     let pool = pool(database_url, "migrate").await?;
     let migrated = schema::migrate(&pool).await;
@@ -63,19 +63,19 @@ pub async fn migrate(database_url: &SecretString) -> Result<()> {
     migrated.context("cannot migrate the database")
 }
 
-/// A pool with the rights of the URL's own user, for a tool.
+/// A pool for a tool, with the rights of the URL's user.
 pub async fn pool(database_url: &SecretString, name: &str) -> Result<PgPool> {
     let config = DatabaseConfig { database_url: database_url.clone(), max_connections: 2, ..DatabaseConfig::default() };
     database::connect(&config, None, name).await
 }
 
-async fn provide_database(wanted: &Wanted<'_>) -> Result<(Option<postgres::PrivateCluster>, SecretString)> {
-    if let Some(url) = &wanted.database_url {
+async fn provide_database(required: &Required<'_>) -> Result<(Option<postgres::PrivateCluster>, SecretString)> {
+    if let Some(url) = &required.database_url {
         return Ok((None, url.clone()));
     }
-    let mut options = postgres::Options::new(wanted.data_dir.join("postgres"));
-    options.port = wanted.postgres_port;
-    options.fresh = wanted.fresh;
+    let mut options = postgres::Options::new(required.data_dir.join("postgres"));
+    options.port = required.postgres_port;
+    options.fresh = required.fresh;
     let cluster = postgres::PrivateCluster::start(options).await.context("cannot start a private Postgres")?;
     if !cluster.database_exists(DATABASE).await? {
         cluster.create_database(DATABASE).await?;
@@ -84,13 +84,13 @@ async fn provide_database(wanted: &Wanted<'_>) -> Result<(Option<postgres::Priva
     Ok((Some(cluster), url))
 }
 
-async fn provide_broker(wanted: &Wanted<'_>) -> Result<(Option<rabbitmq::PrivateNode>, TransportConfig)> {
-    let Some(transport) = &wanted.rabbitmq else { return Ok((None, TransportConfig::default())) };
+async fn provide_broker(required: &Required<'_>) -> Result<(Option<rabbitmq::PrivateNode>, TransportConfig)> {
+    let Some(transport) = &required.rabbitmq else { return Ok((None, TransportConfig::default())) };
     if transport.rabbitmq_url.is_some() {
         return Ok((None, transport.clone()));
     }
-    let mut options = rabbitmq::Options::new(wanted.data_dir.join("rabbitmq"));
-    options.fresh = wanted.fresh;
+    let mut options = rabbitmq::Options::new(required.data_dir.join("rabbitmq"));
+    options.fresh = required.fresh;
     let node = rabbitmq::PrivateNode::start(options).await.context("cannot start a private RabbitMQ")?;
     let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
     Ok((Some(node), transport))

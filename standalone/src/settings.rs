@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 /// ArtiCurated's order and returns management, all processes in one.
 ///
-/// The settings of each process are taken from the environment, under the names they have when it runs alone.
+/// The settings of each process come from the environment, under the same names as in its own process.
 #[derive(Debug, Parser)]
 #[command(name = "standalone", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -23,48 +23,48 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Everything in one process (the default).
+    /// Runs everything in one process (the default)
     Run(Box<Run>),
-    /// Plays a file of orders on an empty private database and checks that everything agrees.
+    /// Plays a file of orders on an empty private database and checks the results
     Demo(Demo),
-    /// Brings the schema of `DATABASE_URL` up to date.
+    /// Migrates the schema of `DATABASE_URL`
     Migrate(Migrate),
-    /// Prints API-SPECIFICATION.yml.
+    /// Prints API-SPECIFICATION.yml
     Openapi,
 }
 
 /// How events get from the outbox to the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Transport {
-    /// The queue in Postgres itself.
+    /// The queue in Postgres
     Postgres,
-    /// The broker that `RABBITMQ_URL` names, or a private one.
+    /// The broker that `RABBITMQ_URL` names, or a private one
     Rabbitmq,
 }
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Unset: a private Postgres under `DATA_DIR`.
+    /// Default: a private Postgres under `DATA_DIR`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
     pub database_url: Option<SecretString>,
-    /// Folder of the private services.
+    /// Folder of the private services
     #[arg(long, env = "DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
-    /// Port of the private Postgres; unset: any free one, the same every time.
+    /// Port of the private Postgres; default: a free one, which stays the same
     #[arg(long, env = "POSTGRES_PORT")]
     pub postgres_port: Option<u16>,
-    /// Unset: rabbitmq if `RABBITMQ_URL` is set, else postgres.
+    /// Default: rabbitmq if `RABBITMQ_URL` is set, else postgres
     #[arg(long, env = "TRANSPORT", value_enum)]
     pub transport: Option<Transport>,
     #[command(flatten)]
     pub rabbitmq: TransportConfig,
-    /// Address to listen on.
+    /// Address to listen on
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
     pub bind_address: IpAddr,
-    /// Commands, queries, health, metrics and documentation.
+    /// Port of commands, queries, health, metrics and documentation
     #[arg(long, env = "PORT", default_value_t = 8000)]
     pub port: u16,
-    /// The mock payment gateway.
+    /// Port of the mock payment gateway
     #[arg(long, env = "GATEWAY_PORT", default_value_t = 9000)]
     pub gateway_port: u16,
     #[command(flatten)]
@@ -72,7 +72,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// None for the Postgres queue; without a URL, a private broker is meant.
+    /// `None` for the Postgres queue; without a URL a private broker.
     pub fn broker(&self) -> Option<TransportConfig> {
         let named = self.rabbitmq.rabbitmq_url.is_some();
         let chosen = self.transport.unwrap_or(if named { Transport::Rabbitmq } else { Transport::Postgres });
@@ -82,14 +82,14 @@ impl Run {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// The orders and what happens to each.
+    /// The orders and their steps
     pub file: PathBuf,
     #[arg(long, env = "TRANSPORT", value_enum, default_value = "postgres")]
     pub transport: Transport,
-    /// The demo has a folder of its own in here, `demo`, emptied at the start.
+    /// Parent of the demo's own folder, `demo`, which is emptied at the start
     #[arg(long, env = "DATA_DIR", default_value = ".data")]
     pub data_dir: PathBuf,
-    /// As `LOG` elsewhere; quieter, because the demo tells its own story.
+    /// Log filter; quieter than elsewhere, because the demo prints its own progress
     #[arg(long, env = "LOG", default_value = "warn,sqlx=error")]
     pub log: String,
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
@@ -100,17 +100,17 @@ pub struct Demo {
 pub struct Migrate {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
     pub database_url: SecretString,
-    /// The database of the read models, where they have one of their own
+    /// The database of the read models, if they have their own
     #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = secret)]
     pub query_database_url: Option<SecretString>,
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 }
 
-/// A process's own settings, from the environment alone.
+/// The settings of one process, from the environment only.
 ///
-/// Not flattened into one command line, because some stand in two processes (`RETURN_WINDOW_DAYS`) and a command
-/// line has every name once.
+/// They are not flattened into one command line, because two processes share some of them (`RETURN_WINDOW_DAYS`) and a command
+/// line has each name once.
 pub fn from_environment<T: Args>() -> Result<T> {
     let command = T::augment_args(Command::new("standalone"));
     let settings = command.try_get_matches_from(["standalone"]).and_then(|matches| T::from_arg_matches(&matches));

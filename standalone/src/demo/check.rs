@@ -1,4 +1,4 @@
-//! Whether everything agrees: what commands answered, read models, histories, files, and the gateway's own ledger.
+//! Compares responses, read models, histories, files and the payment gateway's ledger with each other.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::client::{Client, Document};
 use super::play::{Played, Tracked};
 
-/// The system as its clients see it at the end.
+/// The final state as clients see it.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) orders: Vec<OrderDocument>,
@@ -23,7 +23,7 @@ struct History {
     data: Vec<Transition>,
 }
 
-/// Reads everything and lists every disagreement in `problems`.
+/// Reads everything and adds each failed check to `problems`.
 pub(super) async fn check(
     client: &Client,
     played: &Played,
@@ -47,12 +47,12 @@ pub(super) async fn check(
     Ok(seen)
 }
 
-/// The read model is what the last command answered; the history leads there, version by version.
+/// The read model equals the last command's response, and the history leads there version by version.
 async fn check_entity<D: Document>(client: &Client, tracked: &Tracked<D>, problems: &mut Vec<String>) -> Result<D> {
     let path = tracked.path();
     let seen: D = client.read(&path, &tracked.token).await?;
     if seen.clone().without_effects() != tracked.document.clone().without_effects() {
-        problems.push(format!("{path}: the read model is not what the last command answered"));
+        problems.push(format!("{path}: the read model differs from the last command's response"));
     }
     let History { data } = client.read(&format!("{path}/history"), &tracked.token).await?;
     if !data.iter().map(|entry| entry.version).eq(1..=seen.version()) {
@@ -65,7 +65,7 @@ async fn check_entity<D: Document>(client: &Client, tracked: &Tracked<D>, proble
     Ok(seen)
 }
 
-/// A shipped order has one PDF: in the store, over HTTP, and as long as its document says. Any other order has none.
+/// A shipped order has one PDF: in the store, over HTTP, and of the size that its document says. Other orders have none.
 async fn check_invoice(
     client: &Client,
     order: &OrderDocument,
@@ -88,15 +88,15 @@ async fn check_invoice(
         problems.push(format!("order {number}: {} is not a PDF of {} bytes", file.display(), invoice.size_bytes));
     }
     if client.invoice(order.id).await? != stored {
-        problems.push(format!("order {number}: the invoice over HTTP is not the stored file"));
+        problems.push(format!("order {number}: the invoice over HTTP differs from the stored file"));
     }
     if invoice.total_minor != order.total_minor {
-        problems.push(format!("order {number}: the invoice's total is not the order's"));
+        problems.push(format!("order {number}: the invoice's total differs from the order's"));
     }
     Ok(())
 }
 
-/// A completed return has one PDF in the store, of what is given back. Any other return has none.
+/// A completed return has one credit note in the store, over its refund amount. Other returns have none.
 async fn check_credit_note(request: &ReturnDocument, folder: &Path, problems: &mut Vec<String>) {
     let note = match &request.credit_note {
         Some(note) if request.state == ReturnState::Completed => note,
@@ -111,11 +111,11 @@ async fn check_credit_note(request: &ReturnDocument, folder: &Path, problems: &m
         problems.push(format!("return {}: {} is not a PDF of {} bytes", request.id, note.path, note.size_bytes));
     }
     if note.total_minor != request.refund_amount_minor {
-        problems.push(format!("return {}: the credit note's total is not its refund", request.id));
+        problems.push(format!("return {}: the credit note's total differs from its refund", request.id));
     }
 }
 
-/// The gateway has paid each completed return its exact amount once, and nothing else.
+/// The gateway has paid the exact amount of each completed return once, and nothing else.
 fn check_refunds(seen: &Seen, problems: &mut Vec<String>) {
     let mut paid = BTreeMap::new();
     for refund in &seen.ledger {
@@ -139,10 +139,13 @@ fn check_refunds(seen: &Seen, problems: &mut Vec<String>) {
                 && ours.transaction_id.as_ref() == Some(&entry.transaction_id)
         });
         if !agree {
-            problems.push(format!("return {}: {sum} are due, the gateway has {entry:?}, we have {ours:?}", request.id));
+            problems.push(format!(
+                "return {}: {sum} is due, the gateway has {entry:?}, the read model has {ours:?}",
+                request.id
+            ));
         }
     }
     for (id, refund) in paid {
-        problems.push(format!("the gateway has refunded {id}, which no return asked for: {refund:?}"));
+        problems.push(format!("the gateway has a refund for {id}, which is no completed return: {refund:?}"));
     }
 }

@@ -1,4 +1,4 @@
-//! An ordinary HTTP client of the two services: what the demo sees is what any client sees.
+//! An ordinary HTTP client of the API and of the payment gateway: the demo sees what any client sees.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,14 @@ pub(super) struct Client {
     gateway: String,
 }
 
-/// What both kinds of documents have.
+/// What orders and returns have in common.
 pub(super) trait Document: DeserializeOwned + PartialEq + Clone {
     /// The first part of its path.
     const PLURAL: &'static str;
     fn id(&self) -> Uuid;
     fn version(&self) -> i32;
     fn state(&self) -> &'static str;
-    /// Without what the query side adds, so that it can be compared with a command's answer.
+    /// Without the documents that the query side adds, so that it can be compared with a command's response.
     fn without_effects(self) -> Self;
 }
 
@@ -62,14 +62,14 @@ impl Document for ReturnDocument {
     }
 }
 
-/// How a command was answered.
+/// The response to a command.
 #[derive(Debug)]
 pub(super) enum Answer<D> {
     Done { document: D, token: String },
     Refused(Box<ErrorBody>),
 }
 
-/// An answer with its status and how long it took.
+/// A response with its status and its duration.
 #[derive(Debug)]
 pub(super) struct Timed<D> {
     pub(super) answer: Answer<D>,
@@ -90,9 +90,9 @@ impl Client {
         let (status, token) = (response.status(), response.headers().get(CONSISTENCY_TOKEN_HEADER).cloned());
         let text = response.text().await?;
         let took = started.elapsed();
-        let unreadable = || format!("POST {url} was answered {status} with {text}");
+        let unreadable = || format!("POST {url} returned {status}: {text}");
         let answer = if status.is_success() {
-            let token = token.context("a command's answer has no consistency token")?.to_str()?.to_owned();
+            let token = token.context("a command's response has no consistency token")?.to_str()?.to_owned();
             Answer::Done { document: serde_json::from_str(&text).with_context(unreadable)?, token }
         } else {
             Answer::Refused(serde_json::from_str(&text).with_context(unreadable)?)
@@ -100,7 +100,7 @@ impl Client {
         Ok(Timed { answer, status: status.as_u16(), took })
     }
 
-    /// Reads what a command with this token has written, or anything newer.
+    /// Reads what the command that returned this token has written, or a newer version.
     pub(super) async fn read<T: DeserializeOwned>(&self, path: &str, token: &str) -> Result<T> {
         let url = format!("{}/{path}", self.api);
         let response = self.http.get(&url).header(CONSISTENCY_TOKEN_HEADER, token).send().await?;
@@ -111,7 +111,7 @@ impl Client {
         let url = format!("{}/orders/{order}/invoice", self.api);
         let response = self.http.get(&url).send().await?;
         if !response.status().is_success() {
-            bail!("GET {url} was answered {}", response.status());
+            bail!("GET {url} returned {}", response.status());
         }
         Ok(response.bytes().await?.to_vec())
     }
@@ -128,12 +128,12 @@ async fn decode<T: DeserializeOwned>(url: &str, response: reqwest::Response) -> 
     let status = response.status();
     let text = response.text().await?;
     if !status.is_success() {
-        bail!("GET {url} was answered {status} with {text}");
+        bail!("GET {url} returned {status}: {text}");
     }
-    serde_json::from_str(&text).with_context(|| format!("GET {url} was answered with {text}"))
+    serde_json::from_str(&text).with_context(|| format!("GET {url} returned {text}"))
 }
 
-/// The member of an error's details, as text.
+/// A member of an error's details, as text.
 pub(super) fn detail<'a>(error: &'a ErrorBody, name: &str) -> &'a str {
     error.error.details.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Plays the script: one command after the other, each followed by a read of what it wrote.
+//! Plays the script: sends one command after the other, and reads back what each one wrote.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +10,18 @@ use workers::documents::money;
 use super::client::{Answer, Client, Document, Timed, detail};
 use super::script::{OrderScript, Script, Step};
 
-/// What the commands answered last, and what went otherwise than the script says.
+/// The last responses, and what differed from the script.
 #[derive(Debug, Default)]
 pub(super) struct Played {
     pub(super) orders: Vec<Tracked<OrderDocument>>,
     pub(super) returns: Vec<Tracked<ReturnDocument>>,
     pub(super) commands: usize,
-    /// From a command's answer until its read model was in the reader's hands.
+    /// The time of each read, from the command's response to the read model's.
     pub(super) reads: Vec<Duration>,
     pub(super) problems: Vec<String>,
 }
 
-/// A document as its last command answered it, with the token that makes a read see it.
+/// A document as its last command returned it, with the token that makes a read wait for it.
 #[derive(Debug)]
 pub(super) struct Tracked<D> {
     pub(super) document: D,
@@ -45,7 +45,7 @@ pub(super) async fn play(client: &Client, script: &Script) -> Result<Played> {
 async fn play_order(client: &Client, script: &OrderScript, played: &mut Played) -> Result<()> {
     let answered: Timed<OrderDocument> = client.command("orders", &script.order).await?;
     let took = answered.took;
-    let mut order = begun(answered)?;
+    let mut order = first_document(answered)?;
     let lines = order.document.items.len();
     println!(
         "\n{}  {}  {}  {lines} item{}: {}",
@@ -70,7 +70,7 @@ async fn play_order(client: &Client, script: &OrderScript, played: &mut Played) 
 async fn play_return(client: &Client, script: &Step, order: &OrderDocument, played: &mut Played) -> Result<()> {
     let requested: Timed<ReturnDocument> = client.command("returns", &return_body(&script.body, order)?).await?;
     let took = requested.took;
-    let mut tracked = begun(requested)?;
+    let mut tracked = first_document(requested)?;
     played.read_back(client, "return", &tracked, took).await?;
     for step in &script.steps {
         take(client, step, &mut tracked, played).await?;
@@ -79,17 +79,17 @@ async fn play_return(client: &Client, script: &Step, order: &OrderDocument, play
     Ok(())
 }
 
-/// One command on something that exists.
+/// Sends one command for an existing order or return.
 async fn take<D: Document>(client: &Client, step: &Step, tracked: &mut Tracked<D>, played: &mut Played) -> Result<()> {
     let Timed { answer, status, took }: Timed<D> =
         client.command(&format!("{}/{}", tracked.path(), step.name), &step.body).await?;
     if status != step.expect {
-        played.problems.push(format!("{} {}: {status} instead of {}", tracked.path(), step.name, step.expect));
+        played.problems.push(format!("{} {}: status {status} instead of {}", tracked.path(), step.name, step.expect));
     }
     match answer {
         Answer::Refused(refusal) => {
             let code = &refusal.error.code;
-            println!("  {:<11}{:<24}refused as it must be: {status} {code}", step.name, tracked.document.state());
+            println!("  {:<11}{:<24}refused as expected: {status} {code}", step.name, tracked.document.state());
             if detail(&refusal, "current_state") != tracked.document.state() {
                 played.problems.push(format!("{} {}: refused with {refusal:?}", tracked.path(), step.name));
             }
@@ -108,7 +108,7 @@ async fn take<D: Document>(client: &Client, step: &Step, tracked: &mut Tracked<D
 }
 
 impl Played {
-    /// Reads with the consistency token: the read model must be what the command answered.
+    /// Reads with the consistency token: the read model must equal the command's response.
     async fn read_back<D: Document>(
         &mut self,
         client: &Client,
@@ -120,13 +120,13 @@ impl Played {
         let seen: D = client.read(&tracked.path(), &tracked.token).await?;
         let read = started.elapsed();
         println!(
-            "  {name:<11}{:<24}answered in {:>5}, read after {:>5}",
+            "  {name:<11}{:<24}written in {:>5}, read in {:>5}",
             tracked.document.state(),
             millis(took),
             millis(read)
         );
         if seen.without_effects() != tracked.document.clone().without_effects() {
-            self.problems.push(format!("{} after {name}: the read model is not what was answered", tracked.path()));
+            self.problems.push(format!("{} after {name}: the read model differs from the response", tracked.path()));
         }
         self.commands += 1;
         self.reads.push(read);
@@ -134,15 +134,15 @@ impl Played {
     }
 }
 
-/// Without the first document nothing of an order can be played, so a refusal here is the end.
-fn begun<D: Document>(timed: Timed<D>) -> Result<Tracked<D>> {
+/// The rest of an order's script needs its first document, so a refusal ends the demo.
+fn first_document<D: Document>(timed: Timed<D>) -> Result<Tracked<D>> {
     match timed.answer {
         Answer::Done { document, token } => Ok(Tracked { document, token }),
         Answer::Refused(refusal) => anyhow::bail!("POST /{} was refused: {refusal:?}", D::PLURAL),
     }
 }
 
-/// The script names items by SKU; the command wants their ids, which only the answer to the order has told.
+/// The script names items by SKU; the command needs their ids, which the response to the order contains.
 fn return_body(script: &Map<String, Value>, order: &OrderDocument) -> Result<Value> {
     let mut body = script.clone();
     body.insert("order_id".to_owned(), json!(order.id));

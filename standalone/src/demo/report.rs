@@ -1,4 +1,4 @@
-//! What became of it, as tables.
+//! Prints the results as tables.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use workers::documents::money;
 use super::check::Seen;
 use super::play::millis;
 
-/// Prints everything; `reads` are the times from a command's answer to its read model.
+/// Prints all tables; `reads` are the times from a command's response to its read model.
 pub(super) async fn report(pool: &PgPool, seen: &Seen, reads: &[Duration], invoices: &Path) -> Result<()> {
     by_state(seen);
     events(pool).await?;
@@ -50,7 +50,7 @@ async fn events(pool: &PgPool) -> Result<()> {
             println!("  {:<26}{count:>4}", event.as_str());
         }
     }
-    println!("  {:<26}{:>4}", "together", counts.iter().map(|(_, count)| count).sum::<i64>());
+    println!("  {:<26}{:>4}", "total", counts.iter().map(|(_, count)| count).sum::<i64>());
     Ok(())
 }
 
@@ -69,7 +69,7 @@ fn document_table(seen: &Seen, folder: &Path) {
 }
 
 fn refund_table(seen: &Seen) {
-    heading("Refunds: ours, and the gateway's own ledger");
+    heading("Refunds: read model and gateway ledger");
     for request in &seen.returns {
         let Some(refund) = &request.refund else { continue };
         let entry = seen.ledger.iter().find(|entry| entry.return_id == request.id);
@@ -79,8 +79,8 @@ fn refund_table(seen: &Seen) {
             refund.status.as_str(),
             money(refund.amount_minor, &refund.currency),
             refund.transaction_id.as_deref().unwrap_or("-"),
-            "the gateway",
-            entry.map_or("nothing", |_| "paid"),
+            "gateway",
+            entry.map_or("none", |_| "paid"),
             entry.map_or_else(String::new, |entry| money(entry.amount, &entry.currency)),
             entry.map_or("-", |entry| &entry.transaction_id),
         );
@@ -88,13 +88,13 @@ fn refund_table(seen: &Seen) {
 }
 
 fn timings(orders: &[OrderDocument], reads: &[Duration]) {
-    heading("How long it took");
+    heading("Timings");
     let to_pdf = orders.iter().filter_map(|order| {
         let (shipped, invoice) = (order.shipped_at?, order.invoice.as_ref()?);
         (invoice.generated_at - shipped).to_std().ok()
     });
-    timing("SHIPPED to its PDF stored", to_pdf.collect());
-    timing("command answered to read model read", reads.to_vec());
+    timing("order shipped to invoice stored", to_pdf.collect());
+    timing("command response to read model", reads.to_vec());
 }
 
 fn timing(what: &str, mut samples: Vec<Duration>) {

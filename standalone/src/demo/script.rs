@@ -1,4 +1,4 @@
-//! What is to be played: `examples/orders.json`.
+//! The script of the demo: `examples/orders.json`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::Options;
 
-/// A file of orders and what happens to each.
+/// A file of orders and what happens to each of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
@@ -19,7 +19,7 @@ pub struct Script {
     pub(super) orders: Vec<OrderScript>,
 }
 
-/// Who sells; what the environment says goes before it.
+/// The seller, unless the environment names another.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shop {
@@ -28,7 +28,7 @@ struct Shop {
     address: String,
 }
 
-/// One order's life.
+/// One order and its steps.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OrderScript {
@@ -37,7 +37,7 @@ pub(super) struct OrderScript {
     pub(super) steps: Vec<Step>,
 }
 
-/// One command. `step` is the last part of its path, or `return` for a return with steps of its own.
+/// One command. `step` is the last part of its path, or `return` for a return, which has steps of its own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Step {
@@ -45,10 +45,10 @@ pub(super) struct Step {
     pub(super) name: String,
     #[serde(default)]
     pub(super) body: Map<String, Value>,
-    /// The status it must be answered with.
+    /// The expected status.
     #[serde(default = "ok")]
     pub(super) expect: u16,
-    /// A repeat: it succeeds and changes nothing.
+    /// A repeated command: it succeeds and changes nothing.
     #[serde(default)]
     pub(super) unchanged: bool,
     #[serde(default)]
@@ -68,7 +68,7 @@ impl Script {
         Ok(script)
     }
 
-    /// Sells as the shop of the script, unless another is set up.
+    /// Uses the seller of the script, unless the environment names another.
     pub fn open_shop(&self, options: &mut Options) -> Result<()> {
         let (Some(shop), None) = (&self.shop, &options.command.supplier_gstin) else { return Ok(()) };
         let gstin = Gstin::parse(&shop.gstin).with_context(|| format!("the shop's GSTIN {:?}", shop.gstin))?;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_shows_everything_that_the_demo_is_to_show() {
+    fn the_example_has_every_kind_of_step() {
         let script = Script::read(Path::new("../examples/orders.json")).unwrap();
         let steps: Vec<&Step> = script.orders.iter().flat_map(|order| &order.steps).collect();
         let nested: Vec<&Step> = steps.iter().flat_map(|step| &step.steps).collect();

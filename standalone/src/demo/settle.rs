@@ -1,4 +1,4 @@
-//! Waits until everything that the commands set off has happened.
+//! Waits until the background work of all commands is done.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use sqlx::PgPool;
 const DEADLINE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(50);
 
-/// What is still on its way, in one look (one statement, one snapshot).
+/// The open work, read by one statement and so at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 struct Backlog {
     /// Events that the relay has not published.
     pending: i64,
-    /// Deliveries that the events make, one per event and queue that wants it.
+    /// Deliveries to expect: one per event and queue that subscribes to it.
     expected: i64,
     /// Deliveries that have reached the inbox.
     received: i64,
-    /// Jobs that are not done, by queue: `invoices 3, refunds 1`.
+    /// Open jobs by queue: `invoices 3, refunds 1`.
     open: Option<String>,
     dead: i64,
 }
 
 impl Backlog {
-    async fn look(pool: &PgPool) -> sqlx::Result<Self> {
+    async fn read(pool: &PgPool) -> sqlx::Result<Self> {
         let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
         sqlx::query_as(
             "select
@@ -45,23 +45,23 @@ impl Backlog {
     }
 }
 
-/// Returns how long it took; an error when the deadline passes or a job is dead.
+/// Returns the time that it took; fails when the deadline passes or a job is dead.
 pub(super) async fn settle(pool: &PgPool) -> Result<Duration> {
     let started = Instant::now();
     let mut shown = None;
     loop {
-        let backlog = Backlog::look(pool).await?;
+        let backlog = Backlog::read(pool).await?;
         if backlog.is_empty() {
             return Ok(started.elapsed());
         }
         if backlog.dead > 0 || started.elapsed() > DEADLINE {
-            bail!("the work does not come to an end: {backlog:?}");
+            bail!("the background work does not finish: {backlog:?}");
         }
         if shown != backlog.open {
             println!(
-                "  {:>6.1} s  to do: {}",
+                "  {:>6.1} s  open jobs: {}",
                 started.elapsed().as_secs_f64(),
-                backlog.open.as_deref().unwrap_or("on the wire")
+                backlog.open.as_deref().unwrap_or("none, events are being published")
             );
             shown = backlog.open;
         }
