@@ -1,4 +1,4 @@
-//! How long commands take under a moderate load, with events flowing to the read models meanwhile.
+//! The latency of commands under a moderate load, while events flow to the read models.
 
 use anyhow::{Result, ensure};
 use messaging::TransportConfig;
@@ -33,7 +33,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         };
         load::run(load, || requests::mixing(&stock)).await
     };
-    // Not the workers: an invoice for each of two hundred parcels a second is another measurement.
+    // Without the workers: two hundred invoices a second are a measurement of their own.
     let parts = [Part::Command, Part::Relay, Part::Query];
     let measured = system.during(&database, &parts, TransportConfig::default(), work).await?;
     let rows = database.outbox_rows().await?;

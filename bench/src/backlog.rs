@@ -1,7 +1,7 @@
-//! A backlog of events in the outbox, and how fast the relay gets rid of it.
+//! A backlog of events in the outbox, and how fast the relay drains it.
 //!
-//! The relay is the one of production with its default settings, upkeep included. How far it is comes from its own
-//! counter: looking at the table would compete with it.
+//! The relay is the one of production with its default settings, including maintenance. Its own counter tells its progress:
+//! queries on the table would compete with it.
 
 use std::time::{Duration, Instant};
 
@@ -16,43 +16,43 @@ use crate::system::{Database, System};
 const MESSAGES_PER_ORDER: u64 = 6;
 /// Steps of one order.
 const EVENTS_PER_ORDER: u64 = 4;
-/// A backlog consists of whole rounds: that many orders take their steps side by side.
+/// A backlog consists of whole rounds. In a round this many orders take their steps side by side.
 const ROUND: u64 = 1_024 * EVENTS_PER_ORDER;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// A relay that does nothing for so long is stuck.
+/// A relay without progress for this long is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// So many events of the same order document.
+/// A number of events with the same order document.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) events: u64,
     sample: Value,
 }
 
-/// How many events had gone out when.
+/// The number of published events over time.
 #[derive(Debug)]
 pub(crate) struct Course(Vec<(Instant, u64)>);
 
 impl Backlog {
-    /// At least so many events.
+    /// At least this many events.
     pub(crate) async fn new(system: &System, events: u64) -> Result<Self> {
         Ok(Self { events: events.next_multiple_of(ROUND), sample: system.sample_order().await? })
     }
 
-    /// One message per event and queue that wants it (decision 0002).
+    /// One message per event and subscribed queue (decision 0002).
     pub(crate) const fn messages(&self) -> u64 {
         self.events / EVENTS_PER_ORDER * MESSAGES_PER_ORDER
     }
 
-    /// Puts it into the outbox of a database, whose outbox and inbox hold nothing else afterwards.
+    /// Replaces the outbox of a database by this backlog, and empties its inbox.
     pub(crate) async fn fill(&self, database: &Database) -> Result<()> {
         sqlx::raw_sql("truncate messaging.outbox, messaging.inbox").execute(&database.pool).await?;
         database.seed_outbox(&self.sample, self.events).await?;
         database.settle().await
     }
 
-    /// Lets the relay drain it.
+    /// Runs the relay until the backlog is empty.
     pub(crate) async fn drain(
         &self,
         system: &System,
@@ -86,13 +86,12 @@ impl Backlog {
 }
 
 impl Course {
-    /// Events per second over the run. It begins with the end of the first batch: connections and leases are taken
-    /// before.
+    /// Events per second over the run. Time starts at the end of the first batch, when connections and leases are set up.
     pub(crate) fn per_second(&self) -> Result<f64> {
         self.between(0, 10)
     }
 
-    /// Events per second from one tenth of the backlog to another.
+    /// Events per second between two tenths of the backlog.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub(crate) fn between(&self, from_tenth: u64, to_tenth: u64) -> Result<f64> {
         let all = self.0.last().map_or(0, |(_, done)| *done);
@@ -102,7 +101,7 @@ impl Course {
         Ok((to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64())
     }
 
-    /// A tenth in which less than two batches ended is left out.
+    /// Leaves out a tenth in which fewer than two batches ended.
     pub(crate) fn json(&self) -> Value {
         let tenths: Vec<_> = (0..10).filter_map(|tenth| self.between(tenth, tenth + 1).ok()).collect();
         json!({ "events": self.0.last().map(|(_, done)| done), "per_second_by_tenth": tenths })

@@ -1,5 +1,5 @@
-//! As little as it takes to print with Chromium: the limit for a renderer. One web socket per tab, one call at a time;
-//! no deadlines, no shielding from the network, no recovery.
+//! The minimum that prints with Chromium: the limit for a renderer. One web socket per tab, one call at a time; no
+//! deadlines, no blocked network, no recovery.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -26,7 +26,7 @@ use crate::system::bound_to_us;
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The browser that our renderer would find.
+/// The browser that our renderer uses.
 pub(crate) fn executable() -> Result<PathBuf> {
     let configured = std::env::var_os("CHROMIUM_PATH").map(PathBuf::from);
     Ok(find_chromium(configured.as_deref())?)
@@ -39,7 +39,7 @@ pub(crate) struct Browser {
     /// `ws://127.0.0.1:port`
     address: String,
     child: Child,
-    /// Read by nobody, but a browser whose standard error is closed would fail to write to it.
+    /// Never read. It stays open because the browser fails when it cannot write to its standard error.
     _log: Lines<BufReader<ChildStderr>>,
     profile: TempDir,
 }
@@ -75,7 +75,7 @@ impl Browser {
     pub(crate) async fn close(mut self) -> Result<()> {
         self.socket.call::<Value>("Browser.close", json!({})).await?;
         timeout(EXIT_DEADLINE, self.child.wait()).await.context("Chromium does not exit")??;
-        // Its last process may still be writing; what is left is swept with the system's temporary files.
+        // The last process of the browser may still be writing; the system's clean-up of temporary files removes the rest.
         let _ = self.profile.close();
         Ok(())
     }
@@ -132,12 +132,12 @@ struct Answer {
 
 impl Socket {
     async fn connect(url: &str) -> Result<Self> {
-        // Without Nagle's algorithm, which would hold back the end of a document until the browser acknowledges the rest.
+        // Nagle's algorithm would hold back the end of a document until the browser has acknowledged the rest.
         let (stream, _) = connect_async_with_config(url, None, true).await.context("cannot talk to Chromium")?;
         Ok(Self { stream, last_id: 0 })
     }
 
-    /// One call; events that come before its answer are passed over.
+    /// Sends one call and returns its result; skips events that come before it.
     async fn call<T: for<'a> Deserialize<'a>>(&mut self, method: &str, params: Value) -> Result<T> {
         self.last_id += 1;
         let message = json!({ "id": self.last_id, "method": method, "params": params }).to_string();

@@ -1,7 +1,7 @@
-//! Jobs that do nothing, through a worker and through a batch consumer, against `skip locked` by hand.
+//! Empty jobs, by a worker and by a batch consumer, against a bare `skip locked` statement.
 //!
-//! A worker's job is a transaction of its own, because its effect is; a batch consumer, as the projector is one, shares
-//! a transaction among many.
+//! A worker runs each job in a transaction of its own, with its effect. A batch consumer such as the projector shares one
+//! transaction among many jobs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::backlog::Backlog;
 use crate::report::{Limit, Row};
 use crate::system::{Database, System, between_limits};
 
-/// As in `drain.sql`.
+/// The same as in `drain.sql`.
 const QUEUE: Queue = Queue::Notifications;
 const JOBS: u64 = 200_000;
 const BATCH: i64 = 1_000;
@@ -55,7 +55,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(ours.map(row).into())
 }
 
-/// Every event of the backlog is a job of the queue, and nothing else is.
+/// Makes every event of the backlog a job of the queue, which has no other jobs.
 async fn deliver(jobs: &Backlog, database: &Database) -> Result<()> {
     jobs.fill(database).await?;
     sqlx::query(
@@ -71,7 +71,7 @@ async fn deliver(jobs: &Backlog, database: &Database) -> Result<()> {
     database.settle().await
 }
 
-/// Jobs per second, as long as there are any and the measured time lasts.
+/// Jobs per second until the queue is empty or the measured time is over.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 async fn rate(plan: &Plan, take: impl AsyncFn() -> Result<usize>) -> Result<f64> {
     let (begun, mut done) = (Instant::now(), 0);

@@ -1,6 +1,6 @@
-//! A lean HTTP/1.1 load generator on bare sockets: what it spends, the server under test does not get.
+//! A lean HTTP/1.1 load generator on bare sockets: it shares the cores with the server under test.
 //!
-//! It understands of an answer its status and its length, and stops at the first that is not the expected one.
+//! It reads only the status and the length of a response, and stops at the first unexpected status.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,24 +12,23 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Longest wait for an answer.
+/// Longest wait for a response.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Writes the next request of a connection and returns the status that it must be answered with; `None` when there is
-/// nothing left to ask for.
+/// Writes the next request of a connection and returns the expected status; `None` when no request is left.
 pub(crate) type Script = Box<dyn FnMut(&mut Vec<u8>) -> Option<u16> + Send>;
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// Each connection sends as soon as it has its answer.
+    /// Each connection sends its next request as soon as it has the response.
     Closed,
-    /// So many per second over all connections, however long the answers take: a request that could not be sent in
-    /// time has been waiting since it was due (Tene, "How not to measure latency").
+    /// Requests per second over all connections, independent of the responses. The latency of a late request counts from
+    /// when it was due (Tene, "How not to measure latency").
     Open { per_second: f64 },
 }
 
-/// What to send where.
+/// The target, the schedule and the number of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
@@ -39,17 +38,17 @@ pub(crate) struct Load {
     pub(crate) measure: Duration,
 }
 
-/// What came of it.
+/// The results.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// Requests answered as expected, those of the warm-up included.
+    /// Successful requests, including those of the warm-up.
     pub(crate) answered: u64,
     pub(crate) per_second: f64,
-    /// From when a request was due to the end of its answer.
+    /// Latencies: from when a request was due to the end of its response.
     pub(crate) latencies: Latencies,
 }
 
-/// Times, sorted.
+/// Sorted latencies.
 #[derive(Debug)]
 pub(crate) struct Latencies(Vec<Duration>);
 
@@ -60,7 +59,7 @@ impl Latencies {
         Ok(Self(times))
     }
 
-    /// In milliseconds: the smallest time that so many per mille do not exceed.
+    /// The smallest latency in milliseconds that this many per mille do not exceed.
     pub(crate) fn per_mille(&self, share: usize) -> f64 {
         let rank = (self.0.len() * share).div_ceil(1_000).max(1);
         self.0[rank - 1].as_secs_f64() * 1e3
@@ -78,7 +77,7 @@ impl Latencies {
     }
 }
 
-/// Puts a load on a server; `script` makes the script of each connection.
+/// Sends the requests; `script` makes the script of each connection.
 pub(crate) async fn run(load: Load, script: impl Fn() -> Script) -> Result<Measured> {
     let scripts: Vec<_> = (0..load.connections).map(|_| script()).collect();
     let generator = move || {
@@ -88,12 +87,12 @@ pub(crate) async fn run(load: Load, script: impl Fn() -> Script) -> Result<Measu
     tokio::task::spawn_blocking(generator).await?
 }
 
-/// Sends one request and returns the answer's body, which must have the expected status.
+/// Sends one request and returns the body of its response, which must have the expected status.
 pub(crate) async fn ask(address: SocketAddr, request: &[u8], expected: u16) -> Result<Vec<u8>> {
     Ok(Connection::open(address).await?.exchange(request, expected).await?.to_vec())
 }
 
-/// A request counts when it begins in here. Those in flight at the one end make up for those at the other.
+/// The measured time: a request counts when it starts within. Requests in flight at the start make up for those at the end.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     from: Instant,
@@ -116,7 +115,7 @@ async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
     while let Some(talk) = talks.join_next().await {
         all.add(talk??);
     }
-    // Without stock the load ends early, and so does the time over which it is divided.
+    // When the requests run out, the measured time ends early too.
     let end = all.ran_dry.unwrap_or(window.until);
     let seconds = end.saturating_duration_since(window.from).as_secs_f64();
     let latencies = Latencies::new(all.latencies)?;
@@ -127,12 +126,12 @@ async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
     })
 }
 
-/// What one connection has to say afterwards.
+/// The results of one connection.
 #[derive(Debug, Default)]
 struct Talk {
     answered: u64,
     latencies: Vec<Duration>,
-    /// When nothing was left to ask for.
+    /// When its requests ran out.
     ran_dry: Option<Instant>,
 }
 
@@ -196,7 +195,7 @@ impl Schedule {
             return due;
         }
         tokio::time::sleep_until(due.into()).await;
-        // The timer's own millisecond is not the server's.
+        // The timer is up to a millisecond late; the server's latency must not contain that.
         Instant::now()
     }
 }
@@ -250,7 +249,7 @@ impl Connection {
     }
 }
 
-/// Status and length of the body, from the head of an answer.
+/// The status and the length of the body, from the head of a response.
 fn parse(head: &[u8]) -> Result<(u16, usize)> {
     const LENGTH: &str = "content-length:";
     let head = std::str::from_utf8(head)?;

@@ -2,20 +2,18 @@
 //!
 //! - [`transitions`], [`placements`], [`reads`]: throughput over HTTP against `pgbench` without HTTP;
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
-//! - [`start_latency`], [`api_latency`]: how long things take under a moderate load;
-//! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast a [`backlog`] goes
-//!   out, against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
-//! - [`rebuild`]: the read models made again, against one statement that makes half of them; [`reports`] of them;
-//! - [`inbox_drain`]: jobs that do nothing against a bare statement;
-//! - [`memory`]: what each process holds when it has nothing to do;
-//! - [`load`], [`requests`], [`pgbench`], [`system`], [`report`]: what they are made with.
+//! - [`start_latency`], [`api_latency`]: latencies under a moderate load;
+//! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
+//!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
+//! - [`rebuild`]: a rebuild of the read models, against one statement that makes half of them; [`reports`] over them;
+//! - [`inbox_drain`]: empty jobs against a bare statement;
+//! - [`memory`]: the memory of each idle process;
+//! - [`load`], [`requests`], [`pgbench`], [`system`], [`report`]: their tools.
 //!
-//! The servers run in this process, as `standalone` runs them, with the settings they have in production. The load
-//! generator runs on a thread and a runtime of its own, so that it competes with them for the cores as `pgbench`
-//! competes with Postgres, and shares no scheduler with them.
+//! The servers run in this process, as in `standalone`, with their production settings. The load generator has a thread and
+//! a runtime of its own: like `pgbench` it competes with the servers for the cores, but shares no scheduler with them.
 //!
-//! Invariant: no time is asserted. It fails only when something is broken: an answer that is not the expected one, or
-//! rows that do not match the answers.
+//! Invariant: no time is asserted. The benchmark fails only on an unexpected response, or when rows and responses differ.
 
 mod transitions;
 mod placements;
@@ -56,16 +54,16 @@ use system::System;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// What to measure; all of it when nothing is named.
+    /// What to measure; default: everything
     #[arg(value_enum)]
     rows: Vec<Subject>,
-    /// Length of each measured phase. A quarter of it comes before as a warm-up.
+    /// Seconds of each measured phase, after a warm-up of a quarter of that time
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Little data and phases of two seconds: shows that the benchmark works, not how fast anything is.
+    /// Little data and phases of two seconds: tests the benchmark, its figures mean nothing
     #[arg(long)]
     quick: bool,
-    /// Folder for `results.json` and, during the run, for the private services.
+    /// Folder for `results.json` and, during the run, for the private services
     #[arg(long, default_value = "target/bench")]
     folder: PathBuf,
 }
@@ -88,18 +86,18 @@ enum Subject {
     Memory,
 }
 
-/// How long and with how much.
+/// The length of the phases and the amount of data.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     warm_up: Duration,
     measure: Duration,
-    /// Orders that are there before a measurement begins.
+    /// Orders that exist before a measurement starts.
     orders: u64,
     quick: bool,
 }
 
 impl Subject {
-    /// As on the command line.
+    /// The name on the command line.
     const fn name(self) -> &'static str {
         match self {
             Self::Transitions => "transitions",
@@ -127,17 +125,17 @@ impl Plan {
         Self { warm_up: measure / 4, measure, orders, quick: cli.quick }
     }
 
-    /// As much data as wanted, or a little of it.
-    const fn share(&self, wanted: u64) -> u64 {
-        if self.quick { wanted / 10 } else { wanted }
+    /// The full amount of data, or a tenth of it in a quick run.
+    const fn share(&self, full: u64) -> u64 {
+        if self.quick { full / 10 } else { full }
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    // Information is on, as in production: spans are made and the audit gets its trace ids. What would only stand
-    // between the rows is off: seeds and checkpoints are slow statements by design.
+    // The level is info, as in production, so spans are made and the audit gets its trace ids. Messages that would only
+    // stand between the rows are off: seeds and checkpoints are slow statements by design.
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
         log_filter: "info,embedded=warn,workers=warn,sqlx=error".to_owned(),

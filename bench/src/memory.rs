@@ -1,4 +1,4 @@
-//! What each process holds when it is ready and has nothing to do. The browser of the workers is not theirs.
+//! The memory of each process when it is ready and idle. The browser of the workers is not included.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const PROCESSES: [(&str, &str); 6] = [
     ("ops", "OPS_PORT"),
     ("payment-gateway", "GATEWAY_PORT"),
 ];
-/// All that a process gets of our environment: it shall run with its default settings.
+/// The only variables of our environment that a process gets, so that it runs with its default settings.
 const ENVIRONMENT: [&str; 4] = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
 const SET_BY_CARGO_RUN: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
 const READY: Duration = Duration::from_secs(60);
@@ -60,13 +60,13 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(vec![Row::figures(what, "MiB", figures, details.into())])
 }
 
-/// The programs beside this one, of the same sources.
+/// Builds the programs beside this one from the same sources.
 async fn programs() -> Result<Vec<PathBuf>> {
     let folder = std::env::current_exe()?.parent().context("a program is in a folder")?.to_owned();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.arg("build");
-    // `cargo run` tells us which package we are. Passed on, that would be news to build scripts that ask (ring's does),
-    // and half of the tree would be compiled again, now and at the next build without it.
+    // `cargo run` sets variables that name our package. Build scripts that read them (ring's does) would run again, and half
+    // of the tree would be recompiled, now and at the next build.
     for (name, _) in std::env::vars_os() {
         if SET_BY_CARGO_RUN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(name);
@@ -78,7 +78,7 @@ async fn programs() -> Result<Vec<PathBuf>> {
     for (name, _) in PROCESSES {
         cargo.args(["--bin", name]);
     }
-    // Takes no time when they are there and up to date.
+    // Does nothing when they are up to date.
     ensure!(cargo.status().await?.success(), "the processes cannot be built");
     Ok(PROCESSES.iter().map(|(name, _)| folder.join(name)).collect())
 }
@@ -118,7 +118,7 @@ impl Process {
         }
     }
 
-    /// Resident in all, and the part of it that is no file; in MiB.
+    /// The resident memory and its anonymous part, in MiB.
     fn memory(&self) -> Result<(f64, f64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let field = |name: &str| -> Result<f64> {

@@ -1,4 +1,4 @@
-//! Invoices printed by our renderer against a bare client of the same browser.
+//! PDFs printed by our renderer against a bare client of the same browser.
 
 use std::time::Instant;
 
@@ -96,7 +96,7 @@ impl Printer for Page {
     }
 }
 
-/// Documents per second of all printers together. A document counts when it begins in the measured time.
+/// Documents per second of all printers together. A document counts when it starts within the measured time.
 async fn rate<P: Printer>(html: &str, printers: Vec<P>, plan: &Plan) -> Result<f64> {
     let from = Instant::now() + plan.warm_up;
     let until = from + plan.measure;

@@ -1,4 +1,4 @@
-//! The limit of the database: `pgbench`, as it comes with the server.
+//! The limit of the database: `pgbench`, which is part of Postgres.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::Plan;
 
-/// Seconds. The time runs from the start of the program, which then opens its connections.
+/// Seconds. The time starts with the program, before it opens its connections.
 const SHORTEST: u64 = 2;
 
 /// `pgbench` on one database with one script.
@@ -62,7 +62,7 @@ impl Pgbench {
         for definition in &self.definitions {
             command.args(["-D", definition]);
         }
-        // In the environment, where other users of the machine do not see the password.
+        // The environment hides the password from other users of the machine.
         command.env("PGDATABASE", &self.url).kill_on_drop(true);
         let output = command.output().await.with_context(|| format!("cannot run {}", self.program.display()))?;
         let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,5 @@
-//! As little as it takes to publish with confirms, and to look at what has been published: the limit for a relay. No
-//! deadlines, no answer to anything that goes wrong, nothing read from a database and nothing written to one.
+//! The minimum that publishes with confirms, and reads what was published: the limit for a relay. No deadlines, no error
+//! handling, no database.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -17,16 +17,16 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 const PERSISTENT: u8 = 2;
 const EXCHANGE: &str = "limit.events";
 
-/// Whether a message that comes back can still hold back what must not overtake it.
+/// Whether a returned message holds back the messages that must not overtake it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// A window goes out when all of the one before it is confirmed.
+    /// It does: a window is sent when the whole window before it is confirmed.
     Kept,
-    /// A message goes out when the oldest on its way is confirmed.
+    /// It does not: a message is sent when the oldest message in flight is confirmed.
     Lost,
 }
 
-/// What goes to which queue, made before anything is measured.
+/// The messages of each queue, made before the measurement.
 #[derive(Debug)]
 pub(crate) struct Message {
     key: ShortString,
@@ -35,7 +35,7 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// As the relay sends it.
+    /// The message as the relay sends it.
     pub(crate) fn new(queue: Queue, event: &Envelope) -> Result<Self> {
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
@@ -69,9 +69,8 @@ impl Raw {
         Ok(self.connection.close(200, "".into()).await?)
     }
 
-    /// Publishes to quorum queues of its own behind a topic exchange of its own, as the relay's are (what the broker's
-    /// routing costs is not the relay's doing), with as many messages on their way as a batch of the relay has: messages
-    /// per second.
+    /// Messages per second, published to quorum queues of its own behind a topic exchange of its own, so that the limit
+    /// contains the cost of routing too. As many messages are in flight as a batch of the relay has.
     #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub(crate) async fn publish(&self, messages: &[Message], window: usize, order: Order) -> Result<f64> {
         self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -116,7 +115,7 @@ impl Raw {
         Ok(rate)
     }
 
-    /// Takes what is in one of the relay's queues.
+    /// Takes all messages of one of the relay's queues.
     pub(crate) async fn take(&self, queue: Queue, count: u64) -> Result<Vec<Envelope>> {
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let name = format!("articurated.{queue}");

@@ -1,4 +1,4 @@
-//! The read models made again from a long log: alone, and while the shop goes on.
+//! A rebuild of the read models from a long log: alone, and beside traffic.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::requests;
 use crate::system::{Database, System, between_limits};
 
 const EVENTS: u64 = 500_000;
-/// Orders placed per second meanwhile, from so many connections.
+/// Orders placed per second during the rebuild, and the number of connections.
 const TRAFFIC: f64 = 200.0;
 const CONNECTIONS: u32 = 16;
 const AIM_PER_SECOND: f64 = 20_000.0;
@@ -56,7 +56,7 @@ async fn rebuild(database: &Database) -> Result<query::Rebuilt> {
     Ok(query::rebuild(pool, None, Ids::system().next()).await?)
 }
 
-/// Orders come all the time that the rebuild takes, and for a while after it.
+/// Orders arrive during the whole rebuild and for a while after it.
 async fn beside_traffic(system: &System, database: &Database, plan: &Plan) -> Result<query::Rebuilt> {
     let work = async |address| {
         let load = Load {

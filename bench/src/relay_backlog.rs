@@ -1,4 +1,4 @@
-//! A long backlog: how fast the relay drains it, and whether it is as fast at the end as it was at the beginning.
+//! A long backlog: how fast the relay drains it, and whether it slows down towards the end.
 
 use anyhow::Result;
 use messaging::TransportConfig;

@@ -1,7 +1,7 @@
-//! The relay while somebody holds a transaction open, against the relay without it.
+//! The relay while a transaction is held open, against the relay without it.
 //!
-//! As long as a transaction lives, nothing that was deleted since it began can be removed: published rows stay in the
-//! index of the pending ones, and what scans over them gets slower and slower.
+//! While a transaction is open, Postgres cannot remove row versions that died after its start. Published rows stay in the
+//! index of pending ones, and scans over them get slower and slower.
 
 use anyhow::Result;
 use messaging::TransportConfig;
@@ -13,9 +13,9 @@ use crate::backlog::{Backlog, Course};
 use crate::report::{Limit, Row, mean};
 use crate::system::{Database, System};
 
-/// Takes longer than the relay's low-water mark trails behind, so that the mark does not hide the matter.
+/// Takes longer than the lag of the relay's low-water mark, so that the mark does not hide the effect.
 const EVENTS: u64 = 300_000;
-/// With the transaction; without it once more often, before, between and after.
+/// Runs with the transaction. Runs without it are one more: before, between and after.
 const RUNS: usize = 2;
 const AIM: f64 = 0.95;
 
@@ -46,7 +46,7 @@ async fn drain_beside_a_transaction(system: &System, database: &Database, backlo
     backlog.fill(database).await?;
     let mut session = PgConnection::connect(&database.url).await?;
     let mut transaction = session.begin().await?;
-    // With an id and, for good, a snapshot: what a forgotten report or a broken client holds.
+    // Holds a transaction id and a snapshot, as a forgotten report or a broken client does.
     sqlx::raw_sql("set transaction isolation level repeatable read; select pg_current_xact_id()")
         .execute(&mut *transaction)
         .await?;

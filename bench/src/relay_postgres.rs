@@ -1,4 +1,4 @@
-//! The relay over the Postgres queue against as little as it takes to copy the same rows into the inbox.
+//! The relay over the Postgres queue against a bare statement that copies the same rows into the inbox.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::report::{Limit, Row};
 use crate::system::{Database, System, between_limits};
 
 const EVENTS: u64 = 100_000;
-/// As many as the relay's `RELAY_BATCH` is when nobody sets it.
+/// The default of `RELAY_BATCH`.
 const BATCH: i64 = 1_000;
 const AIM: f64 = 0.5;
 
@@ -33,7 +33,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(vec![Row::ratio("relay, Postgres queue (events)".to_owned(), course.per_second()?, limit, details)])
 }
 
-/// Copies the backlog, one commit per batch: events per second.
+/// Copies the backlog, one commit per batch; returns events per second.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 async fn copy(backlog: &Backlog, database: &Database) -> Result<f64> {
     backlog.fill(database).await?;

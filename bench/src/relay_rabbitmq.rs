@@ -1,7 +1,7 @@
-//! The relay to quorum queues of RabbitMQ against a bare client that has the same messages at hand.
+//! The relay to quorum queues of RabbitMQ against a bare client with the same messages in memory.
 //!
-//! The limit keeps the order as the relay must: nothing goes out before the verdicts on what it must not overtake. A client
-//! that never waits for a verdict is faster still, and shown beside it.
+//! The limit keeps the order as the relay must: a message waits for the confirms of those that it must not overtake. A client
+//! that does not wait is faster; its figure is shown beside the limit.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::report::{Figure, Limit, Row};
 use crate::system::{Database, System, between_limits};
 
 const EVENTS: u64 = 60_000;
-/// Messages on their way: those of the 1,000 events that the relay takes together when nobody sets `RELAY_BATCH`.
+/// Messages in flight: those of 1,000 events, the default of `RELAY_BATCH`.
 const WINDOW: usize = 1_500;
 const AIM: f64 = 0.8;
 
@@ -77,7 +77,7 @@ async fn drain(node: &PrivateNode, system: &System, database: &Database, backlog
     Ok(course)
 }
 
-/// Each order's events are there, once each, from the first to the last.
+/// Each order's events have arrived once each and in their order.
 fn in_order(events: &[Envelope]) -> Result<()> {
     let mut versions: HashMap<Uuid, i32> = HashMap::new();
     for event in events {
@@ -88,7 +88,7 @@ fn in_order(events: &[Envelope]) -> Result<()> {
     Ok(())
 }
 
-/// The messages that the relay makes of the outbox.
+/// The messages that the relay makes from the outbox.
 async fn messages(database: &Database) -> Result<Vec<Message>> {
     let mut messages = Vec::new();
     for row in sqlx::query("select * from messaging.outbox order by position").fetch_all(&database.pool).await? {

@@ -1,4 +1,4 @@
-//! What is printed, and `results.json`.
+//! The output on the terminal, and `results.json`.
 
 use std::fmt;
 use std::path::Path;
@@ -28,11 +28,11 @@ enum Outcome {
     Figures { unit: &'static str, figures: Vec<Figure> },
 }
 
-/// What ours is compared with.
+/// The limit that our figure is compared with.
 #[derive(Debug, Serialize)]
 pub(crate) struct Limit {
     what: String,
-    /// Before ours, after it, and in between where ours is more than one run.
+    /// Runs before and after ours, and between ours when there are several.
     runs_per_second: Vec<f64>,
     mean_per_second: f64,
     aim_at_least: f64,
@@ -45,7 +45,7 @@ impl Limit {
     }
 }
 
-/// A number that is compared with nothing but its aim.
+/// A number that is compared only with its aim.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     name: &'static str,
@@ -112,31 +112,31 @@ fn missed(reached: bool) -> &'static str {
     if reached { "" } else { "  MISSED" }
 }
 
-/// A run.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
     circumstances: Value,
     rows: Vec<Row>,
-    /// What was broken: subject and reason.
+    /// Measurements that failed: subject and reason.
     failures: Vec<(&'static str, String)>,
 }
 
 impl Report {
-    /// Prints under which circumstances the rows come about.
+    /// Prints the circumstances of the run.
     pub(crate) async fn begin(system: &System, quick: bool) -> Result<Self> {
         let cores = std::thread::available_parallelism()?.get();
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let postgres = system.postgres_version().await?;
         let chromium = match cdp::executable() {
-            Ok(program) => said_by(&program.to_string_lossy(), &["--version"]).await,
+            Ok(program) => first_line_of(&program.to_string_lossy(), &["--version"]).await,
             Err(_) => None,
         };
-        let commit = said_by("git", &["describe", "--always", "--dirty"]).await;
-        let rustc = said_by("rustc", &["--version"]).await;
+        let commit = first_line_of("git", &["describe", "--always", "--dirty"]).await;
+        let rustc = first_line_of("rustc", &["--version"]).await;
         println!("{cores} cores, PostgreSQL {postgres}, profile {profile}{}", if quick { ", quick" } else { "" });
         if quick || profile == "dev" {
-            println!("These figures show that the benchmark works, not how fast anything is.");
+            println!("This run tests the benchmark; its figures mean nothing.");
         }
         let circumstances = json!({
             "date": Clock::system().now(),
@@ -163,7 +163,7 @@ impl Report {
         self.failures.push((subject.name(), format!("{error:#}")));
     }
 
-    /// Whether every measurement came to its end.
+    /// Whether every measurement has completed.
     pub(crate) fn is_sound(&self) -> bool {
         self.failures.is_empty()
     }
@@ -176,10 +176,10 @@ impl Report {
     }
 }
 
-/// The first line that a program prints, if it runs at all.
-async fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
+/// The first line that a program prints, if it can be run.
+async fn first_line_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().await.ok()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = said.lines().next().filter(|_| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next().filter(|_| output.status.success())?;
     Some(line.trim().to_owned())
 }

@@ -13,11 +13,11 @@ use crate::report::{Figure, Row};
 use crate::requests;
 use crate::system::System;
 
-/// Asked so often; the median counts.
+/// Requests per report; the median counts.
 const TIMES: usize = 11;
 const AIM_MS: f64 = 100.0;
 
-/// From before the first order to today.
+/// A period from before the first order to today.
 const REPORTS: [(&str, &str); 6] = [
     ("sales, daily", "sales/daily?from=2000-01-01"),
     ("orders by state", "orders-by-state"),

@@ -1,4 +1,4 @@
-//! The requests, and the scripts made of them.
+//! The requests, and scripts that send them.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::load::Script;
 
-/// A real order: two items, both addresses.
+/// A realistic order: two items, both addresses.
 const ORDER: &str = include_str!("../order.json");
 /// The life of an order, each step with its body.
 const STEPS: [(&str, &str); 4] = [
@@ -18,7 +18,7 @@ const STEPS: [(&str, &str); 4] = [
     ("deliver", r#"{"actor":"courier.bluedart"}"#),
 ];
 
-/// Orders that nobody has touched yet: numbers of seeded orders.
+/// The numbers of seeded orders that no script has used yet.
 #[derive(Debug)]
 pub(crate) struct Stock {
     next: AtomicU64,
@@ -41,7 +41,7 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
 }
 
-/// A report of the query service.
+/// Reads a report of the query service.
 pub(crate) fn report(path: &str) -> Vec<u8> {
     get(&format!("/api/v1/reports/{path}"))
 }
@@ -59,7 +59,7 @@ pub(crate) fn step(order: Uuid, step: usize) -> Vec<u8> {
     request
 }
 
-/// Places orders, one like the other.
+/// Places identical orders.
 pub(crate) fn placing() -> Script {
     let request = place();
     Box::new(move |into| {
@@ -68,7 +68,7 @@ pub(crate) fn placing() -> Script {
     })
 }
 
-/// Takes orders from the stock, one after the other, through all their steps.
+/// Takes one order after the other from the stock through all its steps.
 pub(crate) fn walking(stock: &Arc<Stock>) -> Script {
     let stock = Arc::clone(stock);
     let (mut order, mut step) = (Uuid::nil(), STEPS.len());
@@ -83,14 +83,14 @@ pub(crate) fn walking(stock: &Arc<Stock>) -> Script {
     })
 }
 
-/// Places an order, then takes another through its steps, and so on.
+/// Places an order, takes a seeded one through its steps, and repeats.
 pub(crate) fn mixing(stock: &Arc<Stock>) -> Script {
     let (mut place, mut walk) = (placing(), walking(stock));
     let mut turns = (0..=STEPS.len()).cycle();
     Box::new(move |into| if turns.next() == Some(0) { place(into) } else { walk(into) })
 }
 
-/// Reads the orders 1 to `orders` in an order without pattern: steps of a prime come by each of them once.
+/// Reads the orders 1 to `orders` in a scattered order: steps of a prime reach each of them once.
 pub(crate) fn reading(turn: &Arc<AtomicU64>, orders: u64) -> Script {
     const PRIME: u64 = 7_368_787;
     let turn = Arc::clone(turn);

@@ -1,7 +1,7 @@
-//! From a commit to the start of its handler, through relay and inbox, over both transports.
+//! The time from a commit to the start of its handler, through relay and inbox, over both transports.
 //!
-//! The time counts from the event's `occurred_at`, which is taken when the command begins: the command and its commit
-//! are in it.
+//! The time starts with the event's `occurred_at`, which is taken when the command starts. So it contains the command and its
+//! commit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, ta
     tasks.spawn("intake", intake::run(pool.clone(), transport, Queue::Notifications, tasks.clone()));
 }
 
-/// A handler that looks at the clock.
+/// A handler that records the time of its start.
 #[derive(Debug)]
 struct Stopwatch {
     pool: PgPool,
@@ -131,7 +131,7 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until all have come, and no more than all.
+    /// Waits until all handlers have started; fails when there are more.
     async fn wait_for(&self, count: usize) -> Result<()> {
         let until = Instant::now() + ARRIVAL;
         while self.all().len() < count && Instant::now() < until {
@@ -142,13 +142,13 @@ impl Seen {
         Ok(())
     }
 
-    /// How long those took that occurred after the warm-up.
+    /// The times of the events after the warm-up.
     fn after(&self, warm_up: Duration) -> Result<Vec<Duration>> {
         let all = self.all();
         let first = all.iter().map(|start| start.occurred).min().context("nothing was seen")?;
         let from = first + warm_up;
         let measured = all.into_iter().filter(|start| start.occurred >= from);
-        // A clock that is set back meanwhile makes a start that precedes its cause.
+        // When the clock is set back meanwhile, a start precedes its cause.
         Ok(measured.map(|start| (start.started - start.occurred).to_std().unwrap_or_default()).collect())
     }
 }

@@ -1,5 +1,5 @@
-//! What is measured: databases on a private Postgres with the settings that every private Postgres of ours has, and
-//! parts of the system on them.
+//! The system under test: databases on a private Postgres with the settings of all our private ones, and parts of the system
+//! on them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use tokio::process::Command;
 use crate::pgbench::Pgbench;
 use crate::{load, requests};
 
-/// Orders or events that are seeded in one statement.
+/// Orders or events that one statement seeds.
 const SEED_CHUNK: u64 = 10_000;
 
-/// Everything of a run but its results is in here, and nothing stays.
+/// The folder of everything but the results; removed after the run.
 const RUN: &str = "run";
 
 /// The private Postgres and the folder of the run.
@@ -57,8 +57,8 @@ impl System {
         self.folder.join(name)
     }
 
-    /// An empty database, migrated, with the partitions of a system that has run for its whole retention: statements look into
-    /// each.
+    /// An empty, migrated database with the partitions of a system that has run for its whole retention, because statements
+    /// look into each partition.
     pub(crate) async fn database(&self, name: &'static str) -> Result<Database> {
         self.cluster.drop_database(name).await?;
         self.cluster.create_database(name).await?;
@@ -84,7 +84,7 @@ impl System {
         Ok(Pgbench::new(program, database.url.clone(), script, clients))
     }
 
-    /// Runs parts of the system on a database during some work, which gets their address.
+    /// Runs parts of the system on a database while `work` runs, which gets their address.
     pub(crate) async fn during<T>(
         &self,
         database: &Database,
@@ -98,13 +98,13 @@ impl System {
         let running = standalone::start(options).await?;
         let address = running.base_url.trim_start_matches("http://").parse()?;
         let outcome = work(address).await;
-        // Stopped even after a failure: the next measurement wants the machine for itself.
+        // Stops even after a failure: the next measurement needs the whole machine.
         let stopped = running.stop().await;
         let outcome = outcome?;
         stopped.map(|()| outcome)
     }
 
-    /// What an order looks like: one that the system itself has placed.
+    /// An order that the system itself has placed, as a template for the seeded ones.
     pub(crate) async fn sample_order(&self) -> Result<Value> {
         let database = self.database("sample").await?;
         let placed = async |address| load::ask(address, &requests::place(), 201).await;
@@ -120,22 +120,22 @@ impl System {
 }
 
 impl Database {
-    /// Orders 1 to `orders`, ready to be paid.
+    /// Seeds orders 1 to `orders`, ready to be paid.
     pub(crate) async fn seed_orders(&self, sample: &Value, orders: u64) -> Result<()> {
         self.seed(include_str!("../sql/seed.sql"), sample, orders).await
     }
 
-    /// Orders 1 to `orders` of the read model.
+    /// Seeds orders 1 to `orders` of the read model.
     pub(crate) async fn seed_read_model(&self, sample: &Value, orders: u64) -> Result<()> {
         self.seed(include_str!("../sql/seed_read.sql"), sample, orders).await
     }
 
-    /// Events 1 to `events` of the outbox.
+    /// Seeds events 1 to `events` of the outbox.
     pub(crate) async fn seed_outbox(&self, sample: &Value, events: u64) -> Result<()> {
         self.seed(include_str!("../sql/seed_outbox.sql"), sample, events).await
     }
 
-    /// What reports add up of orders 1 to `orders`.
+    /// Seeds the facts and lines that reports add up, for orders 1 to `orders`.
     pub(crate) async fn seed_reports(&self, orders: u64) -> Result<()> {
         self.seed(include_str!("../sql/seed_reports.sql"), &Value::Null, orders).await
     }
@@ -155,13 +155,13 @@ impl Database {
         Ok(())
     }
 
-    /// What the textbook scripts need besides the tables.
+    /// Creates what the textbook scripts need besides the tables.
     pub(crate) async fn add_helpers(&self) -> Result<()> {
         sqlx::raw_sql(include_str!("../sql/helpers.sql")).execute(&self.pool).await?;
         Ok(())
     }
 
-    /// Every measured phase begins right after a checkpoint, so that none has another's pages to write.
+    /// Each measured phase starts right after a checkpoint, so that it does not write the pages of an earlier one.
     pub(crate) async fn settle(&self) -> Result<()> {
         sqlx::raw_sql("checkpoint").execute(&self.pool).await?;
         Ok(())
@@ -173,14 +173,14 @@ impl Database {
     }
 }
 
-/// A program that the kernel ends when we end, however that may be.
+/// A program that the kernel ends when this process ends, in whatever way.
 pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program.as_ref()).kill_on_drop(true);
     command
 }
 
-/// Measures the limit, ours, and the limit again: what changed in between shows in the two.
+/// Measures the limit, ours, and the limit again: the two limits show whether the machine changed meanwhile.
 pub(crate) async fn between_limits<T>(
     limit: impl AsyncFn() -> Result<f64>,
     ours: impl AsyncFnOnce() -> Result<T>,

@@ -14,7 +14,7 @@ use crate::requests::{self, Stock};
 use crate::system::{Database, System, between_limits};
 
 const CONNECTIONS: [u32; 2] = [64, 256];
-/// More clients than this are no help to `pgbench` on a small machine: they wait for the same disk.
+/// More clients than this do not make `pgbench` faster on a small machine: they wait for the same disk.
 const CLIENTS: u32 = 64;
 const AIM: f64 = 3.0;
 
@@ -50,7 +50,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows.collect())
 }
 
-/// One measurement per number of connections, each with its share of the orders.
+/// One measurement per number of connections, each with its own orders.
 async fn all(address: SocketAddr, ours: &Database, plan: &Plan) -> Result<Vec<Measured>> {
     let share = plan.orders / CONNECTIONS.len() as u64;
     let mut first = 1;
@@ -65,7 +65,7 @@ async fn all(address: SocketAddr, ours: &Database, plan: &Plan) -> Result<Vec<Me
     Ok(all)
 }
 
-/// Each 200 is one step of one order, one row of the audit and one of the outbox.
+/// Each response 200 stands for one step of one order, one row in the audit and one in the outbox.
 async fn check(ours: &Database, answered: u64) -> Result<()> {
     let (steps, audited): (i64, i64) = sqlx::query_as(
         "select (select sum(version - 1) from command.orders),
