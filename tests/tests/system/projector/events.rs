@@ -94,16 +94,20 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<(
         tracking_number: None,
         tax: None,
     };
-    sqlx::query("insert into work.invoices values ($1, $2, $3, $4, $5, $6, $7, $4)")
-        .bind(id)
-        .bind(order_id)
-        .bind(&snapshot.invoice_number)
-        .bind(at)
-        .bind(&snapshot.path)
-        .bind(snapshot.size_bytes)
-        .bind(&snapshot.sha256)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "insert into work.invoices
+             (id, order_id, invoice_number, issued_at, path, size_bytes, sha256, stored_at, order_document)
+         values ($1, $2, $3, $4, $5, $6, $7, $4, '{}')",
+    )
+    .bind(id)
+    .bind(order_id)
+    .bind(&snapshot.invoice_number)
+    .bind(at)
+    .bind(&snapshot.path)
+    .bind(snapshot.size_bytes)
+    .bind(&snapshot.sha256)
+    .execute(pool)
+    .await?;
     let transition = by_worker(EntityType::Invoice, id, 1, None, "GENERATED", at);
     record(pool, EventType::InvoiceGenerated, &StateChanged { snapshot, transition }).await
 }
