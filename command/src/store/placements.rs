@@ -138,7 +138,7 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
             from command where not exists (select from known where known.n = command.n)
             order by order_number
             on conflict (order_number) do nothing
-            returning id, document
+            returning id
         ), listed as (
             insert into command.order_items
                 (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
@@ -148,7 +148,7 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
                 as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
             join placed on placed.id = item.order_id
         ), created as materialized (
-            select event_id, id, command.document, headers, at,
+            select event_id, id, document, headers, at,
                    transition || jsonb_build_object('version', 1, 'from_state', null) as step
             from command join placed using (id)
             order by n
@@ -162,10 +162,11 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         ), remembered as (
             insert into command.idempotency_keys
                 (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-            select caller, route, key, request_hash, 'order', id, 201, command.document, at
+            select caller, route, key, request_hash, 'order', id, 201, document, at
             from command join placed using (id) where key is not null
         )
-        select placed.document::text as body, known.request_hash as "known_hash?", known.status as "known_status?",
+        select case when placed.id is not null then command.document::text end as body,
+               known.request_hash as "known_hash?", known.status as "known_status?",
                known.response::text as known_body, known.entity_id as "known_id?"
         from command cross join audited cross join published
         left join placed using (id) left join known using (n)
