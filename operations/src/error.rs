@@ -1,30 +1,30 @@
-//! What can be wrong with what an operator asks for.
+//! Why an operation is refused.
 
-use contracts::UnknownQueue;
+use contracts::{Queue, UnknownQueue};
 use uuid::Uuid;
 
-/// Why an operation was not carried out. The texts are for the operator.
+/// Why an operation was not carried out. Operators read these texts.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
-    #[error("there is no event {0}, and no order, return, invoice or refund of that id with events")]
+    #[error("no event has the id {0}, and no order, return, document or refund with that id has events")]
     EventNotFound(Uuid),
     #[error("the event {id} cannot be skipped: {why}")]
     EventNotSkippable { id: Uuid, why: &'static str },
-    #[error("nothing of the event {id} can be released: {why}")]
+    #[error("the event {id} has nothing to release: {why}")]
     NothingToRelease { id: Uuid, why: String },
     #[error("the event {0} has no job{in_queue}", in_queue = .1.map(|queue| format!(" in the queue {queue}")).unwrap_or_default())]
-    JobNotFound(Uuid, Option<contracts::Queue>),
+    JobNotFound(Uuid, Option<Queue>),
     #[error("the event {0} has no dead job; only dead jobs are retried")]
     JobNotDead(Uuid),
     #[error(transparent)]
     QueueNotFound(#[from] UnknownQueue),
-    /// The field, and what is wrong with it.
+    /// A field, and what is wrong with it.
     #[error("{0} {1}")]
     Invalid(&'static str, String),
     #[error(
-        "{rows} events are selected, and at most {most} are replayed at once here: narrow it down, or use the command line"
+        "the selection has {events} events, and one request replays at most {limit}: narrow it down, or use the command line"
     )]
-    TooMany { rows: u64, most: u64 },
+    ReplayTooLarge { events: u64, limit: u64 },
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
 }

@@ -1,4 +1,4 @@
-//! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | acts | schedules | audit | doctor]`
+//! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | actions | schedules | audit | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;

@@ -1,20 +1,21 @@
-//! What operations have in common over HTTP: ids and queues in a path, and refusals.
+//! What the endpoints share: ids and queues in a path, and refusals.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use contracts::Queue;
 use runtime::http::RequestContext;
-use runtime::{ApiError, ErrorBody, FieldError};
+use runtime::{ApiError, ErrorBody};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{Door, OperationError, Operator};
+use crate::OperationError;
+use crate::write::{Operator, Source};
 
-/// The answers to everything that only looks.
+/// The errors of endpoints that only read.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
-pub(super) enum LookErrors {
+pub(super) enum ReadErrors {
     /// `UNAUTHORIZED`: `OPS_TOKEN` is set and the request does not carry it.
     #[response(status = 401)]
     Unauthorized(ErrorBody),
@@ -26,10 +27,10 @@ pub(super) enum LookErrors {
     Unavailable(ErrorBody),
 }
 
-/// The answers to an act that is not carried out; nothing was changed.
+/// The errors of operator actions; nothing was changed.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
-pub(super) enum ActErrors {
+pub(super) enum WriteErrors {
     /// `MALFORMED_JSON`.
     #[response(status = 400)]
     Malformed(ErrorBody),
@@ -53,11 +54,11 @@ pub(super) enum ActErrors {
     Unavailable(ErrorBody),
 }
 
-/// The event that the path names, or whose events.
+/// The id in the path: of an event, or of an order, return, document or refund.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventId(pub(super) Uuid);
 
-/// The queue that the path names.
+/// The queue in the path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueName(pub(super) Queue);
 
@@ -67,8 +68,8 @@ impl<S: Send + Sync> FromRequestParts<S> for EventId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let id = Path::<String>::from_request_parts(parts, state).await.ok();
         let id = id.and_then(|Path(id)| Uuid::try_parse(&id).ok());
-        let none = "no event has this id: the ids of events are UUIDs, and this is none";
-        id.map(Self).ok_or_else(|| ApiError::not_found("EVENT_NOT_FOUND", none))
+        let message = "no event has this id: it is not a UUID";
+        id.map(Self).ok_or_else(|| ApiError::not_found("EVENT_NOT_FOUND", message))
     }
 }
 
@@ -81,17 +82,17 @@ impl<S: Send + Sync> FromRequestParts<S> for QueueName {
     }
 }
 
-/// Who acts: named by `X-Actor`.
+/// Who acts, from the header `X-Actor`.
 pub(super) fn operator(context: RequestContext, reason: &str) -> Result<Operator, ApiError> {
-    let required = || ApiError::validation(vec![FieldError::new("X-Actor", "is required: every act is recorded")]);
+    let required = || ApiError::invalid_field("X-Actor", "is required: every operator action is recorded");
     let actor = context.actor.ok_or_else(required)?;
-    Ok(Operator::new(&actor, Door::Rest, reason, Some(context.request_id))?)
+    Ok(Operator::new(&actor, Source::Rest, reason, Some(context.request_id))?)
 }
 
-/// A number of lines from 1 to `most`.
+/// The length of a list, from 1 to `most`.
 pub(super) fn limit(given: Option<i64>, default: i64, most: i64) -> Result<i64, ApiError> {
     let limit = given.unwrap_or(default);
-    let wrong = || ApiError::validation(vec![FieldError::new("limit", format!("must be from 1 to {most}"))]);
+    let wrong = || ApiError::invalid_field("limit", format!("must be from 1 to {most}"));
     (1..=most).contains(&limit).then_some(limit).ok_or_else(wrong)
 }
 
@@ -113,10 +114,10 @@ impl From<OperationError> for ApiError {
             }
             OperationError::JobNotDead(id) => Self::conflict("JOB_NOT_DEAD", message).with_details(json!({ "id": id })),
             OperationError::QueueNotFound(_) => Self::not_found("QUEUE_NOT_FOUND", message),
-            OperationError::Invalid(field, message) => Self::validation(vec![FieldError::new(field, message)]),
-            OperationError::TooMany { rows, most } => {
+            OperationError::Invalid(field, message) => Self::invalid_field(field, message),
+            OperationError::ReplayTooLarge { events, limit } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "REPLAY_TOO_LARGE", message)
-                    .with_details(json!({ "selected": rows, "most": most }))
+                    .with_details(json!({ "selected": events, "most": limit }))
             }
             OperationError::Database(error) => error.into(),
         }

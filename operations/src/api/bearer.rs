@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The hash of the token: hashes have one length, so comparing them tells nothing of the token's.
+/// The hash of the token. All hashes have one length, so the comparison does not reveal the length of the token.
 #[derive(Debug, Clone)]
 pub(super) struct Bearer([u8; 32]);
 
@@ -26,12 +26,12 @@ impl Bearer {
     }
 }
 
-/// Lets nobody through without the token.
+/// Refuses requests without the token.
 pub(super) async fn require(State(bearer): State<Bearer>, request: Request, next: Next) -> Response {
     if bearer.is_in(request.headers()) {
         return next.run(request).await;
     }
-    let message = "this needs the header Authorization: Bearer with the operators' token";
+    let message = "the header Authorization: Bearer with the operators' token is required";
     let mut answer = ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message).into_response();
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer

@@ -9,23 +9,23 @@ use super::snapshot::{Snapshot, violations};
 pub(super) async fn check(snapshot: &mut Snapshot, scope: &Scope, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Outbox, contradictions(snapshot).await?);
     if scope.broker && !scope.drained {
-        let why = "whether all that was published has arrived: some may be on its way through RabbitMQ (--drained)";
+        let why = "whether all published events have arrived: some may be on their way through RabbitMQ (--drained)";
         findings.left_out(Rule::Effects, why);
     } else {
         findings.add(Rule::Effects, undelivered(snapshot).await?);
     }
-    findings.add(Rule::Effects, out_of_nowhere(snapshot).await?);
+    findings.add(Rule::Effects, without_event(snapshot).await?);
     findings.add(Rule::Effects, misdirected(snapshot).await?);
     findings.add(Rule::Statuses, unknown_statuses(snapshot).await?);
     if scope.drained {
         findings.add(Rule::Backlog, backlog(snapshot).await?);
     } else {
-        findings.left_out(Rule::Backlog, "the backlog counts only when it should be gone (--drained)");
+        findings.left_out(Rule::Backlog, "the backlog: it is a violation only when it should be empty (--drained)");
     }
     Ok(())
 }
 
-/// (event type, queue), as two columns for `unnest`.
+/// Event types and queues, as two columns for `unnest`.
 fn routes() -> (Vec<String>, Vec<String>) {
     Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string())).unzip()
 }
@@ -60,8 +60,8 @@ async fn undelivered(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// The inbox remembers a day for longer than the outbox has it.
-async fn out_of_nowhere(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+/// Only days that are in the outbox count: the inbox keeps a day for longer than the outbox.
+async fn without_event(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let days = snapshot.days.clone();
     violations!(
         snapshot,
@@ -80,7 +80,7 @@ async fn misdirected(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('the queue %s has %s %s, which it does not want', queue, event_type, event_id)
+        select format('the queue %s has %s %s, which it does not consume', queue, event_type, event_id)
         from messaging.inbox
         left join unnest($1::text[], $2::text[]) as route (event_type, queue) using (event_type, queue)
         where route.queue is null

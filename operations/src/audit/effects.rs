@@ -1,5 +1,5 @@
-//! Rule 4, second half: what the workers made of the events. A job is done in the transaction of its effect, so there
-//! is never the one without the other.
+//! Rule 4, second half: the effects of the workers. A job is marked done in the transaction of its effect, so neither
+//! exists without the other.
 
 use super::report::{Findings, Found, Rule};
 use super::snapshot::{Snapshot, violations};
@@ -79,7 +79,7 @@ async fn emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// An e-mail about an event that the queue has never had. The event's id carries its day.
+/// E-mails about events that the queue never had. The event's id carries its day.
 async fn groundless_emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let days = snapshot.days.clone();
     violations!(

@@ -10,7 +10,7 @@ use super::snapshot::{Snapshot, violations};
 
 /// PDFs read at the same time.
 const READERS: usize = 8;
-/// An upload that has not ended after this is not going to.
+/// An upload that is unfinished after this time was abandoned.
 const UPLOAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A document whose PDF must be in the store.
@@ -43,11 +43,12 @@ pub(super) async fn stored(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Stored>>
     .await
 }
 
-/// Reads every PDF there must be. A file is written before its row is, and stays.
-pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findings: &mut Findings) {
+/// Reads every PDF that must exist. A PDF is stored before its row says so, and is never deleted.
+pub(super) async fn check_pdfs(sources: &Sources, stored: Vec<Stored>, findings: &mut Findings) {
     let Some(url) = &sources.invoice_store else {
-        findings.left_out(Rule::Invoices, "the PDFs: no store was named (--invoice-store)");
-        findings.left_out(Rule::Leftovers, "temporary files of the invoice store: none was named (--invoice-store)");
+        findings.left_out(Rule::Invoices, "the PDFs: no store was given (--invoice-store)");
+        findings
+            .left_out(Rule::Leftovers, "temporary files of the invoice store: no store was given (--invoice-store)");
         return;
     };
     let store = match storage::open_existing(url).await {
@@ -59,23 +60,24 @@ pub(super) async fn look_for_pdfs(sources: &Sources, stored: Vec<Stored>, findin
         }
     };
     let mut found = Found::default();
-    let mut complaints =
+    let mut violations =
         stream::iter(stored).map(|document| examine(store.clone(), document)).buffer_unordered(READERS);
-    while let Some(complaint) = complaints.next().await {
-        found.extend(complaint);
+    while let Some(violation) = violations.next().await {
+        found.extend(violation);
     }
     findings.add(Rule::Invoices, found);
     match store.unfinished_uploads(UPLOAD_WITHIN) {
         Ok(names) => {
             let mut found = Found::default();
-            found.extend(names.iter().map(|name| format!("{} was never finished", store.display_path(name))));
+            found
+                .extend(names.iter().map(|name| format!("the upload {} was never finished", store.display_path(name))));
             findings.add(Rule::Leftovers, found);
         }
         Err(error) => findings.could_not(Rule::Leftovers, format!("temporary files: {error}")),
     }
 }
 
-/// What is wrong with a PDF.
+/// What is wrong with a PDF, if anything.
 async fn examine(store: InvoiceStore, document: Stored) -> Option<String> {
     let Stored { number, path, size_bytes, sha256 } = document;
     match fingerprint(&store, &path).await {
@@ -83,7 +85,7 @@ async fn examine(store: InvoiceStore, document: Stored) -> Option<String> {
         Ok((size, _)) if i64::try_from(size) != Ok(size_bytes) => {
             Some(format!("{number}: {path} has {size} bytes instead of {size_bytes}"))
         }
-        Ok((_, hash)) => (hash != sha256).then(|| format!("{number}: {path} is not what was stored")),
+        Ok((_, hash)) => (hash != sha256).then(|| format!("{number}: {path} differs from what was stored")),
     }
 }
 
@@ -111,7 +113,7 @@ async fn gaps(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// Numbers that their series has never given, or has given twice under two spellings.
+/// Numbers that their series never issued, or issued twice in two spellings.
 async fn strangers(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
@@ -121,7 +123,7 @@ async fn strangers(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
             from (select invoice_number as number from work.invoices
                   union all select credit_note_number from work.credit_notes) as document
         )
-        select format('the series of %s has not given that number (the last is %s)', number, coalesce(last_number, 0))
+        select format('the series of %s never issued that number (the last is %s)', number, coalesce(last_number, 0))
         from given left join work.document_series using (series)
         where last_number is null or n not between 1 and last_number
         union all

@@ -1,13 +1,13 @@
-//! Rule 9: what a dead process may have left in the database. The files are looked at with the invoices.
+//! Rule 9: what a dead process may leave in the database. The temporary files are checked together with the PDFs.
 
 use super::report::{Findings, Found, Rule};
 use super::snapshot::{Snapshot, violations};
 
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
-    let may_look = sqlx::query_scalar!(r#"select pg_has_role('pg_read_all_stats', 'usage') as "may!""#)
+    let may_read = sqlx::query_scalar!(r#"select pg_has_role('pg_read_all_stats', 'usage') as "may!""#)
         .fetch_one(snapshot.connection())
         .await?;
-    if may_look {
+    if may_read {
         findings.add(Rule::Leftovers, idle_transactions(snapshot).await?);
     } else {
         findings.could_not(Rule::Leftovers, "open transactions: the right pg_read_all_stats is missing");
@@ -21,7 +21,7 @@ async fn idle_transactions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s (pid %s) has left a transaction open since %s', application_name, pid, xact_start)
+        select format('%s (pid %s) has a transaction open since %s', application_name, pid, xact_start)
         from pg_stat_activity
         where datname = current_database() and state like 'idle in transaction%'
           and state_change < clock_timestamp() - interval '1 minute'
@@ -33,14 +33,14 @@ async fn prepared_transactions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('the transaction %s was prepared at %s and not ended', gid, prepared)
+        select format('the transaction %s was prepared at %s and never ended', gid, prepared)
         from pg_prepared_xacts where database = current_database() and prepared < clock_timestamp() - interval '1 minute'
         "#
     )
 }
 
-/// Compared with the moment of the snapshot. A shard is taken over by any living relay, a job by any worker of its
-/// queue within 30 s.
+/// Compared with the time of the snapshot. Within 30 s any living relay takes a shard over, and any worker of the queue a
+/// job.
 async fn expired_leases(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,

@@ -1,8 +1,8 @@
 //! Rule 6: the read models are the fold of the events.
 //!
-//! An event carries the whole document, so the fold of an aggregate's events is its newest one. Both sides are read in
-//! the order of their ids and compared as they come: neither is held in memory, and the read side may be another
-//! database. That one is looked at later, and may be ahead.
+//! An event carries the whole document, so the fold of an aggregate's events is its newest one. Both sides are streamed in
+//! the order of their ids and compared on the way: neither is held in memory, and the read side may be another database,
+//! which is read later and may be ahead.
 
 use std::cmp::Ordering;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use super::snapshot::{self, Snapshot};
 
 type Rows<'c, T> = Pin<Box<dyn Stream<Item = sqlx::Result<T>> + Send + 'c>>;
 
-/// An event that a read model may show: the newest that was projected, and those after it.
+/// An event that a read model may show: the newest projected one, or a later one.
 #[derive(Debug)]
 struct Event {
     kind: String,
@@ -30,25 +30,25 @@ struct Event {
     skipped: bool,
     digest: String,
     /// Versions of this aggregate before its first event in the outbox.
-    forgotten: i32,
-    /// Its events that were projected.
+    dropped: i32,
+    /// Projected events of this aggregate.
     projected_events: i64,
 }
 
-/// What the read side has of one aggregate.
+/// One aggregate on the read side.
 #[derive(Debug)]
 struct Model {
     kind: String,
     id: Uuid,
-    /// Null when there is a history and nothing else.
+    /// Null when the read side has only the history.
     version: Option<i32>,
     digest: Option<String>,
-    /// Whether the columns say what the document says.
+    /// Whether the columns agree with the document.
     agrees: Option<bool>,
     entries: i64,
 }
 
-/// What the events of one aggregate demand.
+/// The events of one aggregate.
 #[derive(Debug)]
 struct Fold {
     kind: String,
@@ -74,19 +74,19 @@ pub(super) async fn check(
             return Ok(());
         }
     };
-    let judge = Judge {
+    let rules = Rules {
         drained: scope.drained,
         may_be_ahead: elsewhere.is_some() && !scope.drained,
         days: snapshot.days.clone(),
     };
-    let found = compare(&judge, events(snapshot.connection()), models(&mut read)).await?;
+    let found = compare(&rules, events(snapshot.connection()), models(&mut read)).await?;
     read.rollback().await?;
     findings.add(Rule::ReadModels, found);
     Ok(())
 }
 
 async fn open_elsewhere(url: &SecretString) -> anyhow::Result<Transaction<'static, Postgres>> {
-    crate::reach(url).await?;
+    crate::reach::reach(url).await?;
     let pool = PgPoolOptions::new().max_connections(1).connect(url.expose_secret()).await?;
     Ok(snapshot::open(&pool, None).await?)
 }
@@ -99,24 +99,24 @@ fn events(conn: &mut PgConnection) -> Rows<'_, Event> {
             with job as (
                 select event_id, status from messaging.inbox where queue = 'projections'
             ), event as (
-                -- A snapshot tells a version again; it counts where the event itself is gone.
+                -- snapshot.taken repeats a version; it counts where the event itself was dropped.
                 select distinct on (aggregate_type, aggregate_id, aggregate_version)
                        event_id, aggregate_type, aggregate_id, aggregate_version, parked_reason
                 from messaging.outbox
                 order by aggregate_type, aggregate_id, aggregate_version, event_type = 'snapshot.taken', event_id
-            ), told as (
+            ), counted as (
                 select event_id, aggregate_version as version, coalesce(job.status = 'done', false) as projected,
                        coalesce(parked_reason = 'SKIPPED', false) as skipped,
-                       min(aggregate_version) over aggregate - 1 as forgotten,
+                       min(aggregate_version) over aggregate - 1 as dropped,
                        count(*) filter (where job.status = 'done') over aggregate as projected_events,
                        coalesce(max(aggregate_version) filter (where job.status = 'done') over aggregate, 0) as newest
                 from event left join job using (event_id)
                 window aggregate as (partition by aggregate_type, aggregate_id)
             )
             select aggregate_type as "kind!", aggregate_id as "id!", version as "version!", projected as "projected!",
-                   skipped as "skipped!", md5((payload -> 'snapshot')::text) as "digest!", forgotten as "forgotten!",
+                   skipped as "skipped!", md5((payload -> 'snapshot')::text) as "digest!", dropped as "dropped!",
                    projected_events as "projected_events!"
-            from told join messaging.outbox using (event_id)
+            from counted join messaging.outbox using (event_id)
             where version >= newest
             order by aggregate_type collate "C", aggregate_id, version
             "#
@@ -165,9 +165,9 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
     )
 }
 
-async fn compare(judge: &Judge, mut events: Rows<'_, Event>, mut models: Rows<'_, Model>) -> sqlx::Result<Found> {
+async fn compare(rules: &Rules, mut events: Rows<'_, Event>, mut models: Rows<'_, Model>) -> sqlx::Result<Found> {
     let mut found = Found::default();
-    // Both databases sort before they answer: at the same time.
+    // Both databases sort before they answer, so both are asked at the same time.
     let (mut event, mut model) = tokio::try_join!(events.try_next(), models.try_next())?;
     while event.is_some() || model.is_some() {
         let side = match (&event, &model) {
@@ -180,17 +180,17 @@ async fn compare(judge: &Judge, mut events: Rows<'_, Event>, mut models: Rows<'_
         if shown.is_some() {
             model = models.try_next().await?;
         }
-        let complaint = match (fold, shown) {
-            (Some(fold), shown) => judge.of_events(&fold, shown.as_ref()),
-            (None, Some(shown)) => judge.without_events(&shown),
+        let violation = match (fold, shown) {
+            (Some(fold), shown) => rules.with_events(&fold, shown.as_ref()),
+            (None, Some(shown)) => rules.without_events(&shown),
             (None, None) => None,
         };
-        found.extend(complaint);
+        found.extend(violation);
     }
     Ok(found)
 }
 
-/// The events of the aggregate that `next` begins.
+/// Reads the events of the aggregate whose first event is `next`.
 async fn next_fold(next: &mut Option<Event>, events: &mut Rows<'_, Event>) -> sqlx::Result<Option<Fold>> {
     let Some(first) = next.take() else { return Ok(None) };
     let mut fold = Fold { kind: first.kind.clone(), id: first.id, events: vec![first] };
@@ -204,22 +204,22 @@ async fn next_fold(next: &mut Option<Event>, events: &mut Rows<'_, Event>) -> sq
     Ok(Some(fold))
 }
 
-/// What the read side must show.
+/// What the read side may and must show.
 #[derive(Debug)]
-struct Judge {
-    /// Everything must have been projected.
+struct Rules {
+    /// Every event must be projected.
     drained: bool,
-    /// The read side was looked at later than the events.
+    /// The read side was read later than the events.
     may_be_ahead: bool,
     days: Vec<String>,
 }
 
-impl Judge {
-    /// What is wrong with the read model of an aggregate that has events.
-    fn of_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<String> {
+impl Rules {
+    /// What is wrong with the read model of an aggregate with events, if anything.
+    fn with_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<String> {
         let Fold { kind, id, events } = fold;
-        let wanted = |event: &&Event| event.projected || self.drained && !event.skipped;
-        let least = events.iter().filter(wanted).map(|event| event.version).max();
+        let required = |event: &&Event| event.projected || self.drained && !event.skipped;
+        let least = events.iter().filter(required).map(|event| event.version).max();
         let most = events.iter().map(|event| event.version).max().unwrap_or_default();
         let Some(Model { version: Some(version), digest, agrees, entries, .. }) = shown else {
             return least.map(|least| format!("{kind} {id} is not shown, its events are at {least}"));
@@ -231,12 +231,12 @@ impl Judge {
             return (!self.may_be_ahead)
                 .then(|| format!("{kind} {id} is shown at {version}, its events are only at {most}"));
         }
-        let told = events.iter().find(|event| event.version == *version);
-        if told.is_none_or(|event| Some(&event.digest) != digest.as_ref()) {
-            return Some(format!("{kind} {id} is not shown as its event of version {version} tells it"));
+        let expected = events.iter().find(|event| event.version == *version);
+        if expected.is_none_or(|event| Some(&event.digest) != digest.as_ref()) {
+            return Some(format!("{kind} {id} at version {version} differs from its event"));
         }
         if *agrees != Some(true) {
-            return Some(format!("{kind} {id} is listed under other values than its document has"));
+            return Some(format!("{kind} {id} has columns that differ from its document"));
         }
         self.history(fold, *entries)
     }
@@ -245,8 +245,8 @@ impl Judge {
         let Fold { kind, id, events } = fold;
         let first = events.first()?;
         let unprojected = events.iter().filter(|event| !event.projected && !event.skipped).count();
-        let owed = if self.drained { i64::try_from(unprojected).unwrap_or(i64::MAX) } else { 0 };
-        let least = i64::from(first.forgotten) + first.projected_events + owed;
+        let pending = if self.drained { i64::try_from(unprojected).unwrap_or(i64::MAX) } else { 0 };
+        let least = i64::from(first.dropped) + first.projected_events + pending;
         let most = events.last().map_or(0, |event| i64::from(event.version));
         if entries < least {
             return Some(format!("the history of {kind} {id} has {entries} entries instead of {least}"));
@@ -255,18 +255,18 @@ impl Judge {
             .then(|| format!("the history of {kind} {id} has {entries} entries, and its events are at {most}"))
     }
 
-    /// What is wrong with a read model that no event in the outbox tells of.
+    /// What is wrong with a read model without events in the outbox, if anything.
     fn without_events(&self, shown: &Model) -> Option<String> {
         let Model { kind, id, .. } = shown;
-        let born = born(*id).map(|born| born.format("%Y%m%d").to_string());
-        // Its events may have left with their day, though not those of a day that is still there.
-        let forgotten = born.is_some_and(|born| !self.days.contains(&born));
-        (!forgotten && !self.may_be_ahead).then(|| format!("{kind} {id} is shown, and no event tells of it"))
+        let day = created_at(*id).map(|at| at.format("%Y%m%d").to_string());
+        // Retention may have dropped its events, unless their day is still in the outbox.
+        let dropped = day.is_some_and(|day| !self.days.contains(&day));
+        (!dropped && !self.may_be_ahead).then(|| format!("{kind} {id} is shown and has no events"))
     }
 }
 
-/// When an aggregate began, by its `UUIDv7`.
-fn born(id: Uuid) -> Option<DateTime<Utc>> {
+/// When an aggregate was created, by its `UUIDv7`.
+fn created_at(id: Uuid) -> Option<DateTime<Utc>> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
 }
@@ -285,7 +285,7 @@ mod tests {
             projected,
             skipped: false,
             digest: format!("document {version}"),
-            forgotten: 0,
+            dropped: 0,
             projected_events: if projected { i64::from(version) } else { 0 },
         }
     }
@@ -301,15 +301,15 @@ mod tests {
         }
     }
 
-    async fn complaints(judge: &Judge, events: Vec<Event>, models: Vec<Model>) -> Vec<String> {
+    async fn violations(rules: &Rules, events: Vec<Event>, models: Vec<Model>) -> Vec<String> {
         let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
         let models = Box::pin(stream::iter(models.into_iter().map(Ok)));
-        compare(judge, events, models).await.expect("no database").examples
+        compare(rules, events, models).await.expect("no database").examples
     }
 
-    const BUSY: Judge = Judge { drained: false, may_be_ahead: false, days: Vec::new() };
-    const DRAINED: Judge = Judge { drained: true, may_be_ahead: false, days: Vec::new() };
-    const ELSEWHERE: Judge = Judge { drained: false, may_be_ahead: true, days: Vec::new() };
+    const BUSY: Rules = Rules { drained: false, may_be_ahead: false, days: Vec::new() };
+    const DRAINED: Rules = Rules { drained: true, may_be_ahead: false, days: Vec::new() };
+    const ELSEWHERE: Rules = Rules { drained: false, may_be_ahead: true, days: Vec::new() };
 
     #[tokio::test]
     async fn a_read_model_is_its_newest_event_or_the_difference_is_named() {
@@ -319,7 +319,7 @@ mod tests {
         let short_history = || Model { entries: 1, ..model(2) };
         let long_history = || Model { entries: 3, ..model(2) };
         let only_history = || Model { version: None, digest: None, agrees: None, ..model(2) };
-        for (what, judge, events, models, fine) in [
+        for (what, rules, events, models, fine) in [
             ("nothing", DRAINED, vec![], vec![], true),
             ("shown", DRAINED, vec![event(2, true)], vec![model(2)], true),
             ("not projected yet", BUSY, vec![event(1, false)], vec![], true),
@@ -332,7 +332,7 @@ mod tests {
             ("shown although skipped", DRAINED, vec![event(2, true), skipped()], vec![model(3)], true),
             ("behind", BUSY, vec![event(2, true)], vec![model(1)], false),
             ("ahead of all events", BUSY, vec![event(2, true)], vec![model(3)], false),
-            ("looked at later", ELSEWHERE, vec![event(2, true)], vec![model(3)], true),
+            ("read later", ELSEWHERE, vec![event(2, true)], vec![model(3)], true),
             ("another document", BUSY, vec![event(2, true)], vec![other_document()], false),
             ("other columns", BUSY, vec![event(2, true)], vec![other_columns()], false),
             ("too little history", BUSY, vec![event(2, true)], vec![short_history()], false),
@@ -340,29 +340,29 @@ mod tests {
             ("no events", BUSY, vec![], vec![model(2)], false),
             ("no events yet", ELSEWHERE, vec![], vec![model(2)], true),
         ] {
-            let complaints = complaints(&judge, events, models).await;
-            assert_eq!(complaints.is_empty(), fine, "{what}: {complaints:?}");
+            let violations = violations(&rules, events, models).await;
+            assert_eq!(violations.is_empty(), fine, "{what}: {violations:?}");
         }
     }
 
     #[tokio::test]
-    async fn what_is_older_than_the_outbox_is_not_missed() {
+    async fn a_read_model_older_than_the_outbox_needs_no_events() {
         let id: Uuid = "019aa2b5-2c00-7000-8000-000000000000".parse().expect("a UUIDv7");
         let old = || Model { id, ..model(2) };
-        let day = born(id).expect("a time").format("%Y%m%d").to_string();
-        assert!(complaints(&BUSY, vec![], vec![old()]).await.is_empty());
-        let judge = Judge { days: vec![day], ..BUSY };
-        assert_eq!(complaints(&judge, vec![], vec![old()]).await.len(), 1);
+        let day = created_at(id).expect("a time").format("%Y%m%d").to_string();
+        assert!(violations(&BUSY, vec![], vec![old()]).await.is_empty());
+        let rules = Rules { days: vec![day], ..BUSY };
+        assert_eq!(violations(&rules, vec![], vec![old()]).await.len(), 1);
     }
 
     #[tokio::test]
-    async fn many_aggregates_are_told_apart() {
+    async fn each_aggregate_is_compared_with_its_own_read_model() {
         let of = |n: u128| {
             (Event { id: Uuid::from_u128(n), ..event(1, true) }, Model { id: Uuid::from_u128(n), ..model(1) })
         };
         let (first, second, third) = (of(1), of(2), of(3));
-        let complaints = complaints(&BUSY, vec![first.0, second.0], vec![first.1, third.1]).await;
-        let named: Vec<_> = complaints.iter().map(|text| text.contains("is not shown")).collect();
-        assert_eq!(named, [true, false], "{complaints:?}");
+        let violations = violations(&BUSY, vec![first.0, second.0], vec![first.1, third.1]).await;
+        let named: Vec<_> = violations.iter().map(|text| text.contains("is not shown")).collect();
+        assert_eq!(named, [true, false], "{violations:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Rule 5: the money. Our amounts among themselves, and our refunds against the gateway's own ledger.
+//! Rule 5: the money. Our amounts agree with each other, and our refunds with the gateway's own ledger.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,11 +22,11 @@ pub(super) struct Refund {
     amount_minor: i64,
     currency: String,
     transaction_id: Option<String>,
-    /// Of its return, if there is one.
+    /// The state of its return, if there is one.
     return_state: Option<String>,
 }
 
-/// `GET /refunds` of the gateway, as far as it matters here.
+/// The part of the gateway's `GET /refunds` that matters here.
 #[derive(Debug, Deserialize)]
 struct Ledger {
     refunds: Vec<GatewayRefund>,
@@ -39,10 +39,10 @@ pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> s
     Ok(())
 }
 
-/// What the gateway has paid so far; `None` when it is not to be compared, or cannot be.
+/// What the gateway has paid so far; `None` when no gateway is given, or it does not answer.
 pub(super) async fn ledger(sources: &Sources, findings: &mut Findings) -> Option<Vec<GatewayRefund>> {
     let Some(url) = &sources.gateway_url else {
-        findings.left_out(Rule::Refunds, "the gateway's ledger: no gateway was named (--gateway-url)");
+        findings.left_out(Rule::Refunds, "the gateway's ledger: no gateway was given (--gateway-url)");
         return None;
     };
     match fetch(url).await {
@@ -74,7 +74,7 @@ pub(super) async fn ours(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Refund>> {
     .await
 }
 
-/// Compares `ours` with the ledger `before` the snapshot and with the one of now.
+/// Compares `ours` with the ledger `before` the snapshot and with the current one.
 pub(super) async fn compare(sources: &Sources, ours: &[Refund], before: &[GatewayRefund], findings: &mut Findings) {
     if let Some(after) = ledger(sources, findings).await {
         findings.add(Rule::Refunds, disagreements(ours, before, &after));
@@ -94,7 +94,7 @@ fn disagreements(ours: &[Refund], before: &[GatewayRefund], after: &[GatewayRefu
             known.get(&entry.return_id).is_some_and(|refund| refund.return_state.as_deref() == Some("COMPLETED"));
         if !completed {
             found.push(format!(
-                "the gateway has paid {} for {}, which is no completed return",
+                "the gateway has paid {} for {}, which is not a completed return",
                 entry.transaction_id, entry.return_id
             ));
         }
@@ -112,7 +112,7 @@ fn disagreements(ours: &[Refund], before: &[GatewayRefund], after: &[GatewayRefu
             }
         }
         if entries.is_empty() && refund.status == "PROCESSED" && refund.amount_minor > 0 {
-            found.push(format!("return {} is refunded here, and the gateway knows nothing of it", refund.return_id));
+            found.push(format!("return {} is refunded here, and the gateway has no payment for it", refund.return_id));
         }
     }
     found
@@ -142,7 +142,7 @@ async fn wrong_amounts(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
            or refunds.amount_minor <> refund_amount_minor
            or refunds.id is not null and state <> 'COMPLETED'
         union all
-        select format('the refund %s is for %s, which is no return', id, return_id)
+        select format('the refund %s is for %s, which is not a return', id, return_id)
         from work.refunds where not exists (select from command.returns where returns.id = return_id)
         "#
     )

@@ -1,10 +1,10 @@
-//! What an audit says.
+//! The report of an audit.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Violations of one rule that are quoted; all of them are counted. The queries have the same number as their limit.
+/// Violations of one rule that are quoted; all are counted. The queries have the same number as their limit.
 pub(super) const QUOTED: usize = 20;
 
 /// What must hold after any fault.
@@ -39,14 +39,14 @@ impl Rule {
     const fn title(self) -> &'static str {
         match self {
             Self::Transitions => "each transition has one audit row and one event",
-            Self::Versions => "versions are 1..n, and a state is the fold of its audit",
+            Self::Versions => "versions are 1..n, and each state is the fold of its audit",
             Self::Outbox => "each event is published, pending, or parked with a reason",
-            Self::Effects => "each event is once in each queue that wants it, with one effect",
+            Self::Effects => "each event is once in each queue that consumes it, with one effect",
             Self::Refunds => "each completed return is refunded once, exactly, and nothing else is",
             Self::ReadModels => "read models are the fold of the events",
             Self::Invoices => "numbers of invoices and credit notes have no gap, each has one PDF",
             Self::Statuses => "ready + running + done + dead + in doubt = all",
-            Self::Leftovers => "no transaction, lease or temporary file is left over",
+            Self::Leftovers => "no transaction, lease or temporary file is left behind",
             Self::Backlog => "the backlog is zero",
         }
     }
@@ -55,26 +55,26 @@ impl Rule {
 /// The outcome of an audit.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Report {
-    /// The moment that was looked at.
+    /// The time of the snapshot.
     pub at: DateTime<Utc>,
-    /// The first day of the outbox; what happened before it is no longer compared with its events.
+    /// The first day in the outbox; earlier changes are no longer compared with their events.
     #[schema(example = "20261121")]
     pub since: Option<String>,
-    /// Whether a backlog counts as a violation.
+    /// Whether a backlog is a violation.
     pub drained: bool,
     pub verdict: Verdict,
     /// All ten, in order.
     pub rules: Vec<Checked>,
 }
 
-/// What an audit comes to.
+/// The verdict of an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Everything that was asked for was checked, and holds.
+    /// Everything requested was checked, and holds.
     Holds,
     Violated,
-    /// No violation, but something that was asked for could not be looked at.
+    /// No violation, but something requested could not be checked.
     Incomplete,
 }
 
@@ -85,21 +85,21 @@ pub struct Checked {
     pub rule: u8,
     pub title: &'static str,
     pub status: Status,
-    /// How many there are.
+    /// All of them.
     pub violations: u64,
     /// The first 20.
     pub examples: Vec<String>,
-    /// What was left out, and why.
+    /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
 
-/// How a rule stands.
+/// The outcome of one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     Holds,
     Violated,
-    /// Not, or not all of it.
+    /// Not checked, or only in part.
     NotChecked,
 }
 
@@ -127,7 +127,7 @@ impl Extend<String> for Found {
     }
 }
 
-/// Gathers what the checks find.
+/// Collects what the checks find.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     found: [Found; 10],
@@ -143,12 +143,12 @@ impl Findings {
         known.examples.truncate(QUOTED);
     }
 
-    /// Nobody asked for it.
+    /// It was not requested.
     pub(super) fn left_out(&mut self, rule: Rule, why: impl Into<String>) {
         self.not_checked[rule as usize - 1].push(why.into());
     }
 
-    /// It was asked for and could not be done.
+    /// It was requested and could not be checked.
     pub(super) fn could_not(&mut self, rule: Rule, why: impl Into<String>) {
         self.failed = true;
         self.left_out(rule, why);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_checked_is_never_passed() {
+    fn a_rule_that_was_not_checked_does_not_hold() {
         let left_out = report(|findings| findings.left_out(Rule::Backlog, "not asked for"));
         assert_eq!((left_out.verdict, left_out.rules[9].status), (Verdict::Holds, Status::NotChecked));
         let failed = report(|findings| findings.could_not(Rule::Refunds, "the gateway is away"));

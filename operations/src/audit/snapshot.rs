@@ -1,15 +1,15 @@
-//! One moment of the database, for as long as the audit takes.
+//! The database at one moment, for as long as the audit takes.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
-/// A transaction that sees one moment.
+/// A transaction that sees the database at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     transaction: Transaction<'static, Postgres>,
     pub(super) at: DateTime<Utc>,
-    /// The days of the outbox, as `20261121`, oldest first. Days in between may be missing: they were settled before
-    /// older ones.
+    /// The days in the outbox, as `20261121`, oldest first. There may be gaps: a day can be settled, and dropped, before an
+    /// older one.
     pub(super) days: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl Snapshot {
         open(pool, Some(&name)).await
     }
 
-    /// The moment, and the first day of the outbox.
+    /// Ends the transaction; returns its time and the first day in the outbox.
     pub(super) async fn end(self) -> sqlx::Result<(DateTime<Utc>, Option<String>)> {
         self.transaction.rollback().await?;
         Ok((self.at, self.days.into_iter().next()))
@@ -49,8 +49,8 @@ impl Snapshot {
 
 /// Opens a transaction that sees one moment: its own, or that of an exported snapshot.
 ///
-/// An audit reads everything there is, so a statement may take longer here than anywhere else, and one of two connections
-/// may wait for the other.
+/// An audit reads the whole database, so its statements may take longer than others, and one of its two connections may
+/// wait for the other.
 pub(super) async fn open(pool: &PgPool, snapshot: Option<&str>) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut transaction = pool.begin().await?;
     sqlx::query("set transaction isolation level repeatable read, read only").execute(&mut *transaction).await?;

@@ -1,18 +1,18 @@
-//! Rules 1 and 2: the audit, the events, and the states that follow from them.
+//! Rules 1 and 2: the audit, its events, and the states that follow from them.
 
 use super::report::{Findings, Found, Rule};
 use super::snapshot::{Snapshot, violations};
 
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Transitions, unmatched(snapshot).await?);
-    findings.add(Rule::Transitions, told_twice(snapshot).await?);
-    findings.add(Rule::Transitions, told_otherwise(snapshot).await?);
+    findings.add(Rule::Transitions, with_several_events(snapshot).await?);
+    findings.add(Rule::Transitions, with_another_state(snapshot).await?);
     findings.add(Rule::Versions, broken_chains(snapshot).await?);
     findings.add(Rule::Versions, unfounded_states(snapshot).await?);
     Ok(())
 }
 
-/// A transition near midnight may have its event on the other side of it: two clocks are read.
+/// Near midnight a transition and its event may fall on different days, because they read two clocks.
 async fn unmatched(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let days = snapshot.days.clone();
     violations!(
@@ -20,7 +20,7 @@ async fn unmatched(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         r#"
         select case when event_id is null
                     then format('%s %s@%s has no event', entity_type, entity_id, version)
-                    else format('the event %s tells of %s %s@%s, which is not in the audit',
+                    else format('the event %s is about %s %s@%s, which is not in the audit',
                                 event_id, aggregate_type, aggregate_id, aggregate_version) end
         from command.state_transitions full join messaging.outbox
             on (entity_type, entity_id, version) = (aggregate_type, aggregate_id, aggregate_version)
@@ -33,7 +33,7 @@ async fn unmatched(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-async fn told_twice(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+async fn with_several_events(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
@@ -44,7 +44,7 @@ async fn told_twice(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-async fn told_otherwise(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+async fn with_another_state(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
@@ -61,7 +61,7 @@ async fn broken_chains(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s %s@%s: from %s to %s, as number %s and after %s',
+        select format('%s %s@%s: from %s to %s, is number %s and follows %s',
                       entity_type, entity_id, version, coalesce(from_state, '-'), to_state, place, coalesce(before, '-'))
         from (select *, row_number() over steps as place, lag(to_state) over steps as before
               from command.state_transitions window steps as (partition by entity_type, entity_id order by version)) as chain
@@ -70,7 +70,7 @@ async fn broken_chains(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// An invoice or a credit note has a number before it is made; only then does it have a state.
+/// An invoice or a credit note gets its number before it is stored, and its state when it is stored.
 async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,

@@ -6,7 +6,7 @@ use clap::Args;
 use messaging::TransportConfig;
 
 use super::Common;
-use super::table::table;
+use super::format::table;
 use crate::audit::{self, Checked, Report, Scope, Sources, Status, Verdict};
 
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub struct Audit {
     transport: TransportConfig,
     #[command(flatten)]
     sources: Sources,
-    /// Nothing may be pending, ready, running or in doubt.
+    /// Also requires an empty backlog: nothing pending, ready, running or in doubt.
     #[arg(long)]
     drained: bool,
 }
@@ -54,4 +54,43 @@ fn show(report: &Report) -> String {
         lines.extend(rule.not_checked.iter().map(|what| format!("{number:>3}  not checked: {what}")));
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_report_lists_the_rules_and_then_the_violations() {
+        let rule = |rule, title, status, violations, examples: &[&str], not_checked: &[&str]| Checked {
+            rule,
+            title,
+            status,
+            violations,
+            examples: examples.iter().map(ToString::to_string).collect(),
+            not_checked: not_checked.iter().map(ToString::to_string).collect(),
+        };
+        let report = Report {
+            at: DateTime::UNIX_EPOCH,
+            since: Some("20261121".to_owned()),
+            drained: false,
+            verdict: Verdict::Violated,
+            rules: vec![
+                rule(1, "each transition has one audit row and one event", Status::Holds, 0, &[], &[]),
+                rule(
+                    3,
+                    "each event is published",
+                    Status::Violated,
+                    3,
+                    &["the event 1 is parked without a reason"],
+                    &[],
+                ),
+                rule(10, "the backlog is zero", Status::NotChecked, 0, &[], &["the backlog (--drained)"]),
+            ],
+        };
+        insta::assert_snapshot!("audit", show(&report));
+        insta::assert_json_snapshot!("audit_json", report);
+    }
 }

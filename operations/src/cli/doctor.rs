@@ -42,7 +42,37 @@ fn show(diagnosis: &Diagnosis) -> String {
     });
     let mut lines: Vec<_> = lines.collect();
     if diagnosis.healthy {
-        lines.push("nothing is wrong".to_owned());
+        lines.push("no problems found".to_owned());
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::doctor::Finding;
+
+    #[test]
+    fn a_diagnosis_names_each_cause_and_its_remedy() {
+        let finding = |severity, code, cause: &str, remedy: &str| Finding {
+            severity,
+            code,
+            cause: cause.to_owned(),
+            remedy: remedy.to_owned(),
+        };
+        let diagnosis = Diagnosis {
+            at: DateTime::UNIX_EPOCH,
+            healthy: false,
+            findings: vec![
+                finding(Severity::Problem, "NO_RELAY", "no relay is alive", "start outbox-relay"),
+                finding(Severity::Warning, "QUEUE_PAUSED", "anita paused the queue refunds", "ops resume refunds"),
+            ],
+        };
+        insta::assert_snapshot!("doctor", show(&diagnosis));
+        insta::assert_json_snapshot!("doctor_json", diagnosis);
+        let healthy = Diagnosis { healthy: true, findings: Vec::new(), ..diagnosis };
+        assert_eq!(show(&healthy), "no problems found");
+    }
 }

@@ -15,9 +15,10 @@ fn finding(defect: &Defect) -> Finding {
         Defect::Unreachable(_) => {
             ("BROKER_UNREACHABLE", "start RabbitMQ, or correct RABBITMQ_URL; events wait in the outbox")
         }
-        Defect::Blocked => {
-            ("BROKER_BLOCKED", "free memory or disk on RabbitMQ's machine; rabbitmq-diagnostics alarms says which")
-        }
+        Defect::Blocked => (
+            "BROKER_BLOCKED",
+            "free memory or disk on RabbitMQ's machine; rabbitmq-diagnostics alarms says which of them",
+        ),
         Defect::ExchangeMissing => ("EXCHANGE_MISSING", "restart a relay: it declares exchange, queues and bindings"),
         Defect::QueueMissing(_) => {
             ("QUEUE_MISSING", "restart a relay or the queue's consumers, then replay what is parked")
@@ -29,7 +30,7 @@ fn finding(defect: &Defect) -> Finding {
             ("NO_CONSUMER", "start the process that consumes it: workers, or query for projections")
         }
         Defect::DeadLetters(_) => {
-            let remedy = "read them in RabbitMQ's console; the events themselves are in the outbox and can be replayed";
+            let remedy = "read them in RabbitMQ's console; their events are in the outbox and can be replayed";
             return Finding::warning("DEAD_LETTERS", defect.to_string(), remedy);
         }
     };

@@ -1,4 +1,4 @@
-//! The consumers: what is paused, dead, in doubt, or taken by nobody.
+//! The consumers: paused queues, dead jobs, jobs in doubt, and jobs that no worker takes.
 
 use sqlx::PgPool;
 
@@ -28,17 +28,16 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         let name = queue.name;
         if let Some(at) = queue.paused_at {
             let (by, why) = (queue.paused_by.unwrap_or_default(), queue.paused_reason.unwrap_or_default());
-            let cause =
-                format!("the queue {name} is paused since {}, by {by}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
+            let cause = format!("{by} paused the queue {name} at {}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
             findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("ops resume {name}")));
         } else if queue.overdue > 0 {
             let cause = format!("jobs of the queue {name} overdue by more than 30 s: {}", queue.overdue);
-            let remedy = "see whether its consumer runs (workers, or query for projections) and keeps up";
+            let remedy = "check that its consumer (workers, or query for projections) runs and keeps up";
             findings.push(Finding::problem("JOBS_OVERDUE", cause, remedy));
         }
         if queue.dead > 0 {
             let cause = format!("dead jobs in the queue {name}: {}", queue.dead);
-            let remedy = format!("see why: ops jobs --queue {name}; then retry --queue {name}");
+            let remedy = format!("find out why: ops jobs --queue {name}; then ops retry --queue {name}");
             findings.push(Finding::problem("JOBS_DEAD", cause, remedy));
         }
         if queue.in_doubt > 0 {
@@ -46,16 +45,16 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
             findings.push(Finding::warning(
                 "JOBS_IN_DOUBT",
                 cause,
-                "they are looked up before they are tried again; nothing to do",
+                "nothing to do: the worker looks their effects up before it tries them again",
             ));
         }
         if queue.silent > 0 {
             let cause =
-                format!("jobs of the queue {name} under a lease that ended more than 30 s ago: {}", queue.silent);
+                format!("running jobs of the queue {name} whose lease ended more than 30 s ago: {}", queue.silent);
             findings.push(Finding::problem(
                 "JOBS_SILENT",
                 cause,
-                "start the process that consumes it: it takes them over",
+                "start the process that consumes the queue: it takes them over",
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! The database itself: schema, clock, what holds it back, partitions.
+//! The database itself: schema, clock, old transactions, partitions.
 
 use chrono::TimeDelta;
 use schema::MIGRATOR;
@@ -6,19 +6,19 @@ use sqlx::{PgPool, Row};
 
 use super::{Finding, Surroundings};
 
-/// Clocks that differ by more than this mislead people who compare times.
+/// Clocks that differ by more mislead people who compare times.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 
 pub(super) async fn findings(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Vec<Finding>> {
     let mut findings = migrations(pool).await?;
     findings.extend(skew(pool, surroundings).await?);
-    findings.extend(held_back(pool).await?);
+    findings.extend(old_transactions(pool).await?);
     findings.extend(partitions(pool, surroundings.retention.days).await?);
     Ok(findings)
 }
 
-/// Whether the schema is the one this program knows. The table is sqlx's own, so it is not in our migrations, which
-/// queries are checked against.
+/// Whether the schema is the one that this program knows. The query is not checked at compile time, because the table is
+/// sqlx's own and not in our migrations.
 async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let applied = sqlx::query("select version from _sqlx_migrations where success").fetch_all(pool).await;
     let applied: Vec<i64> = match applied {
@@ -27,7 +27,7 @@ async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
             let remedy = "run `standalone migrate` as the owner of the schema";
             return Ok(vec![Finding::warning(
                 "MIGRATIONS_UNKNOWN",
-                format!("which migrations were applied cannot be read: {error}"),
+                format!("the applied migrations cannot be read: {error}"),
                 remedy,
             )]);
         }
@@ -52,7 +52,7 @@ async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// A round trip is part of the difference, so half of it is taken off.
+/// Half of the round trip is subtracted from the difference.
 async fn skew(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Option<Finding>> {
     let asked = surroundings.clock.now();
     let theirs = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
@@ -65,19 +65,19 @@ async fn skew(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Option
         Finding::problem(
             "CLOCK_SKEW",
             cause,
-            "synchronise both by NTP; leases are safe, but times in the audit are not",
+            "synchronise both clocks by NTP; leases are safe, but times in the audit are wrong",
         )
     }))
 }
 
-/// What keeps vacuum from removing the dead rows that every publish leaves behind, and the relay's mark from moving.
-async fn held_back(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+/// Transactions that keep vacuum from removing the dead rows of every publish, and the relay's low-water mark from moving.
+async fn old_transactions(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let holders = sqlx::query!(
         r#"
         select 'TRANSACTION_OPEN' as "code!",
                format('pid %s (%s as %s, %s) has held xmin back for %s s', pid, coalesce(nullif(application_name, ''), 'unnamed'), usename,
                       coalesce(state, 'state unknown'), extract(epoch from clock_timestamp() - xact_start)::bigint) as "cause!",
-               format('see what it does; to end it: select pg_terminate_backend(%s)', pid) as "remedy!"
+               format('find out what it does; to end it: select pg_terminate_backend(%s)', pid) as "remedy!"
         from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid() and (backend_xmin is not null or backend_xid is not null)
           and xact_start < clock_timestamp() - interval '1 minute'
@@ -86,7 +86,7 @@ async fn held_back(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
                format('end it: rollback prepared %L', gid)
         from pg_prepared_xacts where database = current_database() and prepared < clock_timestamp() - interval '1 minute'
         union all
-        select 'REPLICATION_SLOT', format('the replication slot %s holds xmin back, and nobody reads it', slot_name),
+        select 'REPLICATION_SLOT', format('the replication slot %s holds xmin back, and has no reader', slot_name),
                format('start its reader, or drop it: select pg_drop_replication_slot(%L)', slot_name)
         from pg_replication_slots where not active and (xmin is not null or catalog_xmin is not null)
         "#
@@ -122,15 +122,17 @@ async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Find
     .await?;
     let mut findings = Vec::new();
     if found.lacks_tomorrow {
-        let cause = "outbox or inbox has no partition for tomorrow: from midnight UTC on every command would fail";
-        findings.push(Finding::problem("PARTITION_MISSING", cause, "start a relay: it makes them a fortnight ahead"));
+        let cause = "outbox or inbox has no partition for tomorrow: after midnight UTC every command would fail";
+        findings.push(Finding::problem(
+            "PARTITION_MISSING",
+            cause,
+            "start a relay: it creates partitions a fortnight ahead",
+        ));
     }
     if let [first, ..] = found.expired.as_slice() {
-        let cause = format!(
-            "partitions older than the retention that are still there: {}, the first {first}",
-            found.expired.len()
-        );
-        let remedy = "one goes when all of it is settled: replay or skip what is parked, retry what is dead";
+        let cause =
+            format!("partitions older than the retention that still exist: {}, the first {first}", found.expired.len());
+        let remedy = "the relay drops a partition when everything in it is settled: replay or skip its parked events, retry its dead jobs";
         findings.push(Finding::warning("PARTITION_EXPIRED", cause, remedy));
     }
     Ok(findings)

@@ -1,10 +1,10 @@
-//! The relays, and the events they do not get rid of.
+//! The relays, and events that they do not publish.
 
 use sqlx::PgPool;
 
 use super::Finding;
 
-/// Aggregates named one by one.
+/// Most blocked aggregates that get a finding of their own.
 const NAMED: i64 = 10;
 
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
@@ -15,7 +15,7 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     .await?;
     let mut findings = Vec::new();
     if alive == 0 {
-        let remedy = "start one: outbox-relay; events wait in the outbox";
+        let remedy = "start outbox-relay; events wait in the outbox";
         findings.push(Finding::problem("NO_RELAY", "no relay is alive", remedy));
     } else {
         findings.extend(leases(pool).await?);
@@ -40,25 +40,24 @@ async fn leases(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     .await?;
     let names: Vec<_> = shards.iter().map(ToString::to_string).collect();
     Ok((!shards.is_empty()).then(|| {
-        let cause = format!("nobody has the lease of the shards {}, and events wait there", names.join(", "));
-        let remedy =
-            "a living relay takes them within 10 s; if it does not, see its log for \"could not renew leases\"";
+        let cause = format!("no relay has leased the shards {}, and events wait there", names.join(", "));
+        let remedy = "a living relay leases them within 10 s; otherwise its log has \"could not renew leases\"";
         Finding::problem("LEASE_EXPIRED", cause, remedy)
     }))
 }
 
-/// Each relay listens on a connection of its own. Without it the relay polls, and is late by up to a second.
+/// Each relay listens on a connection of its own. Without that connection it polls, and is up to a second late.
 async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
     let seen = sqlx::query!(
         r#"
-        select pg_has_role('pg_read_all_stats', 'usage') as "may_look!",
+        select pg_has_role('pg_read_all_stats', 'usage') as "may_read!",
                (select count(*) from pg_stat_activity where datname = current_database() and query = $1) as "listening!"
         "#,
         format!("LISTEN \"{}\"", messaging::outbox::CHANNEL),
     )
     .fetch_one(pool)
     .await?;
-    if !seen.may_look {
+    if !seen.may_read {
         let remedy = "grant pg_read_all_stats to articurated_operator";
         return Ok(Some(Finding::warning(
             "SESSIONS_UNSEEN",
@@ -67,9 +66,8 @@ async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
         )));
     }
     Ok((seen.listening < alive).then(|| {
-        let cause =
-            format!("living relays: {alive}; of these listen for new events: {}, the others only poll", seen.listening);
-        Finding::problem("LISTENER_DEAD", cause, "a relay listens again within seconds; if not, restart it")
+        let cause = format!("of {alive} living relays {} listen for new events; the others only poll", seen.listening);
+        Finding::problem("LISTENER_DEAD", cause, "a relay reconnects within seconds; if it does not, restart it")
     }))
 }
 
@@ -89,7 +87,7 @@ async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
         Finding::problem(
             "OUTBOX_OVERDUE",
             cause,
-            "see the other findings; without any, a backlog is being worked off: ops status",
+            "see the other findings; if there are none, the relay is working off a backlog: ops status",
         )
     }))
 }
@@ -120,7 +118,7 @@ async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         .into_iter()
         .map(|row| {
             let cause = format!(
-                "the {} {} stands still behind {} {}, which is parked: {} ({}); events waiting: {}",
+                "the {} {} is blocked by {} {}, which is parked: {} ({}); events waiting: {}",
                 row.aggregate_type,
                 row.aggregate_id,
                 row.event_type,
@@ -129,13 +127,14 @@ async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
                 row.last_error.unwrap_or_default(),
                 row.behind,
             );
-            let remedy = format!("replay --id {0} once the reason is gone, or skip {0}", row.event_id);
+            let remedy =
+                format!("once the reason is gone: ops replay --id {0}; or give up on it: ops skip {0}", row.event_id);
             Finding::problem("AGGREGATE_BLOCKED", cause, remedy)
         })
         .collect();
     if more > 0 {
-        let cause = format!("more orders, returns, documents or refunds that stand still: {more}");
-        findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "see them all: ops stuck"));
+        let cause = format!("more blocked orders, returns, documents or refunds: {more}");
+        findings.push(Finding::problem("AGGREGATE_BLOCKED", cause, "list them: ops stuck"));
     }
     Ok(findings)
 }

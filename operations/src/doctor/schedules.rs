@@ -1,4 +1,4 @@
-//! Schedules that fail, and those that nobody runs.
+//! Schedules that fail, and schedules that no process runs.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use runtime::Clock;
@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::Finding;
 
-/// What a due time, or the next run of a backlog of them, may wait.
+/// How late a run may start before it is a problem.
 const PATIENCE: TimeDelta = TimeDelta::minutes(5);
 
 pub(super) async fn findings(pool: &PgPool, clock: &Clock) -> sqlx::Result<Vec<Finding>> {
@@ -30,11 +30,11 @@ pub(super) async fn findings(pool: &PgPool, clock: &Clock) -> sqlx::Result<Vec<F
         let (name, due) = (row.name, written(row.next_due_at));
         let running = row.status.as_deref() == Some("running") && row.led;
         if row.overdue && !running {
-            let cause = format!("the schedule {name} was due at {due}, and nobody runs it");
-            let last = row.owner.map_or_else(String::new, |owner| format!(" (last it was {owner})"));
+            let cause = format!("the schedule {name} was due at {due}, and no process runs it");
+            let last = row.owner.map_or_else(String::new, |owner| format!(" (last run by {owner})"));
             let remedy = format!(
-                "start the process that it belongs to{last}; if one runs that was started before the schedule got other \
-                 settings, start it again"
+                "start the process of the schedule{last}; a process that was started before the schedule's settings changed \
+                 must be restarted"
             );
             findings.push(Finding::problem("SCHEDULE_OVERDUE", cause, remedy));
         }
@@ -43,12 +43,14 @@ pub(super) async fn findings(pool: &PgPool, clock: &Clock) -> sqlx::Result<Vec<F
         if status == "failed" {
             let cause =
                 format!("the run of the schedule {name} that was due at {} has failed: {error}", written(due_at));
-            let remedy = format!("remove the cause; it runs again at {due}");
+            let remedy = format!("remove the cause; the next run is due at {due}");
             findings.push(Finding::problem("SCHEDULE_FAILED", cause, remedy));
         } else if status == "waiting" && !error.is_empty() {
             let cause = format!("the schedule {name} has failed {attempts} times for {}: {error}", written(due_at));
-            let remedy =
-                format!("remove the cause; it is tried again at {}", row.retry_at.map_or_else(String::new, written));
+            let remedy = format!(
+                "remove the cause; the next attempt is due at {}",
+                row.retry_at.map_or_else(String::new, written)
+            );
             findings.push(Finding::warning("SCHEDULE_FAILING", cause, remedy));
         }
     }

@@ -15,7 +15,7 @@ use crate::programs;
 
 /// Longest wait for an answer; an audit of a long run reads a lot.
 const ANSWER: Duration = Duration::from_secs(120);
-/// Who acts, and why, in the record of acts.
+/// Who acts, and why, in the record of operator actions.
 const ACTING: [&str; 4] = ["--actor", "faults", "--reason", "The fault harness plays the operator."];
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +101,7 @@ pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// How many rows an act has changed.
+/// How many rows an operator action has changed.
 async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
     let arguments: Vec<_> = arguments.iter().copied().chain(ACTING).collect();
     read(&ask(stage, &arguments).await?).map(|Acted { rows_changed }| rows_changed)

@@ -49,7 +49,7 @@ const OPERATIONS: [&str; 47] = [
     "get /api/v1/ops/queues",
     "post /api/v1/ops/queues/{queue}/pause",
     "post /api/v1/ops/queues/{queue}/resume",
-    "get /api/v1/ops/acts",
+    "get /api/v1/ops/actions",
     "get /api/v1/ops/schedules",
     "get /api/v1/ops/audit",
     "get /api/v1/ops/doctor",

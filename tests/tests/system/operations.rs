@@ -1,6 +1,6 @@
 //! What operators see and do, by the command line and by REST.
 
-mod acts;
+mod actions;
 mod audit;
 mod doctor;
 mod replays;

@@ -95,7 +95,7 @@ async fn a_healthy_system_is_found_healthy_and_a_stopped_one_is_not() -> Result<
     })
     .await?;
     let well = ops(&system.database, &["doctor"]).await?.exited(0).out;
-    assert_eq!(well.trim(), "nothing is wrong");
+    assert_eq!(well.trim(), "no problems found");
     let database = system.stop().await?;
     let ill = ops(&database, &["doctor", "--json"]).await?.exited(1).json();
     assert_eq!(codes(&ill), ["NO_RELAY"]);

@@ -1,4 +1,4 @@
-//! Sending events again.
+//! Replaying events.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
     let all = ["replay", "--from", "2020-01-01T00:00:00Z"];
     let preview = ops(&system.database, &[&all[..], &["--dry-run", "--json"]].concat()).await?.exited(0).json();
     assert_eq!(preview["events"], before["events"]);
-    assert_eq!(count(pool, "select count(*) from messaging.operator_actions").await?, 0, "a dry run is no act");
+    assert_eq!(count(pool, "select count(*) from messaging.operator_actions").await?, 0, "a dry run is not recorded");
     assert_eq!(
         count(pool, "select count(*) from messaging.outbox where attempts > 1").await?,
         0,
@@ -83,9 +83,9 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
     let pool = &system.database.pool;
     eventually_equal("the first goes out", SOON, 1, async || books::published(pool).await).await?;
     let preview = ops(&system.database, &["replay", "--parked", "--dry-run"]).await?.exited(0).out;
-    assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be sent again: 1"), "{preview}");
+    assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be replayed: 1"), "{preview}");
     let said = ops(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
-    assert_eq!(said.trim(), "events sent again: 1");
+    assert_eq!(said.trim(), "events replayed: 1");
     eventually_equal("all go out", SOON, 3, async || books::published(pool).await).await?;
     let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
         .fetch_all(pool)

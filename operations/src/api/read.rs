@@ -1,0 +1,207 @@
+//! `GET` under `/api/v1/ops`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use contracts::Queue;
+use runtime::http::ApiQuery;
+use runtime::{ApiError, ErrorBody};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Api;
+use super::answers::{EventId, ReadErrors, limit};
+use crate::audit::{self, Report, Scope};
+use crate::doctor::{self, Diagnosis};
+use crate::read::actions::{self, OperatorAction};
+use crate::read::jobs::{self, Filter, JobStatus, Jobs};
+use crate::read::queues::{self, QueueStatus};
+use crate::read::schedules::{self, Schedules};
+use crate::read::show::{self, Shown};
+use crate::read::status::{self, SystemStatus};
+use crate::read::stuck::{self, Stuck};
+
+/// The longest list.
+const MOST: i64 = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(get_status))
+        .routes(routes!(list_stuck))
+        .routes(routes!(show_event))
+        .routes(routes!(list_jobs))
+        .routes(routes!(list_queues))
+        .routes(routes!(list_actions))
+        .routes(routes!(list_schedules))
+        .routes(routes!(run_audit))
+        .routes(routes!(get_diagnosis))
+}
+
+/// The status of the system
+///
+/// Relays with their shards, the outbox, every queue, and the latest operator actions.
+#[utoipa::path(get, path = "/status", tag = "Operations", responses((status = 200, body = SystemStatus), ReadErrors))]
+async fn get_status(State(api): State<Arc<Api>>) -> Result<Json<SystemStatus>, ApiError> {
+    Ok(Json(status::status(&api.pool).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct StuckParams {
+    /// Seconds after which a waiting event or job counts as stuck.
+    #[param(minimum = 0, default = 30)]
+    older_than_seconds: Option<u32>,
+    /// Most events, and most jobs, to list.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<i64>,
+}
+
+/// What makes no progress
+///
+/// Events that are parked, failing or have waited too long; jobs that are dead, in doubt, failing or overdue.
+#[utoipa::path(get, path = "/stuck", tag = "Operations", params(StuckParams),
+    responses((status = 200, body = Stuck), ReadErrors))]
+async fn list_stuck(
+    State(api): State<Arc<Api>>,
+    ApiQuery(params): ApiQuery<StuckParams>,
+) -> Result<Json<Stuck>, ApiError> {
+    let older_than = params.older_than_seconds.map_or(stuck::PATIENCE, |seconds| Duration::from_secs(seconds.into()));
+    Ok(Json(stuck::stuck(&api.pool, older_than, limit(params.limit, 100, MOST)?).await?))
+}
+
+/// One event, or all events of an order, return, document or refund
+///
+/// The row in the outbox with its payload, the job in each queue, and the operator actions.
+#[utoipa::path(get, path = "/events/{id}", tag = "Operations",
+    params(("id" = String, Path, description = "Id of an event, order, return, document or refund")),
+    responses((status = 200, body = Shown), (status = 404, description = "`EVENT_NOT_FOUND`", body = ErrorBody), ReadErrors))]
+async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
+    Ok(Json(show::show(&api.pool, id).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct JobParams {
+    #[param(value_type = Option<String>)]
+    queue: Option<Queue>,
+    /// Unset: `dead` and `in_doubt`.
+    status: Option<JobStatus>,
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<i64>,
+}
+
+/// Jobs
+///
+/// The latest arrivals first.
+#[utoipa::path(get, path = "/jobs", tag = "Operations", params(JobParams),
+    responses((status = 200, body = Jobs), ReadErrors))]
+async fn list_jobs(State(api): State<Arc<Api>>, ApiQuery(params): ApiQuery<JobParams>) -> Result<Json<Jobs>, ApiError> {
+    let statuses = params.status.into_iter().collect();
+    let filter = Filter { queue: params.queue, statuses, limit: limit(params.limit, 50, MOST)? };
+    Ok(Json(jobs::list(&api.pool, &filter).await?))
+}
+
+/// A list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Queues {
+    data: Vec<QueueStatus>,
+}
+
+/// The queues
+#[utoipa::path(get, path = "/queues", tag = "Operations", responses((status = 200, body = Queues), ReadErrors))]
+async fn list_queues(State(api): State<Arc<Api>>) -> Result<Json<Queues>, ApiError> {
+    Ok(Json(Queues { data: queues::list(&api.pool).await? }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ActionParams {
+    #[param(minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<i64>,
+}
+
+/// A list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Actions {
+    /// Newest first.
+    data: Vec<OperatorAction>,
+}
+
+/// What operators did
+///
+/// Who, when and why. The record is append-only.
+#[utoipa::path(get, path = "/actions", tag = "Operations", params(ActionParams),
+    responses((status = 200, body = Actions), ReadErrors))]
+async fn list_actions(
+    State(api): State<Arc<Api>>,
+    ApiQuery(params): ApiQuery<ActionParams>,
+) -> Result<Json<Actions>, ApiError> {
+    Ok(Json(Actions { data: actions::list(&api.pool, limit(params.limit, 50, MOST)?).await? }))
+}
+
+/// What runs by the clock
+///
+/// When each schedule is due, which instance leads it, and how its last run ended.
+#[utoipa::path(get, path = "/schedules", tag = "Operations", responses((status = 200, body = Schedules), ReadErrors))]
+async fn list_schedules(State(api): State<Arc<Api>>) -> Result<Json<Schedules>, ApiError> {
+    Ok(Json(schedules::list(&api.pool).await?))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AuditParams {
+    /// Whether a backlog is a violation.
+    #[serde(default)]
+    #[param(default = false)]
+    drained: bool,
+}
+
+/// Check everything that must hold
+///
+/// Ten rules that must hold after any fault. An audit reads the whole database: if that takes longer than
+/// `HTTP_REQUEST_TIMEOUT_SECONDS`, use `ops audit`.
+#[utoipa::path(get, path = "/audit", tag = "Operations", params(AuditParams),
+    responses(
+        (status = 200, body = Report),
+        (status = 409, description = "`AUDIT_IN_PROGRESS`: another audit is running", body = ErrorBody),
+        ReadErrors,
+    ))]
+async fn run_audit(
+    State(api): State<Arc<Api>>,
+    ApiQuery(params): ApiQuery<AuditParams>,
+) -> Result<Json<Report>, ApiError> {
+    let Ok(permit) = api.audits.clone().try_acquire_owned() else {
+        return Err(ApiError::conflict("AUDIT_IN_PROGRESS", "another audit is running; wait until it ends"));
+    };
+    let broker = api.surroundings.transport.rabbitmq_url.is_some();
+    let scope = Scope { sources: api.sources.clone(), drained: params.drained, broker };
+    // Spawned, because a client that hangs up would drop the audit and leave its transactions open.
+    let audit = tokio::spawn(async move {
+        let report = audit::audit(&api.pool, &scope).await;
+        drop(permit);
+        report
+    });
+    Ok(Json(audit.await.map_err(ApiError::internal)??))
+}
+
+/// What keeps events from arriving, or schedules from running
+///
+/// Each finding has its cause and its remedy.
+#[utoipa::path(get, path = "/doctor", tag = "Operations", responses((status = 200, body = Diagnosis), ReadErrors))]
+async fn get_diagnosis(State(api): State<Arc<Api>>) -> Json<Diagnosis> {
+    Json(match doctor::diagnose(&api.pool, &api.surroundings).await {
+        Ok(diagnosis) => diagnosis,
+        Err(error) => {
+            tracing::warn!(%error, "diagnosis without the database");
+            doctor::without_database("it does not answer; the log says why", &api.surroundings).await
+        }
+    })
+}

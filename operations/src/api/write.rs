@@ -1,0 +1,196 @@
+//! `POST` under `/api/v1/ops`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use contracts::Queue;
+use runtime::ApiError;
+use runtime::http::{ApiJson, RequestContext};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::Api;
+use super::answers::{EventId, QueueName, WriteErrors, operator};
+use crate::OperationError;
+use crate::write::replay::{self, Preview, Selection};
+use crate::write::retry::{self, DeadJobs};
+use crate::write::{Changed, pause, release, skip};
+
+/// Most events that one request replays, so that it ends before its time-out.
+const MOST_REPLAYED: u64 = 10_000;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(replay_events))
+        .routes(routes!(skip_event))
+        .routes(routes!(release_event))
+        .routes(routes!(retry_jobs))
+        .routes(routes!(pause_queue))
+        .routes(routes!(resume_queue))
+}
+
+/// Why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Justification {
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReplayBody {
+    selection: Selection,
+    /// Only returns what would be sent.
+    #[serde(default)]
+    dry_run: bool,
+    /// Required, except for a dry run.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Replayed {
+    dry_run: bool,
+    selected: Preview,
+    /// 0 after a dry run.
+    rows_changed: u64,
+}
+
+/// Replay events
+///
+/// The relay sends them again. Each keeps its id, so a consumer that already has it drops the copy: its effect happens at
+/// most once. At most 10,000 events; `ops replay` takes any number, at a rate.
+#[utoipa::path(post, path = "/replay", tag = "Operations", request_body = ReplayBody,
+    params(("X-Actor" = Option<String>, Header, description = "Who; required, except for a dry run")),
+    responses((status = 200, body = Replayed), WriteErrors))]
+async fn replay_events(
+    State(api): State<Arc<Api>>,
+    context: RequestContext,
+    ApiJson(body): ApiJson<ReplayBody>,
+) -> Result<Json<Replayed>, ApiError> {
+    let ReplayBody { selection, dry_run, reason } = body;
+    if dry_run {
+        let selected = replay::preview(&api.pool, &selection).await?;
+        return Ok(Json(Replayed { dry_run, selected, rows_changed: 0 }));
+    }
+    let operator = operator(context, &reason.unwrap_or_default())?;
+    let selected = replay::preview(&api.pool, &selection).await?;
+    if selected.events > MOST_REPLAYED {
+        return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_REPLAYED }.into());
+    }
+    let changed = replay::replay(&api.pool, &selection, None, &operator).await?;
+    Ok(Json(Replayed { dry_run, selected, rows_changed: changed.rows_changed }))
+}
+
+/// Skip an event
+///
+/// It is never delivered, and its order, return, document or refund continues without it.
+#[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
+    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn skip_event(
+    State(api): State<Arc<Api>>,
+    EventId(id): EventId,
+    context: RequestContext,
+    ApiJson(body): ApiJson<Justification>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    Ok(Json(skip::skip(&api.pool, id, operator).await?))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReleaseBody {
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// Only its job in this queue.
+    #[schema(value_type = Option<String>)]
+    queue: Option<Queue>,
+}
+
+/// End a wait
+///
+/// An event or job in back-off is due now. A running job loses its lease and starts again, in doubt.
+#[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = ReleaseBody,
+    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn release_event(
+    State(api): State<Arc<Api>>,
+    EventId(id): EventId,
+    context: RequestContext,
+    ApiJson(body): ApiJson<ReleaseBody>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    Ok(Json(release::release(&api.pool, id, body.queue, operator).await?))
+}
+
+/// Which dead jobs. Each field narrows the selection, and at least one is required.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RetryBody {
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// The dead jobs of these events.
+    #[serde(default)]
+    #[schema(max_items = 1000)]
+    event_ids: Vec<Uuid>,
+    /// The dead jobs of this queue.
+    #[schema(value_type = Option<String>)]
+    queue: Option<Queue>,
+    /// All dead jobs.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Retry dead jobs
+///
+/// They get all their attempts back. The worker first looks up whether the effect happened, so it does not happen twice.
+#[utoipa::path(post, path = "/jobs/retry", tag = "Operations", request_body = RetryBody,
+    params(("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn retry_jobs(
+    State(api): State<Arc<Api>>,
+    context: RequestContext,
+    ApiJson(body): ApiJson<RetryBody>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    let selection = DeadJobs { event_ids: body.event_ids, queue: body.queue, all: body.all };
+    Ok(Json(retry::retry(&api.pool, &selection, &operator).await?))
+}
+
+/// Pause a queue
+///
+/// Its consumers start no jobs until it is resumed; running jobs finish. It stays paused across restarts.
+#[utoipa::path(post, path = "/queues/{queue}/pause", tag = "Operations", request_body = Justification,
+    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
+           ("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn pause_queue(
+    State(api): State<Arc<Api>>,
+    QueueName(queue): QueueName,
+    context: RequestContext,
+    ApiJson(body): ApiJson<Justification>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    Ok(Json(pause::pause(&api.pool, queue, operator).await?))
+}
+
+/// Resume a queue
+#[utoipa::path(post, path = "/queues/{queue}/resume", tag = "Operations", request_body = Justification,
+    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
+           ("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn resume_queue(
+    State(api): State<Arc<Api>>,
+    QueueName(queue): QueueName,
+    context: RequestContext,
+    ApiJson(body): ApiJson<Justification>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    Ok(Json(pause::resume(&api.pool, queue, operator).await?))
+}

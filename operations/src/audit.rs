@@ -1,0 +1,81 @@
+//! Checks everything that must hold after any fault. One file per group of rules; each check is a query that returns its
+//! violations, in words.
+//!
+//! An audit reads the database in one snapshot, so the system keeps running. It reads the gateway's ledger before and
+//! after the snapshot: payments in the ledger *before* must be in the snapshot, and payments in the snapshot must be in
+//! the ledger *after* it.
+//!
+//! The outbox reaches back to its oldest partition. Older days were settled when retention dropped them, so the audit does
+//! not expect their events.
+
+mod report;
+mod snapshot;
+mod transitions;
+mod delivery;
+mod effects;
+mod refunds;
+mod read_models;
+mod invoices;
+mod leftovers;
+
+use secrecy::SecretString;
+use sqlx::PgPool;
+
+use report::Findings;
+use snapshot::Snapshot;
+
+pub use report::{Checked, Report, Rule, Status, Verdict};
+
+/// What an audit reads besides the database.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Sources {
+    /// The payment gateway, whose ledger an audit compares with our refunds. Unset: no comparison.
+    #[arg(long = "gateway-url", env = "AUDIT_GATEWAY_URL")]
+    pub gateway_url: Option<String>,
+    /// The invoice store, as `INVOICE_STORE_URL`, in which an audit checks every PDF. Unset: no check.
+    #[arg(long = "invoice-store", env = "AUDIT_INVOICE_STORE_URL")]
+    pub invoice_store: Option<String>,
+    /// Another database for the read models. Unset: they are in `DATABASE_URL`.
+    #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = runtime::config::secret)]
+    pub query_database_url: Option<SecretString>,
+}
+
+/// What to audit.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    pub sources: Sources,
+    /// Whether a backlog is a violation.
+    pub drained: bool,
+    /// Whether events travel through RabbitMQ: then published events may not have arrived yet.
+    pub broker: bool,
+}
+
+/// Checks every rule.
+///
+/// Do not drop the future before it ends: it holds transactions (see `runtime::database::connect`).
+///
+/// # Errors
+/// Only when the database cannot be read. The report names everything else that cannot be read.
+pub async fn audit(pool: &PgPool, scope: &Scope) -> sqlx::Result<Report> {
+    let mut findings = Findings::default();
+    let paid_before = refunds::ledger(&scope.sources, &mut findings).await;
+
+    let mut snapshot = Snapshot::begin(pool).await?;
+    transitions::check(&mut snapshot, &mut findings).await?;
+    delivery::check(&mut snapshot, scope, &mut findings).await?;
+    effects::check(&mut snapshot, &mut findings).await?;
+    refunds::check(&mut snapshot, &mut findings).await?;
+    read_models::check(pool, &mut snapshot, scope, &mut findings).await?;
+    invoices::check(&mut snapshot, &mut findings).await?;
+    leftovers::check(&mut snapshot, &mut findings).await?;
+    let ours = if paid_before.is_some() { refunds::ours(&mut snapshot).await? } else { Vec::new() };
+    let stored =
+        if scope.sources.invoice_store.is_some() { invoices::stored(&mut snapshot).await? } else { Vec::new() };
+    let (at, since) = snapshot.end().await?;
+
+    if let Some(before) = paid_before {
+        refunds::compare(&scope.sources, &ours, &before, &mut findings).await;
+    }
+    invoices::check_pdfs(&scope.sources, stored, &mut findings).await;
+    Ok(findings.into_report(at, since, scope.drained))
+}

@@ -1,0 +1,109 @@
+//! The command line of operators: arguments, and tables for people. With `--json` every command prints what the REST
+//! API answers.
+
+mod read;
+mod write;
+mod audit;
+mod doctor;
+mod tables;
+mod format;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use runtime::config::DatabaseConfig;
+use runtime::database;
+use serde::Serialize;
+use sqlx::PgPool;
+
+use crate::ROLE;
+use crate::reach::reach;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows how relays, outbox and queues are doing
+    Status(read::Status),
+    /// Lists what makes no progress: parked or failing events; dead, doubtful or overdue jobs
+    Stuck(read::Stuck),
+    /// Shows one event, or all events of an order, return, document or refund, with jobs and operator actions
+    Show(read::Show),
+    /// Sends events again; a consumer that already has one drops the copy
+    Replay(write::Replay),
+    /// Gives up on an event, so that its order, return, document or refund continues without it
+    Skip(write::Skip),
+    /// Ends a back-off, or the lease of a job that hangs
+    Release(write::Release),
+    /// Lists jobs; without --status those that are dead or in doubt
+    Jobs(read::Jobs),
+    /// Gives dead jobs all their attempts back
+    Retry(write::Retry),
+    /// Stops the consumers of a queue from starting jobs
+    Pause(write::Pause),
+    /// Ends a pause
+    Resume(write::Resume),
+    /// Lists what operators did, when and why
+    Actions(read::Actions),
+    /// Lists what runs by the clock: when each schedule is due, who leads it, and how its last run ended
+    Schedules(read::Schedules),
+    /// Checks everything that must hold; exits with 1 for a violation, with 2 when something could not be checked
+    Audit(Box<audit::Audit>),
+    /// Names what keeps events from arriving, or schedules from running; exits with 1 for a problem
+    Doctor(doctor::Doctor),
+}
+
+/// The arguments of every command.
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    database: DatabaseConfig,
+    /// Prints JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a command. An error is one sentence on stderr.
+pub async fn run(command: Command) -> ExitCode {
+    runtime::tls::install();
+    let (done, failure) = match command {
+        Command::Status(arguments) => (arguments.run().await, 1),
+        Command::Stuck(arguments) => (arguments.run().await, 1),
+        Command::Show(arguments) => (arguments.run().await, 1),
+        Command::Replay(arguments) => (arguments.run().await, 1),
+        Command::Skip(arguments) => (arguments.run().await, 1),
+        Command::Release(arguments) => (arguments.run().await, 1),
+        Command::Jobs(arguments) => (arguments.run().await, 1),
+        Command::Retry(arguments) => (arguments.run().await, 1),
+        Command::Pause(arguments) => (arguments.run().await, 1),
+        Command::Resume(arguments) => (arguments.run().await, 1),
+        Command::Actions(arguments) => (arguments.run().await, 1),
+        Command::Schedules(arguments) => (arguments.run().await, 1),
+        Command::Audit(arguments) => (arguments.run().await, 2),
+        Command::Doctor(arguments) => (arguments.run().await, 1),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(failure)
+    })
+}
+
+impl Common {
+    /// A pool with the rights of an operator.
+    async fn connect(&self) -> anyhow::Result<PgPool> {
+        // A process waits for its database to start; a person wants to know now.
+        reach(&self.database.database_url).await.context("the database (DATABASE_URL) cannot be used")?;
+        database::connect(&self.database, Some(ROLE), "ops").await
+    }
+
+    /// Prints a report as JSON or as a table. A reader that has seen enough may close the pipe.
+    fn print<T: Serialize>(&self, report: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<ExitCode> {
+        use std::io::{ErrorKind, Write};
+
+        let text = if self.json { serde_json::to_string_pretty(report)? } else { table(report).trim_end().to_owned() };
+        match writeln!(std::io::stdout(), "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}

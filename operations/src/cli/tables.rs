@@ -1,0 +1,223 @@
+//! What the reading commands print for people.
+
+use chrono::{DateTime, Utc};
+
+use super::format::{age, age_of, or_dash, short, table};
+use crate::read::actions::OperatorAction;
+use crate::read::jobs::Job;
+use crate::read::queues::QueueStatus;
+use crate::read::schedules::{ScheduleRun, ScheduleStatus};
+use crate::read::show::{Event, Shown};
+use crate::read::status::SystemStatus;
+use crate::read::stuck::{Stuck, StuckEvent, StuckJob};
+
+pub(super) fn status(status: &SystemStatus) -> String {
+    let SystemStatus { at, relays, shards_free, outbox, queues, actions } = status;
+    let relays = relays.iter().map(|relay| [relay.name.clone(), relay.shards.len().to_string()]);
+    let mut parts = vec![table(["relay", "shards"], relays)];
+    if *shards_free > 0 {
+        parts.push(format!(" {shards_free} of 16 shards are leased by no relay"));
+    }
+    let outbox = [
+        outbox.pending.to_string(),
+        age_of(*at, outbox.oldest_pending),
+        outbox.parked.to_string(),
+        outbox.published_per_minute.to_string(),
+    ];
+    parts.push(table(["pending", "oldest", "parked", "published/min"], [outbox]));
+    parts.push(queue_table(*at, queues));
+    if !actions.is_empty() {
+        parts.push(self::actions(actions));
+    }
+    parts.join("\n\n")
+}
+
+fn queue_table(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
+    let header = ["queue", "ready", "oldest", "running", "in doubt", "dead", "paused"];
+    let rows = queues.iter().map(|queue| {
+        let paused = queue.paused_at.map(|since| {
+            let (by, why) = (queue.paused_by.as_deref(), queue.paused_reason.as_deref());
+            format!("{} by {}: {}", age(at, since), by.unwrap_or_default(), why.unwrap_or_default())
+        });
+        [
+            queue.name.clone(),
+            queue.ready.to_string(),
+            age_of(at, queue.oldest_ready),
+            queue.running.to_string(),
+            queue.in_doubt.to_string(),
+            queue.dead.to_string(),
+            or_dash(paused),
+        ]
+    });
+    table(header, rows)
+}
+
+pub(super) fn actions(actions: &[OperatorAction]) -> String {
+    let header = ["action", "at", "by", "rows", "why"];
+    let rows = actions.iter().map(|action| {
+        let at = action.acted_at.format("%Y-%m-%d %H:%M:%S").to_string();
+        [action.action.clone(), at, action.actor.clone(), action.rows_changed.to_string(), short(&action.reason)]
+    });
+    table(header, rows)
+}
+
+pub(super) fn schedules(at: DateTime<Utc>, schedules: &[ScheduleStatus]) -> String {
+    let header = ["schedule", "expression", "time zone", "next", "last", "status", "took", "leader"];
+    let rows = schedules.iter().map(|schedule| {
+        let run = schedule.last_run.as_ref();
+        let took = run.and_then(|run| Some((run.finished_at? - run.started_at).as_seconds_f64()));
+        [
+            schedule.name.clone(),
+            schedule.cron.clone(),
+            schedule.timezone.clone(),
+            schedule.next_due_at.map_or_else(|| "off".to_owned(), |next| age(at, next)),
+            age_of(at, run.map(|run| run.due_at)),
+            or_dash(run.map(outcome)),
+            or_dash(took.map(|seconds| format!("{seconds:.3} s"))),
+            or_dash(schedule.leader.clone()),
+        ]
+    });
+    table(header, rows)
+}
+
+/// How a run ended, in a few words.
+fn outcome(run: &ScheduleRun) -> String {
+    let error = run.error.as_deref().map(|error| format!(": {}", short(error)));
+    let attempts = if run.attempt > 1 { format!(" at attempt {}", run.attempt) } else { String::new() };
+    let missed = if run.missed > 0 { format!(", {} missed before", run.missed) } else { String::new() };
+    format!("{}{attempts}{missed}{}", run.status, error.unwrap_or_default())
+}
+
+pub(super) fn stuck(report: &Stuck) -> String {
+    let Stuck { at, events_total, events, jobs_total, jobs } = report;
+    let mut parts = Vec::new();
+    if !events.is_empty() {
+        parts.push(stuck_events(*at, events) + &more(*events_total, events.len()));
+    }
+    if !jobs.is_empty() {
+        parts.push(stuck_jobs(*at, jobs) + &more(*jobs_total, jobs.len()));
+    }
+    if parts.is_empty() { "nothing is stuck".to_owned() } else { parts.join("\n\n") }
+}
+
+fn stuck_events(at: DateTime<Utc>, events: &[StuckEvent]) -> String {
+    let header = ["event", "type", "age", "reason", "attempts", "next", "behind", "error"];
+    let rows = events.iter().map(|event| {
+        [
+            event.event_id.to_string(),
+            event.event_type.clone(),
+            age(at, event.occurred_at),
+            event.reason.clone(),
+            event.attempts.to_string(),
+            age_of(at, event.next_attempt_at),
+            event.behind.to_string(),
+            or_dash(event.last_error.as_deref().map(short)),
+        ]
+    });
+    table(header, rows)
+}
+
+fn stuck_jobs(at: DateTime<Utc>, jobs: &[StuckJob]) -> String {
+    let header = ["queue", "event", "type", "age", "reason", "attempts", "next", "error"];
+    let rows = jobs.iter().map(|job| {
+        [
+            job.queue.clone(),
+            job.event_id.to_string(),
+            job.event_type.clone(),
+            age(at, job.received_at),
+            job.reason.clone(),
+            job.attempts.to_string(),
+            age_of(at, job.next_attempt_at),
+            or_dash(job.last_error.as_deref().map(short)),
+        ]
+    });
+    table(header, rows)
+}
+
+fn more(total: i64, shown: usize) -> String {
+    let more = total - i64::try_from(shown).unwrap_or(i64::MAX);
+    if more > 0 { format!("\n and {more} more") } else { String::new() }
+}
+
+pub(super) fn jobs(at: DateTime<Utc>, jobs: &[Job]) -> String {
+    let header = ["queue", "event", "type", "status", "age", "attempts", "next", "worker", "error"];
+    let rows = jobs.iter().map(|job| {
+        let waits = matches!(job.status.as_str(), "ready" | "in_doubt");
+        [
+            job.queue.clone(),
+            job.event_id.to_string(),
+            job.event_type.clone(),
+            job.status.clone(),
+            age(at, job.received_at),
+            job.attempts.to_string(),
+            or_dash(waits.then(|| age(at, job.run_at))),
+            or_dash(job.lease_owner.clone()),
+            or_dash(job.last_error.as_deref().map(short)),
+        ]
+    });
+    table(header, rows)
+}
+
+/// All details of a single event; of several events what distinguishes them.
+pub(super) fn shown(shown: &Shown) -> String {
+    let mut parts = match shown.events.as_slice() {
+        [event] => vec![event_details(shown.at, event)],
+        events => vec![event_table(shown.at, events)],
+    };
+    let of_all: Vec<Job> = shown.events.iter().flat_map(|event| event.jobs.clone()).collect();
+    if !of_all.is_empty() {
+        parts.push(jobs(shown.at, &of_all));
+    }
+    if !shown.actions.is_empty() {
+        parts.push(actions(&shown.actions));
+    }
+    if let [event] = shown.events.as_slice() {
+        parts.push(format!("{:#}", event.payload));
+    }
+    parts.join("\n\n")
+}
+
+fn event_details(at: DateTime<Utc>, event: &Event) -> String {
+    let about = format!("{} {}@{}", event.aggregate_type, event.aggregate_id, event.aggregate_version);
+    let epoch = or_dash(event.relay_epoch.map(|epoch| epoch.to_string()));
+    let lines = [
+        ("event", event.event_id.to_string()),
+        ("type", event.event_type.clone()),
+        ("about", about),
+        ("occurred", format!("{} ({})", event.occurred_at.to_rfc3339(), age(at, event.occurred_at))),
+        ("state", state(event)),
+        ("attempts", event.attempts.to_string()),
+        ("next attempt", age_of(at, event.next_attempt_at)),
+        ("last error", or_dash(event.last_error.clone())),
+        ("shard, epoch", format!("{}, {epoch}", event.shard)),
+        ("headers", event.headers.to_string()),
+    ];
+    let lines: Vec<_> = lines.iter().map(|(name, value)| format!(" {name:<13} {value}")).collect();
+    lines.join("\n")
+}
+
+fn event_table(at: DateTime<Utc>, events: &[Event]) -> String {
+    let header = ["version", "event", "type", "age", "state", "attempts"];
+    let rows = events.iter().map(|event| {
+        [
+            event.aggregate_version.to_string(),
+            event.event_id.to_string(),
+            event.event_type.clone(),
+            age(at, event.occurred_at),
+            state(event),
+            event.attempts.to_string(),
+        ]
+    });
+    table(header, rows)
+}
+
+fn state(event: &Event) -> String {
+    match (&event.parked_reason, event.published_at) {
+        (Some(reason), _) => format!("parked: {reason}"),
+        (None, Some(at)) => format!("published at {}", at.format("%Y-%m-%d %H:%M:%S%.3f")),
+        (None, None) => "pending".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! `ops replay | skip | release | retry | pause | resume`.
+
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use contracts::Queue;
+use uuid::Uuid;
+
+use super::Common;
+use super::format::table;
+use crate::write::replay::{self, Preview, Selection};
+use crate::write::retry::{self, DeadJobs};
+use crate::write::{Changed, Operator, Source, pause, release, skip};
+
+/// Who acts.
+#[derive(Debug, Args)]
+struct Actor {
+    /// Who acts, for the record. Unset: the user's name.
+    #[arg(long, env = "OPERATOR")]
+    actor: Option<String>,
+}
+
+/// Who acts, and why.
+#[derive(Debug, Args)]
+struct Justified {
+    #[command(flatten)]
+    actor: Actor,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: String,
+}
+
+impl Actor {
+    fn operator(self, reason: &str) -> anyhow::Result<Operator> {
+        let user = || std::env::var("USER").ok();
+        let actor = self.actor.or_else(user).context("who acts is unknown: give --actor, or set OPERATOR")?;
+        Ok(Operator::new(&actor, Source::Cli, reason, None)?)
+    }
+}
+
+impl Justified {
+    fn operator(self) -> anyhow::Result<Operator> {
+        self.actor.operator(&self.reason)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    selection: Selection,
+    /// Only shows what would be sent.
+    #[arg(long)]
+    dry_run: bool,
+    /// Most events per second. Unset: no limit.
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    actor: Actor,
+    /// Why, for the record.
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
+}
+
+/// `100` and `100/s` mean the same.
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    text.trim_end_matches("/s")
+        .parse()
+        .map_err(|_| "expected a number of events per second, as 100 or 100/s".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct Skip {
+    #[command(flatten)]
+    common: Common,
+    /// Id of the event.
+    id: Uuid,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
+pub struct Release {
+    #[command(flatten)]
+    common: Common,
+    /// Id of the event.
+    id: Uuid,
+    /// Only its job in this queue.
+    #[arg(long)]
+    queue: Option<Queue>,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
+pub struct Retry {
+    #[command(flatten)]
+    common: Common,
+    /// Retries the dead jobs of this event; may be given several times.
+    #[arg(long = "id", value_name = "ID")]
+    ids: Vec<Uuid>,
+    /// Only those of this queue.
+    #[arg(long)]
+    queue: Option<Queue>,
+    /// Retries all dead jobs.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
+pub struct Pause {
+    #[command(flatten)]
+    common: Common,
+    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
+    queue: Queue,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
+pub struct Resume {
+    #[command(flatten)]
+    common: Common,
+    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
+    queue: Queue,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+impl Replay {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { common, selection, dry_run, rate, actor, reason } = self;
+        let pool = common.connect().await?;
+        if dry_run {
+            return common.print(&replay::preview(&pool, &selection).await?, preview_table);
+        }
+        let operator = actor.operator(&reason.unwrap_or_default())?;
+        let changed = replay::replay(&pool, &selection, rate, &operator).await?;
+        common.print(&changed, |changed| format!("events replayed: {}", changed.rows_changed))
+    }
+}
+
+impl Skip {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let changed = skip::skip(&self.common.connect().await?, self.id, operator).await?;
+        self.common.print(&changed, |_| format!("the event {} is skipped", self.id))
+    }
+}
+
+impl Release {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let changed = release::release(&self.common.connect().await?, self.id, self.queue, operator).await?;
+        self.common.print(&changed, |changed| format!("waits ended: {}", changed.rows_changed))
+    }
+}
+
+impl Retry {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let selection = DeadJobs { event_ids: self.ids, queue: self.queue, all: self.all };
+        let changed = retry::retry(&self.common.connect().await?, &selection, &operator).await?;
+        self.common.print(&changed, |changed| format!("jobs retried: {}", changed.rows_changed))
+    }
+}
+
+impl Pause {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let changed = pause::pause(&self.common.connect().await?, self.queue, operator).await?;
+        self.common.print(&changed, |changed| outcome(*changed, self.queue, "paused", "was already paused"))
+    }
+}
+
+impl Resume {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let changed = pause::resume(&self.common.connect().await?, self.queue, operator).await?;
+        self.common.print(&changed, |changed| outcome(*changed, self.queue, "resumed", "was not paused"))
+    }
+}
+
+fn outcome(changed: Changed, queue: Queue, now: &str, before: &str) -> String {
+    if changed.rows_changed > 0 { format!("the queue {queue} is {now}") } else { format!("the queue {queue} {before}") }
+}
+
+fn preview_table(preview: &Preview) -> String {
+    let header = ["type", "state", "events"];
+    let groups = preview.groups.iter();
+    let rows = groups.map(|group| [group.event_type.clone(), group.state.clone(), group.events.to_string()]);
+    format!("{}\n events that would be replayed: {}", table(header, rows), preview.events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::replay::Group;
+
+    #[test]
+    fn a_dry_run_shows_what_would_be_replayed() {
+        let group = |event_type: &str, state: &str, events| Group {
+            event_type: event_type.to_owned(),
+            state: state.to_owned(),
+            events,
+        };
+        let groups = vec![group("order.paid", "PUBLISHED", 12), group("order.shipped", "UNROUTABLE", 1)];
+        insta::assert_snapshot!("replay_preview", preview_table(&Preview { events: 13, groups }));
+    }
+
+    #[test]
+    fn a_rate_may_have_its_unit() {
+        assert_eq!(rate("100"), rate("100/s"));
+        for wrong in ["0", "-1", "fast", ""] {
+            assert!(rate(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

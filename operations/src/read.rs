@@ -1,0 +1,16 @@
+//! How things stand. Nothing here changes anything.
+//!
+//! - [`status`]: everything on one screen;
+//! - [`stuck`]: events and jobs that make no progress;
+//! - [`show`]: one event, or all events of an order, return, document or refund;
+//! - [`jobs`] and [`queues`]: the inbox;
+//! - [`actions`]: what operators did;
+//! - [`schedules`]: what runs by the clock.
+
+pub mod status;
+pub mod stuck;
+pub mod show;
+pub mod jobs;
+pub mod queues;
+pub mod actions;
+pub mod schedules;

@@ -1,0 +1,29 @@
+//! Operator actions: the changes that operators make to outbox, inbox and queues.
+//!
+//! - [`replay`], [`skip`]: events in the outbox;
+//! - [`release`]: events and jobs that wait;
+//! - [`retry`]: dead jobs;
+//! - [`pause`]: whole queues.
+//!
+//! Invariant: every change is recorded in the transaction that makes it (`record`).
+
+pub mod replay;
+pub mod skip;
+pub mod release;
+pub mod retry;
+pub mod pause;
+
+mod hints;
+mod record;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+pub use record::{Operator, Source};
+
+/// What an operator action has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Changed {
+    /// 0 when everything already was as requested.
+    pub rows_changed: u64,
+}

@@ -1,0 +1,134 @@
+//! The record of operator actions: who, when, why. One row per action, in the action's transaction; the table is
+//! append-only.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+
+use crate::OperationError;
+
+/// Longest name of an actor and longest reason, in characters; the table has the same limits.
+const MAX_ACTOR: usize = 128;
+const MAX_REASON: usize = 1_000;
+
+/// Who acts, from where, and why.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    actor: String,
+    source: Source,
+    reason: String,
+    request_id: Option<String>,
+}
+
+/// Where an action comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Cli,
+    Rest,
+}
+
+impl Source {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cli => "CLI",
+            Self::Rest => "REST",
+        }
+    }
+}
+
+impl Operator {
+    /// # Errors
+    /// For a name or a reason that is missing or too long.
+    pub fn new(actor: &str, source: Source, reason: &str, request_id: Option<String>) -> Result<Self, OperationError> {
+        let text = |field, text: &str, limit| {
+            let text = text.trim();
+            let fits = (1..=limit).contains(&text.chars().count());
+            let wrong = || OperationError::Invalid(field, format!("must be 1 to {limit} characters long"));
+            fits.then(|| text.to_owned()).ok_or_else(wrong)
+        };
+        let (actor, reason) = (text("actor", actor, MAX_ACTOR)?, text("reason", reason, MAX_REASON)?);
+        Ok(Self { actor, source, reason, request_id })
+    }
+
+    pub(super) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// The kinds of operator actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Replay,
+    Skip,
+    Release,
+    Retry,
+    Pause,
+    Resume,
+}
+
+impl Action {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replay => "REPLAY",
+            Self::Skip => "SKIP",
+            Self::Release => "RELEASE",
+            Self::Retry => "RETRY",
+            Self::Pause => "PAUSE",
+            Self::Resume => "RESUME",
+        }
+    }
+}
+
+/// Records an action in the transaction that carries it out. `target` is the request; its `event_ids` are the events
+/// that were changed.
+pub(super) async fn record(
+    conn: &mut PgConnection,
+    operator: &Operator,
+    action: Action,
+    target: Value,
+    rows_changed: u64,
+) -> sqlx::Result<()> {
+    let Operator { actor, source, reason, request_id } = operator;
+    let action = action.as_str();
+    sqlx::query!(
+        r#"
+        insert into messaging.operator_actions (actor, source, action, target, reason, rows_changed, request_id)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        "#,
+        actor.as_str(),
+        source.as_str(),
+        action,
+        target,
+        reason.as_str(),
+        i64::try_from(rows_changed).unwrap_or(i64::MAX),
+        request_id.as_deref(),
+    )
+    .execute(conn)
+    .await?;
+    tracing::info!(actor, action, rows_changed, reason, "operator action");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_needs_a_name_and_a_reason() {
+        let fits = |actor: &str, reason: &str| Operator::new(actor, Source::Cli, reason, None).is_ok();
+        assert!(fits("anita", "the broker is back"));
+        assert!(fits(&"ठ".repeat(MAX_ACTOR), &"क".repeat(MAX_REASON)));
+        for (actor, reason) in [
+            ("", "why"),
+            ("anita", ""),
+            ("anita", "  "),
+            (&*"a".repeat(MAX_ACTOR + 1), "why"),
+            ("anita", &*"a".repeat(MAX_REASON + 1)),
+        ] {
+            assert!(!fits(actor, reason), "{actor:?} {reason:?}");
+        }
+    }
+}

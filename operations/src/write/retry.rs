@@ -1,0 +1,106 @@
+//! Retrying dead jobs.
+
+use contracts::Queue;
+use runtime::database::in_transaction;
+use serde::Serialize;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::record::{Action, Operator, record};
+use super::{Changed, hints};
+use crate::OperationError;
+use crate::read::jobs::{self, JobStatus};
+
+/// Jobs retried in one transaction.
+const BATCH: i64 = 500;
+
+/// Which dead jobs to retry: those of some events, those of a queue, or all. Each field narrows the selection.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DeadJobs {
+    pub event_ids: Vec<Uuid>,
+    pub queue: Option<Queue>,
+    pub all: bool,
+}
+
+/// Gives dead jobs all their attempts back. They come back in doubt: their worker first looks up whether the effect
+/// happened, so it does not happen twice.
+///
+/// # Errors
+/// When the selection is empty, or one of its events has no dead job. Then nothing is retried.
+pub async fn retry(pool: &PgPool, selection: &DeadJobs, operator: &Operator) -> Result<Changed, OperationError> {
+    check(pool, selection).await?;
+    let mut rows_changed = 0;
+    loop {
+        let retried = retry_batch(pool, selection.clone(), operator.clone()).await?;
+        rows_changed += retried;
+        if i64::try_from(retried).is_ok_and(|retried| retried < BATCH) {
+            break;
+        }
+    }
+    for queue in Queue::ALL {
+        if selection.queue.is_none_or(|selected| selected == queue) {
+            hints::wake_consumers(pool, queue).await;
+        }
+    }
+    Ok(Changed { rows_changed })
+}
+
+async fn check(pool: &PgPool, selection: &DeadJobs) -> Result<(), OperationError> {
+    let DeadJobs { event_ids, queue, all } = selection;
+    if event_ids.is_empty() && queue.is_none() && !all {
+        return Err(OperationError::Invalid("selection", "must name ids, a queue, or all".to_owned()));
+    }
+    let mut jobs = jobs::of_events(pool, event_ids).await?;
+    jobs.retain(|job| queue.is_none_or(|queue| queue.as_str() == job.queue));
+    for event_id in event_ids {
+        let mut own = jobs.iter().filter(|job| job.event_id == *event_id).peekable();
+        if own.peek().is_none() {
+            return Err(OperationError::JobNotFound(*event_id, *queue));
+        }
+        if !own.any(|job| job.status == JobStatus::Dead.as_str()) {
+            return Err(OperationError::JobNotDead(*event_id));
+        }
+    }
+    Ok(())
+}
+
+async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> Result<u64, OperationError> {
+    in_transaction(pool, move |conn| {
+        Box::pin(async move {
+            let retried = set_in_doubt(conn, &selection).await?;
+            let rows = retried.len() as u64;
+            if rows > 0 {
+                let target = json!({ "selection": selection, "event_ids": retried });
+                record(conn, &operator, Action::Retry, target, rows).await?;
+            }
+            Ok(rows)
+        })
+    })
+    .await
+}
+
+async fn set_in_doubt(conn: &mut PgConnection, selection: &DeadJobs) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        with picked as materialized (
+            select queue, event_id
+            from messaging.inbox
+            where status = 'dead' and (cardinality($1::uuid[]) = 0 or event_id = any($1)) and ($2::text is null or queue = $2)
+            order by finished_at
+            limit $3
+            for update
+        )
+        update messaging.inbox as job
+        set status = 'in_doubt', attempts = 0, run_at = clock_timestamp(), finished_at = null
+        from picked
+        where job.queue = picked.queue and job.event_id = picked.event_id
+        returning job.event_id
+        "#,
+        &selection.event_ids,
+        selection.queue.map(Queue::as_str),
+        BATCH,
+    )
+    .fetch_all(conn)
+    .await
+}
