@@ -1,0 +1,203 @@
+//! What operators see: each report as the command line prints it, and as JSON.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::*;
+use crate::read::jobs::Jobs;
+use crate::read::schedules::Schedules;
+use crate::read::status::{OutboxStatus, RelayStatus};
+
+fn at() -> DateTime<Utc> {
+    "2026-11-21T10:00:00Z".parse().expect("a time")
+}
+
+fn ago(seconds: i64) -> DateTime<Utc> {
+    at() - TimeDelta::seconds(seconds)
+}
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(0x019a_a2b5_2c00_7000_8000_0000_0000_0000 + n)
+}
+
+fn action() -> OperatorAction {
+    OperatorAction {
+        id: 7,
+        acted_at: ago(90),
+        actor: "anita".to_owned(),
+        source: "CLI".to_owned(),
+        action: "REPLAY".to_owned(),
+        target: json!({ "event_ids": [id(1)] }),
+        reason: "the queue is bound again".to_owned(),
+        rows_changed: 1,
+        request_id: None,
+    }
+}
+
+fn queue(name: &str) -> QueueStatus {
+    QueueStatus {
+        name: name.to_owned(),
+        ready: 3,
+        running: 1,
+        in_doubt: 0,
+        dead: 2,
+        oldest_ready: Some(ago(200)),
+        paused_at: None,
+        paused_by: None,
+        paused_reason: None,
+    }
+}
+
+fn job() -> Job {
+    Job {
+        queue: "refunds".to_owned(),
+        event_id: id(1),
+        event_type: "return.completed".to_owned(),
+        aggregate_type: "return".to_owned(),
+        aggregate_id: id(2),
+        aggregate_version: 4,
+        status: "in_doubt".to_owned(),
+        received_at: ago(300),
+        attempts: 2,
+        run_at: ago(-120),
+        lease_owner: None,
+        leased_until: None,
+        fence: 2,
+        started_at: Some(ago(10)),
+        finished_at: None,
+        last_error: Some("gateway: 503\nretry later".to_owned()),
+        result: None,
+    }
+}
+
+fn event(version: i32, published: bool) -> Event {
+    Event {
+        event_id: id(10 + u128::from(version.unsigned_abs())),
+        event_type: "order.paid".to_owned(),
+        aggregate_type: "order".to_owned(),
+        aggregate_id: id(3),
+        aggregate_version: version,
+        occurred_at: ago(7_200),
+        shard: 5,
+        published_at: published.then(|| ago(7_199)),
+        attempts: 1,
+        last_error: (!published).then(|| "no queue consumes events of this type".to_owned()),
+        next_attempt_at: None,
+        parked_at: (!published).then(|| ago(7_000)),
+        parked_reason: (!published).then(|| "UNROUTABLE".to_owned()),
+        relay_epoch: Some(3),
+        headers: json!({ "request_id": "r-1" }),
+        payload: json!({ "snapshot": { "state": "PAID" } }),
+        jobs: Vec::new(),
+    }
+}
+
+#[test]
+fn the_status() {
+    let paused = QueueStatus {
+        paused_at: Some(ago(400)),
+        paused_by: Some("anita".to_owned()),
+        paused_reason: Some("the shelves are being counted".to_owned()),
+        ..queue("projections")
+    };
+    let report = SystemStatus {
+        at: at(),
+        relays: vec![RelayStatus { name: "relay-1".to_owned(), expires_at: ago(-5), shards: (0..14).collect() }],
+        shards_free: 2,
+        outbox: OutboxStatus { pending: 12, parked: 1, oldest_pending: Some(ago(3)), published_per_minute: 840 },
+        queues: vec![paused, queue("refunds")],
+        actions: vec![action()],
+    };
+    insta::assert_snapshot!("status", status(&report));
+    insta::assert_json_snapshot!("status_json", report);
+}
+
+#[test]
+fn what_is_stuck() {
+    let event = StuckEvent {
+        event_id: id(1),
+        event_type: "order.paid".to_owned(),
+        aggregate_type: "order".to_owned(),
+        aggregate_id: id(3),
+        aggregate_version: 2,
+        occurred_at: ago(100),
+        reason: "BACK_OFF".to_owned(),
+        attempts: 3,
+        last_error: Some("RabbitMQ: Nacked for the queue refunds".to_owned()),
+        next_attempt_at: Some(ago(-4)),
+        behind: 2,
+    };
+    let job = StuckJob {
+        queue: "refunds".to_owned(),
+        event_id: id(2),
+        event_type: "return.completed".to_owned(),
+        aggregate_type: "return".to_owned(),
+        aggregate_id: id(4),
+        received_at: ago(100_000),
+        reason: "DEAD".to_owned(),
+        attempts: 5,
+        last_error: None,
+        next_attempt_at: None,
+    };
+    let report = Stuck { at: at(), events_total: 4, events: vec![event], jobs_total: 1, jobs: vec![job] };
+    insta::assert_snapshot!("stuck", stuck(&report));
+    insta::assert_json_snapshot!("stuck_json", report);
+    let nothing = Stuck { at: at(), events_total: 0, events: Vec::new(), jobs_total: 0, jobs: Vec::new() };
+    assert_eq!(stuck(&nothing), "nothing is stuck");
+}
+
+#[test]
+fn one_event_with_its_job_and_the_actions() {
+    let report =
+        Shown { at: at(), events: vec![Event { jobs: vec![job()], ..event(2, false) }], actions: vec![action()] };
+    insta::assert_snapshot!("show_event", shown(&report));
+    insta::assert_json_snapshot!("show_event_json", report);
+}
+
+#[test]
+fn the_events_of_an_aggregate() {
+    let report = Shown { at: at(), events: vec![event(1, true), event(2, false)], actions: Vec::new() };
+    insta::assert_snapshot!("show_aggregate", shown(&report));
+}
+
+#[test]
+fn a_list_of_jobs() {
+    let report = Jobs { at: at(), jobs: vec![job()] };
+    insta::assert_snapshot!("jobs", jobs(report.at, &report.jobs));
+    insta::assert_json_snapshot!("jobs_json", report);
+}
+
+#[test]
+fn the_schedules() {
+    let run = ScheduleRun {
+        due_at: ago(3_600),
+        missed: 2,
+        status: "failed".to_owned(),
+        attempt: 5,
+        owner: "relay-1".to_owned(),
+        started_at: ago(3_500),
+        finished_at: Some(ago(3_499)),
+        retry_at: None,
+        error: Some("no disk".to_owned()),
+        result: None,
+    };
+    let failed = ScheduleStatus {
+        name: "partition_maintenance".to_owned(),
+        cron: "0 * * * *".to_owned(),
+        timezone: "UTC".to_owned(),
+        next_due_at: Some(ago(-1_800)),
+        leader: Some("relay-1".to_owned()),
+        last_run: Some(run),
+    };
+    let off = ScheduleStatus {
+        name: "return_review".to_owned(),
+        next_due_at: None,
+        leader: None,
+        last_run: None,
+        ..failed.clone()
+    };
+    let report = Schedules { at: at(), schedules: vec![failed, off] };
+    insta::assert_snapshot!("schedules", schedules(report.at, &report.schedules));
+    insta::assert_json_snapshot!("schedules_json", report);
+}
