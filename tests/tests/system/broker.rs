@@ -1,4 +1,4 @@
-//! RabbitMQ in its bad moods, and what an operator is told about them.
+//! RabbitMQ when it misbehaves, and what operators see of it.
 
 use anyhow::Result;
 use contracts::{OrderState, Queue};
@@ -25,21 +25,21 @@ async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
 
     broker.memory_alarm(true).await?;
     let blocked = async {
-        // The broker notices at its next look at its memory, so the first probes may still get through.
+        // The broker checks its memory from time to time, so the first probes may still get through.
         eventually_equal("the examination sees the alarm", SOON, true, async || {
             Ok(defects(&broker).await.contains(&Defect::Blocked))
         })
         .await?;
         shop::order_in(&system.api, OrderState::Shipped).await?;
         let waiting = "select count(*) from messaging.outbox where published_at is null and attempts = 0";
-        eventually_equal("what is placed meanwhile waits", SOON, 4, async || count(pool, waiting).await).await
+        eventually_equal("events placed during the alarm wait", SOON, 4, async || count(pool, waiting).await).await
     }
     .await;
     broker.memory_alarm(false).await?;
     blocked?;
     books::delivered(pool, SOON).await?;
     let parked = count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?;
-    assert_eq!(parked, 0, "an alarm is nobody's fault");
+    assert_eq!(parked, 0, "an alarm parks no event");
     intakes.drain(SOON).await?;
     system.finish().await
 }
@@ -55,10 +55,10 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
 
     broker.unbind(Queue::Refunds).await?;
     assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)]);
-    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "it mends nothing");
+    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "it repairs nothing");
     intakes.drain(SOON).await?;
-    // The broker notices in its own time; and then the probes wait in the queues until they are too old.
-    eventually_equal("nobody takes anything any more", SOON, Queue::ALL.to_vec(), async || {
+    // The broker takes a while to notice; then the probes stay in the queues until they expire.
+    eventually_equal("no queue has a consumer", SOON, Queue::ALL.to_vec(), async || {
         let alone = |defect| if let Defect::NoConsumer(queue, _) = defect { Some(queue) } else { None };
         Ok(defects(&broker).await.into_iter().filter_map(alone).collect())
     })
@@ -67,7 +67,7 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
     broker.delete_queue(Queue::Invoices).await?;
     assert!(defects(&broker).await.contains(&Defect::QueueMissing(Queue::Invoices)));
     let arrived = count(&system.database.pool, "select count(*) from messaging.inbox").await?;
-    assert_eq!(arrived, 0, "probes are no events");
+    assert_eq!(arrived, 0, "probes do not reach the inbox");
 
     let nowhere = TransportConfig { rabbitmq_url: Some("amqp://127.0.0.1:1".to_owned().into()) };
     assert!(matches!(examine(&nowhere).await.as_deref(), Some([Defect::Unreachable(_)])));

@@ -1,4 +1,4 @@
-//! What those can still do who were replaced without noticing: nothing. And what comes twice is done once.
+//! A worker or relay that was replaced without noticing can do nothing. An event that arrives twice is handled once.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ async fn a_worker_that_slept_past_its_lease_completes_nothing() -> Result<()> {
     let pool = database.pool_as("articurated_workers").await?;
     inbox::insert(&pool, QUEUE, &[event()]).await?;
     let claimed = inbox::claim(&pool, QUEUE, "sleeper", 1, Duration::ZERO).await?;
-    assert_eq!(inbox::reclaim_expired(&pool, QUEUE).await?, 1, "its lease has run out");
+    assert_eq!(inbox::reclaim_expired(&pool, QUEUE).await?, 1, "its lease has expired");
     let taken_over = inbox::claim(&pool, QUEUE, "successor", 1, SOON).await?;
-    assert!(taken_over[0].in_doubt, "nobody knows how far the sleeper came");
+    assert!(taken_over[0].in_doubt, "the sleeper may have had its effect");
 
     let mut effect = pool.begin().await?;
     let late = Completed::mark(&mut effect, &claimed[0], &json!({})).await;
@@ -49,11 +49,11 @@ async fn an_event_that_comes_twice_is_one_job() -> Result<()> {
     }
     // A replay, long after it was done.
     assert_eq!(inbox::insert(&pool, QUEUE, &[event]).await?, 0);
-    assert!(inbox::claim(&pool, QUEUE, "worker", 10, SOON).await?.is_empty(), "what is done is not done again");
+    assert!(inbox::claim(&pool, QUEUE, "worker", 10, SOON).await?.is_empty(), "a done job is not claimed again");
     Ok(())
 }
 
-/// The broker has confirmed, and before the relay can say so its shards are somebody else's.
+/// The broker has confirmed, and before the relay can mark the event another relay owns its shard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
     let broker = Broker::new().await?;
@@ -72,7 +72,7 @@ async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
     eventually("the relay is about to mark", SOON, async || Ok((marking().await? > 0).then_some(()))).await?;
     takeover.commit().await?;
     eventually_equal("it has tried", SOON, 0, marking).await?;
-    assert_eq!(published().await?, 1, "whether this event is out is for the successor to say");
+    assert_eq!(published().await?, 1, "only the successor may mark this event");
 
     sqlx::query("update messaging.shard_leases set owner = null, expires_at = '-infinity'").execute(pool).await?;
     eventually_equal("the next owner publishes it", SOON, 2, published).await?;

@@ -1,4 +1,4 @@
-//! Who is woken by a hint, and who sleeps on.
+//! Which listeners a hint wakes, and which it does not.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn shard_of(pool: &PgPool, aggregate: Uuid) -> Result<i16> {
     Ok(sqlx::query_scalar("select messaging.shard_of($1)").bind(aggregate).fetch_one(pool).await?)
 }
 
-/// Somebody who listens already.
+/// A listener whose connection is up.
 async fn listener(pool: &PgPool, tasks: &Tasks) -> Result<Wakeup> {
     let mut wakeup = Wakeup::start(pool, "hints", tasks);
     timeout(SOON, wakeup.wait(NOT_SOON)).await?;
@@ -27,7 +27,7 @@ async fn listener(pool: &PgPool, tasks: &Tasks) -> Result<Wakeup> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hint_about_an_aggregate_wakes_who_forwards_its_shard_and_nobody_else() -> Result<()> {
+async fn a_hint_about_an_aggregate_wakes_only_listeners_of_its_shard() -> Result<()> {
     let system = System::commands_only().await?;
     let (pool, tasks) = (&system.database.pool, Tasks::new(CancellationToken::new()));
     let hint = Hint::start(pool, "hints", &tasks);
@@ -47,7 +47,7 @@ async fn a_hint_about_an_aggregate_wakes_who_forwards_its_shard_and_nobody_else(
     tasks.drain(SOON).await
 }
 
-/// What is sent while a notification is on its way goes out with the next one, and the wider wins.
+/// Hints that come while a notification is being sent go out with the next one, and the wider audience wins.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_that_come_together_lose_none_of_their_shards() -> Result<()> {
     let system = System::commands_only().await?;

@@ -1,4 +1,4 @@
-//! Jobs that cannot be done, and workers that are stopped while they do one.
+//! Jobs that fail for good, and workers that are stopped in the middle of a job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 const QUEUE: Queue = Queue::Notifications;
 
-/// Says that it has begun, and ends when it is let.
+/// Signals that it has started, and ends when the gate opens.
 struct Gated {
     pool: PgPool,
-    begun: Arc<Semaphore>,
+    started: Arc<Semaphore>,
     gate: Arc<Semaphore>,
 }
 
 impl Handler for Gated {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        self.begun.add_permits(1);
+        self.started.add_permits(1);
         self.gate.acquire().await.map_err(|error| Failure::Retry(error.to_string()))?.forget();
         let mut tx = self.pool.begin().await?;
         let completed = Completed::mark(&mut tx, job, &json!({})).await?;
@@ -64,22 +64,22 @@ async fn a_worker_that_is_stopped_finishes_its_job_or_gives_it_back() -> Result<
     let database = Database::new().await?;
     let pool = database.pool_as("articurated_workers").await?;
     inbox::insert(&pool, QUEUE, &[event()]).await?;
-    let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let handler = || Gated { pool: pool.clone(), begun: begun.clone(), gate: gate.clone() };
+    let (started, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let handler = || Gated { pool: pool.clone(), started: started.clone(), gate: gate.clone() };
 
-    // Stopped while the job hangs: back in the queue, to be looked up, and the attempt does not count.
+    // Stopped while the job hangs: it goes back to the queue as in doubt, and the attempt does not count.
     let tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("hanging", Worker::new(pool.clone(), config("hanging", Duration::ZERO), handler()).run(tasks.clone()));
-    begun.acquire().await?.forget();
+    started.acquire().await?.forget();
     tasks.drain(SOON).await?;
     let (status, attempts, error) = job(&database.pool).await?;
     assert_eq!((status.as_str(), attempts), ("in_doubt", 0));
     assert_eq!(error.as_deref(), Some("the worker hanging was stopped"));
 
-    // Stopped while the job goes on: it is waited for.
+    // Stopped while the job makes progress: the worker waits for it.
     let tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("patient", Worker::new(pool.clone(), config("patient", SOON), handler()).run(tasks.clone()));
-    begun.acquire().await?.forget();
+    started.acquire().await?.forget();
     tasks.shutdown.cancel();
     gate.add_permits(1);
     tasks.drain(SOON).await?;
@@ -89,7 +89,7 @@ async fn a_worker_that_is_stopped_finishes_its_job_or_gives_it_back() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_row_that_nobody_can_read_dies_and_takes_no_other_with_it() -> Result<()> {
+async fn an_undecodable_row_dies_and_takes_no_other_with_it() -> Result<()> {
     let database = Database::new().await?;
     let pool = database.pool_as("articurated_workers").await?;
     let from_the_future =
@@ -102,7 +102,7 @@ async fn a_row_that_nobody_can_read_dies_and_takes_no_other_with_it() -> Result<
         .await?;
 
     let gate = Arc::new(Semaphore::new(1));
-    let handler = Gated { pool: pool.clone(), begun: Arc::new(Semaphore::new(0)), gate };
+    let handler = Gated { pool: pool.clone(), started: Arc::new(Semaphore::new(0)), gate };
     let outcomes = Worker::new(pool.clone(), config("reader", SOON), handler).tick().await?;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Dead).count(), 2, "{outcomes:?}");
 
@@ -120,7 +120,7 @@ async fn a_row_that_nobody_can_read_dies_and_takes_no_other_with_it() -> Result<
     Ok(())
 }
 
-/// The end of a job is often an event, which should not wait for the relay's next poll.
+/// A job often ends with an event, which should not wait for the relay's next poll.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
     let database = Database::new().await?;
@@ -130,7 +130,7 @@ async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
     timeout(SOON, woken.wait(Duration::MAX)).await?;
     inbox::insert(&pool, QUEUE, &[event()]).await?;
 
-    let handler = Gated { pool: pool.clone(), begun: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(1)) };
+    let handler = Gated { pool: pool.clone(), started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(1)) };
     let relay = Some(Hint::start(&pool, outbox::CHANNEL, &tasks));
     let worker = Worker::new(pool.clone(), WorkerConfig { relay, ..config("telling", SOON) }, handler);
     assert_eq!(worker.tick().await?, [Outcome::Done]);
@@ -138,9 +138,9 @@ async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
     tasks.drain(SOON).await
 }
 
-/// The projector has a loop of its own, and buries by itself.
+/// The projector has a loop of its own, and dead-letters by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_projector_buries_what_it_cannot_read_and_goes_on() -> Result<()> {
+async fn the_projector_dead_letters_what_it_cannot_decode_and_goes_on() -> Result<()> {
     let system = System::start(|options| options.parts = vec![Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     shop::order_in(&system.api, OrderState::Paid).await?;

@@ -1,4 +1,4 @@
-//! From the outbox to the inbox: everything, once, in the order of each aggregate.
+//! From the outbox to the inbox: every event, once, in the order of its aggregate.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
 
-/// How long relay and intakes may take to be back: their reconnects back off to 2 s, an answer may take 10 s.
+/// How long relay and intakes may take to recover: their reconnects back off to 2 s, an answer may take 10 s.
 const BACK: Duration = Duration::from_secs(60);
 
-/// A relay in a runtime of its own, which can die as a process dies: at once, with its leases in hand.
+/// A relay in a runtime of its own, which can die as a process dies: at once, and still holding its leases.
 struct Doomed(tokio::runtime::Runtime);
 
 impl Doomed {
@@ -79,12 +79,12 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
     assert_eq!(books::out_of_order(pool).await?, 0);
     late.drain(SOON).await?;
     let held = "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()";
-    assert_eq!(count(pool, held).await?, 0, "who leaves gives back what it held");
+    assert_eq!(count(pool, held).await?, 0, "a relay that stops gives back its shards");
     system.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_nobody_wants_is_parked_and_only_its_own_order_waits() -> Result<()> {
+async fn an_event_that_no_queue_takes_is_parked_and_only_its_own_order_waits() -> Result<()> {
     let system = System::commands_only().await?;
     one_order_waits(&system).await?;
     system.finish().await
@@ -101,8 +101,8 @@ async fn on_rabbitmq_too_only_the_order_of_an_unwanted_event_waits() -> Result<(
     system.finish().await
 }
 
-/// Positions commit out of order. A scan that starts behind a position whose transaction is still open would miss its
-/// row, and let the next version of the same aggregate pass it.
+/// Positions commit out of order. A scan that starts after a position whose transaction is still open would miss its
+/// row, and let the next version of the same aggregate overtake it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Result<()> {
     let system = System::start(|options| options.parts = vec![Part::Command, Part::Relay]).await?;
@@ -111,7 +111,7 @@ async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Re
     let mut open = pool.begin().await?;
     record(&mut open, late, 1).await?;
 
-    // Long enough for the relay to scan many times from wherever it thinks that it may.
+    // Long enough for the relay to scan many times from its mark.
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
         shop::sell(&system.api, 1).await?;
@@ -132,7 +132,7 @@ async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Re
     system.abandon().await
 }
 
-/// Pipelined publishes share a window, and lapin 4.12.3 may hang a returned message on a neighbour's confirm.
+/// Pipelined publishes share a window, and lapin 4.12.3 may attach a returned message to a neighbour's confirm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -> Result<()> {
     let broker = Broker::new().await?;
@@ -141,7 +141,7 @@ async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -
     let placed = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
     eventually_equal("all went out", SOON, 20, async || published(pool).await).await?;
 
-    // `order.created` is wanted by this queue, `order.paid` is not.
+    // This queue takes `order.created` and not `order.paid`.
     broker.delete_queue(Queue::Notifications).await?;
     let pay = try_join_all(placed.into_iter().map(|order| shop::bring(&system.api, order, OrderState::Paid)));
     let place = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment)));
@@ -180,10 +180,10 @@ async fn one_order_waits(system: &System) -> Result<()> {
     .await?;
     assert_eq!(parked.0.as_deref(), Some("UNROUTABLE"));
     assert!(parked.1.is_some_and(|error| !error.is_empty()));
-    // A later order passes by as well, so the one that waits had its chance.
+    // A later order goes out as well, so the relay has had the time to send the one that waits.
     let later = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
     eventually_equal("a later order goes on", SOON, vec![1], async || delivered(later).await).await?;
-    assert_eq!(delivered(stuck).await?, [1], "what comes after the parked event waits for it");
+    assert_eq!(delivered(stuck).await?, [1], "later events wait behind the parked one");
     relay.drain(SOON).await
 }
 

@@ -1,4 +1,4 @@
-//! What is done by the clock: by one instance, once for each due time, and on record.
+//! Schedules run on one instance, once for each due time, and each run is recorded.
 
 mod expiry;
 mod partitions;
@@ -43,7 +43,7 @@ impl Calls {
     }
 }
 
-/// A schedule in India that notes its calls.
+/// A schedule in India that records its calls.
 fn noting(expression: &'static str, calls: &Calls) -> Schedule {
     let calls = calls.clone();
     Schedule::new(NAME, Expression::constant(expression), chrono_tz::Asia::Kolkata, move |due| {
@@ -52,7 +52,7 @@ fn noting(expression: &'static str, calls: &Calls) -> Schedule {
     })
 }
 
-/// With the rights of a process that has them all to itself.
+/// A pool with the rights of a process.
 async fn pool(database: &Database) -> Result<PgPool> {
     database.pool_as("articurated_query").await
 }
@@ -102,7 +102,7 @@ async fn of_two_instances_one_leads_and_each_due_time_is_run_once() -> Result<()
     );
     assert_eq!(recorded.len(), 24);
 
-    // Who stops gives the lead up, and nobody waits for the end of a lease.
+    // An instance that stops gives up its lead, so no other waits until the lease expires.
     let (leader, follower) = if leaders[0] == "one" { (one, other) } else { (other, one) };
     leader.release().await?;
     clock.advance(TimeDelta::hours(1));
@@ -112,7 +112,7 @@ async fn of_two_instances_one_leads_and_each_due_time_is_run_once() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_schedule_does_not_run_for_the_past_and_missed_times_are_run_as_it_says() -> Result<()> {
+async fn a_new_schedule_does_not_run_for_the_past_and_catches_up_missed_runs_as_it_says() -> Result<()> {
     for (missed, wanted) in [
         (Missed::Once, vec![("2026-01-14T18:30:00Z", 4)]),
         (Missed::Each { at_most: 2 }, vec![("2026-01-13T18:30:00Z", 3), ("2026-01-14T18:30:00Z", 0)]),
@@ -133,7 +133,7 @@ async fn a_new_schedule_does_not_run_for_the_past_and_missed_times_are_run_as_it
             |owner| Runner::new(noting("0 0 * * *", &calls).missed(missed), pool.clone(), clock.clone(), owner);
         let first = runner("before");
         first.register().await?;
-        assert_eq!(first.tick().await?, Turn::Idle, "its past is not its own");
+        assert_eq!(first.tick().await?, Turn::Idle, "a new schedule has no past");
         first.release().await?;
 
         clock.set(utc("2026-01-14T20:00:00Z"));
@@ -151,7 +151,7 @@ async fn a_new_schedule_does_not_run_for_the_past_and_missed_times_are_run_as_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_settings_count_from_the_next_start() -> Result<()> {
+async fn changed_settings_take_effect_on_restart() -> Result<()> {
     let database = Database::new().await?;
     let (pool, clock, calls) = (pool(&database).await?, morning(), Calls::default());
     let runner = |expression, owner| Runner::new(noting(expression, &calls), pool.clone(), clock.clone(), owner);
@@ -165,7 +165,7 @@ async fn other_settings_count_from_the_next_start() -> Result<()> {
     clock.set(one);
     assert_eq!(midnight.tick().await?, Turn::Following, "it has the old expression");
     sqlx::query(RAN_OUT).execute(&database.pool).await?;
-    assert_eq!(midnight.tick().await?, Turn::Following, "and leads no more, though nobody does");
+    assert_eq!(midnight.tick().await?, Turn::Following, "and does not lead, though no other instance does");
     assert_eq!(all_that_is_due(&later).await?, 1);
     assert_eq!(calls.taken(), [(utc("2026-01-10T18:30:00Z"), 0), (one, 0)]);
     later.release().await?;
@@ -179,15 +179,14 @@ async fn other_settings_count_from_the_next_start() -> Result<()> {
     assert_eq!(later.tick().await?, Turn::Following);
     clock.set(one + TimeDelta::days(5) + TimeDelta::hours(2));
     later.register().await?;
-    assert_eq!(all_that_is_due(&later).await?, 0, "what would have been due meanwhile was not wanted");
+    assert_eq!(all_that_is_due(&later).await?, 0, "due times while it was off are not caught up");
     clock.set(one + TimeDelta::days(6));
     assert_eq!(all_that_is_due(&later).await?, 1);
     Ok(())
 }
 
-/// A program that is started with an expression that is none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_expression_that_is_none_is_refused_at_the_start() -> Result<()> {
+async fn an_invalid_expression_is_refused_at_the_start() -> Result<()> {
     let folder = tokio::task::spawn_blocking(tests::programs::folder).await?;
     let mut program = tokio::process::Command::new(folder.join("command"));
     program.env("DATABASE_URL", "postgres://127.0.0.1:1/x").env("RETURN_REVIEW_CRON", "at midnight");

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, programs, shop};
 
-/// What is promised. Two leases that end, and a turn of whoever takes over, are 10 s; the rest is for a busy machine.
+/// The promise: a lease that expires, and one renewal of the successor, take less than 10 s; the rest is for a busy machine.
 const REPLACED_WITHIN: Duration = Duration::from_secs(10 + 5);
 
 async fn held_by_others(pool: &PgPool, name: &str) -> Result<i64> {
@@ -55,7 +55,7 @@ async fn a_frozen_relay_is_replaced_in_time_and_finds_that_when_it_wakes() -> Re
     let tried_again = books::count(pool, "select count(*) from messaging.outbox where attempts <> 1").await?;
     assert_eq!((tried_again, books::out_of_order(pool).await?), (0, 0), "each went out once, in its order");
 
-    // And one that is killed, with its leases in hand.
+    // A relay that is killed still holds its leases.
     frozen.signal(Signal::SIGKILL);
     let since = Instant::now();
     shop::sell(&system.api, 20).await?;

@@ -1,4 +1,4 @@
-//! Partitions are made and dropped by the clock, and old runs forgotten.
+//! A schedule makes and drops partitions, and deletes old runs.
 
 use anyhow::Result;
 use chrono::TimeDelta;
@@ -13,7 +13,7 @@ use tests::{Database, System, eventually};
 use super::last_run;
 use crate::operations::execute;
 
-/// The partitions that hold what comes after tomorrow.
+/// The partitions for the days after tomorrow.
 const LATER: &str =
     "from messaging.partitions where parent = 'outbox' and until_day > (now() at time zone 'UTC')::date + 2";
 

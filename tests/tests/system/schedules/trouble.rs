@@ -21,10 +21,10 @@ use tokio::sync::Notify;
 use super::{Calls, NAME, RAN_OUT, last_run, morning, noting, pool, runs, utc};
 use crate::operations::ops;
 
-/// What is promised: a lease that ends, and a turn of whoever takes over, are 9 s; the rest is for a busy machine.
+/// The promise: one lease and one tick of the successor are 9 s together; the rest is for a busy machine.
 const REPLACED_WITHIN: Duration = Duration::from_secs(9 + 6);
 
-/// A run that tells when it has begun, and ends when it may.
+/// A run that signals its start, and ends when it may.
 #[derive(Debug, Clone, Default)]
 struct Held {
     begun: Arc<Notify>,
@@ -72,7 +72,7 @@ async fn a_leader_that_slept_past_its_lease_records_nothing() -> Result<()> {
     held.may_end.notify_one();
     assert_eq!(sleeping.await??, Turn::Lost);
     let run = |status: &str| (utc("2026-01-10T06:00:00Z"), status.to_owned(), 2, "successor".to_owned(), 0);
-    assert_eq!(runs(&pool).await?, [run("running")], "it is for the successor to say what became of it");
+    assert_eq!(runs(&pool).await?, [run("running")], "only the successor may record how it ended");
 
     other.may_end.notify_one();
     assert_eq!(taken_over.await??, Turn::Done);
@@ -83,7 +83,7 @@ async fn a_leader_that_slept_past_its_lease_records_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Begins a run and dies in the middle of it.
+/// Starts a run and dies in the middle of it.
 async fn dies(database: &Database, pool: &PgPool, clock: &Clock, owner: &str) -> Result<()> {
     let held = Held::default();
     let doomed = Runner::new(held.schedule(), pool.clone(), clock.clone(), owner);
@@ -96,14 +96,14 @@ async fn dies(database: &Database, pool: &PgPool, clock: &Clock, owner: &str) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_kills_every_leader_is_given_up_at_last() -> Result<()> {
+async fn a_run_that_kills_every_leader_fails_for_good() -> Result<()> {
     let database = Database::new().await?;
     let (pool, clock) = (pool(&database).await?, morning());
     Runner::new(Held::default().schedule(), pool.clone(), clock.clone(), "first").register().await?;
     clock.advance(TimeDelta::hours(1));
     for attempt in 1..=ATTEMPTS {
         dies(&database, &pool, &clock, &format!("leader {attempt}")).await?;
-        // Later ones are due by now, and wait: what was begun is ended first.
+        // Later ones are due by now, and wait: the started run ends first.
         clock.advance(TimeDelta::hours(1));
     }
     let calls = Calls::default();
@@ -124,7 +124,7 @@ async fn what_kills_every_leader_is_given_up_at_last() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_run_is_tried_again_and_then_seen_by_operators() -> Result<()> {
+async fn a_failed_run_is_retried_and_then_shown_to_operators() -> Result<()> {
     runtime::metrics::install();
     let system = System::start(|_| ()).await?;
     let (database, clock) = (&system.database, Clock::fixed(Clock::system().now()));
@@ -172,7 +172,7 @@ async fn a_failed_run_is_tried_again_and_then_seen_by_operators() -> Result<()> 
     }
     assert!(metrics.contains(r#"schedule_run_duration_seconds_count{schedule="tea"} 5"#));
 
-    // The next due time is a new beginning, and what goes well then is what operators see.
+    // The next due time starts a new run, and its success is what operators see.
     clock.advance(TimeDelta::hours(1));
     let calls = Calls::default();
     let mended = Runner::new(noting("* * * * *", &calls), pool, clock.clone(), "the cook");
@@ -213,7 +213,7 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
     successor.drain(SOON).await?;
     let since = Instant::now();
     eventually("it leads again", SOON, async || leader().await).await?;
-    assert!(since.elapsed() < REPLACED_WITHIN, "the successor gave the lead up");
+    assert!(since.elapsed() < REPLACED_WITHIN, "the successor gave up the lead");
     drop(frozen);
     system.finish().await
 }
