@@ -7,21 +7,20 @@ use contracts::{EventType, Queue};
 use messaging::rabbitmq::{BrokerError, Outgoing, Publisher, Verdict};
 use uuid::Uuid;
 
+use crate::row;
 use crate::store::{Failed, Pending};
 
-/// The largest message sent; RabbitMQ's own default limit is 128 MiB, but a broker full of giants serves nobody.
+/// The largest message sent. RabbitMQ's own limit is 128 MiB, but messages of that size would slow down all the others.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
-/// First and longest wait before a refused row is tried again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// How a batch ended, row by row.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     pub(crate) confirmed: Vec<Uuid>,
     pub(crate) failed: Vec<Failed>,
-    /// The aggregates of the failed rows: nothing of theirs went out after the failure.
+    /// The aggregates of the failed rows. No later row of theirs was sent.
     pub(crate) held_back: HashSet<Uuid>,
-    /// Why the rest of the batch was not tried; what stands above is certain all the same.
+    /// Why the rest of the batch was not sent. The other fields are certain all the same.
     pub(crate) interrupted: Option<BrokerError>,
 }
 
@@ -80,7 +79,7 @@ fn windows(batch: &[Pending]) -> Vec<Vec<&Pending>> {
     windows
 }
 
-/// A row made ready to send.
+/// A row ready to send.
 struct Message<'a> {
     row: &'a Pending,
     event: &'a contracts::Envelope,
@@ -121,12 +120,11 @@ impl<'a> Message<'a> {
             Verdict::Unroutable => Some("UNROUTABLE"),
             Verdict::Nacked | Verdict::Confirmed => (attempts >= max_attempts).then_some("ATTEMPTS_SPENT"),
         };
-        let doublings = u32::try_from(self.row.attempts).unwrap_or(0).min(16);
         Some(Failed {
             event_id: self.row.event_id,
             error: format!("RabbitMQ: {verdict:?} for the queue {queue}"),
             parked,
-            delay: RETRY.0.saturating_mul(1 << doublings).min(RETRY.1),
+            delay: row::retry_delay(attempts),
         })
     }
 }

@@ -1,21 +1,25 @@
 //! Forwards committed outbox rows to the consumers' queues: never loses one, never reorders an aggregate.
 //!
-//! - [`leases`]: which shards this instance may publish;
-//! - [`relay`]: the loop, and [`low_water`], where its scans begin;
+//! - [`leases`]: which [`shards`] this instance may publish;
+//! - [`relay`]: the loop over one group of shards, and [`low_water`], where its scans start;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
 //! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms;
-//! - [`upkeep`]: partitions made ahead of time and dropped after theirs, gauges.
+//! - [`row`] and [`error`]: what happens when a row, or a batch, does not go out;
+//! - [`maintenance`]: partitions and gauges.
 //!
-//! Invariant: a row is marked published only after its delivery is certain, and only under a lease that is ours.
+//! Invariant: a row is marked published only after its delivery is certain, and only under a lease that the relay holds.
 
-mod broker;
 mod leases;
+mod shards;
+mod relay;
 mod low_water;
 mod postgres_queue;
-mod relay;
 mod stream;
+mod broker;
+mod row;
+mod error;
 mod store;
-mod upkeep;
+mod maintenance;
 
 use messaging::{RetentionConfig, TransportConfig, Wakeup};
 use runtime::{Clock, Tasks};
@@ -23,10 +27,9 @@ use sqlx::PgPool;
 
 pub use leases::LEASE;
 
-use leases::Lane;
+use maintenance::{gauges, partitions};
 use relay::Relay;
-
-const LANES: i16 = 2;
+use shards::ShardGroup;
 
 /// The relay's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,10 +38,11 @@ pub struct Settings {
     #[arg(long = "relay-batch", env = "RELAY_BATCH", default_value_t = 1_000,
           value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub batch: i64,
-    /// Lanes that forward beside each other, each a part of the shards (1 to 16).
-    #[arg(long = "relay-lanes", env = "RELAY_LANES", default_value_t = LANES, value_parser = clap::value_parser!(i16).range(1..=16))]
-    pub lanes: i16,
-    /// Times a row is tried before it is parked (1 to 1000).
+    /// Groups into which the 16 shards are divided; the relay forwards them in parallel (1 to 16).
+    #[arg(long = "relay-shard-groups", env = "RELAY_SHARD_GROUPS", default_value_t = 2,
+          value_parser = clap::value_parser!(i16).range(1..=16))]
+    pub shard_groups: i16,
+    /// Attempts after which a row is parked (1 to 1000).
     #[arg(long = "relay-max-attempts", env = "RELAY_MAX_ATTEMPTS", default_value_t = 20,
           value_parser = clap::value_parser!(i32).range(1..=1_000))]
     pub max_attempts: i32,
@@ -48,11 +52,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { batch: 1_000, lanes: LANES, max_attempts: 20, retention: RetentionConfig::default() }
+        Self { batch: 1_000, shard_groups: 2, max_attempts: 20, retention: RetentionConfig::default() }
     }
 }
 
-/// Starts the relay: leases, forwarding and upkeep.
+/// Starts the relay: leases, forwarding and maintenance.
 ///
 /// `name` tells this instance from others in leases and logs; it must be unique among living relays.
 pub fn start(
@@ -64,11 +68,11 @@ pub fn start(
     tasks: &Tasks,
 ) {
     let leases = leases::start(pool.clone(), name.to_owned(), tasks);
-    upkeep::start(pool, settings.retention.days, name, clock, tasks);
+    partitions::start(pool, settings.retention.days, name, clock, tasks);
+    gauges::start(pool, tasks);
     let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
-    for lane in Lane::all(settings.lanes) {
-        let (transport, settings, name) = (transport.clone(), settings.clone(), name.to_owned());
-        let relay = Relay::new(pool.clone(), transport, settings, name, lane, leases.clone(), wakeup.clone());
+    for group in ShardGroup::all(settings.shard_groups) {
+        let relay = Relay::new(pool.clone(), transport, settings, name, group, leases.clone(), wakeup.clone());
         tasks.spawn("relay", relay.run(tasks.clone()));
     }
 }

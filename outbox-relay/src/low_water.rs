@@ -1,27 +1,27 @@
 //! Where a scan of the outbox may start, so that the dead index entries of published rows cost nothing.
 //!
 //! Positions commit out of order: a transaction may take position 7 and commit long after 8 went out. If scans already
-//! started behind 7 by then, its row would wait for the next full sweep, and worse, the following version of the same
-//! aggregate could go out before it. So the mark only moves over positions that nobody can still commit.
+//! started after 7 by then, its row would wait for the next full sweep; worse, the next version of the same aggregate
+//! could go out before it. So the mark only moves over positions that no transaction can still commit.
 //!
-//! Whoever writes to the outbox holds a lock on it until the end of its transaction, and takes the lock before the
-//! position. So when all who hold the lock at some moment have let go, every position that was taken before that moment
-//! is committed or will never be. A transaction that stays open holds the mark back, never a row.
+//! A writer of the outbox locks it before it takes a position, and holds the lock until its transaction ends. So once
+//! all transactions that hold the lock at some moment have ended, every position taken before that moment is committed
+//! or never will be. A transaction that stays open holds back the mark, never a row.
 
 use std::time::{Duration, Instant};
 
-/// How often the writers are looked at, while there is something to move over.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A scan from the very beginning, whatever the mark says.
+/// How often the relay asks for the writers, while the mark could move.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often a scan starts from the very beginning instead of the mark.
 const FULL_SWEEP: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct LowWater {
     mark: i64,
     seen: i64,
-    /// Nobody can still commit anything up to this position.
+    /// No transaction can still commit anything up to this position.
     settled: i64,
-    looked: Option<Instant>,
+    asked: Option<Instant>,
     fence: Fence,
     sweep_at: Instant,
 }
@@ -31,21 +31,21 @@ enum Fence {
     None,
     /// These transactions may still commit something below the position.
     Writers(i64, Vec<String>),
-    /// Nobody can; one more scan finds what they left.
+    /// No transaction can; one more scan finds what they left.
     Settled(i64),
 }
 
 impl LowWater {
     /// The first scan is a full one.
     pub(crate) fn new() -> Self {
-        Self { mark: 0, seen: 0, settled: 0, looked: None, fence: Fence::None, sweep_at: Instant::now() }
+        Self { mark: 0, seen: 0, settled: 0, asked: None, fence: Fence::None, sweep_at: Instant::now() }
     }
 
-    /// Whether [`writers`](Self::writers) wants to be told who holds the outbox.
-    pub(crate) fn wants_writers(&self) -> bool {
+    /// Whether it is time to call [`writers`](Self::writers).
+    pub(crate) fn needs_writers(&self) -> bool {
         self.seen > self.mark
             && !matches!(self.fence, Fence::Settled(_))
-            && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY)
+            && self.asked.is_none_or(|asked| asked.elapsed() >= ASK_EVERY)
     }
 
     /// The highest position that has been handled.
@@ -53,10 +53,10 @@ impl LowWater {
         self.seen
     }
 
-    /// Takes note of the transactions that write to the outbox now, and of a position that was taken before, `seen` or
-    /// above. Must be asked for after everything that was `seen`.
+    /// Notes the transactions that write to the outbox now, and a position that was taken before, `seen` or above. The
+    /// caller must read both after the scan that set `seen`.
     pub(crate) fn writers(&mut self, now: Vec<String>, taken: i64) {
-        self.looked = Some(Instant::now());
+        self.asked = Some(Instant::now());
         self.fence = match std::mem::replace(&mut self.fence, Fence::None) {
             Fence::None if now.is_empty() => Fence::Settled(taken),
             Fence::None => Fence::Writers(taken, now),
@@ -70,12 +70,12 @@ impl LowWater {
         }
     }
 
-    /// Up to here nobody can still commit anything: a scan that begins now sees all that there will ever be.
+    /// Up to here no transaction can still commit anything: a scan that starts now sees all rows there will ever be.
     pub(crate) fn settled(&self) -> i64 {
         self.settled
     }
 
-    /// The position at which the scan that is about to begin starts.
+    /// The position at which the next scan starts.
     pub(crate) fn scan_from(&mut self) -> i64 {
         if self.sweeps_now() {
             self.sweep_at = Instant::now() + FULL_SWEEP;
@@ -89,11 +89,11 @@ impl LowWater {
         Instant::now() >= self.sweep_at
     }
 
-    /// Takes note of a scan: the last position it returned, and whether there was no more to return.
+    /// Notes a scan: the last position it returned, and whether there was no more to return.
     pub(crate) fn scanned(&mut self, last: Option<i64>, exhausted: bool) {
         let last = last.unwrap_or(self.seen);
         if let Fence::Settled(position) = self.fence {
-            // What the scan did not reach because its batch was full stays above the mark.
+            // Rows that the scan did not reach because its batch was full stay above the mark.
             let covered = if exhausted { position } else { position.min(last) };
             self.mark = self.mark.max(covered);
             self.fence = Fence::None;
@@ -106,10 +106,10 @@ impl LowWater {
         self.sweep_at = self.sweep_at.min(Instant::now() + delay);
     }
 
-    /// Takes note of what has gone out. Behind a row that was troubled, others of its aggregate had to wait, and may stand
-    /// below the mark by now.
-    pub(crate) fn gone_out(&mut self, any_troubled: bool) {
-        if any_troubled {
+    /// Notes that a batch went out, and whether a retried row was in it. Later rows of its aggregate had to wait for that
+    /// row, and may be below the mark by now.
+    pub(crate) fn published(&mut self, any_retried: bool) {
+        if any_retried {
             self.sweep_in(Duration::ZERO);
         }
     }
@@ -123,7 +123,7 @@ mod tests {
         let mut low_water = LowWater::new();
         assert_eq!(low_water.scan_from(), 0, "the first scan is a full one");
         low_water.scanned(Some(position), true);
-        low_water.looked = None;
+        low_water.asked = None;
         low_water
     }
 
@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn without_writers_the_next_scan_moves_the_mark() {
         let mut low_water = scanned_to(10);
-        assert!(low_water.wants_writers());
+        assert!(low_water.needs_writers());
         writers(&mut low_water, &[]);
-        assert_eq!(low_water.scan_from(), 0, "what committed last has not been looked for yet");
+        assert_eq!(low_water.scan_from(), 0, "what committed last has not been scanned for yet");
         low_water.scanned(None, true);
         assert_eq!(low_water.scan_from(), 10);
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(low_water.scan_from(), 0, "4/1 may still commit");
         writers(&mut low_water, &["5/2"]);
         low_water.scanned(None, true);
-        assert_eq!(low_water.scan_from(), 10, "5/2 came later: whatever it has taken is above 10");
+        assert_eq!(low_water.scan_from(), 10, "5/2 came later: what it has taken is above 10");
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         low_water.writers(vec!["3/7".to_owned()], 500);
         assert_eq!(low_water.settled(), 0, "3/7 may still commit");
         low_water.writers(vec!["4/1".to_owned()], 900);
-        assert_eq!(low_water.settled(), 500, "4/1 came later: whatever it has taken is above 500");
+        assert_eq!(low_water.settled(), 500, "4/1 came later: what it has taken is above 500");
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_may_go_later_is_looked_for_then() {
+    fn a_row_that_may_go_later_is_scanned_for_then() {
         let mut low_water = scanned_to(10);
         writers(&mut low_water, &[]);
         low_water.scanned(None, true);

@@ -10,9 +10,9 @@ use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use crate::leases::Leases;
+use crate::shards::Leases;
 
-/// Renews this relay's leases, takes free shards up to its fair share and gives back what is beyond it.
+/// Renews this relay's leases, takes free shards up to its fair share and gives back the rest.
 pub(crate) async fn renew_leases(pool: &PgPool, name: &str, lease: Duration) -> sqlx::Result<Leases> {
     sqlx::query!(
         r#"
@@ -80,15 +80,15 @@ pub(crate) async fn release_leases(pool: &PgPool, name: &str) -> sqlx::Result<()
 pub(crate) struct Pending {
     pub(crate) position: i64,
     pub(crate) attempts: i32,
-    /// Why the row cannot be decoded by this version is a reason to park it.
+    /// `Err` says why this release cannot decode the row; then it is parked.
     pub(crate) event: Result<Envelope, String>,
     pub(crate) event_id: Uuid,
     pub(crate) aggregate_id: Uuid,
 }
 
 impl Pending {
-    /// Whether others of its aggregate had to wait for it.
-    pub(crate) const fn is_troubled(&self) -> bool {
+    /// Whether it failed before, so that later rows of its aggregate had to wait for it.
+    pub(crate) const fn is_retried(&self) -> bool {
         self.attempts > 0
     }
 }
@@ -137,7 +137,7 @@ pub(crate) async fn pending(
         .collect())
 }
 
-/// What can be wrong with one row must not fail the query that reads a thousand.
+/// Returns an error for the row alone: it must not fail the query that reads a thousand.
 fn decode(aggregate_type: &str, headers: &RawValue) -> Result<(EntityType, Headers), String> {
     let aggregate_type =
         EntityType::parse(aggregate_type).ok_or_else(|| format!("unknown aggregate type {aggregate_type:?}"))?;
@@ -145,10 +145,10 @@ fn decode(aggregate_type: &str, headers: &RawValue) -> Result<(EntityType, Heade
     Ok((aggregate_type, headers))
 }
 
-/// Marks rows as published, as far as their shard is still leased under the epoch they were read under.
-/// Returns how many were marked.
+/// Marks rows as published, if their shard is still leased under the epoch under which they were read.
+/// Returns how many it marked.
 ///
-/// The leases are not joined: the planner would look every id up once per shard.
+/// It does not join the leases: the planner would look up every id once per shard.
 pub(crate) async fn mark_published(pool: &PgPool, leases: &Leases, event_ids: &[Uuid]) -> sqlx::Result<u64> {
     let marked = sqlx::query!(
         r#"
@@ -179,44 +179,45 @@ pub(crate) async fn mark_published(pool: &PgPool, leases: &Leases, event_ids: &[
 pub(crate) struct Failed {
     pub(crate) event_id: Uuid,
     pub(crate) error: String,
-    /// Why it is parked, or `None` to try it again after `delay`.
+    /// Why it is parked, or `None` to retry it after `delay`.
     pub(crate) parked: Option<&'static str>,
     pub(crate) delay: Duration,
 }
 
-/// Records a failed row: back-off, or parked. A relay that has lost the shard's lease changes nothing.
+/// Parks a failed row, or sets the time of its retry. A relay that has lost the shard's lease changes nothing.
 pub(crate) async fn mark_failed(pool: &PgPool, leases: &Leases, failed: &Failed) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         with held as materialized (
             select lease.shard
             from messaging.shard_leases as lease
-            join unnest($5::smallint[], $6::bigint[]) as mine (shard, epoch) using (shard, epoch)
+            join unnest($1::smallint[], $2::bigint[]) as mine (shard, epoch) using (shard, epoch)
             order by lease.shard
             for share of lease
         )
         update messaging.outbox as row
-        set attempts = attempts + 1, last_error = $2, next_attempt_at = clock_timestamp() + $3,
-            parked_at = case when $4::text is not null then clock_timestamp() end, parked_reason = $4
+        set attempts = attempts + 1, last_error = $3, next_attempt_at = clock_timestamp() + $4,
+            parked_at = case when $5::text is not null then clock_timestamp() end, parked_reason = $5
         from held
-        where row.shard = held.shard and row.event_id = $1 and row.published_at is null and row.parked_at is null
+        where row.shard = held.shard and row.event_id = $6 and row.published_at is null and row.parked_at is null
         "#,
-        failed.event_id,
+        &leases.shards,
+        &leases.epochs,
         failed.error,
         interval(failed.delay),
         failed.parked,
-        &leases.shards,
-        &leases.epochs,
+        failed.event_id,
     )
     .execute(pool)
     .await?;
     Ok(())
 }
 
-/// The transactions that have written to the outbox, or are about to, and have not ended; and the highest position above
-/// `above`, or `above` itself, that a row that waits has taken before.
+/// The transactions that have written to the outbox, or are about to, and have not ended; and the highest position of a
+/// waiting row that is greater than `above`, or `above` itself.
 ///
-/// The lock that every writer holds says so, without any right to look into other sessions.
+/// Every writer holds a lock on the outbox, and every role may read the list of locks: this needs no right to look into
+/// other sessions.
 pub(crate) async fn writers(pool: &PgPool, above: i64) -> sqlx::Result<(Vec<String>, i64)> {
     let row = sqlx::query!(
         r#"
@@ -278,13 +279,13 @@ pub(crate) async fn queue_backlogs(pool: &PgPool) -> sqlx::Result<Vec<QueueBackl
     .await
 }
 
-/// Makes what is missing of the partitions of the coming fortnight, each so many days wide. Yesterday's is for clocks that
-/// are behind.
+/// Makes the missing partitions of the coming fortnight, each `width_days` wide. Also makes yesterday's, for clocks that
+/// are behind. Returns how many it made.
 pub(crate) async fn ensure_partitions(pool: &PgPool, width_days: i32) -> sqlx::Result<i32> {
     sqlx::query_scalar!(r#"select messaging.ensure_partitions(1, 14, $1) as "made!""#, width_days).fetch_one(pool).await
 }
 
-/// Drops one partition that is past the retention and settled; its name, or `None` when there is no such.
+/// Drops one partition that is past the retention and settled. Returns its name, or `None` when there is no such.
 pub(crate) async fn drop_expired_partition(pool: &PgPool, retention_days: i32) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!("select messaging.drop_expired_partition($1)", retention_days).fetch_one(pool).await
 }

@@ -1,9 +1,9 @@
-//! Outbox → RabbitMQ as a stream of batches: while one is on the wire, the one behind it is read and the one before it
-//! is marked. No transaction is open while the broker is waited for.
+//! Outbox → RabbitMQ as a stream of batches. While one batch is on the wire, the relay reads the next and marks the one
+//! before. No transaction is open while the relay waits for the broker.
 //!
-//! The order holds because only reading and marking overlap: a batch goes on the wire when the verdicts on all of the
-//! batch before it are in, without the rows of aggregates that failed there. And nothing is read behind a batch that may
-//! lack a row because it was not committed yet: the next version of its aggregate would overtake it.
+//! The order holds because only reading and marking overlap: a batch goes on the wire after all verdicts on the batch
+//! before it are in, and without the rows of aggregates that failed there. The relay does not read ahead of a batch that
+//! may lack a row because it was not committed yet: the next version of its aggregate would overtake it.
 
 use messaging::rabbitmq::{BrokerError, Publisher};
 use runtime::database::limited;
@@ -13,15 +13,16 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::broker::{self, Published};
-use crate::leases::Leases;
+use crate::error::RelayError;
 use crate::low_water::LowWater;
-use crate::relay::{RelayError, record_failure, trace_published};
+use crate::row::{record_failure, trace_published};
+use crate::shards::Leases;
 use crate::store::{self, Pending};
 
-/// Batches read ahead before a scan from the mark looks for what has been committed behind them.
+/// Batches read ahead before a scan from the mark looks for rows that were committed late.
 const AHEAD_AT_MOST: u32 = 8;
 
-/// The way to the broker, with what is under way on it.
+/// The way to the broker, and the batches that are on it.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pool: PgPool,
@@ -31,11 +32,11 @@ pub(crate) struct Stream {
     publisher: Option<Publisher>,
     /// Read while the batch before it was on the wire.
     ahead: Vec<Pending>,
-    /// Up to where it lacks nothing that could still be committed.
+    /// Up to here `ahead` cannot lack a row that commits late.
     ahead_settled: i64,
     /// Batches taken from `ahead` since the last scan.
     taken_ahead: u32,
-    /// Confirmed, to be marked.
+    /// Confirmed and not marked yet.
     unmarked: Vec<Uuid>,
 }
 
@@ -54,13 +55,13 @@ impl Stream {
         }
     }
 
-    /// Ends what was begun under `leases`, before others take their place.
+    /// Ends what was started under `leases`, before other leases take their place.
     pub(crate) async fn settle(&mut self, leases: &Leases) -> sqlx::Result<()> {
         self.ahead.clear();
         self.mark(leases).await
     }
 
-    /// Publishes one batch; returns how many rows it dealt with.
+    /// Publishes one batch. Returns how many rows went out or failed.
     pub(crate) async fn tick(&mut self, leases: &Leases, low_water: &mut LowWater) -> Result<usize, RelayError> {
         let (batch, settled) = self.next(leases, low_water).await?;
         let Some(last) = batch.last() else {
@@ -72,15 +73,15 @@ impl Stream {
             Some(publisher) => publisher,
             None => Publisher::connect(&self.url).await?,
         };
-        let whole = self.is_full(&batch) && last.position <= settled;
+        let complete = self.is_full(&batch) && last.position <= settled;
         self.ahead_settled = low_water.settled();
         let (sent, ahead, marked) = tokio::join!(
             broker::publish(&publisher, &batch, self.max_attempts),
-            self.read_behind(whole.then_some(last.position), leases),
+            self.read_ahead(complete.then_some(last.position), leases),
             mark(&self.pool, leases, &self.unmarked),
         );
         faults::point("relay.batch.confirmed");
-        // An alarm ends, and nothing was sent: that connection is still good. Any other error leaves it in doubt.
+        // After an alarm the connection is still good, because nothing was sent. After any other error it is in doubt.
         if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
             self.publisher = Some(publisher);
         }
@@ -91,13 +92,14 @@ impl Stream {
         self.follow_up(&batch, sent, ahead, leases, low_water).await
     }
 
-    /// What was read ahead, or what a scan finds; and up to where it lacks nothing that could still be committed.
+    /// The batch that was read ahead, or the result of a scan; and the position up to which it cannot lack a row that
+    /// commits late.
     async fn next(&mut self, leases: &Leases, low_water: &mut LowWater) -> sqlx::Result<(Vec<Pending>, i64)> {
         if !self.ahead.is_empty() && self.taken_ahead < AHEAD_AT_MOST {
             self.taken_ahead += 1;
             return Ok((std::mem::take(&mut self.ahead), self.ahead_settled));
         }
-        // Otherwise the scan would find once more what is out but not marked.
+        // Otherwise the scan would return rows again that are out but not marked.
         self.settle(leases).await?;
         self.taken_ahead = 0;
         let settled = low_water.settled();
@@ -105,8 +107,9 @@ impl Stream {
         Ok((batch, settled))
     }
 
-    /// Reads on behind a batch that is full, because otherwise there is most likely nothing, and lacks nothing.
-    async fn read_behind(&self, position: Option<i64>, leases: &Leases) -> sqlx::Result<Vec<Pending>> {
+    /// Reads the batch after `position`, if given. The caller gives none after a batch that was not full, because there is
+    /// most likely nothing, and after one that may lack a row.
+    async fn read_ahead(&self, position: Option<i64>, leases: &Leases) -> sqlx::Result<Vec<Pending>> {
         match position {
             Some(position) => limited(store::pending(&self.pool, &leases.shards, position + 1, self.batch)).await,
             None => Ok(Vec::new()),
@@ -137,11 +140,11 @@ impl Stream {
         if let Some(error) = sent.interrupted {
             return Err(error.into());
         }
-        // Only now: the mark must not pass what was merely read.
+        // Only now: the mark must not pass rows that were merely read.
         if self.taken_ahead == 0 {
             low_water.scanned(batch.last().map(|row| row.position), !self.is_full(batch));
         }
-        low_water.gone_out(batch.iter().any(Pending::is_troubled));
+        low_water.published(batch.iter().any(Pending::is_retried));
         Ok(sent.confirmed.len() + sent.failed.len())
     }
 

@@ -1,4 +1,4 @@
-//! Between outbox and inbox on a wire that breaks in the worst moment.
+//! Between outbox and inbox on a wire that breaks at the worst moment.
 
 use anyhow::{Context, Result};
 use contracts::{OrderState, Queue};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: Queue = Queue::Projections;
 const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
 
-/// The same broker by way of a proxy.
+/// The same broker, through a proxy.
 async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportConfig)> {
     let mut url: Url = direct.rabbitmq_url.as_ref().context("RabbitMQ")?.expose_secret().parse()?;
     let target = url.socket_addrs(|| None)?.into_iter().next().context("an address")?;
@@ -29,7 +29,7 @@ async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportCon
     Ok((proxy, TransportConfig { rabbitmq_url: Some(url.to_string().into()) }))
 }
 
-/// The broker has the messages and its confirms get lost: the relay cannot know, so it must not act as if it did.
+/// The broker has the messages and its confirms get lost: the relay cannot know, so it must not mark them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Result<()> {
     let broker = Broker::new().await?;
@@ -42,7 +42,7 @@ async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Res
     let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
 
     proxy.set(Mode::Blackhole(Direction::ToClient));
-    // Enough for some to be in the lane that has its connection already.
+    // Enough for some to be in the shard group that has its connection already.
     try_join_all((0..40).map(|_| place())).await?;
     eventually("the broker has one", SOON, async || Ok((count(pool, ARRIVED).await? > 1).then_some(()))).await?;
     assert_eq!(published(pool).await?, 1, "but has not confirmed it");
@@ -72,12 +72,12 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> 
     })
     .await?;
     dies_here.abort();
-    // Or its statement would be carried out after its death.
+    // Otherwise its statement would run after its death.
     sqlx::query("select pg_terminate_backend($1)").bind(backend).execute(pool).await?;
     inbox.rollback().await?;
 
     let successor = system.intakes(&transport, &[QUEUE]).await?;
-    eventually_equal("the message comes again", SOON, 1, async || count(pool, ARRIVED).await).await?;
+    eventually_equal("the broker redelivers the message", SOON, 1, async || count(pool, ARRIVED).await).await?;
     successor.drain(SOON).await?;
     tasks.drain(SOON).await?;
     system.finish().await
@@ -106,7 +106,7 @@ async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions()
     system.abandon().await
 }
 
-/// While one batch is on the wire the next is read behind it; what commits late below must still go first.
+/// While one batch is on the wire, the relay reads the next. A row that commits late below must still go first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> {
     const BATCH: i64 = 5;
@@ -115,8 +115,8 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
         options.parts = vec![Part::Relay];
         options.transport = broker.transport();
         options.relay.batch = BATCH;
-        // All that follows is about one after the other in the same lane.
-        options.relay.lanes = 1;
+        // The rest of this test is about the order within one group of shards.
+        options.relay.shard_groups = 1;
     })
     .await?;
     let pool = &system.database.pool;
@@ -127,7 +127,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     let order = ids.next();
     let mut late = pool.begin().await?;
     record(&mut late, order, 1).await?;
-    // Whoever marks waits for these, so the relay stops in the middle of the backlog, with some of it read ahead if it may.
+    // Marking waits for these locks, so the relay stops in the middle of the backlog, perhaps with some of it read ahead.
     let mut leases = pool.begin().await?;
     sqlx::query("select from messaging.shard_leases for update").execute(&mut *leases).await?;
     let mut backlog = pool.begin().await?;
@@ -156,7 +156,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     system.abandon().await
 }
 
-/// Some messages of each window come back, and lapin 4.12.3 may hang them on the confirms of their neighbours.
+/// Some messages of each window come back, and lapin 4.12.3 may attach them to the confirms of their neighbours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_gets_the_verdict_that_is_its_own() -> Result<()> {
     const WINDOWS: usize = 20;
