@@ -1,4 +1,4 @@
-//! The description of the whole API, made of what each process says of its own.
+//! The OpenAPI description of the whole API, merged from those of the processes.
 
 use anyhow::Result;
 use utoipa::openapi::server::Server;
@@ -6,9 +6,9 @@ use utoipa::openapi::tag::Tag;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
 const DESCRIPTION: &str = "\
-Commands change orders and returns; queries read what the events of those changes have made of the read models. \
-A command's answer carries `X-Consistency-Token`: sent back to a query, it makes the query wait until the read \
-model has that version, so that a client always reads its own writes.
+Commands change orders and returns. Queries read the read models, which the events of those changes keep up to date. \
+The response to a command has the header `X-Consistency-Token`. A query that sends it back waits until the read model \
+has that version, so a client always reads its own writes.
 
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 

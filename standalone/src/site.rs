@@ -1,10 +1,10 @@
-//! `GET /`: where everything is.
+//! `GET /`: a page with links to all parts of the system.
 
 use axum::Router;
 use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 
-/// What is where, for the page and for the banner at start.
+/// Names and addresses, for the page and for the banner at start.
 pub fn places(base_url: &str, gateway_url: &str) -> [(&'static str, String); 7] {
     [
         ("Commands and queries", format!("{base_url}/api/v1")),

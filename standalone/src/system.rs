@@ -1,4 +1,4 @@
-//! The composition.
+//! Composes the processes into one system with two ports: the API and the payment gateway.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::private::Services;
 use crate::site;
 
-/// Longest wait for the work in hand at the end; requests are cut off after 10 s of it.
+/// Longest wait for running tasks at shutdown. Requests are cut off after 10 s.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// One of the processes.
@@ -38,7 +38,8 @@ impl Part {
     pub const ALL: [Self; 6] =
         [Self::Command, Self::Relay, Self::Workers, Self::Query, Self::Operations, Self::Gateway];
 
-    /// The role that the process has when it runs alone, and connections enough for its part of one machine.
+    /// Name, database role and number of connections. The role is the same as in the process of its own; the connections are
+    /// enough for its share of one machine.
     const fn database(self) -> (&'static str, &'static str, u32) {
         match self {
             Self::Command => ("command", "articurated_command", 10),
@@ -51,20 +52,20 @@ impl Part {
     }
 }
 
-/// What to start, and on what.
+/// The parts to start, their settings, and the services that they use.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// A migrated database.
     pub database_url: SecretString,
     pub transport: TransportConfig,
-    /// Without the gateway the workers call the one that their own settings name.
+    /// Without the gateway, the workers call the one that their own settings name.
     pub parts: Vec<Part>,
     pub limits: HttpLimits,
     pub command: command::Settings,
     pub relay: outbox_relay::Settings,
-    /// What an audit compares with is what the parts are given, unless it is named here.
+    /// An audit uses the sources of the other parts, unless these settings name others.
     pub operations: ApiSettings,
-    /// Their invoice store is the query side's as well.
+    /// The query service uses the invoice store of the workers.
     pub workers: workers::Settings,
     pub query: query::Settings,
     pub gateway: payment_gateway::Settings,
@@ -73,7 +74,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Everything, with the default settings.
+    /// All parts with their default settings.
     pub fn new(database_url: impl Into<SecretString>) -> Self {
         Self {
             database_url: database_url.into(),
@@ -91,7 +92,7 @@ impl Options {
         }
     }
 
-    /// On these services, whatever was named before.
+    /// Uses these services instead of those set before.
     pub fn run_on(&mut self, services: &Services) {
         self.database_url = services.database_url.clone();
         self.transport = services.transport.clone();
@@ -108,7 +109,7 @@ impl Options {
         database::connect(&config, Some(role), name).await
     }
 
-    /// The operators' API, whose audits know where the other parts keep what they make.
+    /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
     fn operations(&self, pool: PgPool) -> Router {
         let Sources { gateway_url, invoice_store, query_database_url } = self.operations.sources.clone();
         let store = &self.workers.store.invoice_store_url;
@@ -123,7 +124,7 @@ impl Options {
     }
 }
 
-/// The two listeners. They are taken before anything is started, so that a taken port costs nothing.
+/// The two listeners. They are bound before anything starts, so that a port in use fails early.
 #[derive(Debug)]
 pub struct Ports {
     api: TcpListener,
@@ -131,7 +132,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// 0 is any free port.
+    /// Port 0 means any free port.
     pub async fn bind(address: IpAddr, port: u16, gateway_port: u16) -> Result<Self> {
         Ok(Self {
             api: http::bind(SocketAddr::new(address, port), "PORT").await?,
@@ -140,14 +141,14 @@ impl Ports {
     }
 }
 
-/// A running system. Dropping it stops nothing; [`stop`](Self::stop) does.
+/// A running system. Dropping it does not stop it; [`stop`](Self::stop) does.
 #[derive(Debug)]
 pub struct Running {
     /// `http://127.0.0.1:8000`; the API is under `/api/v1`.
     pub base_url: String,
     pub gateway_url: String,
     tasks: Tasks,
-    /// The gateway stops last: a refund that is under way must find it.
+    /// The gateway stops last, because a running refund calls it.
     gateway: Tasks,
 }
 
@@ -171,7 +172,7 @@ pub async fn start_on(ports: Ports, mut options: Options, shutdown: Cancellation
     match running.assemble(ports, &options).await {
         Ok(()) => Ok(running),
         Err(error) => {
-            // Its own failure is the one to tell; what ran already only has to be gone.
+            // The first failure is the one to report, so errors of stopping are dropped.
             let _ = running.stop().await;
             Err(error)
         }
@@ -197,7 +198,7 @@ impl Running {
         Ok(())
     }
 
-    /// The routes of the parts, and what they need to be ready.
+    /// The routes of the parts, and their readiness checks.
     async fn parts(&self, options: &Options) -> Result<(Router, Vec<Check>)> {
         let Options { transport, clock, ids, .. } = options;
         let tasks = &self.tasks;
@@ -242,7 +243,7 @@ impl Running {
         Ok((router, checks))
     }
 
-    /// Returns when the system is asked to stop, or must because a task of it has failed.
+    /// Returns when the system is asked to stop, or when one of its tasks has failed.
     pub async fn ended(&self) {
         tokio::select! {
             () = self.tasks.shutdown.cancelled() => {}
@@ -250,10 +251,10 @@ impl Running {
         }
     }
 
-    /// Finishes the work in hand and stops.
+    /// Stops after the running tasks have finished.
     ///
     /// # Errors
-    /// When a task had failed, or does not stop in time.
+    /// A task has failed, or did not stop in time.
     pub async fn stop(self) -> Result<()> {
         let drained = self.tasks.drain(DRAIN).await;
         drained.and(self.gateway.drain(DRAIN).await)

@@ -11,7 +11,8 @@ const TEXTBOOK: [&str; 2] = ["bench/sql/placement.sql", "bench/sql/transition.sq
 
 #[test]
 fn one_function_inserts_into_the_outbox_and_one_into_the_audit() {
-    let mut texts: Vec<(PathBuf, String)> = Source::all().into_iter().map(|source| (source.path, source.text)).collect();
+    let mut texts: Vec<(PathBuf, String)> =
+        Source::all().into_iter().map(|source| (source.path, source.text)).collect();
     for folder in ["migrations", "bench/sql"] {
         for entry in std::fs::read_dir(root().join(folder)).expect("a folder of SQL") {
             let path = entry.expect("an entry").path();
