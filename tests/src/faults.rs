@@ -1,14 +1,15 @@
-//! The system while everything around it breaks, again and again, and the proof that nothing was lost or done twice.
+//! The fault harness: breaks everything around the system, again and again, and proves that no event was lost and no
+//! effect happened twice.
 //!
-//! A *run* starts the real programs as processes on a private Postgres and, if it is to be, a private `RabbitMQ`, with a
-//! [`proxy`] in front of each, lets customers order and return ([`load`]), and then goes through *rounds*: a storm, in
-//! which processes are killed at named [`places`], stopped past their leases, and cut off, while database and broker
-//! misbehave ([`trouble`]); and a calm, in which it measures how soon deliveries flow again after a crash of the
-//! database and of the broker, and how soon a stuck row shows. At the end everything must drain, and the books, the
-//! customers' memory, the files and the gateway's ledger must agree ([`verdict`]).
+//! A *run* starts the real programs as processes on a private Postgres and, if the setup says so, a private `RabbitMQ`,
+//! with a [`proxy`] in front of each. Customers order and return goods ([`load`]). The run then goes through *rounds* of
+//! storm and calm. In a storm the harness kills processes at named [`places`], freezes them past their leases and cuts
+//! them off, while database and broker misbehave ([`trouble`]). In the calm it measures how soon deliveries continue after
+//! a crash of the database and of the broker, and how soon an operator sees a stuck row. At the end every queue must
+//! drain, and the database, the customers' memory, the files and the gateway's ledger must agree ([`verdict`]).
 //!
-//! Everything is drawn from one seed. Processes run in their own time, so a seed repeats the draws and not every
-//! interleaving; in practice it finds the same mistake again.
+//! All random decisions come from one seed. A seed repeats the decisions but not every interleaving, because the processes
+//! run in their own time. In practice it finds the same bug again.
 
 pub mod proxy;
 pub mod places;
@@ -34,42 +35,42 @@ use rand::rngs::StdRng;
 pub use run::run;
 pub use tally::Report;
 
-/// What varies between runs besides chance.
+/// How runs differ, apart from the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
-    /// Events travel through a private `RabbitMQ`; otherwise through the Postgres queue.
+    /// Events travel through a private `RabbitMQ` instead of the Postgres queue.
     pub rabbitmq: bool,
-    /// The read models have a database of their own.
+    /// The read models are in a separate database.
     pub read_database: bool,
 }
 
-/// How long a run goes on, and how hard.
+/// How long a run lasts, and how much load it has.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
     pub setup: Setup,
-    /// Rounds go on for at least so long,
+    /// Rounds continue for at least this long,
     pub at_least: Duration,
-    /// until so many processes have been killed,
+    /// until this many processes have been killed,
     pub kills: u64,
-    /// and so many returns completed;
+    /// and this many returns completed;
     pub returns: u64,
     /// but not longer than this.
     pub at_most: Duration,
     /// Length of a storm.
     pub storm: Duration,
-    /// Orders begun in a second.
+    /// Orders placed per second.
     pub orders_per_second: f64,
 }
 
-/// Whether the processes are to be harmed now.
+/// Whether the harness harms the processes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weather {
     Calm,
     Storm,
 }
 
-/// A stream of chance of its own for everyone who draws, so that one who draws more does not change the others' luck.
+/// One random stream per part of the harness, so that more draws in one part do not change the others' decisions.
 fn chance(seed: u64, who: &str) -> StdRng {
     let mut hasher = DefaultHasher::new();
     (seed, who).hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! The programs of the workspace, built.
+//! Builds the programs of the workspace for the tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,10 +14,10 @@ pub fn folder() -> &'static Path {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--locked", "--target-dir"]).arg(folder.parent().expect("target/"));
         build.args((!cfg!(debug_assertions)).then_some("--release"));
-        // The whole workspace, as for the tests: fewer packages would unite to other features, and compile them anew.
+        // The whole workspace, as for the tests. With fewer packages cargo would unify other features and recompile.
         build.args(["--workspace", "--bins"]);
-        // What cargo tells this program of its own package would make build scripts run again, ring's among them, and
-        // then half of the dependencies be compiled again: here, and at the next build outside as well.
+        // Cargo sets these variables for this package. Build scripts that read them (ring's does) would run again, and
+        // cargo would recompile half of the dependencies: here, and once more in the next build outside the tests.
         for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
                 build.env_remove(name);
@@ -30,12 +30,12 @@ pub fn folder() -> &'static Path {
     &FOLDER
 }
 
-/// The folder of the workspace.
+/// The root folder of the workspace.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
-/// `target/<profile>`: programs stand in it, tests in its subfolder `deps`.
+/// `target/<profile>`: it contains the programs, its subfolder `deps` the tests.
 pub(crate) fn profile_folder() -> PathBuf {
     let program = std::env::current_exe().expect("a running program has a file");
     let folder = program.parent().expect("a program stands in a folder");

@@ -1,4 +1,4 @@
-//! What is done to `RabbitMQ`, by a test as by a storm.
+//! Operations on `RabbitMQ` for tests and for the fault harness.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use messaging::rabbitmq::EXCHANGE;
 use tokio::time::timeout;
 
-/// Longest wait for an answer of the broker, which may be blocked by an alarm or dead.
+/// Longest wait for an answer of the broker, which an alarm may block or which may be dead.
 pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 
 /// The name of a queue on the broker.
@@ -25,7 +25,7 @@ pub(crate) async fn connect(url: &str) -> Result<(Connection, Channel)> {
     Ok((connection, channel))
 }
 
-/// Takes the binding of a queue away, and leaves the queue: what is meant for it comes back to the relay.
+/// Deletes the binding of a queue and keeps the queue. The broker then returns the queue's messages to the relay.
 pub(crate) async fn unbind(url: &str, queue: Queue) -> Result<()> {
     let (_connection, channel) = connect(url).await?;
     let key = format!("{queue}.#");
@@ -33,7 +33,7 @@ pub(crate) async fn unbind(url: &str, queue: Queue) -> Result<()> {
     Ok(timeout(ANSWER, unbound).await??)
 }
 
-/// Raises the memory alarm, which blocks whoever publishes, or ends it.
+/// Raises or clears the memory alarm. While it is raised, the broker blocks publishers.
 pub(crate) async fn memory_alarm(node: &PrivateNode, raised: bool) -> Result<()> {
     let watermark = if raised { "0.000001" } else { "0.6" };
     node.ctl(&["set_vm_memory_high_watermark", watermark]).await.map(drop)

@@ -1,7 +1,7 @@
-//! One Postgres and one RabbitMQ for all tests of a run, and a place of its own in each for every test.
+//! One Postgres and one RabbitMQ for all tests of a run. Every test gets its own database and its own virtual host.
 //!
-//! A static is never dropped, so nothing here stops the services: the kernel does, when the test process ends,
-//! however it ends (see `embedded`). Their folder is under the target folder and emptied by the next run.
+//! Rust never drops a static, so no code here stops the services. The kernel stops them when the test process ends,
+//! even after a crash (see `embedded`). Their folder is under the target folder; the next run empties it.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::{MutexGuard, OnceCell, Semaphore, SemaphorePermit};
 
 const TEMPLATE: &str = "template_articurated";
-/// Databases in use at a time: a whole system on each stays within the cluster's 200 connections.
+/// Databases in use at a time. With a whole system on each, the cluster's 200 connections suffice.
 const DATABASES: usize = 4;
-/// Runs of the tests at the same time, each with a folder of its own.
+/// Test runs at the same time. Each has its own folder.
 const RUNS: usize = 16;
 
-/// The folder of this run, held for as long as the process lives.
+/// The folder of this run. The process holds its lock until it exits.
 struct Place {
     folder: PathBuf,
     _lock: File,
@@ -35,11 +35,11 @@ static PLACE: LazyLock<Result<Place, String>> = LazyLock::new(|| place().map_err
 static CLUSTER: OnceCell<PrivateCluster> = OnceCell::const_new();
 static BROKER: OnceCell<tokio::sync::Mutex<PrivateNode>> = OnceCell::const_new();
 static FREE: Semaphore = Semaphore::const_new(DATABASES);
-/// Databases whose tests have ended.
+/// Databases of finished tests.
 static FINISHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Next to the programs: that survives no `cargo clean` and needs no further entry in .gitignore.
+/// Next to the programs: `cargo clean` removes it, and .gitignore already covers it.
 fn place() -> Result<Place> {
     for run in 0..RUNS {
         let folder = crate::programs::profile_folder().join("system-tests").join(run.to_string());
@@ -49,10 +49,10 @@ fn place() -> Result<Place> {
             return Ok(Place { folder, _lock: lock });
         }
     }
-    anyhow::bail!("{RUNS} runs of these tests are under way")
+    anyhow::bail!("{RUNS} runs of these tests are in progress")
 }
 
-/// A folder of this run of the tests.
+/// A folder of this test run.
 pub fn folder(name: &str) -> Result<PathBuf> {
     match &*PLACE {
         Ok(place) => Ok(place.folder.join(name)),
@@ -74,7 +74,7 @@ async fn cluster() -> Result<&'static PrivateCluster> {
             let config = DatabaseConfig { database_url: cluster.url(TEMPLATE).into(), ..DatabaseConfig::default() };
             let pool = database::connect(&config, None, "migrate").await?;
             schema::migrate(&pool).await?;
-            // A database that somebody is connected to cannot be copied.
+            // Postgres does not copy a database that has connections.
             pool.close().await;
             Ok(cluster)
         })
@@ -86,7 +86,7 @@ async fn cluster() -> Result<&'static PrivateCluster> {
 pub struct Database {
     name: String,
     pub url: String,
-    /// The superuser's, for looking and for breaking things.
+    /// The superuser's pool, for tests that inspect or damage the database.
     pub pool: PgPool,
     _permit: Option<SemaphorePermit<'static>>,
 }
@@ -110,8 +110,8 @@ impl Database {
         Ok(Self { name, url, pool, _permit: permit })
     }
 
-    /// A copy, as it is now. Closes the pool of this one, to which nobody may be connected. It is covered by this one's
-    /// permit: a test that waited for another one could wait for ever.
+    /// Copies the database in its present state. Closes this pool first, because Postgres copies a database only while
+    /// it has no connections. The copy shares this permit: a test that waited for a second permit could wait for ever.
     pub async fn copy(&self) -> Result<Self> {
         self.pool.close().await;
         Self::from_template(&self.name, None).await
@@ -126,7 +126,7 @@ impl Database {
         database::connect(&self.config(), Some(role), "test").await
     }
 
-    /// A connection of the owner, or of one of the processes.
+    /// A connection as the owner, or as one of the processes.
     pub async fn connect(&self, role: Option<&str>) -> Result<PgConnection> {
         let mut connection = PgConnection::connect(&self.url).await?;
         if let Some(role) = role {
@@ -142,7 +142,7 @@ impl Drop for Database {
     }
 }
 
-/// The run's RabbitMQ, held by one test at a time: one of them restarts it.
+/// The run's RabbitMQ. One test at a time holds it, because some tests restart it.
 #[derive(Debug)]
 pub struct Broker {
     node: MutexGuard<'static, PrivateNode>,
@@ -150,7 +150,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts the node at the first call, and makes a virtual host with nothing in it.
+    /// Starts the node at the first call, and creates an empty virtual host.
     pub async fn new() -> Result<Self> {
         let node = BROKER
             .get_or_try_init(|| async {
@@ -162,7 +162,7 @@ impl Broker {
             .await;
         let vhost = unique("test");
         node.ctl(&["add_vhost", &vhost]).await?;
-        // Whoever connects by the node's URL.
+        // The user in the node's URL.
         node.ctl(&["set_permissions", "--vhost", &vhost, "articurated", ".*", ".*", ".*"]).await?;
         Ok(Self { node, vhost })
     }
@@ -175,7 +175,7 @@ impl Broker {
         self.node.url().replace("/%2f", &format!("/{}", self.vhost))
     }
 
-    /// The broker is gone at once, as in a crash, until [`restart`](Self::restart).
+    /// Kills the broker, as in a crash. [`restart`](Self::restart) starts it.
     pub fn kill(&self) {
         self.node.kill();
     }
@@ -184,17 +184,17 @@ impl Broker {
         self.node.restart().await
     }
 
-    /// Takes a queue away, its binding with it.
+    /// Deletes a queue and its binding.
     pub async fn delete_queue(&self, queue: Queue) -> Result<()> {
         self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &crate::rabbitmq::name(queue)]).await.map(drop)
     }
 
-    /// Raises the memory alarm, which blocks whoever publishes, or ends it.
+    /// Raises or clears the memory alarm. While it is raised, the broker blocks publishers.
     pub async fn memory_alarm(&self, raised: bool) -> Result<()> {
         crate::rabbitmq::memory_alarm(&self.node, raised).await
     }
 
-    /// Takes a queue's binding away, and leaves the queue.
+    /// Deletes a queue's binding and keeps the queue.
     pub async fn unbind(&self, queue: Queue) -> Result<()> {
         crate::rabbitmq::unbind(&self.url(), queue).await
     }

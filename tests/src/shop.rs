@@ -1,4 +1,4 @@
-//! Orders and returns in any state, brought there by the commands that bring real ones there.
+//! Orders and returns in any state. Real commands bring them there.
 
 use anyhow::Result;
 use contracts::{OrderDocument, OrderState, ReturnDocument, ReturnState};
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::{Answer, Api};
 
-/// An order of one line of three units and one of a single unit.
+/// An order with two lines: three units and one unit.
 pub fn order() -> Value {
     order_of(&[(3, 125_000), (1, 4_999_900)])
 }
 
-/// An order with a line for each (quantity, unit price).
+/// An order with one line per (quantity, unit price).
 pub fn order_of(lines: &[(i64, i64)]) -> Value {
     let items: Vec<_> = (1..)
         .zip(lines)
@@ -34,12 +34,12 @@ pub async fn step(api: &Api, order: Uuid, step: &str) -> Result<Answer> {
     api.post(&format!("/orders/{order}/{step}"), &json!({})).await
 }
 
-/// POSTs `/returns/{id}/{step}`, with what a rejection wants.
+/// POSTs `/returns/{id}/{step}`, with the body that a rejection requires.
 pub async fn return_step(api: &Api, id: Uuid, step: &str) -> Result<Answer> {
     api.post(&format!("/returns/{id}/{step}"), &return_step_body(step)).await
 }
 
-/// What a step of a return is sent with.
+/// The body of a return's step.
 pub fn return_step_body(step: &str) -> Value {
     match step {
         "reject" => json!({ "category": "WORN", "reason": "The glaze is scratched." }),
@@ -47,12 +47,12 @@ pub fn return_step_body(step: &str) -> Value {
     }
 }
 
-/// A new order, in that state.
+/// Places an order and takes it to a state.
 pub async fn order_in(api: &Api, state: OrderState) -> Result<OrderDocument> {
     bring(api, place(api, &order()).await?, state).await
 }
 
-/// Orders with four events each.
+/// Places orders with four events each.
 pub async fn sell(api: &Api, orders: usize) -> Result<()> {
     for sold in (0..orders).step_by(20) {
         try_join_all((sold..orders.min(sold + 20)).map(|_| order_in(api, OrderState::Shipped))).await?;
@@ -60,7 +60,7 @@ pub async fn sell(api: &Api, orders: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes a new order on to a state.
+/// Takes a new order to a state.
 pub async fn bring(api: &Api, mut order: OrderDocument, state: OrderState) -> Result<OrderDocument> {
     let steps: &[&str] = match state {
         OrderState::PendingPayment => &[],
@@ -77,7 +77,7 @@ pub async fn bring(api: &Api, mut order: OrderDocument, state: OrderState) -> Re
     Ok(order)
 }
 
-/// The request for a return of some units of one line of an order.
+/// The body of a return request for some units of one line.
 pub fn return_of(order: &OrderDocument, line: usize, quantity: i64) -> Value {
     json!({ "order_id": order.id, "reason": "Smaller than expected",
             "items": [{ "order_item_id": order.items[line].id, "quantity": quantity }] })
@@ -87,14 +87,14 @@ pub async fn request_return(api: &Api, order: &OrderDocument, line: usize, quant
     Ok(api.post("/returns", &return_of(order, line, quantity)).await?.expect(201).returned())
 }
 
-/// A new return of one unit of a new order, in that state.
+/// Requests a return of one unit of a new order and takes it to a state.
 pub async fn return_in(api: &Api, state: ReturnState) -> Result<ReturnDocument> {
     let order = order_in(api, OrderState::Delivered).await?;
     let returned = request_return(api, &order, 0, 1).await?;
     bring_return(api, returned, state).await
 }
 
-/// Takes a new return on to a state.
+/// Takes a new return to a state.
 pub async fn bring_return(api: &Api, mut returned: ReturnDocument, state: ReturnState) -> Result<ReturnDocument> {
     let steps: &[&str] = match state {
         ReturnState::Requested => &[],

@@ -1,4 +1,4 @@
-//! What customers were told: every acknowledged order and return, as it was acknowledged last.
+//! The customers' memory: every acknowledged order and return, with its last acknowledged state.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use contracts::{OrderDocument, ReturnDocument, ReturnState};
 use uuid::Uuid;
 
-/// The memory of all customers together.
+/// The memory of all customers.
 #[derive(Debug, Default)]
 pub(super) struct Book(Mutex<Known>);
 
@@ -17,12 +17,12 @@ pub(super) struct Known {
 }
 
 impl Book {
-    /// Enters an order as it was just acknowledged.
+    /// Records an order as acknowledged.
     pub(super) fn order(&self, order: OrderDocument) {
         self.lock().orders.insert(order.id, order);
     }
 
-    /// Enters a return as it was just acknowledged.
+    /// Records a return as acknowledged.
     pub(super) fn returned(&self, returned: ReturnDocument) {
         self.lock().returns.insert(returned.id, returned);
     }

@@ -1,4 +1,4 @@
-//! What is done to `RabbitMQ`.
+//! Faults of `RabbitMQ`.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use super::stage::Stage;
 use super::tally::Tally;
 use crate::rabbitmq::{self, ANSWER, name};
 
-/// How long messages are collected before they are sent on in another order.
+/// How long the harness collects messages before it sends them in another order.
 const COLLECT: Duration = Duration::from_millis(1_500);
-/// Messages collected at most.
+/// Most messages that it collects.
 const HANDFUL: u16 = 40;
 
-/// Takes messages of a queue as another consumer would, and puts each back twice, in another order. What it has not
-/// acknowledged when the broker dies comes again on its own.
+/// Takes messages from a queue, as another consumer would, and publishes each twice, in another order. If the broker dies
+/// first, it redelivers the unacknowledged ones.
 pub(super) async fn duplicate_and_reorder(stage: &Stage, chance: &mut StdRng, tally: &Tally) -> Result<()> {
     let queue = *Queue::ALL.choose(chance).context("there are queues")?;
     let (_connection, channel) = rabbitmq::connect(&url(stage)?).await?;
@@ -41,7 +41,7 @@ pub(super) async fn duplicate_and_reorder(stage: &Stage, chance: &mut StdRng, ta
             }
         }
     };
-    // The time is over: what has been taken until then is what there is.
+    // The time is over: continue with the messages taken so far.
     let _ = timeout(COLLECT, collect).await;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     let mut copies: Vec<_> = taken.iter().chain(&taken).collect();
@@ -58,7 +58,7 @@ pub(super) async fn duplicate_and_reorder(stage: &Stage, chance: &mut StdRng, ta
     Ok(())
 }
 
-/// The broker says that its memory is used up, and takes nothing from publishers for a while.
+/// The broker raises its memory alarm and blocks publishers for a while.
 pub(super) async fn raise_memory_alarm(stage: &Stage, chance: &mut StdRng, tally: &Tally) -> Result<()> {
     let node = stage.node.as_ref().context("there is a broker")?;
     rabbitmq::memory_alarm(node, true).await?;
@@ -67,7 +67,7 @@ pub(super) async fn raise_memory_alarm(stage: &Stage, chance: &mut StdRng, tally
     rabbitmq::memory_alarm(node, false).await
 }
 
-/// The broker is killed and comes back.
+/// Kills the broker and restarts it.
 pub(super) async fn crash(stage: &mut Stage, tally: &Tally) -> Result<()> {
     let node = stage.node.as_mut().context("there is a broker")?;
     node.kill();
@@ -76,20 +76,20 @@ pub(super) async fn crash(stage: &mut Stage, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Takes the binding of a queue away.
+/// Deletes the binding of a queue.
 pub(super) async fn unbind(stage: &Stage, queue: Queue, tally: &Tally) -> Result<()> {
     rabbitmq::unbind(&url(stage)?, queue).await?;
     tally.did("binding deleted");
     Ok(())
 }
 
-/// Messages that wait in any queue.
+/// Messages in all queues.
 pub(super) async fn messages(stage: &Stage) -> Result<u64> {
     let Some(node) = &stage.node else { return Ok(0) };
     rabbitmq::messages(node, "/").await
 }
 
-/// Past the proxy.
+/// The broker's address without the proxy.
 fn url(stage: &Stage) -> Result<String> {
     Ok(stage.node.as_ref().context("there is a broker")?.url())
 }

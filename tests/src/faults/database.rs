@@ -1,4 +1,4 @@
-//! What is done to Postgres.
+//! Faults of Postgres.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use sqlx::PgPool;
 use super::stage::{OURS, Stage};
 use super::tally::Tally;
 
-/// Customers whose events the inbox refuses, as if the data were at fault: the only way in which a single row can get
-/// stuck in the Postgres queue.
+/// Customers whose events the inbox refuses, as if the data were invalid. A single row gets stuck in the Postgres queue
+/// in no other way.
 const REFUSAL: &str = "
     create schema faults;
     create table faults.refused (customer_id text primary key);
@@ -26,26 +26,25 @@ const REFUSAL: &str = "
     end $$;
     create trigger refuse before insert on messaging.inbox for each row execute function faults.refuse()";
 
-/// Prepares for [`refuse`].
+/// Installs the trigger behind [`refuse`].
 pub(super) async fn prepare(pool: &PgPool) -> Result<()> {
     sqlx::raw_sql(REFUSAL).execute(pool).await?;
     Ok(())
 }
 
-/// From now on the inbox takes nothing of this customer.
+/// From now on the inbox refuses this customer's events.
 pub(super) async fn refuse(pool: &PgPool, customer: &str) -> Result<()> {
     sqlx::query("insert into faults.refused values ($1)").bind(customer).execute(pool).await?;
     Ok(())
 }
 
-/// From now on the inbox takes everything again.
+/// From now on the inbox accepts every event.
 pub(super) async fn accept_all(pool: &PgPool) -> Result<()> {
     sqlx::query("delete from faults.refused").execute(pool).await?;
     Ok(())
 }
 
-/// Ends some connections of the processes from the server's side: one, those that listen (so that notifications are
-/// lost), or all.
+/// The server ends connections of the processes: one, all listening ones (so that notifications are lost), or all.
 pub(super) async fn terminate_backends(stage: &Stage, chance: &mut StdRng, tally: &Tally) -> Result<()> {
     let (what, whom) = match chance.random_range(0..6) {
         0..=2 => ("one backend terminated", "order by md5(pid::text || $2) limit 1"),
@@ -63,7 +62,7 @@ pub(super) async fn terminate_backends(stage: &Stage, chance: &mut StdRng, tally
     Ok(())
 }
 
-/// The server crashes and comes back.
+/// The server crashes and restarts.
 pub(super) async fn crash(stage: &mut Stage, tally: &Tally) -> Result<()> {
     stage.cluster.kill();
     stage.cluster.restart().await?;
@@ -77,7 +76,7 @@ pub(super) async fn now(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar(now).fetch_one(pool).await?)
 }
 
-/// How long after a moment the first event arrived in an inbox; `None` while none has.
+/// Time from a moment to the first event in an inbox; `None` while there is none.
 pub(super) async fn first_delivery_after(pool: &PgPool, moment: i64) -> Result<Option<Duration>> {
     let first: Option<i64> = sqlx::query_scalar(
         "select (extract(epoch from min(received_at)) * 1000000)::bigint - $1 from messaging.inbox

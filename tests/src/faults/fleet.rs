@@ -17,7 +17,7 @@ use super::{Plan, Weather, chance};
 use crate::waiting::eventually;
 use crate::{Api, programs};
 
-/// How long everybody may take to be well once nothing harms them: a dead relay's lease, a start under load.
+/// How long the processes may take to be healthy after a storm: a dead relay's lease, and a start under load.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
 
 /// The processes, each with its keeper.
@@ -37,7 +37,7 @@ struct Member {
 }
 
 impl Fleet {
-    /// Starts everybody, in calm.
+    /// Starts all processes, in calm weather.
     pub(super) async fn start(stage: &Stage, plan: &Plan, tally: &Arc<Tally>) -> Result<Self> {
         let folder = tokio::task::spawn_blocking(programs::folder).await?;
         let weather = watch::Sender::new(Weather::Calm);
@@ -70,18 +70,18 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// From now on everybody is harmed.
+    /// Starts the storm: from now on every process is harmed.
     pub(super) fn storm(&self) {
         self.weather.send_replace(Weather::Storm);
     }
 
-    /// Harms nobody any more, and waits until everybody is well.
+    /// Ends the storm and waits until every process is healthy.
     pub(super) async fn calm(&self, stage: &Stage) -> Result<()> {
         self.weather.send_replace(Weather::Calm);
         self.well(stage).await
     }
 
-    /// Stops everybody in good order.
+    /// Stops every process gracefully.
     pub(super) async fn stop(mut self) -> Result<()> {
         self.stop.cancel();
         while let Some(kept) = self.keepers.join_next().await {
@@ -101,7 +101,7 @@ impl Fleet {
             })
             .await?;
         }
-        eventually("every shard is leased by a relay that lives", WELL_WITHIN, async || {
+        eventually("live relays lease every shard", WELL_WITHIN, async || {
             let leased: i64 = sqlx::query_scalar(
                 "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()
                      and owner in (select name from messaging.relay_instances
@@ -115,7 +115,7 @@ impl Fleet {
     }
 }
 
-/// Who plays which part.
+/// The processes, with program and port.
 struct Cast {
     name: &'static str,
     role: Role,
@@ -137,7 +137,7 @@ fn cast(stage: &Stage) -> [Cast; 7] {
     ]
 }
 
-/// Settings under which a run converges: back-offs of a second, and a gateway that is not waited for.
+/// Settings with which a run converges: back-offs of a second and short time-outs for the gateway.
 fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
     let path = |path: &Path| path.display().to_string();
     let port = match cast.role {
@@ -155,11 +155,11 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
     }
     environment.push(("DATABASE_URL", stage.database_url()));
     environment.push(("DATABASE_MAX_CONNECTIONS", "10".to_owned()));
-    // A connection that has vanished is given up soon after the limit of a statement.
+    // Processes give up a vanished connection soon after the statement time-out.
     environment.push(("DATABASE_STATEMENT_TIMEOUT_SECONDS", "5".to_owned()));
     environment.extend(stage.broker_url().filter(|_| cast.role != Role::Command).map(|url| ("RABBITMQ_URL", url)));
     match cast.role {
-        // A row that Postgres refuses is stuck after two attempts, so that an operator is wanted soon.
+        // The relay parks a row that Postgres refuses after two attempts, so that it soon needs an operator.
         Role::Relay => environment.push(("RELAY_MAX_ATTEMPTS", "2".to_owned())),
         Role::Workers => environment.extend([
             ("INVOICE_STORE_URL", path(&stage.invoices())),

@@ -1,4 +1,4 @@
-//! Customers and staff who order, ship and return, and repeat every request under its key until it is answered.
+//! Customers and staff who order, ship and return. They repeat every request under its key until they get an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +20,16 @@ use super::tally::Tally;
 use super::{Plan, chance};
 use crate::{Answer, Api, shop};
 
-/// Customers at the same time.
+/// Concurrent customers.
 const CUSTOMERS: u32 = 8;
-/// A request is given up after this, and repeated.
+/// Time-out of a request, after which the customer repeats it.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Wait before a request is repeated.
+/// Wait before the customer repeats a request.
 const REPEAT: Duration = Duration::from_millis(150);
-/// No fault of ours lasts so long: a request that is not answered by then never will be.
+/// No fault of ours lasts so long. A request without an answer by then is a violation.
 const AT_LAST: Duration = Duration::from_secs(90);
 
-/// Everybody who orders.
+/// All customers.
 #[derive(Debug)]
 pub(super) struct Load {
     customers: JoinSet<()>,
@@ -47,7 +47,7 @@ impl Load {
         Ok(Self { customers, stop })
     }
 
-    /// Lets everybody have the answer that they wait for, and no more.
+    /// Lets every customer wait for the present answer, then stops them.
     pub(super) async fn stop(mut self) -> Result<()> {
         self.stop.cancel();
         while let Some(customer) = self.customers.join_next().await {
@@ -57,7 +57,7 @@ impl Load {
     }
 }
 
-/// One customer, and whoever serves that customer.
+/// One customer, and the staff who serve that customer.
 pub(super) struct Customer {
     name: String,
     api: Api,
@@ -67,7 +67,7 @@ pub(super) struct Customer {
     tally: Arc<Tally>,
 }
 
-/// An answer that nothing explains; it has been noted.
+/// An unexpected answer; the tally has recorded it.
 #[derive(Debug)]
 pub(super) struct Surprise;
 
@@ -87,14 +87,14 @@ impl Customer {
     async fn shop(mut self, pause: Duration, stop: CancellationToken) {
         let mut next = interval(pause);
         next.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A surprise is the end of an order, not of the customer.
+        // After an unexpected answer the customer gives up this order and places the next.
         while !stop.is_cancelled() {
             tokio::select! { () = stop.cancelled() => return, _ = next.tick() => {} }
             let _ = self.order_and_return(&stop).await;
         }
     }
 
-    /// An order's whole life, as far as it gets before it is to stop.
+    /// An order's whole life, or as much of it as there is time for.
     async fn order_and_return(&mut self, stop: &CancellationToken) -> Result<(), Surprise> {
         let mut order = self.place().await?;
         for (step, state) in [
@@ -114,7 +114,7 @@ impl Customer {
             order = self.step(&order, step, state).await?;
         }
         for line in 0..order.items.len() {
-            // Of some lines nothing is returned, of others some units, or all, in one return or in several.
+            // The customer returns none, some or all units of a line, in one return or in several.
             let mut left = i64::from(order.items[line].quantity);
             while left > 0 && !stop.is_cancelled() && self.chance.random_bool(0.75) {
                 let quantity = self.chance.random_range(1..=left);
@@ -125,7 +125,7 @@ impl Customer {
         Ok(())
     }
 
-    /// Places an order, and remembers it.
+    /// Places an order and remembers it.
     pub(super) async fn place(&mut self) -> Result<OrderDocument, Surprise> {
         let lines: Vec<_> = (0..self.chance.random_range(1..=3))
             .map(|_| (self.chance.random_range(1..=4), self.chance.random_range(10_000..=5_000_000)))
@@ -138,7 +138,7 @@ impl Customer {
         Ok(order)
     }
 
-    /// Takes an order a step further, and remembers it.
+    /// Takes an order a step further and remembers its state.
     pub(super) async fn step(
         &mut self,
         order: &OrderDocument,
@@ -184,8 +184,8 @@ impl Customer {
         Ok(())
     }
 
-    /// Sends a command until it is answered. Everything but the wanted status is either a reason to repeat it, with the
-    /// same key, or a surprise.
+    /// Sends a command until it gets an answer. Any status but the expected one is either a reason to repeat it, with the
+    /// same key, or unexpected.
     async fn ask<T: DeserializeOwned>(&mut self, path: &str, body: &Value, status: u16) -> Result<T, Surprise> {
         self.keys += 1;
         let key = format!("{}-{}", self.name, self.keys);
@@ -223,7 +223,7 @@ impl Customer {
     }
 }
 
-/// The service is overloaded or broken, or still at work on this very request.
+/// The service is overloaded or broken, or still works on this very request.
 fn is_worth_repeating(answer: &Answer) -> bool {
     let in_progress = answer.status == 409 && answer.text().contains("IDEMPOTENCY_KEY_IN_PROGRESS");
     in_progress || answer.status == 429 || answer.status >= 500

@@ -1,4 +1,4 @@
-//! What an operator does during a run, and asks at its end: with the command line of `ops`.
+//! The operator of a run, who uses the command line of `ops`: actions during the run, the audit at its end.
 
 use std::process::Output;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::stage::Stage;
 use crate::programs;
 
-/// Longest wait for an answer; an audit of a long run reads a lot.
+/// Longest wait for `ops`; an audit of a long run reads a lot.
 const ANSWER: Duration = Duration::from_secs(120);
-/// Who acts, and why, in the record of operator actions.
+/// Actor and reason for the record of operator actions.
 const ACTING: [&str; 4] = ["--actor", "faults", "--reason", "The fault harness plays the operator."];
 
 #[derive(Debug, Deserialize)]
@@ -23,12 +23,12 @@ struct Acted {
     rows_changed: u64,
 }
 
-/// Sends parked rows again.
+/// Replays parked rows.
 pub(super) async fn replay_parked(stage: &Stage) -> Result<u64> {
     act(stage, &["replay", "--parked"]).await
 }
 
-/// Sends rows again that have been published, so that they arrive twice.
+/// Replays published rows, so that they arrive twice.
 pub(super) async fn replay_published(stage: &Stage, rows: u32) -> Result<u64> {
     let published = "select event_id from messaging.outbox where published_at is not null order by random() limit $1";
     let ids: Vec<Uuid> = sqlx::query_scalar(published).bind(i64::from(rows)).fetch_all(&stage.pool).await?;
@@ -40,12 +40,12 @@ pub(super) async fn replay_published(stage: &Stage, rows: u32) -> Result<u64> {
     act(stage, &arguments).await
 }
 
-/// Tries dead jobs again.
+/// Retries dead jobs.
 pub(super) async fn retry_dead(stage: &Stage) -> Result<u64> {
     act(stage, &["retry", "--all"]).await
 }
 
-/// Makes the read models again; killed if it takes longer than that.
+/// Rebuilds the read models. Kills the rebuild after `within`.
 pub(super) async fn rebuild(stage: &Stage, within: Duration) -> Result<()> {
     let mut command = Command::new(programs::folder().join("query"));
     command.arg("rebuild").kill_on_drop(true);
@@ -56,8 +56,8 @@ pub(super) async fn rebuild(stage: &Stage, within: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The age of the oldest row that is shown as parked, or to be tried again. What happened before `since`, a moment of
-/// the database's clock in microseconds, has other reasons.
+/// The age of the oldest row that is parked or waits for another attempt. It ignores rows from before `since`, a moment
+/// of the database's clock in microseconds: those are stuck for other reasons.
 pub(super) async fn oldest_stuck(stage: &Stage, since: i64) -> Result<Option<Duration>> {
     #[derive(Deserialize)]
     struct Stuck {
@@ -75,7 +75,7 @@ pub(super) async fn oldest_stuck(stage: &Stage, since: i64) -> Result<Option<Dur
     Ok(oldest.map(|oldest| (at - oldest).to_std().unwrap_or_default()))
 }
 
-/// Everything that the audit holds against the system, in words; nothing may be pending or under way.
+/// Every complaint of the audit, as text. It requires that all queues have drained.
 pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Report {
@@ -97,11 +97,11 @@ pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
     });
     let found: Vec<_> = complaints.collect();
     let status = output.status;
-    ensure!(status.success() || !found.is_empty(), "the audit ended with {status} and names no reason");
+    ensure!(status.success() || !found.is_empty(), "the audit ended with {status} and gave no reason");
     Ok(found)
 }
 
-/// How many rows an operator action has changed.
+/// The number of rows that an action changed.
 async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
     let arguments: Vec<_> = arguments.iter().copied().chain(ACTING).collect();
     read(&ask(stage, &arguments).await?).map(|Acted { rows_changed }| rows_changed)

@@ -1,8 +1,8 @@
-//! Every place in which a process can be told to die (`runtime::faults::point`), and who passes it.
+//! The places at which the harness can kill a process (`runtime::faults::point`), and which processes pass them.
 
 use super::Setup;
 
-/// A process of ours; two of them run as twins.
+/// A process of ours. The relay and the workers run twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Command,
@@ -12,17 +12,17 @@ pub enum Role {
     Gateway,
 }
 
-/// Where a place is passed.
+/// The setups in which processes pass a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Only {
     Always,
     Postgres,
     RabbitMq,
-    /// With the read models in a database of their own.
+    /// With the read models in a separate database.
     ReadDatabase,
 }
 
-/// A place and its passers. One that is passed many times a second may be passed longer before the kill.
+/// A place and the processes that pass it. At a place passed many times a second, the kill may come at a later pass.
 #[derive(Debug)]
 pub struct Place {
     pub name: &'static str,
@@ -91,12 +91,12 @@ const PLACES: &[Place] = &[
     Place::seldom("gateway.refund.entered", &[Role::Gateway], Only::Always),
 ];
 
-/// The places that are passed under a setup.
+/// The places of a setup.
 pub fn under(setup: Setup) -> impl Iterator<Item = &'static Place> {
     PLACES.iter().filter(move |place| place.is_passed(setup))
 }
 
-/// The places that a process passes under a setup.
+/// The places that a process passes in a setup.
 pub fn of(role: Role, setup: Setup) -> impl Iterator<Item = &'static Place> {
     under(setup).filter(move |place| place.roles.contains(&role))
 }
@@ -130,8 +130,8 @@ mod tests {
             called(&crate::programs::root().join(folder), &mut names);
         }
         let known: BTreeSet<_> = PLACES.iter().map(|place| place.name.to_owned()).collect();
-        assert_eq!(known, names, "left the table, right the calls in the sources");
-        assert_eq!(known.len(), PLACES.len(), "a name stands in the table twice");
+        assert_eq!(known, names, "left: the table, right: the calls in the sources");
+        assert_eq!(known.len(), PLACES.len(), "the table has a name twice");
     }
 
     #[test]

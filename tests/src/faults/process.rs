@@ -1,4 +1,4 @@
-//! One process of ours, started again whenever it dies, and what is done to it in each of its lives.
+//! One process of ours. Its keeper restarts it after each death and decides how each of its lives ends.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -20,17 +20,17 @@ use super::places::{self, Role};
 use super::tally::Tally;
 use super::{Setup, Weather};
 
-/// How often a process is looked at.
+/// How often the keeper checks the process.
 const LOOK: Duration = Duration::from_millis(20);
-/// A place that has not been passed often enough by then gets no kill: the process dies where it is.
+/// If the process has not passed its place often enough by then, it is killed where it is.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// How long a process that is asked to stop may take: the longest drain of ours, and a little.
+/// How long a process may take to stop: the longest drain of ours, and a little.
 const DRAIN: Duration = Duration::from_secs(50);
 
-/// What a process is started with.
+/// How to start a process.
 #[derive(Debug, Clone)]
 pub(super) struct Recipe {
-    /// Tells twins apart.
+    /// Distinguishes two processes of one program.
     pub(super) name: &'static str,
     pub(super) role: Role,
     pub(super) program: PathBuf,
@@ -38,36 +38,36 @@ pub(super) struct Recipe {
     pub(super) log: PathBuf,
 }
 
-/// What is to happen to a process in one life.
+/// What happens to a process in one life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Live,
-    /// Dies in a place, at the n-th pass.
+    /// Dies at a place, at the n-th pass.
     Dies(&'static str, u64),
-    /// Freezes in a place, at the n-th pass.
+    /// Freezes at a place, at the n-th pass.
     Freezes(&'static str, u64),
-    /// Is killed at some moment.
+    /// The harness kills it at a random moment.
     Killed(Instant),
-    /// Is frozen at some moment.
+    /// The harness freezes it at a random moment.
     Frozen(Instant),
 }
 
 impl Fate {
-    /// Whether the process itself carries it out, which it cannot be talked out of.
+    /// Whether the process carries it out itself. The harness cannot take that back.
     const fn is_armed(self) -> bool {
         matches!(self, Self::Dies(..) | Self::Freezes(..))
     }
 }
 
-/// What is known about a process outside.
+/// What others see of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Status {
-    /// The weather that the process lives under.
+    /// The weather with which the process was started.
     pub(super) weather: Weather,
     pub(super) starts: u64,
 }
 
-/// Keeps one process running until `stop`; then lets it finish in good order.
+/// Keeps one process running until `stop`; then stops it gracefully.
 pub(super) struct Keeper {
     pub(super) recipe: Recipe,
     pub(super) setup: Setup,
@@ -76,20 +76,20 @@ pub(super) struct Keeper {
     pub(super) status: watch::Sender<Status>,
     pub(super) tally: Arc<Tally>,
     pub(super) stop: CancellationToken,
-    /// The places still to come in this turn: every place comes once before one comes twice.
+    /// The places left in this turn: every place comes once before any comes twice.
     pub(super) deck: Vec<&'static places::Place>,
 }
 
-/// How a life ended.
+/// How the process died.
 enum End {
     Died,
     Stopped,
 }
 
-/// A life that ends with this value, however the run does.
+/// A running process. Dropping this kills it.
 struct Life {
     child: Child,
-    /// We killed it, so it did not die of its fate.
+    /// The harness killed it, so it did not die of its fate.
     killed: bool,
 }
 
@@ -126,7 +126,7 @@ impl Keeper {
     fn start(&mut self, fate: Fate) -> Result<Child> {
         let recipe = &self.recipe;
         let mut command = bound_to_parent(Signal::SIGKILL, &recipe.program);
-        // Settings of whoever runs this are not for these processes.
+        // These processes must not inherit settings from the environment of the run.
         let kept = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
         command.env_clear().envs(kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
@@ -172,7 +172,7 @@ impl Keeper {
         }
     }
 
-    /// Does what a fate has fixed for a moment, or loses patience with a place that is not passed.
+    /// Carries out a fate whose time has come, or kills a process that does not pass its place.
     async fn reach_moment(&mut self, life: &mut Life, fate: Fate) -> Fate {
         if !matches!(fate, Fate::Frozen(_)) {
             life.kill();
@@ -184,10 +184,10 @@ impl Keeper {
         self.draw_moment()
     }
 
-    /// What becomes of a fate when the weather changes.
+    /// Changes the fate when the weather changes.
     fn heed_weather(&mut self, life: &mut Life, fate: Fate) -> Fate {
         let weather = *self.weather.borrow_and_update();
-        // What is armed cannot be disarmed, and the gateway is told of the weather when it starts.
+        // An armed place cannot be disarmed, and the gateway learns the weather only at its start.
         if weather == Weather::Calm && (fate.is_armed() || self.recipe.role == Role::Gateway) {
             life.kill();
             return Fate::Live;
@@ -196,7 +196,7 @@ impl Keeper {
         if weather == Weather::Storm { self.draw_moment() } else { Fate::Live }
     }
 
-    /// A life with a kill in a place, or at any moment.
+    /// A life with a kill at a place or at a random moment.
     fn draw_life(&mut self) -> Fate {
         if self.chance.random_bool(0.2) {
             return self.draw_moment();
@@ -210,13 +210,13 @@ impl Keeper {
         if self.chance.random_bool(0.1) { Fate::Freezes(place.name, pass) } else { Fate::Dies(place.name, pass) }
     }
 
-    /// A kill or a freeze at some moment of a life that has begun.
+    /// A kill or a freeze at a random moment of a running life.
     fn draw_moment(&mut self) -> Fate {
         let at = Instant::now() + Duration::from_millis(self.chance.random_range(300..8_000));
         if self.chance.random_bool(0.2) { Fate::Frozen(at) } else { Fate::Killed(at) }
     }
 
-    /// Keeps a process frozen for longer than what it has leased, or until the storm is over.
+    /// Keeps a process frozen for longer than its leases, or until the storm is over.
     async fn thaw(&mut self, child: &Child) {
         let (shortest, longest) = match self.recipe.role {
             Role::Relay => (outbox_relay::LEASE.as_secs() + 1, outbox_relay::LEASE.as_secs() + 4),
@@ -233,13 +233,13 @@ impl Keeper {
         child.signal(Signal::SIGCONT);
     }
 
-    /// Notes how a process died.
+    /// Records how a process died.
     async fn bury(&self, life: &Life, fate: Fate) -> End {
         let status = life.child.exited().unwrap_or_default();
         match fate {
             _ if status.signal() != Some(Signal::SIGKILL as i32) => {
                 self.tally.violated(format!("{} ended by itself ({status}); see its log", self.recipe.name));
-                // Its port may be taken, its database out of reach: whatever it is, it is not gone in an instant.
+                // Its port may be taken or its database unreachable: neither passes in an instant.
                 sleep(Duration::from_millis(500)).await;
             }
             Fate::Dies(place, _) if !life.killed => self.tally.killed(place),
@@ -248,7 +248,7 @@ impl Keeper {
         End::Died
     }
 
-    /// The process ends in good order, or that is a violation.
+    /// Stops the process. Anything but a graceful exit is a violation.
     async fn finish(&self, life: &mut Life) -> End {
         life.child.signal(Signal::SIGCONT);
         life.child.signal(Signal::SIGTERM);
@@ -271,7 +271,7 @@ async fn ended(child: &Child) {
     }
 }
 
-/// Returns when the process has stopped itself.
+/// Returns when the process has frozen itself.
 async fn frozen(child: &Child) {
     let is_stopped = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid())).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! A TCP proxy in this process that treats connections as a bad network does, drawn from a seed.
+//! A TCP proxy in this process that behaves like a bad network. A seed decides what happens to each connection.
 //!
-//! Whatever it does, it never invents, changes or reorders bytes: what arrives is a prefix of what was sent, but for
-//! [`Mode::Blackhole`], after which the connection is cut. So what a process makes of it is the process's own doing.
+//! It never invents, changes or reorders bytes: the receiver gets a prefix of what was sent. The exception is
+//! [`Mode::Blackhole`], after which the proxy cuts the connection. So a mistake in what a process receives is the
+//! process's own.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,39 +20,39 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// The way that bytes take.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     ToServer,
     ToClient,
 }
 
-/// How all connections of a proxy are treated, also those that are open already.
+/// How the proxy treats all its connections, including those already open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Everything passes.
+    /// Passes everything on.
     Quiet,
-    /// Every connection has the troubles that its number and the seed draw for it. Some vanish, as when a firewall
-    /// forgets them: neither side is told, and whoever waits without a limit waits for ever.
+    /// Each connection gets the troubles that the seed and its number decide. Some vanish, as when a firewall forgets
+    /// them: neither side is told, and a side that waits without a time-out waits for ever.
     Stormy,
-    /// What is sent this way is taken and thrown away, while the connection looks well. A connection that lost
-    /// something is reset when the mode ends: with bytes missing it could only be misunderstood.
+    /// Accepts bytes in this direction and discards them; the connection looks healthy. When the mode ends, the proxy
+    /// resets every connection that lost bytes: the receiver could only misread what follows a gap.
     Blackhole(Direction),
 }
 
-/// What happens to a connection that lives long enough.
+/// A trouble of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
-    /// Nothing moves for a while, and nobody is told.
+    /// Nothing moves for a while, and neither side is told.
     Stall(Duration),
-    /// One side believes that the other has finished; the other way stays open.
+    /// One side believes that the other has finished; the other direction stays open.
     HalfClose(Direction),
-    /// Closed in order on both sides, in the middle of whatever it was.
+    /// Closed properly on both sides, in the middle of a message.
     Drop,
     /// Ended by RST on both sides.
     Reset,
-    /// Forgotten, as by a firewall: whatever is sent from now on gets lost, and neither side hears of the other's end.
-    /// It lasts until the client gives the connection up.
+    /// Forgotten, as by a firewall: all later bytes are lost, and neither side hears that the other has closed. It lasts
+    /// until the client gives the connection up.
     Vanish,
 }
 
@@ -67,7 +68,7 @@ impl Trouble {
     }
 }
 
-/// What a pump has to heed.
+/// What one direction of a connection must do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
@@ -75,7 +76,7 @@ enum State {
     HalfClosed(Direction),
 }
 
-/// Listens on a port of its own, for as long as it lives, and passes connections on to one target.
+/// Listens on its own port while it lives, and forwards connections to one target.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -99,7 +100,7 @@ impl Proxy {
         Ok(Self { address, mode, cuts, incidents, accepting })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -108,12 +109,12 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// Resets every connection there is; new ones are welcome.
+    /// Resets every open connection; it still accepts new ones.
     pub fn cut_all(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// What it has done to connections so far, and how often.
+    /// Its faults so far, with their counts.
     pub fn incidents(&self) -> BTreeMap<&'static str, u64> {
         self.incidents.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -134,7 +135,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// The connections end with this future: they belong to its set.
+    /// Connections end with this future, because its set owns them.
     async fn run(self, listener: TcpListener) {
         let mut connections = JoinSet::new();
         for number in 0.. {
@@ -151,7 +152,7 @@ impl Acceptor {
             connections.spawn(async move {
                 match TcpStream::connect(target).await {
                     Ok(server) => connection.serve(client, server).await,
-                    // What a client sees of a server that is down, as far as a proxy can show it.
+                    // The closest a proxy can come to a server that is down.
                     Err(_) => drop(client.set_zero_linger()),
                 }
             });
@@ -164,13 +165,13 @@ struct Connection {
     mode: watch::Receiver<Mode>,
     cuts: watch::Receiver<u64>,
     incidents: Incidents,
-    /// Whether a black hole has taken anything.
+    /// Whether a black hole has discarded bytes.
     swallowed: AtomicBool,
 }
 
 impl Connection {
     async fn serve(mut self, mut client: TcpStream, mut server: TcpStream) {
-        // Answers must not wait for each other here: the processes switch Nagle's algorithm off as well.
+        // Nagle's algorithm would delay answers; the processes switch it off as well.
         let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
         let (state, heeded) = watch::channel(State::Open);
         let delay = draw_delay(&mut self.chance);
@@ -204,7 +205,7 @@ impl Connection {
     }
 }
 
-/// Takes whatever is sent on a vanished connection until the client gives it up, or until it is cut.
+/// Discards the bytes of a vanished connection until the client gives it up, or until the proxy cuts it.
 async fn is_cut_while_lost(client: &mut TcpStream, server: &mut TcpStream, mut cuts: watch::Receiver<u64>) -> bool {
     let (mut from_client, mut from_server) = (tokio::io::sink(), tokio::io::sink());
     let server_is_not_heard = async {
@@ -218,7 +219,7 @@ async fn is_cut_while_lost(client: &mut TcpStream, server: &mut TcpStream, mut c
     }
 }
 
-/// Lets troubles happen to a connection until one ends it, and returns that one.
+/// Runs the troubles of a connection until one ends it, and returns that one.
 async fn troubles(
     chance: &mut StdRng,
     mut mode: watch::Receiver<Mode>,
@@ -250,7 +251,7 @@ async fn troubles(
             }
             Trouble::HalfClose(direction) => {
                 state.send_replace(State::HalfClosed(direction));
-                // Not for ever: a peer that waits for the open half would wait as long as this lasts.
+                // With a limit: a peer that waits for the open half waits as long as this lasts.
                 tokio::select! { _ = mode.changed() => {}, () = sleep(HALF_CLOSED) => {} }
                 return Trouble::Drop;
             }
@@ -275,13 +276,13 @@ fn draw(chance: &mut StdRng) -> (Duration, Trouble) {
     (after, trouble)
 }
 
-/// One connection of three is slow, by so much for every piece that passes.
+/// One connection in three is slow: this is its delay per piece of data.
 fn draw_delay(chance: &mut StdRng) -> Duration {
     let millis = chance.random_range(1..20);
     if chance.random_range(0..3) == 0 { Duration::from_millis(millis) } else { Duration::ZERO }
 }
 
-/// One direction of a connection.
+/// Forwards one direction of a connection.
 struct Way<'a> {
     direction: Direction,
     delay: Duration,
@@ -327,7 +328,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that sends back what it gets, behind a proxy.
+    /// An echo server behind a proxy.
     async fn echo(seed: u64) -> Result<Proxy> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let target = listener.local_addr()?;
@@ -349,7 +350,7 @@ mod tests {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// How a connection ended that is only read from.
+    /// Reads from a connection until it ends, and tells how it ended.
     async fn end(stream: &mut TcpStream) -> Result<usize, io::ErrorKind> {
         let mut rest = Vec::new();
         tokio::time::timeout(crate::waiting::SOON, stream.read_to_end(&mut rest))
@@ -380,7 +381,7 @@ mod tests {
         proxy.set(Mode::Blackhole(Direction::ToClient));
         harmed.write_all(b"lost").await?;
         let nothing = tokio::time::timeout(Duration::from_millis(200), harmed.read_u8()).await;
-        assert!(nothing.is_err(), "the answer must not arrive, and nothing must tell: {nothing:?}");
+        assert!(nothing.is_err(), "neither the answer nor an error may arrive: {nothing:?}");
         proxy.set(Mode::Quiet);
         assert_eq!(end(&mut harmed).await, Err(io::ErrorKind::ConnectionReset));
         assert_eq!(said(&mut idle, "after").await?, "after");

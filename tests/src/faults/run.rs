@@ -12,10 +12,10 @@ use super::stage::{self, Stage};
 use super::tally::{Report, Tally};
 use super::{Plan, chance, database, trouble, verdict};
 
-/// Plays a run. Logs and files stay where the error or the report says when something is wrong.
+/// Plays a run. After a failure it keeps logs and files in the folder that the error or the report names.
 ///
 /// # Errors
-/// When the harness itself could not go on, or the system did not come to rest.
+/// When the harness itself failed, or the queues did not drain.
 pub async fn run(plan: &Plan) -> Result<Report> {
     let started = Instant::now();
     let (tally, book) = (Arc::new(Tally::default()), Arc::new(Book::default()));
@@ -46,7 +46,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// Returns how many refunds the gateway's ledger has in the end.
+/// Returns the number of refunds in the gateway's ledger at the end.
 async fn play(plan: &Plan, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<usize> {
     database::prepare(&stage.pool).await?;
     let fleet = Fleet::start(stage, plan, tally).await?;

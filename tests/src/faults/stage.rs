@@ -1,4 +1,4 @@
-//! What a run is played on: private services, a proxy before each, and a folder for what everybody says.
+//! The environment of a run: private services, a proxy in front of each, and a folder for logs and files.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,10 +19,10 @@ use crate::{programs, services};
 
 const DATABASE: &str = "articurated";
 const READ_DATABASE: &str = "articurated_read";
-/// By which the harness' own connections are told from those that it cuts.
+/// The application name of the harness's own connections; it never cuts these.
 pub(super) const OURS: &str = "faults";
 
-/// The ports of a run, kept over the restarts of the processes that listen on them.
+/// The ports of a run. A process keeps its port over restarts.
 #[derive(Debug)]
 pub(super) struct Ports {
     pub(super) command: u16,
@@ -48,7 +48,7 @@ impl Proxies {
     }
 }
 
-/// The stage.
+/// The services, proxies and folders of a run.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) setup: Setup,
@@ -57,12 +57,12 @@ pub(super) struct Stage {
     pub(super) mail: MailServer,
     pub(super) proxies: Proxies,
     pub(super) ports: Ports,
-    /// The superuser's, past the proxy.
+    /// The superuser's pool. It bypasses the proxy.
     pub(super) pool: PgPool,
     /// Logs, ledger and invoices.
     pub(super) folder: PathBuf,
-    /// What the processes call their temporary folder. Not in the other one: the path of Chromium's socket is too long
-    /// then.
+    /// The temporary folder of the processes. It is not inside the other one, because the path of Chromium's socket
+    /// would be too long.
     temporary: TempDir,
 }
 
@@ -113,12 +113,12 @@ impl Stage {
         through(&self.cluster.url(DATABASE), self.cluster.port(), &self.proxies.database)
     }
 
-    /// The database past the proxy, for those who are not to be harmed.
+    /// The database without the proxy, for connections that the harness must not harm.
     pub(super) fn direct_url(&self) -> String {
         self.cluster.url(DATABASE)
     }
 
-    /// The database of the read models, where it is another one.
+    /// The database of the read models, if it is a separate one.
     pub(super) fn read_database_url(&self) -> Option<String> {
         let url = self.cluster.url(READ_DATABASE);
         self.setup.read_database.then(|| through(&url, self.cluster.port(), &self.proxies.database))
@@ -156,12 +156,12 @@ impl Stage {
         self.folder.join(format!("{}.log", process.replace(' ', "-")))
     }
 
-    /// Sets every proxy.
+    /// Sets the mode of every proxy.
     pub(super) fn network(&self, mode: Mode) {
         self.proxies.all().for_each(|proxy| proxy.set(mode));
     }
 
-    /// What the proxies have done to connections.
+    /// The faults of the proxies so far, with their counts.
     pub(super) fn incidents(&self) -> Vec<(&'static str, u64)> {
         self.proxies.all().flat_map(Proxy::incidents).collect()
     }
@@ -176,7 +176,7 @@ impl Stage {
     }
 }
 
-/// Removes what a run wrote.
+/// Removes the files of a run.
 pub(super) fn clear(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }

@@ -1,4 +1,4 @@
-//! What a run did, saw and found.
+//! What a run did, measured and found.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,22 +10,22 @@ use super::{Plan, places};
 
 /// Longest time from the moment a restarted service takes connections to the next delivery.
 pub(super) const RECOVERY: Duration = Duration::from_secs(5);
-/// Longest time until an operator sees a row that is stuck.
+/// Longest time until an operator sees a stuck row.
 pub(super) const STUCK_SHOWS: Duration = Duration::from_secs(30);
 
-/// Kept while the run goes on, by everyone who does something.
+/// The counts of a run. All parts of the harness write to it.
 #[derive(Debug, Default)]
 pub(super) struct Tally(Mutex<Counts>);
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct Counts {
-    /// Processes that died of SIGKILL, by the place they died in.
+    /// Processes that died of SIGKILL, by the place of death.
     pub(super) kills: BTreeMap<String, u64>,
-    /// Anything else that was done, by name.
+    /// All other faults, by name.
     pub(super) acts: BTreeMap<String, u64>,
     /// Time from a restart of a service to the next delivery.
     pub(super) recoveries: Vec<(&'static str, Duration)>,
-    /// Time from the commit of a row that cannot go out until the operator saw it.
+    /// Time from the commit of a row that the relay cannot deliver until the operator saw it.
     pub(super) stuck: Vec<Duration>,
     pub(super) violations: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl Tally {
     }
 }
 
-/// A run, told.
+/// The report of a run.
 #[derive(Debug)]
 pub struct Report {
     pub(super) plan: Plan,
@@ -87,33 +87,33 @@ pub struct Report {
 }
 
 impl Report {
-    /// Where logs and files are, if something was wrong.
+    /// The folder of logs and files; the run keeps it after a violation.
     pub fn logs(&self) -> &Path {
         &self.logs
     }
 
-    /// Everything that must never be; empty when all is well.
+    /// Everything that must never happen; empty after a good run.
     pub fn violations(&self) -> &[String] {
         &self.counts.violations
     }
 
-    /// What took longer than it may. On a machine that is busy with other things that proves nothing.
+    /// What took longer than its limit. On a machine that is busy with other things, this proves nothing.
     pub fn late(&self) -> Vec<String> {
         let recoveries = self.counts.recoveries.iter().filter(|(_, after)| *after > RECOVERY);
         let recoveries = recoveries.map(|(service, after)| {
-            format!("after a restart of {service} the next delivery took {after:.1?}; {RECOVERY:?} are allowed")
+            format!("after a restart of {service} the next delivery took {after:.1?}; the limit is {RECOVERY:?}")
         });
         let stuck = self.counts.stuck.iter().filter(|after| **after > STUCK_SHOWS);
-        let stuck = stuck.map(|after| format!("a stuck row was shown after {after:.1?}; {STUCK_SHOWS:?} are allowed"));
+        let stuck = stuck.map(|after| format!("a stuck row was shown after {after:.1?}; the limit is {STUCK_SHOWS:?}"));
         recoveries.chain(stuck).collect()
     }
 
-    /// How many processes were killed.
+    /// The number of killed processes.
     pub fn kills(&self) -> u64 {
         self.counts.kills.values().sum()
     }
 
-    /// Places of this setup in which nobody died.
+    /// Places of this setup at which no process died.
     pub fn untouched(&self) -> Vec<&'static str> {
         let died = |name: &str| self.counts.kills.keys().any(|place| place == name);
         places::under(self.plan.setup).map(|place| place.name).filter(|name| !died(name)).collect()
@@ -137,7 +137,7 @@ impl fmt::Display for Report {
         if !self.untouched().is_empty() {
             writeln!(f, "    never: {}", self.untouched().join(", "))?;
         }
-        writeln!(f, "  besides:")?;
+        writeln!(f, "  other faults:")?;
         for (act, times) in &self.counts.acts {
             writeln!(f, "    {times:5}  {act}")?;
         }
@@ -145,7 +145,7 @@ impl fmt::Display for Report {
             let times = self.counts.recoveries.iter().filter(|(name, _)| *name == service).map(|(_, after)| *after);
             spread(f, &format!("deliveries after a restart of {service}"), times.collect())?;
         }
-        spread(f, "a stuck row shows", self.counts.stuck.clone())?;
+        spread(f, "a stuck row is shown", self.counts.stuck.clone())?;
         self.late().iter().try_for_each(|late| writeln!(f, "  LATE: {late}"))?;
         writeln!(f, "  violations: {}", self.violations().len())?;
         self.violations().iter().try_for_each(|violation| writeln!(f, "    {violation}"))

@@ -1,4 +1,4 @@
-//! What happens around the processes in a storm and in the calm after it.
+//! Faults around the processes during a storm, and measurements in the calm after it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use super::tally::{RECOVERY, STUCK_SHOWS, Tally};
 use super::{Plan, broker, database, operator};
 use crate::waiting::eventually;
 
-/// Much longer than a recovery may take: by then it is not slow, it does not happen.
+/// Much longer than a recovery may take. A delivery that is still missing then is lost, not slow.
 const GIVEN_UP: Duration = Duration::from_secs(60);
-/// How long one attempt to get a row stuck may take.
+/// Time-out of one attempt to make a row stuck.
 const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
 
-/// What may be done next in a storm.
+/// A fault or an operator's action in a storm.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     TerminateBackends,
@@ -58,7 +58,7 @@ const WITH_A_BROKER: [Act; 6] = [
     Act::CrashBroker,
 ];
 
-/// One act after the other, for so long, while the network is bad.
+/// Causes one fault after the other for this long, while the network is bad.
 pub(super) async fn storm(stage: &mut Stage, plan: &Plan, chance: &mut StdRng, tally: &Tally) -> Result<()> {
     stage.network(Mode::Stormy);
     let until = Instant::now() + plan.storm;
@@ -69,7 +69,7 @@ pub(super) async fn storm(stage: &mut Stage, plan: &Plan, chance: &mut StdRng, t
         let Some(act) = acts.choose(chance) else { break };
         match perform(*act, stage, chance, tally).await {
             Ok(()) => {}
-            // A broker that has just been killed, or is out of memory, need not listen to us either.
+            // A broker that was just killed, or is out of memory, may refuse the harness as well.
             Err(_) if matches!(act, Act::DuplicateAndReorder | Act::DeleteBinding) => {
                 tally.did("attempts refused by RabbitMQ");
             }
@@ -90,10 +90,11 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
         }
         Act::RetryDead => tally.did_often("dead jobs retried", operator::retry_dead(stage).await?),
         Act::ReplayParked => tally.did_often("parked rows replayed", operator::replay_parked(stage).await?),
-        // Whoever is frozen in the middle of a batch holds it up, and the database may crash under it. Half of one changes nothing.
+        // A process frozen in the middle of a batch blocks it, and the database may crash under it. An incomplete rebuild
+        // changes no read model.
         Act::Rebuild => match operator::rebuild(stage, Duration::from_millis(chance.random_range(50..3_000))).await {
             Ok(()) => tally.did("read models rebuilt"),
-            Err(_) => tally.did("rebuilds killed or given up"),
+            Err(_) => tally.did("rebuilds killed or abandoned"),
         },
         Act::CutAll => {
             let proxies = &stage.proxies;
@@ -114,7 +115,7 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
     Ok(())
 }
 
-/// How soon deliveries flow again after a crash of the database, and of the broker where there is one.
+/// Measures how soon deliveries continue after a crash of the database, and of the broker if there is one.
 pub(super) async fn measure_recoveries(stage: &mut Stage, tally: &Tally) -> Result<()> {
     database::crash(stage, tally).await?;
     measure_recovery(stage, "Postgres", tally).await?;
@@ -125,19 +126,20 @@ pub(super) async fn measure_recoveries(stage: &mut Stage, tally: &Tally) -> Resu
     Ok(())
 }
 
-/// Orders come in all the time, so there is always something to deliver.
+/// Customers order all the time, so there is always something to deliver.
 async fn measure_recovery(stage: &Stage, service: &'static str, tally: &Tally) -> Result<()> {
     let back = database::now(&stage.pool).await?;
     let what = format!("deliveries after a restart of {service}");
     let first = eventually(&what, GIVEN_UP, async || database::first_delivery_after(&stage.pool, back).await).await;
     match first {
         Ok(after) => tally.recovered(service, after),
-        Err(error) => tally.violated(format!("{error:#} (allowed are {RECOVERY:?})")),
+        Err(error) => tally.violated(format!("{error:#} (the limit is {RECOVERY:?})")),
     }
     Ok(())
 }
 
-/// How soon a row that cannot go out is shown to operators; then the cause is removed, and it must go out.
+/// Measures how soon operators see a row that the relay cannot deliver. Then it removes the cause, and the relay must
+/// deliver the row.
 pub(super) async fn measure_stuck_row(
     stage: &Stage,
     round: u64,
@@ -154,8 +156,8 @@ pub(super) async fn measure_stuck_row(
     let (started, since) = (Instant::now(), database::now(&stage.pool).await?);
     loop {
         if stage.setup.rabbitmq {
-            // What an order's life sends to all the time. Again each time: whoever connects meanwhile, because the
-            // broker has just been restarted, declares the topology again.
+            // Orders send to this queue all the time. Repeated in each attempt, because a process that reconnects to the
+            // restarted broker declares the binding again.
             let queue = [Queue::Notifications, Queue::Projections][usize::from(chance.random_bool(0.5))];
             broker::unbind(stage, queue, tally).await?;
         }
@@ -170,14 +172,14 @@ pub(super) async fn measure_stuck_row(
             }
             Err(_) if started.elapsed() < GIVEN_UP => {}
             Err(error) => {
-                tally.violated(format!("{error:#} (allowed are {STUCK_SHOWS:?})"));
+                tally.violated(format!("{error:#} (the limit is {STUCK_SHOWS:?})"));
                 break;
             }
         }
     }
     database::accept_all(&stage.pool).await?;
     if let Some(broker) = &stage.proxies.broker {
-        // Whoever connects declares the topology again.
+        // A process that connects declares the binding again.
         broker.cut_all();
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What must hold when everything is over.
+//! What must hold at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,16 +23,16 @@ use super::{broker, operator};
 use crate::waiting::eventually;
 use crate::{Api, books};
 
-/// A dead worker's job is taken over after 30 s, and may then have to be retried.
+/// Another worker takes over a dead worker's job after 30 s, and may then have to retry it.
 const DRAINED_WITHIN: Duration = Duration::from_secs(180);
-/// How long a browser that has lost its worker may take to notice.
+/// How long a browser may take to notice that its worker died.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
-/// The lease of a rebuild that was killed, and the time of one.
+/// The lease of a killed rebuild, and the duration of a rebuild.
 const REBUILT_WITHIN: Duration = Duration::from_secs(90);
-/// Reads at a time.
+/// Concurrent reads.
 const READERS: usize = 8;
 
-/// Waits until nothing is left to do, with an operator who helps.
+/// Waits until every queue has drained, while an operator retries and replays.
 pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
     let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
     let mut last = String::new();
@@ -59,7 +59,7 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
     drained.with_context(|| last)
 }
 
-/// No process of ours, or of theirs, has survived its master, and nobody has panicked.
+/// No process, and no child of one, has outlived the run, and no process has panicked.
 pub(super) async fn check_processes(stage: &Stage, tally: &Tally) {
     let needle = stage.temporary().display().to_string();
     let orphans = || {
@@ -78,7 +78,7 @@ pub(super) async fn check_processes(stage: &Stage, tally: &Tally) {
     }
 }
 
-/// Compares everything with everything.
+/// Compares write side, read side, ledger, mail server and files with each other and with the customers' memory.
 pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result<Vec<GatewayRefund>> {
     operator::audit(stage).await?.into_iter().for_each(|found| tally.violated(found));
     check_states(&stage.pool, known, tally).await?;
@@ -90,15 +90,15 @@ pub(super) async fn check(stage: &Stage, known: &Known, tally: &Tally) -> Result
     Ok(ledger)
 }
 
-/// The read models made again are row for row those that came about in the storm.
+/// The rebuilt read models equal, row by row, those that the projector wrote during the storm.
 async fn check_rebuild(stage: &Stage, tally: &Tally) -> Result<()> {
     let read = match stage.read_database_url() {
         None => stage.pool.clone(),
         Some(url) => PgPool::connect(&url).await?,
     };
     let before = books::read_models(&read).await?;
-    // One that was killed in the storm counts as alive for a while.
-    let rebuilt = eventually("the read models are made again", REBUILT_WITHIN, async || {
+    // A rebuild that was killed in the storm holds its lease for a while.
+    let rebuilt = eventually("the read models are rebuilt", REBUILT_WITHIN, async || {
         Ok(operator::rebuild(stage, REBUILT_WITHIN).await.ok())
     });
     rebuilt.await?;
@@ -114,7 +114,7 @@ async fn check_rebuild(stage: &Stage, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// The command side has what was acknowledged, in the state that was acknowledged last, and nothing else.
+/// The write side has every acknowledged order and return in its last acknowledged state, and no others.
 async fn check_states(pool: &PgPool, known: &Known, tally: &Tally) -> Result<()> {
     type States = BTreeMap<Uuid, (String, i32)>;
     async fn stored(pool: &PgPool, query: &'static str) -> Result<States> {
@@ -143,7 +143,7 @@ fn ledger(stage: &Stage) -> Result<Vec<GatewayRefund>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("the ledger has {line:?}"))).collect()
 }
 
-/// The gateway has paid each completed return once, its amount, and nothing else.
+/// The gateway has paid each completed return once, with the right amount, and nothing else.
 fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
     let mut paid: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
     for refund in ledger {
@@ -162,7 +162,7 @@ fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
     }
 }
 
-/// Every e-mail that is on record as sent is at the mail server, and none is there more often than operators have asked for.
+/// The mail server has every e-mail that is recorded as sent, and none more often than operators asked for.
 async fn check_mails(stage: &Stage, tally: &Tally) -> Result<()> {
     let mut accepted: BTreeMap<String, i64> = BTreeMap::new();
     for mail in stage.mail.mails()? {
@@ -186,12 +186,12 @@ async fn check_mails(stage: &Stage, tally: &Tally) -> Result<()> {
         }
     }
     for message_id in accepted.keys() {
-        tally.violated(format!("the e-mail {message_id} is nowhere on record"));
+        tally.violated(format!("the mail server has the e-mail {message_id}, which no record mentions"));
     }
     Ok(())
 }
 
-/// Readers see what was acknowledged, with the effects that follow from it.
+/// Readers see what was acknowledged, with its effects.
 async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> {
     let api = Api::new(&format!("http://127.0.0.1:{}/api/v1", stage.ports.query))?;
     let (api, invoices) = (&api, &stage.invoices());
