@@ -1,4 +1,4 @@
-"""Prints line coverage by crate from llvm-cov's JSON, and exits with 1 where it is below its limit."""
+"""Prints line coverage by crate from llvm-cov's JSON. Exits with 1 if a figure is below its limit."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIMIT_OF_ALL = 85.0
 LIMIT_OF_RULES = 95.0
-# Both state machines, and all that computes money.
+# Both state machines, and all code that computes money.
 RULES = "crates/domain/src/"
 
 

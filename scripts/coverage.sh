@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Line coverage of all tests, the programs that they start included, by crate. Fails below 85 % in all, and below 95 % for state
-# machines and money. The lines that no test reaches are in target/coverage/uncovered.txt.
+# Measures line coverage of all tests, including the programs that they start, by crate. Fails below 85 % overall, and below
+# 95 % for state machines and money. target/coverage/uncovered.txt lists the lines that no test reaches.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 built=${CARGO_TARGET_DIR:-target}
@@ -11,7 +11,7 @@ LLVM_PROFDATA=$(command -v "llvm-profdata-$llvm")
 export LLVM_COV LLVM_PROFDATA SQLX_OFFLINE=true
 
 mkdir -p "$built/coverage"
-# The generator of load, the tests themselves and the benchmark are not what is measured.
+# Tests, benchmark and examples are not measured themselves.
 ours='(/tests/|/bench/|/tests\.rs$|/examples/)'
 cargo llvm-cov --no-report --workspace --ignore-run-fail
 cargo llvm-cov report --json --ignore-filename-regex "$ours" --output-path "$built/coverage/lines.json"

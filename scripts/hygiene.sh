@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Spelling, shell scripts, unused dependencies, and the licences, bans and sources of the dependencies.
+# Checks spelling, shell scripts, unused dependencies, and the licences, bans and sources of the dependencies.
 # scripts/setup.sh check installs the tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."

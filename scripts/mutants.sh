@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Plants one bug after the other and shows that a test notices. Each patch in tests/mutants says which promise it breaks
-# and which tests must catch it.
+# Plants one bug after the other and checks that a test catches it. Each patch in tests/mutants names the promise that it
+# breaks and the tests that must catch it.
 #
-#   scripts/mutants.sh [name…]    part of a patch's name; all of them when nothing is named
+#   scripts/mutants.sh [name…]    part of a patch's name; without one, all patches
 #
 # It works on a copy of this tree in target/mutants, uncommitted changes included, and never touches the tree itself.
 set -euo pipefail
@@ -13,7 +13,7 @@ export CARGO_TARGET_DIR=$PWD/target/mutants/build
 cargo=${CARGO:-cargo}
 tree=target/mutants/tree
 logs=target/mutants/logs
-# A test has deadlines of its own; whoever takes longer than this hangs, and shows nothing.
+# Tests have their own deadlines. A run that takes longer than this hangs and proves nothing.
 limit=600
 
 copy_tree() {
@@ -27,8 +27,8 @@ copy_tree() {
     git ls-files --others --exclude-standard -z | xargs --null --no-run-if-empty cp --parents --target-directory "$tree"
 }
 
-# What the registry's crates were compiled to is linked, not copied: cargo does not write to what is up to date. Our own
-# crates are compiled anew.
+# Links the compiled registry crates instead of copying them: cargo never writes to files that are up to date. Our own
+# crates are compiled again.
 share_dependencies() {
     local from=target/debug to=$CARGO_TARGET_DIR/debug kept folder
     mkdir -p "$CARGO_TARGET_DIR"
@@ -52,7 +52,7 @@ tests_of() { sed -nE 's/^Caught by: cargo test --workspace --test system //p' "$
 build() { (cd "$tree" && "$cargo" test --quiet --workspace --test system --no-run); }
 run() { (cd "$tree" && timeout "$limit" "$cargo" test --quiet --workspace --test system -- --exact "$@"); }
 
-# What became of one mutant: caught, or a reason to look at its log.
+# Prints the outcome of one mutant: "caught", or a reason to read its log.
 verdict() {
     local patch=$1 log=$2 status=0
     git -C "$tree" apply "$PWD/$patch" >"$log" 2>&1 || { echo 'DOES NOT APPLY'; return; }
@@ -79,7 +79,7 @@ done
 copy_tree
 share_dependencies
 mkdir -p "$logs"
-echo "Without a bug, all of these tests must pass ..."
+echo "Running the tests without a bug: all must pass ..."
 # shellcheck disable=SC2046
 if ! { build && run $(tests_of "${patches[@]}"); } >"$logs/none.log" 2>&1; then
     tail -n 40 "$logs/none.log" >&2
@@ -89,10 +89,10 @@ fi
 caught=0
 for patch in "${patches[@]}"; do
     name=$(basename "$patch" .patch)
-    begun=$SECONDS
-    said=$(verdict "$patch" "$logs/$name.log")
-    [[ $said != caught ]] || caught=$((caught + 1))
-    printf '%-34s %-18s %4d s   %s\n' "$name" "$said" $((SECONDS - begun)) "$(sed -n 's/^Breaks: //p' "$patch")"
+    started=$SECONDS
+    outcome=$(verdict "$patch" "$logs/$name.log")
+    [[ $outcome != caught ]] || caught=$((caught + 1))
+    printf '%-34s %-18s %4d s   %s\n' "$name" "$outcome" $((SECONDS - started)) "$(sed -n 's/^Breaks: //p' "$patch")"
 done
-echo "$caught of ${#patches[@]} caught; what the tests said is in $logs"
+echo "$caught of ${#patches[@]} caught; the output of the tests is in $logs"
 ((caught == ${#patches[@]}))

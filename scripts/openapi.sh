@@ -8,7 +8,7 @@ trap 'rm -f "$fresh"' EXIT
 cargo run --quiet --bin standalone -- openapi >"$fresh"
 
 if [[ ${1:-} == --check ]]; then
-    diff -u API-SPECIFICATION.yml "$fresh" || { echo "API-SPECIFICATION.yml is not what the code says: make openapi" >&2; exit 1; }
+    diff -u API-SPECIFICATION.yml "$fresh" || { echo "API-SPECIFICATION.yml differs from the code. Run: make openapi" >&2; exit 1; }
 else
     cp "$fresh" API-SPECIFICATION.yml
     echo "API-SPECIFICATION.yml is up to date."

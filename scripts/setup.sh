@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that this machine has what a target of the Makefile needs; says nothing when it has.
+# Installs what a target of the Makefile needs and this machine lacks. Prints nothing if nothing is missing.
 #
 #   scripts/setup.sh demo|run|faults [postgres|rabbitmq]
 #   scripts/setup.sh test|bench|sqlx|check|coverage
 #
-# As root or with sudo it installs Debian packages; otherwise it names the command that does.
+# It installs Debian packages as root or with sudo. Without either it prints the command to run.
 set -euo pipefail
 
 target=${1:?which target?}
@@ -28,7 +28,7 @@ has_chromium() {
     [[ -n ${CHROMIUM_PATH:-} ]] || has chromium || has chromium-browser || has google-chrome || has google-chrome-stable
 }
 
-# ₹ and every script of the Indian languages: Noto has them all in one package.
+# ₹ and the scripts of all Indian languages. One Noto package has them all.
 has_fonts() {
     has fc-list || return 1
     local language
@@ -39,11 +39,12 @@ has_fonts() {
 
 has_rabbitmq() { compgen -G '/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server' >/dev/null; }
 
-# For `docker-compose config`, which needs no engine. Optional: without it, the test of docker-compose.yml says so.
+# For `docker-compose config`, which needs no engine. Optional: without it, the test of docker-compose.yml skips that check
+# and says so.
 has_compose() { has docker-compose || ((EUID != 0)) || ! apt-cache show docker-compose >/dev/null 2>&1; }
 
-# Programs from PyPI: servers for S3 and SMTP, and tools that check the sources. Each set has a folder under target/ with a copy
-# of its list, written last, so that an interrupted installation is repeated.
+# Programs from PyPI: servers for S3 and SMTP, and tools that check the sources. Each set has a folder under target/. The
+# copy of its list is written last, so the next run repeats an interrupted installation.
 has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 root=$(dirname "$0")/..
 built=${CARGO_TARGET_DIR:-target}
@@ -71,7 +72,7 @@ install_programs() {
 }
 
 has cargo || {
-    echo "Rust is missing: https://rustup.rs installs it" >&2
+    echo "Rust is missing. Install it from https://rustup.rs" >&2
     exit 1
 }
 
@@ -102,14 +103,14 @@ if [[ $target == test || $target == coverage ]]; then
     need has_compose docker-compose
 fi
 if [[ $target == coverage ]]; then
-    # Its tools read the profiles that this compiler writes only if both have the same LLVM.
+    # llvm-profdata reads this compiler's profiles only if both have the same version of LLVM.
     llvm=$(rustc -vV | sed -nE 's/^LLVM version: ([0-9]+).*/\1/p')
     need "has llvm-cov-$llvm" "llvm-$llvm"
 fi
 if needs_servers || needs_tools; then
     need has_python_venv python3 python3-venv
 fi
-# The node of the demo, and of the faults, is always its own.
+# make demo and make faults always start their own node.
 if [[ $target == test || $target == coverage || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
     has_rabbitmq || { packages+=(rabbitmq-server); services+=(rabbitmq-server epmd); }
 fi
@@ -122,16 +123,16 @@ fi
 install=(apt-get install -y --no-install-recommends "${packages[@]}")
 as_root=()
 if ((EUID != 0)); then
-    # Without a terminal nobody can type a password.
+    # Without a terminal, sudo cannot ask for a password.
     if has sudo && { sudo -n true 2>/dev/null || [[ -t 0 && -t 2 ]]; }; then
         as_root=(sudo)
     else
-        printf 'make %s needs packages that are missing here. Install them, then try again:\n\n    sudo apt-get update && sudo %s\n\n' "$target" "${install[*]}" >&2
+        printf 'make %s needs packages that this machine lacks. Install them, then try again:\n\n    sudo apt-get update && sudo %s\n\n' "$target" "${install[*]}" >&2
         exit 1
     fi
 fi
 has apt-get || {
-    printf 'make %s needs what Debian calls: %s\nThis machine has no apt-get: install them in its own way.\n' "$target" "${packages[*]}" >&2
+    printf 'make %s needs these Debian packages: %s\nThis machine has no apt-get. Install them with its own package manager.\n' "$target" "${packages[*]}" >&2
     exit 1
 }
 
@@ -140,11 +141,11 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! { "${as_root[@]}" apt-get update -q && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
-    printf '\nThis failed; as root: apt-get update && %s\n' "${install[*]}" >&2
+    printf '\nThe installation failed. Run as root: apt-get update && %s\n' "${install[*]}" >&2
     exit 1
 fi
 
-# Debian starts the services it installs. We run private ones, so these would only hold ports and memory.
+# Debian starts the services it installs. We run private ones, so Debian's would only take ports and memory.
 for service in "${services[@]}"; do
     if [[ -d /run/systemd/system ]]; then
         "${as_root[@]}" systemctl disable --now --quiet "$service" >/dev/null 2>&1 || true
@@ -155,7 +156,7 @@ done
 
 if [[ " ${packages[*]} " == *' postgresql '* ]] && ! has_postgres; then
     cat >&2 <<'END'
-This system's own PostgreSQL is older than 15. As root, once:
+The PostgreSQL of this Debian release is older than 15. Run once as root:
     apt-get install -y postgresql-common && /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y && apt-get install -y postgresql-15
 END
     exit 1

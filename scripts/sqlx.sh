@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every query against a database that has just been migrated, and writes what was learnt to .sqlx/.
-# What `cargo sqlx prepare` does, without having to install it.
+# Compiles every query against a freshly migrated database and writes the results to .sqlx/, as `cargo sqlx prepare` does,
+# but without installing it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ done
 
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
-# A macro writes its query when it is expanded, and cargo expands only what has changed.
+# A macro writes its result when the compiler expands it, and cargo recompiles only changed files. So touch them all.
 grep -rlE 'sqlx::query(_as|_scalar)?!|\bquery(_as|_scalar)?!' --include='*.rs' --exclude-dir=target . | xargs -r touch
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$fresh cargo check --workspace --all-targets
 

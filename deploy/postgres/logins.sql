@@ -1,8 +1,8 @@
--- The image's superuser runs this once, in the new database, when its volume is empty.
+-- The image's superuser runs this once, in the new database, if the volume is empty.
 --
--- Six users can log in: `migrate`, the owner, and one for each process that uses the database. Each has a password of its
--- own and is a member of its process's role only, so no process can act as another one. The roles are created here
--- because a login needs its membership; the migrations create them too, and keep those that exist.
+-- Six users can log in: `migrate`, who owns the database, and one for each process that uses it. Each has its own password
+-- and is a member of its process's role only, so no process can act as another. This file creates the roles because the
+-- logins need their membership. The migrations create them too, and keep existing ones.
 
 \getenv migrate_password DATABASE_PASSWORD_MIGRATE
 \getenv command_password DATABASE_PASSWORD_COMMAND
@@ -11,7 +11,7 @@
 \getenv query_password DATABASE_PASSWORD_QUERY
 \getenv operations_password DATABASE_PASSWORD_OPERATIONS
 
--- createrole, because the migrations ask for it before they check whether the roles exist.
+-- createrole, because the migrations need it even if the roles exist.
 create role migrate login createrole password :'migrate_password';
 alter database articurated owner to migrate;
 
@@ -25,5 +25,5 @@ create role command login password :'command_password' in role articurated_comma
 create role relay login password :'relay_password' in role articurated_relay;
 create role workers login password :'workers_password' in role articurated_workers;
 create role query login password :'query_password' in role articurated_query;
--- Operators see everything, and change only the bookkeeping of outbox, inbox and queues.
+-- Operators read everything, and change only the bookkeeping of outbox, inbox and queues.
 create role operations login password :'operations_password' in role articurated_operator;

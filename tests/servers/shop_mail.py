@@ -1,12 +1,12 @@
-"""An SMTP server's mind: it keeps what it accepts in a Maildir, and treats some recipients as their names ask for.
+"""An SMTP server for tests. It keeps accepted e-mails in a Maildir and treats these recipients specially:
+
+nobody@…   no such mailbox: 550; the answer quotes the address, as real servers do
+later@…    greylisted: 451 at the first attempt
+full@…     refused after the text: 452 at the first attempt
+virus@…    refused after the text: 554
+silent@…   accepted, but the connection breaks before the answer
 
     python -m aiosmtpd -n -l 127.0.0.1:2525 -c shop_mail.Postmaster /folder/of/mails
-
-nobody@…   does not exist: 550, and the answer quotes the address, as answers do
-later@…    is greylisted: 451 at first
-full@…     is refused once the text is there: 452 at first
-virus@…    is refused once the text is there: 554
-silent@…   is accepted, and the connection breaks before the answer
 """
 
 import mailbox

@@ -1,4 +1,4 @@
-//! An ordinary HTTP client, and answers that are asserted where they arrive.
+//! An HTTP client, and answers with assertions.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use runtime::{ErrorBody, ErrorDetail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Longer than any answer may take, so that a test which waits for nothing ends.
+/// Longer than any answer may take, so that a test without an answer ends.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One base address.
@@ -26,13 +26,13 @@ impl Api {
         Self::with_timeout(base, TIMEOUT)
     }
 
-    /// A client that gives a request up after some time.
+    /// A client with a time-out per request.
     pub fn with_timeout(base: &str, timeout: Duration) -> Result<Self> {
         runtime::tls::install();
         Ok(Self { base: base.to_owned(), http: Client::builder().timeout(timeout).build()? })
     }
 
-    /// A call to be completed with headers and a body.
+    /// A call; add headers and a body.
     pub fn call(&self, method: Method, path: &str) -> Call {
         let what = format!("{method} {path}");
         Call { what, builder: self.http.request(method, format!("{}{path}", self.base)) }
@@ -42,7 +42,7 @@ impl Api {
         self.call(Method::GET, path).send().await
     }
 
-    /// Reads with a consistency token: the answer has that version at least.
+    /// Reads with a consistency token: the answer has at least that version.
     pub async fn read(&self, path: &str, token: &str) -> Result<Answer> {
         self.call(Method::GET, path).header(CONSISTENCY_TOKEN_HEADER, token).send().await
     }
@@ -56,7 +56,7 @@ impl Api {
     }
 }
 
-/// A request on its way to being sent.
+/// A request before it is sent.
 #[derive(Debug)]
 pub struct Call {
     what: String,
@@ -64,7 +64,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Any text as UTF-8, as clients send it who do not know better.
+    /// A header of any text as UTF-8, as careless clients send it.
     pub fn header(self, name: &str, value: &str) -> Self {
         Self { builder: self.builder.header(name, value.as_bytes()), ..self }
     }
@@ -73,7 +73,7 @@ impl Call {
         Self { builder: self.builder.json(body), ..self }
     }
 
-    /// Bytes as they are, with a content type or without.
+    /// The body as raw bytes, with or without a content type.
     pub fn body(self, content_type: Option<&str>, body: Vec<u8>) -> Self {
         let call = match content_type {
             Some(content_type) => self.header(CONTENT_TYPE.as_str(), content_type),
@@ -89,7 +89,7 @@ impl Call {
     }
 }
 
-/// An answer, whole. Its assertions panic in the line of the caller.
+/// A complete answer. Its assertions panic at the caller's line.
 #[derive(Debug, Clone)]
 pub struct Answer {
     what: String,
@@ -116,7 +116,7 @@ impl Answer {
         value.to_str().expect("a header of text")
     }
 
-    /// The token that a command gives and a query takes.
+    /// The consistency token that a command returns and a query accepts.
     #[track_caller]
     pub fn token(&self) -> &str {
         self.header(CONSISTENCY_TOKEN_HEADER)
@@ -149,7 +149,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{} was answered with {}: {error}", self.what, self.text()))
     }
 
-    /// Asserts a refusal in the one shape of errors, whose request id is the one in the header.
+    /// Asserts an error in the documented shape, with the same request id in body and header.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) -> ErrorDetail {
         assert_eq!(self.status, status, "{} was answered {} {}", self.what, self.status, self.text());

@@ -1,4 +1,4 @@
-//! What must hold in the database after anything, by the audit that operators have; and what is counted there.
+//! Checks that hold in the database after every test (the operators' audit), and counts for assertions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use crate::waiting::{SOON, eventually_equal};
 
-/// Audits the database; events may still be under way, and with `broker` on their way through RabbitMQ.
+/// Audits the database. Events may still be pending, and with `broker` in RabbitMQ's queues.
 ///
 /// # Errors
-/// What does not hold.
+/// Lists the violated rules.
 pub async fn check(pool: &PgPool, broker: bool) -> Result<()> {
     let report = audit(pool, &Scope { broker, ..Scope::default() }).await?;
     let violated: Vec<_> = report.rules.iter().filter(|rule| rule.status == Status::Violated).collect();
-    ensure!(report.verdict == Verdict::Holds, "the books do not agree: {violated:#?}");
+    ensure!(report.verdict == Verdict::Holds, "the audit found violations: {violated:#?}");
     Ok(())
 }
 
@@ -27,19 +27,19 @@ pub async fn count(pool: &PgPool, query: impl SqlSafeStr) -> Result<i64> {
     Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
 }
 
-/// How many events are published.
+/// The number of published events.
 pub async fn published(pool: &PgPool) -> Result<i64> {
     count(pool, "select count(*) from messaging.outbox where published_at is not null").await
 }
 
-/// How many relays are marking events as published at this moment, or wait to.
+/// The number of relays that mark events as published at this moment, or wait for a lock to do so.
 pub async fn marking(pool: &PgPool) -> Result<i64> {
     let marking = "select count(*) from pg_stat_activity where application_name = 'outbox-relay'
                        and state = 'active' and query like '%set published_at%'";
     count(pool, marking).await
 }
 
-/// How many rows each table that a command writes to has.
+/// The row count of each table that commands write to.
 pub async fn row_counts(pool: &PgPool) -> Result<BTreeMap<&'static str, i64>> {
     const TABLES: [&str; 7] = [
         "command.orders",
@@ -67,7 +67,7 @@ pub async fn rows_about(pool: &PgPool, id: Uuid) -> Result<(i64, i64)> {
     .await?)
 }
 
-/// How many events reached a queue after a later one of the same aggregate did.
+/// The number of events that reached a queue after a later event of the same aggregate.
 pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
     let late = "select count(*) from (
                     select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version
@@ -77,7 +77,7 @@ pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
     count(pool, late).await
 }
 
-/// Every row of every read model, as text in a fixed order.
+/// All rows of all read models, as text in a fixed order.
 pub async fn read_models(pool: &PgPool) -> Result<BTreeMap<String, Vec<String>>> {
     let mut models = BTreeMap::new();
     for table in sqlx::query_scalar::<_, String>("select read.models()").fetch_all(pool).await? {
@@ -88,10 +88,10 @@ pub async fn read_models(pool: &PgPool) -> Result<BTreeMap<String, Vec<String>>>
     Ok(models)
 }
 
-/// Waits until every event has been delivered to every queue that wants it.
+/// Waits until every event is in the inbox of every queue that subscribes to it.
 pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
     let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
-    eventually_equal("every event is in every inbox that wants it", deadline, (0, 0), async || {
+    eventually_equal("every event is in every inbox that subscribes to it", deadline, (0, 0), async || {
         let counts: (i64, i64) = sqlx::query_as(
             "select (select count(*) from messaging.outbox where published_at is null),
                     (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type))
@@ -105,7 +105,7 @@ pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
     .await
 }
 
-/// Waits until a queue has nothing left to do.
+/// Waits until a queue has no open jobs.
 pub async fn drained(pool: &PgPool, queue: Queue, deadline: Duration) -> Result<()> {
     eventually_equal(&format!("the queue {queue} is empty"), deadline, 0, async || {
         let open: i64 = sqlx::query_scalar(
@@ -119,9 +119,9 @@ pub async fn drained(pool: &PgPool, queue: Queue, deadline: Duration) -> Result<
     .await
 }
 
-/// Waits until nothing is on its way and no queue has anything left to do.
+/// Waits until every event is delivered and no queue has open jobs.
 pub async fn settled(pool: &PgPool) -> Result<()> {
-    // Twice: what the workers make is told as well.
+    // Twice, because the workers' jobs write events too.
     for _ in 0..2 {
         delivered(pool, SOON).await?;
         for queue in Queue::ALL {

@@ -1,4 +1,4 @@
-//! Events that no command has caused, for tests of what carries them.
+//! Events without a command, for tests of relay and inbox.
 
 use anyhow::Result;
 use contracts::{EntityType, Envelope, Headers};
@@ -8,7 +8,7 @@ use serde_json::value::to_raw_value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A new event of always the same order.
+/// A new event. All events belong to the same order.
 pub fn event() -> Envelope {
     Envelope {
         event_id: Ids::system().next(),
@@ -22,7 +22,7 @@ pub fn event() -> Envelope {
     }
 }
 
-/// Writes an event of an order to the outbox as a command would, in a transaction that the test ends when it wants to.
+/// Writes an event of an order to the outbox, as a command does. The test decides when the transaction ends.
 pub async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Result<()> {
     sqlx::query(
         "select messaging.append_events('order', array[$1], array[$2], array[$3], array['order.paid'], array['{}'::jsonb],

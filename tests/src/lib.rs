@@ -1,15 +1,15 @@
-//! What the whole-system tests share.
+//! The shared library of the whole-system tests.
 //!
 //! - [`services`]: one private Postgres and one private RabbitMQ per run, a database and a vhost per test;
 //! - [`servers`]: S3 and SMTP;
 //! - [`system`]: a running system on such a database;
-//! - [`api`]: its HTTP client, and answers that are asserted where they arrive;
+//! - [`api`]: its HTTP client, and answers with assertions;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
-//! - [`events`]: events that no command has caused;
-//! - [`books`]: what must hold in the database, whatever was done to the system, and what is counted there;
+//! - [`events`]: events without a command;
+//! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
-//! - [`programs`]: the real programs, built;
-//! - [`faults`]: the real programs while everything around them breaks.
+//! - [`programs`]: builds the real programs;
+//! - [`faults`]: the fault harness, which runs the real programs while everything around them breaks.
 
 pub mod services;
 pub mod servers;

@@ -1,4 +1,4 @@
-//! Real servers for S3 and SMTP, each of a test of its own. `scripts/setup.sh test` has installed them.
+//! Real servers for S3 and SMTP, one per test. `scripts/setup.sh test` installs them.
 
 use std::fs;
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::Api;
 use crate::programs::{profile_folder, root};
 
-/// Python has much to read before it serves, and the machine may be busy.
+/// Python loads many modules before it serves, and the machine may be busy.
 const START: Duration = Duration::from_secs(60);
 
 const CERTIFICATE: &str = "certificate.pem";
@@ -48,7 +48,7 @@ impl S3 {
         Self::start_with(&[]).await
     }
 
-    /// One that knows nobody once the bucket is made: it refuses every key.
+    /// A server that refuses every key once the bucket exists.
     pub async fn start_locked() -> Result<Self> {
         Self::start_with(&[("INITIAL_NO_AUTH_ACTION_COUNT", "1")]).await
     }
@@ -63,7 +63,7 @@ impl S3 {
         Ok(Self { child, endpoint })
     }
 
-    /// The variables by which a process finds it.
+    /// The environment variables with which a process uses this server.
     pub fn environment(&self) -> Vec<(String, String)> {
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         vec![
@@ -81,7 +81,7 @@ impl Drop for S3 {
     }
 }
 
-/// An SMTP server, with the e-mails it has accepted. Some recipients have names that it heeds: `tests/servers/shop_mail.py`.
+/// An SMTP server and the e-mails it has accepted. It treats some recipients specially: see `tests/servers/shop_mail.py`.
 #[derive(Debug)]
 pub struct MailServer {
     child: Child,
@@ -95,7 +95,7 @@ impl MailServer {
         Self::start_in(tempfile::tempdir()?, &[])
     }
 
-    /// One that speaks TLS, from the first byte on or after STARTTLS, under a [certificate](Self::certificate) of its own.
+    /// A server with TLS, from the first byte or after STARTTLS, and its own [certificate](Self::certificate).
     pub fn start_with_tls(from_the_first_byte: bool) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let file = |name: &str| folder.path().join(name).display().to_string();
@@ -119,12 +119,12 @@ impl MailServer {
         Ok(Self { child, port, url: format!("smtp://127.0.0.1:{port}"), folder })
     }
 
-    /// Whom one must trust to talk to it.
+    /// The certificate that clients must trust.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join(CERTIFICATE)
     }
 
-    /// What it has accepted, by subject.
+    /// The accepted e-mails, sorted by subject.
     pub fn mails(&self) -> Result<Vec<Mail>> {
         let files = fs::read_dir(self.folder.path().join("mails/new"))?;
         let mut mails = files.map(|file| Mail::read(&fs::read(file?.path())?)).collect::<Result<Vec<_>>>()?;
@@ -139,10 +139,10 @@ impl Drop for MailServer {
     }
 }
 
-/// An e-mail, as its reader gets it.
+/// An e-mail as its reader sees it.
 #[derive(Debug)]
 pub struct Mail {
-    /// To whom the server was told to deliver it.
+    /// The recipient in the envelope.
     pub recipient: String,
     pub subject: String,
     pub message_id: String,
@@ -179,7 +179,7 @@ impl Mail {
         })
     }
 
-    /// The value of a header, if it stands there once.
+    /// The value of a header that occurs exactly once.
     pub fn header(&self, name: &str) -> Option<String> {
         let mail = mailparse::parse_mail(self.raw.as_bytes()).ok()?;
         let [only] = mail.headers.get_all_values(name).try_into().ok()?;

@@ -1,4 +1,4 @@
-//! A running system, with everything that a test wants to reach.
+//! A running system for one test, with access to its database, API and gateway.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Database, books};
 
-/// Without the workers, who would start a Chromium, and without the gateway that only they call.
+/// Without the workers, which start a Chromium, and without the gateway, which only they call.
 pub const WITHOUT_WORKERS: [Part; 4] = [Part::Command, Part::Relay, Part::Query, Part::Operations];
 
-/// One system on a database of its own.
+/// One system on its own database.
 #[derive(Debug)]
 pub struct System {
     pub api: Api,
@@ -28,12 +28,12 @@ pub struct System {
 }
 
 impl System {
-    /// Starts what `adjust` has left in the options: at first [`WITHOUT_WORKERS`] with default settings.
+    /// Starts a system. The options are [`WITHOUT_WORKERS`] with default settings; `adjust` may change them.
     pub async fn start(adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         Self::start_on(Database::new().await?, adjust).await
     }
 
-    /// The same, on a database that has been prepared.
+    /// The same, on a prepared database.
     pub async fn start_on(database: Database, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut options = Options::new(database.url.clone());
@@ -51,7 +51,7 @@ impl System {
         Self::start(|options| options.parts = vec![Part::Command]).await
     }
 
-    /// These parts, on this transport.
+    /// Starts these parts on this transport.
     pub async fn start_via(transport: &TransportConfig, parts: &[Part]) -> Result<Self> {
         Self::start(|options| {
             options.parts = parts.to_vec();
@@ -60,14 +60,14 @@ impl System {
         .await
     }
 
-    /// Another process for commands beside the first, on the same database.
+    /// A second command process on the same database.
     pub async fn second_command_process(&self) -> Result<Second> {
         let options = Options { parts: vec![Part::Command], ..self.options.clone() };
         let running = standalone::start(options).await?;
         Ok(Second { api: Api::new(&format!("{}/api/v1", running.base_url))?, running })
     }
 
-    /// Another relay on the same database and transport; it ends when the tasks do.
+    /// Another relay on the same database and transport; it stops with the tasks.
     pub async fn another_relay(&self, name: &str) -> Result<Tasks> {
         let pool = self.database.pool_as("articurated_relay").await?;
         let tasks = Tasks::new(CancellationToken::new());
@@ -76,7 +76,7 @@ impl System {
         Ok(tasks)
     }
 
-    /// RabbitMQ → inbox for these queues, without the workers and the projector that would take from it.
+    /// Moves messages of these queues from RabbitMQ to the inbox, without the workers and the projector.
     pub async fn intakes(&self, transport: &TransportConfig, queues: &[Queue]) -> Result<Tasks> {
         let pool = self.database.pool_as("articurated_workers").await?;
         let tasks = Tasks::new(CancellationToken::new());
@@ -86,7 +86,7 @@ impl System {
         Ok(tasks)
     }
 
-    /// The folder in which the invoices are.
+    /// The folder of the invoices.
     pub fn invoices(&self) -> PathBuf {
         self.folder.path().join("invoices")
     }
@@ -96,20 +96,20 @@ impl System {
         &self.running.base_url
     }
 
-    /// Stops in good order and checks that the books agree.
+    /// Stops the system gracefully and audits the database.
     ///
     /// # Errors
-    /// When a task had failed, did not end in time, or anything in the database contradicts itself.
+    /// When a task failed or did not stop in time, or the audit finds a violation.
     pub async fn finish(self) -> Result<()> {
         self.stop().await.map(drop)
     }
 
-    /// Stops in good order and looks at nothing: for a test that has written to the database itself.
+    /// Stops the system gracefully, without an audit: for tests that write to the database themselves.
     pub async fn abandon(self) -> Result<()> {
         self.running.stop().await
     }
 
-    /// [`finish`](Self::finish)es and hands back the database.
+    /// [`finish`](Self::finish)es and returns the database.
     pub async fn stop(self) -> Result<Database> {
         self.running.stop().await?;
         let broker = self.options.transport.rabbitmq_url.is_some();

@@ -1,4 +1,4 @@
-//! Spans for the tests: every request and job gets real trace ids, as in a process with telemetry.
+//! Tracing for the tests: every request and job gets real trace ids, as in a process with telemetry.
 
 use std::sync::Once;
 
@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Logs are shown when `LOG` is set, as `LOG=debug cargo test`.
+/// Prints logs if `LOG` is set, as in `LOG=debug cargo test`.
 ///
 /// Not `runtime::telemetry::init`: its panic hook turns the message of a failed assertion into a log line.
 pub(crate) fn install() {
@@ -19,7 +19,7 @@ pub(crate) fn install() {
         let logs = std::env::var("LOG")
             .ok()
             .map(|filter| tracing_subscriber::fmt::layer().with_test_writer().with_filter(EnvFilter::new(filter)));
-        // An error means that a test has installed a subscriber of its own.
+        // It fails only if a test has installed its own subscriber.
         let _ = tracing_subscriber::registry().with(spans).with(logs).try_init();
     });
 }

@@ -1,15 +1,15 @@
-//! Waiting for what happens on its own.
+//! Waits for a condition, with a deadline.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Generous, because it is only reached by a test that fails; the machine may be busy with other tests.
+/// Generous, because only a failing test reaches it and other tests may keep the machine busy.
 pub const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Polls `look` until it returns `Some`, and returns what is in it.
+/// Polls `look` until it returns `Some`, and returns the value.
 ///
 /// # Errors
 /// When `look` fails, or the deadline passes.
@@ -30,7 +30,7 @@ pub async fn eventually<T>(
     }
 }
 
-/// Polls `look` until it returns `wanted`; the error names what it returned last.
+/// Polls `look` until it returns `wanted`. The error contains the last value.
 pub async fn eventually_equal<T: PartialEq + Debug>(
     what: &str,
     deadline: Duration,

@@ -1,4 +1,4 @@
-//! docker-compose.yml, what it refers to, and .env.example, against the programs' own settings. No Docker is needed.
+//! Checks docker-compose.yml, the files it names, and .env.example against the programs' own settings. Needs no Docker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -14,7 +14,7 @@ use tests::programs::{self, root};
 
 const IMAGE: &str = "articurated:local";
 const PROGRAMS: [&str; 7] = ["command", "outbox-relay", "workers", "query", "ops", "payment-gateway", "standalone"];
-/// Who logs in to the database of docker-compose.yml, and the role that the process takes.
+/// The logins of the database in docker-compose.yml, and the role of each.
 const LOGINS: [(&str, &str); 5] = [
     ("command", "articurated_command"),
     ("relay", "articurated_relay"),
@@ -23,7 +23,7 @@ const LOGINS: [(&str, &str); 5] = [
     ("operations", "articurated_operator"),
 ];
 
-/// A program's settings, as its `--help` tells them.
+/// A program's settings, read from its `--help`.
 #[derive(Debug, Default)]
 struct Help {
     flags: BTreeSet<String>,
@@ -32,7 +32,7 @@ struct Help {
     required: BTreeSet<String>,
 }
 
-/// A setting of .env.example: its default, and the programs that the heading above it names.
+/// A setting in .env.example: its default, and the programs in the heading above it.
 type Documented = BTreeMap<String, (String, BTreeSet<String>)>;
 
 static COMPOSE: LazyLock<Value> = LazyLock::new(|| {
@@ -68,7 +68,7 @@ fn help(command: &[&str]) -> Help {
             flag = line.split(' ').find(|word| word.starts_with("--")).unwrap_or(flag);
             help.flags.insert(flag.to_owned());
         }
-        // On the flag's own line where all descriptions are short.
+        // Where all descriptions are short, clap prints them on the flag's own line.
         if let Some(name) = between(line, "[env: ", "]") {
             variable = name.trim_end_matches('=');
             help.defaults.insert(variable.to_owned(), String::new());
@@ -137,21 +137,21 @@ fn every_process_of_ours_runs_a_program_with_settings_that_it_has() {
         let words: Vec<_> = command.iter().copied().take_while(|word| !word.starts_with('-')).collect();
         let mut help = self::help(&words);
         if words == ["ops"] {
-            // Operators run its other commands in the same container.
+            // Operators run the other commands of `ops` in the same container.
             help.defaults.extend(self::help(&["ops", "replay"]).defaults);
         }
         for flag in command.iter().filter(|word| word.starts_with('-')) {
             let flag = flag.split('=').next().expect("split gives one at least");
-            assert!(help.flags.contains(flag), "{name}: {} knows no {flag}", command[0]);
+            assert!(help.flags.contains(flag), "{name}: {} has no flag {flag}", command[0]);
         }
         let environment = service["environment"].as_object().expect("settings");
         for variable in environment.keys() {
-            assert!(help.defaults.contains_key(variable), "{name}: {} knows no {variable}", command[0]);
+            assert!(help.defaults.contains_key(variable), "{name}: {} has no setting {variable}", command[0]);
         }
         for variable in &help.required {
             assert!(environment.contains_key(variable), "{name} lacks {variable}");
         }
-        // A variable that is not listed does not reach the process: a line of .env would have no effect.
+        // Compose passes only listed variables on. Without this a line of .env would have no effect.
         for variable in help.defaults.keys().filter(|_| port(service).is_some()) {
             assert!(environment.contains_key(variable), "{name} does not pass {variable} on");
         }
@@ -192,7 +192,7 @@ fn every_compose_that_is_installed_reads_the_file_as_we_do() -> Result<()> {
             command.envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).output()
         };
         if !run(&["version"]).is_ok_and(|output| output.status.success()) {
-            eprintln!("{compose:?} is not installed here and was not tried");
+            eprintln!("{compose:?} is not installed here; skipped");
             continue;
         }
         let (settings, file) = (settings.to_str().context("a plain path")?, file.to_str().context("a plain path")?);
@@ -223,10 +223,10 @@ fn a_service_waits_only_for_what_can_come() {
         let awaited = service["depends_on"].as_object().cloned().unwrap_or_default();
         for (other, how) in awaited {
             let target =
-                services().get(&other).unwrap_or_else(|| panic!("{name} waits for {other}, which is not there"));
+                services().get(&other).unwrap_or_else(|| panic!("{name} depends on {other}, which does not exist"));
             match how["condition"].as_str().expect("a condition") {
                 "service_healthy" => assert!(!target["healthcheck"]["test"].is_null(), "{other} has no health check"),
-                "service_completed_successfully" => assert_eq!(target["restart"], "no", "{other} never ends"),
+                "service_completed_successfully" => assert_eq!(target["restart"], "no", "{other} restarts, so it never completes"),
                 other => panic!("{name}: {other}"),
             }
         }
@@ -241,7 +241,7 @@ fn ports_and_addresses_agree() {
     let proxy = read("deploy/proxy/nginx.conf");
     for (name, service, _) in processes() {
         let Some(port) = port(service) else { continue };
-        assert_eq!(variable(service, "BIND_ADDRESS").as_deref(), Some("0.0.0.0"), "{name} is not to be reached");
+        assert_eq!(variable(service, "BIND_ADDRESS").as_deref(), Some("0.0.0.0"), "{name} is unreachable");
         let check = strings(&service["healthcheck"]["test"]).join(" ");
         assert!(check.ends_with(&format!("http://127.0.0.1:{port}/health/ready")), "{name}: {check}");
         for published in strings(&service["ports"]) {
@@ -272,7 +272,7 @@ fn files_and_volumes_that_are_mounted_exist() {
         for mount in strings(&service["volumes"]) {
             let source = mount.split(':').next().expect("split gives one at least");
             if let Some(file) = source.strip_prefix("./") {
-                // Docker makes a folder that is missing; where a file is meant, that is no help.
+                // Docker creates a folder for a missing path, which is wrong where the path is a file.
                 assert!(file == "invoices" || root().join(file).is_file(), "{name}: {mount}");
             } else {
                 assert!(COMPOSE["volumes"].get(source).is_some(), "{name}: {mount}");
@@ -331,11 +331,11 @@ fn documented() -> Documented {
         } else if let Some((name, default)) = line.strip_prefix('#').and_then(|line| line.split_once('='))
             && !name.starts_with(' ')
         {
-            assert!(explained, "nothing explains {name}");
+            assert!(explained, "{name} has no comment");
             let twice = settings.insert(name.to_owned(), (default.to_owned(), readers.clone()));
-            assert!(twice.is_none(), "{name} stands there twice");
+            assert!(twice.is_none(), ".env.example has {name} twice");
         }
-        assert!(line.is_empty() || line.starts_with('#'), "a copy of .env.example changes nothing, but {line:?} does");
+        assert!(line.is_empty() || line.starts_with('#'), ".env.example must be all comments, but has {line:?}");
         explained = line.starts_with("# ");
     }
     settings
@@ -367,9 +367,9 @@ fn env_example_lists_every_setting_with_its_default_under_its_readers() {
         .map(|(name, setting)| (name, setting, documented.get(name)))
         .filter(|(_, setting, documented)| *documented != Some(*setting))
         .collect();
-    assert!(wrong.is_empty(), "(setting, what is known of it, what .env.example says): {wrong:#?}");
+    assert!(wrong.is_empty(), "(setting, the programs' own, .env.example's): {wrong:#?}");
     let unknown: Vec<_> = documented.keys().filter(|name| !known.contains_key(*name)).collect();
-    assert!(unknown.is_empty(), "nobody reads {unknown:?}");
+    assert!(unknown.is_empty(), "no program reads {unknown:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn patches() -> Vec<PathBuf> {
     patches
 }
 
-/// What libtest knows, without the tests having to be compiled for it: `module::function`, or deeper.
+/// The names of all system tests (`module::function`, or deeper), read from the sources without compiling them.
 fn collect(folder: &Path, prefix: &str, known: &mut BTreeSet<String>) {
     for file in fs::read_dir(folder).expect("the tests") {
         let file = file.expect("an entry").path();
@@ -50,9 +50,9 @@ fn every_bug_says_what_it_breaks_and_which_tests_catch_it() {
     for patch in patches() {
         let text = fs::read_to_string(&patch).expect("a patch is text");
         let after = |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
-        assert!(after("Breaks: ").ends_with('.'), "{} does not say what it breaks", patch.display());
+        assert!(after("Breaks: ").ends_with('.'), "{} lacks a line \"Breaks: … .\"", patch.display());
         let tests: Vec<_> = after(CAUGHT_BY).split_whitespace().collect();
-        assert!(!tests.is_empty(), "{} does not say what catches it", patch.display());
+        assert!(!tests.is_empty(), "{} lacks a line \"Caught by: …\"", patch.display());
         for test in tests {
             assert!(known.contains(test), "{}: there is no test {test}", patch.display());
         }

@@ -8,29 +8,29 @@ use clap::{Parser, ValueEnum};
 use rand::RngExt;
 use tests::faults::{self, Plan, Setup};
 
-/// Kills processes at named places, cuts connections, crashes Postgres and `RabbitMQ`, and checks that nothing was lost
-/// or done twice.
+/// Kills processes at named places, cuts connections, crashes Postgres and `RabbitMQ`, and checks that no event was lost
+/// and no effect happened twice.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// The run goes on for so long, and then until the other two are reached.
+    /// Minutes that the run lasts at least; it continues until KILLS and RETURNS are reached.
     #[arg(long, env = "MINUTES", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     minutes: u64,
-    /// Repeats the draws of an earlier run; chosen by chance when absent.
+    /// Repeats the decisions of an earlier run. Unset: a random seed.
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
     #[arg(long, env = "TRANSPORT", value_enum, default_value = "postgres")]
     transport: Transport,
-    /// Processes to be killed.
+    /// Processes to kill.
     #[arg(long, env = "KILLS", default_value_t = 200)]
     kills: u64,
-    /// Returns to be completed, each with its refund.
+    /// Returns to complete, each with its refund.
     #[arg(long, env = "RETURNS", default_value_t = 1_000)]
     returns: u64,
-    /// Orders begun in a second.
+    /// Orders placed per second.
     #[arg(long, env = "ORDERS_PER_SECOND", default_value_t = 3.0)]
     orders_per_second: f64,
-    /// Keep the read models in a database of their own.
+    /// Keep the read models in a separate database.
     #[arg(long, env = "READ_DATABASE")]
     read_database: bool,
 }
@@ -65,6 +65,6 @@ async fn main() -> Result<ExitCode> {
     if report.violations().is_empty() && report.late().is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("Logs and files are in {}. To run it again: {again}", report.logs().display());
+    println!("Logs and files are in {}. To repeat this run: {again}", report.logs().display());
     Ok(ExitCode::FAILURE)
 }
