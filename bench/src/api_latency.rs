@@ -13,7 +13,7 @@ use crate::system::System;
 
 const CONNECTIONS: u32 = 64;
 const PER_SECOND: f64 = 1_000.0;
-/// R13: the floor, in milliseconds.
+/// Requirement R13, in milliseconds.
 const AIM_P95: f64 = 200.0;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {

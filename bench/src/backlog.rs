@@ -65,7 +65,7 @@ impl Backlog {
             sqlx::query_scalar("select count(*) from messaging.outbox where published_at is not null and attempts = 1")
                 .fetch_one(&database.pool)
                 .await?;
-        ensure!(u64::try_from(once)? == self.events, "{once} of {} events went out at the first attempt", self.events);
+        ensure!(u64::try_from(once)? == self.events, "{once} of {} events were published at the first attempt", self.events);
         Ok(course)
     }
 
@@ -97,7 +97,7 @@ impl Course {
         let all = self.0.last().map_or(0, |(_, done)| *done);
         let reached = |tenth| self.0.iter().find(|(_, done)| *done >= all * tenth / 10).copied();
         let (from, to) = (reached(from_tenth).context("no course")?, reached(to_tenth).context("no course")?);
-        ensure!(to.1 > from.1, "too few batches to see a course");
+        ensure!(to.1 > from.1, "too few batches to measure a rate");
         Ok((to.1 - from.1) as f64 / (to.0 - from.0).as_secs_f64())
     }
 
@@ -108,7 +108,7 @@ impl Course {
     }
 }
 
-/// Rows that relays of this process have forwarded so far.
+/// Rows that the relays of this process have forwarded so far.
 fn published() -> Result<u64> {
     const COUNTER: &str = "outbox_published_total ";
     let text = runtime::metrics::render();

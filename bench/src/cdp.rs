@@ -62,7 +62,7 @@ impl Browser {
         Ok(Self { socket: Socket::connect(&url).await?, address, child, _log: log, profile })
     }
 
-    /// A blank page in a tab of its own.
+    /// A blank page in a new tab.
     pub(crate) async fn open_page(&mut self) -> Result<Page> {
         let target = self.socket.call::<Value>("Target.createTarget", json!({ "url": "about:blank" })).await?;
         let id = target["targetId"].as_str().context("a target without an id")?;
@@ -112,7 +112,7 @@ impl Page {
         self.socket.call::<Value>("Page.setDocumentContent", content).await?;
         let options = json!({ "printBackground": true, "preferCSSPageSize": true, "generateTaggedPDF": true });
         let printed: Printed = self.socket.call("Page.printToPDF", options).await?;
-        ensure!(printed.data.starts_with(PDF), "that is no PDF");
+        ensure!(printed.data.starts_with(PDF), "that is not a PDF");
         Ok(())
     }
 }

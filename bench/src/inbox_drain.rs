@@ -99,7 +99,7 @@ async fn take_batch(database: &Database) -> Result<usize> {
     Ok(jobs.len())
 }
 
-/// Completes its job and counts it.
+/// Completes each job and counts it.
 #[derive(Debug)]
 struct Counter {
     pool: PgPool,

@@ -237,7 +237,7 @@ impl Connection {
         if status != expected {
             let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
             let (line, body) = (String::from_utf8_lossy(line), String::from_utf8_lossy(body));
-            bail!("{line} was answered with {status} and not with {expected}: {body}");
+            bail!("{line} was answered with {status} instead of {expected}: {body}");
         }
         Ok(body)
     }

@@ -1,4 +1,4 @@
-//! Measures the system against the limits of the machine it runs on, in the same run, as ratios (DESIGN, section 9).
+//! Measures the system against the limits of this machine, in the same run, as ratios (DESIGN, section 9).
 //!
 //! - [`transitions`], [`placements`], [`reads`]: throughput over HTTP against `pgbench` without HTTP;
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
@@ -50,7 +50,7 @@ use runtime::telemetry;
 use report::{Report, Row};
 use system::System;
 
-/// Ratios against the limits of this machine, printed and written as JSON.
+/// Measures the system as ratios to the limits of this machine, prints them and writes them as JSON.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {

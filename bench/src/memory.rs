@@ -17,7 +17,7 @@ use crate::report::{Figure, Row};
 use crate::system::{Database, System, bound_to_us};
 use crate::{load, requests};
 
-/// Each process with the setting of its port.
+/// Each process and the setting of its port.
 const PROCESSES: [(&str, &str); 6] = [
     ("command", "COMMAND_PORT"),
     ("outbox-relay", "RELAY_PORT"),
@@ -101,7 +101,7 @@ fn start(system: &System, database: &Database, program: &Path, port_setting: &st
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-    let pid = child.id().context("it has just been started")?;
+    let pid = child.id().context("a running process has an id")?;
     Ok(Process { child, pid, address: (Ipv4Addr::LOCALHOST, port).into() })
 }
 
@@ -131,7 +131,7 @@ impl Process {
 
     async fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGTERM)?;
-        let status = timeout(EXIT, self.child.wait()).await.context("it goes on")??;
+        let status = timeout(EXIT, self.child.wait()).await.context("it keeps running")??;
         ensure!(status.success(), "it ended with {status}");
         Ok(())
     }

@@ -35,7 +35,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The invoice of an order that the system itself has shipped.
+/// The invoice of an order that went through the system until it shipped.
 async fn invoice(system: &System) -> Result<String> {
     const SHIPPED: usize = 2;
     let database = system.database("sample").await?;
@@ -85,7 +85,7 @@ trait Printer: Send + 'static {
 impl Printer for Renderer {
     async fn print(&mut self, html: &str) -> Result<()> {
         let pdf = self.render(html.to_owned()).await?;
-        ensure!(pdf.starts_with(b"%PDF-"), "that is no PDF");
+        ensure!(pdf.starts_with(b"%PDF-"), "that is not a PDF");
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ impl Pgbench {
         Self { program, url, script, clients, definitions, processed: AtomicU64::new(0) }
     }
 
-    /// Sets a variable of the script. `clients`, `base` (transactions before this run) and `i` (0) are set already.
+    /// Sets a variable of the script. It already has `clients`, `base` (transactions before this run) and `i` (0).
     pub(crate) fn define(mut self, name: &str, value: impl Display) -> Self {
         self.definitions.push(format!("{name}={value}"));
         self
@@ -82,5 +82,5 @@ impl Pgbench {
 fn number<T: std::str::FromStr>(text: &str, label: &str) -> Result<T> {
     text.lines()
         .find_map(|line| line.strip_prefix(label)?.split_whitespace().next()?.parse().ok())
-        .with_context(|| format!("no {label:?} in what pgbench said: {text}"))
+        .with_context(|| format!("no {label:?} in the output of pgbench: {text}"))
 }

@@ -1,4 +1,4 @@
-//! Orders created over HTTP against the textbook transaction.
+//! Orders placed over HTTP against the textbook transaction.
 
 use anyhow::{Result, ensure};
 use messaging::TransportConfig;

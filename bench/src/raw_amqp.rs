@@ -51,7 +51,7 @@ impl Message {
     }
 }
 
-/// A connection with one channel.
+/// A connection with a single channel.
 #[derive(Debug)]
 pub(crate) struct Raw {
     channel: Channel,
@@ -134,6 +134,6 @@ fn own(queue: Queue) -> ShortString {
 }
 
 fn confirmed(confirmation: &Confirmation) -> Result<()> {
-    ensure!(matches!(confirmation, Confirmation::Ack(None)), "the broker did not take a message: {confirmation:?}");
+    ensure!(matches!(confirmation, Confirmation::Ack(None)), "the broker did not accept a message: {confirmation:?}");
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let details = json!({ "orders_per_second_meanwhile": TRAFFIC, "events_beside_traffic": beside.events });
     Ok(vec![
         Row::ratio(what.clone(), per_second(&alone), limit, json!({})),
-        Row::figures(format!("{what}, {TRAFFIC} orders placed per second meanwhile"), "/s", figures, details),
+        Row::figures(format!("{what} while {TRAFFIC} orders are placed per second"), "/s", figures, details),
     ])
 }
 

@@ -64,7 +64,7 @@ async fn on(node: &PrivateNode, system: &System, plan: &Plan) -> Result<Vec<Row>
     let beside = Figure::new("messages_per_second", unordered);
     Ok(vec![
         Row::ratio(what, course.per_second()? * per_event, limit, details),
-        Row::figures(format!("bare client, {WINDOW} on their way, order not kept"), "/s", vec![beside], json!({})),
+        Row::figures(format!("bare client, {WINDOW} unconfirmed, order not kept"), "/s", vec![beside], json!({})),
     ])
 }
 
@@ -83,7 +83,7 @@ fn in_order(events: &[Envelope]) -> Result<()> {
     for event in events {
         let version = versions.entry(event.aggregate_id).or_default();
         *version += 1;
-        ensure!(event.aggregate_version == *version, "{} comes out of order", event.event_id);
+        ensure!(event.aggregate_version == *version, "{} is out of order", event.event_id);
     }
     Ok(())
 }

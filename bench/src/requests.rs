@@ -97,7 +97,7 @@ pub(crate) fn reading(turn: &Arc<AtomicU64>, orders: u64) -> Script {
     Box::new(move |into| {
         let order = 1 + turn.fetch_add(PRIME, Ordering::Relaxed) % orders;
         let id = Uuid::from_u128(order.into());
-        write!(into, "GET /api/v1/orders/{id} HTTP/1.1\r\nhost: bench\r\n\r\n").expect("a Vec takes all");
+        write!(into, "GET /api/v1/orders/{id} HTTP/1.1\r\nhost: bench\r\n\r\n").expect("writing to a Vec cannot fail");
         Some(200)
     })
 }
@@ -113,5 +113,5 @@ fn post(into: &mut Vec<u8>, path: std::fmt::Arguments<'_>, body: &str) {
         into,
         "POST /api/v1/orders{path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
-    .expect("a Vec takes all");
+    .expect("writing to a Vec cannot fail");
 }

@@ -145,7 +145,7 @@ impl Seen {
     /// The times of the events after the warm-up.
     fn after(&self, warm_up: Duration) -> Result<Vec<Duration>> {
         let all = self.all();
-        let first = all.iter().map(|start| start.occurred).min().context("nothing was seen")?;
+        let first = all.iter().map(|start| start.occurred).min().context("no handler started")?;
         let from = first + warm_up;
         let measured = all.into_iter().filter(|start| start.occurred >= from);
         // When the clock is set back meanwhile, a start precedes its cause.

@@ -30,7 +30,7 @@ pub(crate) struct System {
     folder: PathBuf,
 }
 
-/// A database with the schema; [`drop`](Self::drop) makes room for the next.
+/// A migrated database; [`drop`](Self::drop) frees its disk space for the next.
 #[derive(Debug)]
 pub(crate) struct Database {
     name: &'static str,
@@ -76,7 +76,7 @@ impl System {
         Ok(version)
     }
 
-    /// `pgbench` on a database, with a script.
+    /// `pgbench` with a script on a database.
     pub(crate) fn pgbench(&self, database: &Database, script: &'static str, clients: u32) -> Result<Pgbench> {
         let server = fs::read_link(format!("/proc/{}/exe", self.cluster.pid()))?;
         let program = server.with_file_name("pgbench");
