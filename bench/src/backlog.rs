@@ -65,7 +65,11 @@ impl Backlog {
             sqlx::query_scalar("select count(*) from messaging.outbox where published_at is not null and attempts = 1")
                 .fetch_one(&database.pool)
                 .await?;
-        ensure!(u64::try_from(once)? == self.events, "{once} of {} events were published at the first attempt", self.events);
+        ensure!(
+            u64::try_from(once)? == self.events,
+            "{once} of {} events were published at the first attempt",
+            self.events
+        );
         Ok(course)
     }
 

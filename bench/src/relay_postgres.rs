@@ -23,7 +23,10 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let ours = async || {
         backlog.fill(&database).await?;
         let course = backlog.drain(system, &database, TransportConfig::default()).await?;
-        ensure!(inbox_rows(&database).await? == backlog.messages(), "an event is missing in the inbox of a subscribed queue");
+        ensure!(
+            inbox_rows(&database).await? == backlog.messages(),
+            "an event is missing in the inbox of a subscribed queue"
+        );
         Ok(course)
     };
     let (limits, course) = between_limits(async || copy(&backlog, &database).await, ours).await?;

@@ -226,7 +226,9 @@ fn a_service_waits_only_for_what_can_come() {
                 services().get(&other).unwrap_or_else(|| panic!("{name} depends on {other}, which does not exist"));
             match how["condition"].as_str().expect("a condition") {
                 "service_healthy" => assert!(!target["healthcheck"]["test"].is_null(), "{other} has no health check"),
-                "service_completed_successfully" => assert_eq!(target["restart"], "no", "{other} restarts, so it never completes"),
+                "service_completed_successfully" => {
+                    assert_eq!(target["restart"], "no", "{other} restarts, so it never completes")
+                }
                 other => panic!("{name}: {other}"),
             }
         }
