@@ -74,7 +74,7 @@ fn refund_table(seen: &Seen) {
         let Some(refund) = &request.refund else { continue };
         let entry = seen.ledger.iter().find(|entry| entry.return_id == request.id);
         println!(
-            "  {}  {:<10}{:>14}  {}\n  {:<12}  {:<10}{:>14}  {}",
+            "  {:<12}  {:<10}{:>14}  {}\n  {:<12}  {:<10}{:>14}  {}",
             request.order_number,
             refund.status.as_str(),
             money(refund.amount_minor, &refund.currency),
