@@ -3,8 +3,8 @@
 --
 -- Outbox and inbox are partitioned by range of event_id. Event ids are UUIDv7, which begin with their time in
 -- milliseconds, so a range of days is a range of ids. Ids are therefore unique over the whole table, and retention drops
--- a partition instead of deleting rows. There is no default partition: a row without a partition is an error that
--- somebody sees, not a table that grows unseen.
+-- a partition instead of deleting rows. There is no default partition: a row without a partition is a visible
+-- error, not a table that grows unnoticed.
 
 
 -- The outbox ----------------------------------------------------------------------------------------------------------

@@ -209,8 +209,8 @@ create table read.issued_lines (
 );
 create index issued_lines_issued on read.issued_lines (issued_on);
 
--- The report of a day, made in the night after it: one row per figure and currency. It cannot be made again from events,
--- because it also says how things stood when it was made.
+-- The report of a day, made in the night after it: one row per figure and currency. It cannot be rebuilt from
+-- events, because it also records open amounts at the time it was made.
 --   place  the order in which the figures are shown
 create table read.daily_reports (
     day           date        not null,

@@ -1,4 +1,4 @@
--- Rows from position $3 to $4 into the inbox of every queue that wants them; $1 and $2 say which.
+-- Copies the rows from position $3 to $4 into the inbox of every subscribed queue; $1 and $2 list the subscriptions.
 insert into messaging.inbox
     (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, headers, occurred_at)
 select queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, headers, occurred_at

@@ -1,4 +1,4 @@
--- Marks up to $1 jobs of the queue as done and returns what they are about: all that must be done, and nothing else.
+-- Marks up to $1 jobs of the queue as done and returns their payloads: the least that a worker must do.
 with picked as materialized (
     select event_id from messaging.inbox
     where queue = 'notifications' and status in ('ready', 'in_doubt') and run_at <= clock_timestamp()

@@ -1,4 +1,4 @@
--- The textbook placement of an order with two items. The application has made the document and sends it.
+-- The textbook placement of an order with two items. The application sends the document ready-made.
 \set random random(0, 4611686018427387904)
 begin;
 select public.id_now(:random::bigint) as id \gset

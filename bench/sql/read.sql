@@ -1,4 +1,4 @@
--- What `GET /api/v1/orders/{id}` must read, one order at a time.
+-- The rows that `GET /api/v1/orders/{id}` reads, one order at a time.
 \set order random(1, :orders)
 select orders.version, orders.document::text as document,
        invoices.version as child_version, invoices.document::text as child

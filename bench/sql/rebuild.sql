@@ -1,5 +1,5 @@
--- The documents and the history of the outbox, in one statement each: what no rebuild can be faster than, and yet without
--- what reports are made of, without a check of any event, and with nobody else at work.
+-- The limit of a rebuild: documents and history from the outbox, in one statement each. It writes no facts for reports,
+-- checks no event, and has the database to itself.
 truncate read_next.orders, read_next.history;
 insert into read_next.history
 select aggregate_type, aggregate_id, aggregate_version, (payload -> 'transition')::text::json from messaging.outbox;

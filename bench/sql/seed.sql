@@ -1,4 +1,4 @@
--- Orders $2 to $3, copies of the order $1, each with the first row of its audit. The id of an order is its number.
+-- Orders $2 to $3: copies of order $1, each with its first audit row. The id of an order is its number.
 with copied as (
     insert into command.orders
         (id, order_number, customer_id, state, version, currency, total_minor, document, created_at, updated_at)

@@ -1,6 +1,5 @@
--- Events $2 to $3 of a backlog, as commands leave them: 1,024 orders at a time take four steps each, so that a thousand
--- other events lie between one step of an order and the next. They are copies of the order $1; the id of an order is its
--- number.
+-- Events $2 to $3 of a backlog, as commands write them. 1,024 orders at a time take four steps each, so that a thousand
+-- other events lie between two steps of an order. The orders are copies of order $1; the id of an order is its number.
 with event as (
     select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid as event_id,
            id, version, (array['order.created', 'order.paid', 'order.processing', 'order.shipped'])[version] as event_type,

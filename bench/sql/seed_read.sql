@@ -1,4 +1,4 @@
--- Orders $2 to $3 of the read model, copies of the order $1. The id of an order is its number.
+-- Orders $2 to $3 of the read model: copies of order $1. The id of an order is its number.
 insert into read.orders (id, version, order_number, customer_id, state, created_at, document)
 select id, 1, number, $1 ->> 'customer_id', 'PENDING_PAYMENT', now(),
        ($1 || jsonb_build_object('id', id, 'order_number', number))::json

@@ -1,4 +1,5 @@
--- What reports add up, of orders $2 to $3 over a year: every fifth is cancelled, every tenth has a return. $1 is not used.
+-- The facts that reports add up, for orders $2 to $3 over a year. Every fifth order is cancelled, every tenth has a
+-- return. $1 is not used.
 with placed as (
     select n, lpad(to_hex(n), 32, '0')::uuid as id, current_date - (n % 365)::int as day, $1::jsonb as unused
     from generate_series($2::bigint, $3::bigint) as n

@@ -1,5 +1,5 @@
--- The textbook transition. Each client takes its own orders, one after the other, through their four steps, as the
--- connections of the load generator do. Past the last order it begins again at the first.
+-- The textbook transition. Each client takes its own orders through their four steps, one order after the other, as the
+-- connections of the load generator do. After the last order it starts again at the first.
 \set order 1 + (:base / 4 + :client_id + (:i / 4) * :clients) % :orders
 \set i :i + 1
 \set event random(0, 4611686018427387904)

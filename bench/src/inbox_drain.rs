@@ -74,15 +74,15 @@ async fn deliver(jobs: &Backlog, database: &Database) -> Result<()> {
 /// Jobs per second until the queue is empty or the measured time is over.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 async fn rate(plan: &Plan, take: impl AsyncFn() -> Result<usize>) -> Result<f64> {
-    let (begun, mut done) = (Instant::now(), 0);
-    while begun.elapsed() < plan.measure {
+    let (started, mut done) = (Instant::now(), 0);
+    while started.elapsed() < plan.measure {
         match take().await? {
             0 => break,
             taken => done += taken,
         }
     }
     ensure!(done > 0, "there was nothing to do");
-    Ok(done as f64 / begun.elapsed().as_secs_f64())
+    Ok(done as f64 / started.elapsed().as_secs_f64())
 }
 
 async fn take_by_hand(database: &Database) -> Result<usize> {
@@ -146,9 +146,9 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
 async fn watch(done: &AtomicU64, all: u64, plan: &Plan) -> f64 {
     let count = || done.load(Ordering::Relaxed);
     tokio::time::sleep(plan.warm_up).await;
-    let (begun, before) = (Instant::now(), count());
-    while begun.elapsed() < plan.measure && count() < all {
+    let (started, before) = (Instant::now(), count());
+    while started.elapsed() < plan.measure && count() < all {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    (count() - before) as f64 / begun.elapsed().as_secs_f64()
+    (count() - before) as f64 / started.elapsed().as_secs_f64()
 }

@@ -106,12 +106,12 @@ async fn rate<P: Printer>(html: &str, printers: Vec<P>, plan: &Plan) -> Result<f
         running.spawn(async move {
             let mut printed = 0_u32;
             loop {
-                let begun = Instant::now();
-                if begun >= until {
+                let started = Instant::now();
+                if started >= until {
                     return Ok::<_, Error>(printed);
                 }
                 printer.print(&html).await?;
-                printed += u32::from(begun >= from);
+                printed += u32::from(started >= from);
             }
         });
     }

@@ -86,7 +86,7 @@ impl Raw {
                 .queue_bind(own(queue), EXCHANGE.into(), key, QueueBindOptions::default(), FieldTable::default())
                 .await?;
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut unconfirmed = VecDeque::with_capacity(window);
         for message in messages {
             if unconfirmed.len() == window {
@@ -108,7 +108,7 @@ impl Raw {
         for confirm in unconfirmed {
             confirmed(&confirm.await?)?;
         }
-        let rate = messages.len() as f64 / begun.elapsed().as_secs_f64();
+        let rate = messages.len() as f64 / started.elapsed().as_secs_f64();
         for queue in Queue::ALL {
             self.channel.queue_delete(own(queue), QueueDeleteOptions::default()).await?;
         }

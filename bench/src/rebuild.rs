@@ -77,9 +77,9 @@ async fn beside_traffic(system: &System, database: &Database, plan: &Plan) -> Re
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 async fn by_one_statement(database: &Database, events: u64) -> Result<f64> {
-    let begun = Instant::now();
+    let started = Instant::now();
     sqlx::raw_sql(include_str!("../sql/rebuild.sql")).execute(&database.pool).await?;
-    Ok(events as f64 / begun.elapsed().as_secs_f64())
+    Ok(events as f64 / started.elapsed().as_secs_f64())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]

@@ -45,7 +45,7 @@ async fn copy(backlog: &Backlog, database: &Database) -> Result<f64> {
     let (first, last): (i64, i64) =
         sqlx::query_as("select min(position), max(position) from messaging.outbox").fetch_one(&database.pool).await?;
     let mut connection = database.pool.acquire().await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     for position in (first..=last).step_by(usize::try_from(BATCH)?) {
         sqlx::query(include_str!("../sql/copy.sql"))
             .bind(&events)
@@ -55,7 +55,7 @@ async fn copy(backlog: &Backlog, database: &Database) -> Result<f64> {
             .execute(&mut *connection)
             .await?;
     }
-    let rate = backlog.events as f64 / begun.elapsed().as_secs_f64();
+    let rate = backlog.events as f64 / started.elapsed().as_secs_f64();
     ensure!(inbox_rows(database).await? == backlog.messages(), "the limit did not copy every row");
     Ok(rate)
 }

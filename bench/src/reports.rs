@@ -36,9 +36,9 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         for (name, path) in REPORTS {
             let mut times = Vec::new();
             for _ in 0..TIMES {
-                let begun = Instant::now();
+                let started = Instant::now();
                 load::ask(address, &requests::report(path), 200).await?;
-                times.push(begun.elapsed().as_secs_f64() * 1_000.0);
+                times.push(started.elapsed().as_secs_f64() * 1_000.0);
             }
             times.sort_by(f64::total_cmp);
             figures.push(Figure::new(name, times[TIMES / 2]).at_most(AIM_MS));

@@ -173,7 +173,7 @@ impl Database {
     }
 }
 
-/// A program that the kernel ends when this process ends, in whatever way.
+/// A program that the kernel ends when this process ends, even by a crash.
 pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program.as_ref()).kill_on_drop(true);

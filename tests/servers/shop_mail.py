@@ -1,6 +1,6 @@
 """An SMTP server for tests. It keeps accepted e-mails in a Maildir and treats these recipients specially:
 
-nobody@…   no such mailbox: 550; the answer quotes the address, as real servers do
+unknown@…  no such mailbox: 550; the answer quotes the address, as real servers do
 later@…    greylisted: 451 at the first attempt
 full@…     refused after the text: 452 at the first attempt
 virus@…    refused after the text: 554
@@ -28,7 +28,7 @@ class Postmaster:
         return new
 
     async def handle_RCPT(self, server, session, envelope, address, options):
-        if address.startswith("nobody"):
+        if address.startswith("unknown"):
             return f"550 5.1.1 <{address}>: there is no such mailbox"
         if address.startswith("later") and self.first(address):
             return "451 4.7.1 please try again later"

@@ -42,7 +42,7 @@ impl Draft<'_> {
     pub(crate) fn price(self, taxation: &Taxation, at: DateTime<Utc>, errors: &mut FieldErrors) -> Option<Price> {
         let addresses = [("shipping_address", self.shipping_address), ("billing_address", self.billing_address)];
         let terms = taxation.terms(addresses, errors);
-        // An order with too many items is refused, whatever their rates are.
+        // An order with too many items is refused anyway, so the rates of the rest do not matter.
         let priced_items = self.items.iter().enumerate().take(domain::MAX_LINES);
         let rates: Vec<_> = priced_items
             .map(|(index, item)| {

@@ -325,7 +325,7 @@ pub struct ReturnItemDocument {
     pub reason: Option<String>,
 }
 
-/// What a tax return is told of an invoice or a credit note; all of it, so that nobody has to look into other documents.
+/// Everything that a tax return reports of an invoice or a credit note, so that no other document is needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaxSummaryDocument {
     #[serde(flatten)]

@@ -24,7 +24,7 @@ pub struct Envelope {
     pub occurred_at: DateTime<Utc>,
     #[serde(default)]
     pub headers: Headers,
-    /// A [`StateChanged`] of the aggregate's document, passed on byte for byte by everybody who need not look inside.
+    /// A [`StateChanged`] of the aggregate's document, passed on byte for byte where no code needs to decode it.
     pub payload: Box<RawValue>,
 }
 
@@ -44,7 +44,7 @@ pub struct Headers {
 }
 
 /// The only shape of payloads there has been. A release that changes the shape sends another number, so that an older
-/// consumer buries the event instead of misreading it.
+/// consumer dead-letters the event instead of misreading it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 impl Headers {
@@ -56,7 +56,7 @@ impl Headers {
 
 /// The payload of every event: the aggregate's full state after the change, and the change itself.
 ///
-/// Full state makes consumers insensitive to order: the highest version wins, whatever arrives when.
+/// Full state makes consumers independent of the order of arrival: the highest version wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateChanged<T> {
     pub snapshot: T,
@@ -92,8 +92,8 @@ pub enum EventType {
     RefundInitiated,
     RefundProcessed,
     RefundFailed,
-    /// Nothing has happened: an aggregate's state and history are told again, for read models that are made anew after
-    /// the events themselves have left the outbox.
+    /// No change: republishes an aggregate's state and history, so that read models can be rebuilt after retention has
+    /// dropped the original events.
     SnapshotTaken,
 }
 

@@ -121,8 +121,8 @@ fn may_still_come_up(error: &sqlx::Error) -> bool {
 /// guard nor `Transaction`'s drop rolls back, and the ping on release only reads the outstanding answer: the
 /// next borrower works inside a transaction that is never committed. The status that the server reports with every
 /// answer is private to sqlx, so it cannot be looked at; but `begin; rollback` in one simple query costs a
-/// round trip without touching data, ends whatever is open, and, unlike a bare `rollback`, makes the server
-/// warn only when there really was something open. It fails in an aborted transaction, and then the pool
+/// round trip without touching data, ends an open transaction, and, unlike a bare `rollback`, makes the server
+/// warn only when there really was one. It fails in an aborted transaction, and then the pool
 /// closes the connection.
 async fn end_transaction(connection: &mut PgConnection) -> sqlx::Result<bool> {
     // A connection that never answers would keep its place in the pool for ever.

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_passed_by_somebody_under_some_setup() {
+    fn every_place_is_passed_in_some_setup() {
         let setups = [Setup { rabbitmq: false, read_database: false }, Setup { rabbitmq: true, read_database: true }];
         let roles = [Role::Command, Role::Relay, Role::Workers, Role::Query, Role::Gateway];
         for place in PLACES {

@@ -156,7 +156,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return self.finish(life).await,
-                () = ended(&life.child) => return self.bury(life, fate).await,
+                () = ended(&life.child) => return self.record_death(life, fate).await,
                 _ = self.weather.changed() => fate = self.heed_weather(life, fate),
                 () = frozen(&life.child), if matches!(fate, Fate::Freezes(..)) => {
                     if let Fate::Freezes(place, _) = fate {
@@ -234,7 +234,7 @@ impl Keeper {
     }
 
     /// Records how a process died.
-    async fn bury(&self, life: &Life, fate: Fate) -> End {
+    async fn record_death(&self, life: &Life, fate: Fate) -> End {
         let status = life.child.exited().unwrap_or_default();
         match fate {
             _ if status.signal() != Some(Signal::SIGKILL as i32) => {

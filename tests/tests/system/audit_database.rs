@@ -1,4 +1,4 @@
-//! What the database itself refuses, whoever asks.
+//! What the database itself refuses to every role.
 
 use anyhow::{Context, Result};
 use contracts::OrderState;
@@ -9,7 +9,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const CHECK_VIOLATION: &str = "23514";
 const ROLES: [&str; 4] = ["articurated_command", "articurated_relay", "articurated_workers", "articurated_query"];
 
-/// A system that has something in every table that a command writes to.
+/// A system with rows in every table that commands write to.
 async fn busy_shop() -> Result<System> {
     let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::Delivered).await?;
@@ -17,22 +17,22 @@ async fn busy_shop() -> Result<System> {
     Ok(system)
 }
 
-/// The SQLSTATE and the constraint with which a statement is refused.
+/// The SQLSTATE and the constraint with which Postgres refuses a statement.
 async fn refusal(connection: &mut PgConnection, statement: &str) -> Result<(String, Option<String>)> {
     let refused = sqlx::query(AssertSqlSafe(statement.to_owned())).execute(connection).await;
-    let error = refused.err().with_context(|| format!("carried out: {statement}"))?;
+    let error = refused.err().with_context(|| format!("Postgres accepted: {statement}"))?;
     let error = error.into_database_error().with_context(|| format!("not refused by the database: {statement}"))?;
     let code = error.code().context("a SQLSTATE")?.into_owned();
     Ok((code, error.constraint().map(str::to_owned)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_changes_the_audit_not_even_its_owner() -> Result<()> {
+async fn not_even_the_owner_changes_the_audit() -> Result<()> {
     let system = busy_shop().await?;
     for role in [None].into_iter().chain(ROLES.map(Some)) {
         let mut connection = system.database.connect(role).await?;
         for statement in [
-            "update command.state_transitions set actor = 'nobody'",
+            "update command.state_transitions set actor = 'mallory'",
             "update command.state_transitions set reason = reason",
             "delete from command.state_transitions",
             "truncate command.state_transitions",

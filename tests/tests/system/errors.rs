@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 const JSON: Option<&str> = Some("application/json");
 
-/// A system with an order and a return to spoil, and the rows that it had before.
+/// A system with orders and a return, and its row counts before the bad requests.
 struct Shop {
     system: System,
     order: Uuid,
@@ -40,7 +40,7 @@ impl Shop {
         Ok(Self { system, order: order.id, item, other_item, unpaid, returned, rows })
     }
 
-    /// Every command endpoint, with a body that it would take.
+    /// Every command endpoint, with a body that it accepts.
     fn commands(&self) -> Vec<(Method, String, Value)> {
         let reason = json!({ "reason": "As agreed" });
         let post = |path: String, body: &Value| (Method::POST, path, body.clone());
@@ -72,14 +72,14 @@ impl Shop {
         self.send(method, path, JSON, serde_json::to_vec(body)?).await
     }
 
-    /// Asserts that the refused request has written nothing.
+    /// Asserts that the refused request wrote nothing.
     async fn assert_unchanged(&self, what: &str) -> Result<()> {
         assert_eq!(books::row_counts(&self.system.database.pool).await?, self.rows, "{what} has written something");
         Ok(())
     }
 }
 
-/// `object` with the member at the dotted path set.
+/// `object` with a value set at the dotted path.
 fn with(object: &Value, path: &str, value: Value) -> Value {
     let mut object = object.clone();
     let pointer = format!("/{}", path.replace('.', "/"));

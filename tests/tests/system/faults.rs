@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tests::faults::{self, Plan, Setup};
 
-/// The same in every test run, so that it tests the same each time. Chance is for `make faults`.
+/// A fixed seed, so that every test run tests the same. `make faults` uses random ones.
 const SEED: u64 = 2026;
 
 async fn short_run(setup: Setup) -> Result<()> {
@@ -20,18 +20,18 @@ async fn short_run(setup: Setup) -> Result<()> {
         orders_per_second: 3.0,
     };
     let report = faults::run(&plan).await?;
-    // Not how long anything took: other tests are at work beside this one.
+    // No assertion about times: other tests run beside this one.
     assert!(report.violations().is_empty(), "{report}Logs and files are in {}", report.logs().display());
     assert!(report.kills() >= plan.kills, "{report}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_dies_on_the_postgres_queue_nothing_is_lost_or_done_twice() -> Result<()> {
+async fn faults_on_the_postgres_queue_lose_no_event_and_repeat_no_effect() -> Result<()> {
     short_run(Setup { rabbitmq: false, read_database: false }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_dies_on_rabbitmq_nothing_is_lost_or_done_twice() -> Result<()> {
+async fn faults_on_rabbitmq_lose_no_event_and_repeat_no_effect() -> Result<()> {
     short_run(Setup { rabbitmq: true, read_database: true }).await
 }

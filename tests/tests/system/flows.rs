@@ -1,4 +1,4 @@
-//! The main job, from the first POST to the refund, on both transports.
+//! The main flow, from the first POST to the refund, on both transports.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,8 +18,8 @@ use uuid::Uuid;
 const NUMBER: &str = "AC-2026-004711";
 const TITLE: &str = "मधुबनी कला: Tree of Life";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-/// What was paid for the first line, ₹12,34,569.00 less its share of the discount, in three parts as equal as paise
-/// allow: 40,821,644, 40,821,644 and 40,821,645.
+/// The customer paid ₹12,34,569.00 less a share of the discount for the three units of the first line. In paise the units
+/// are 40,821,644, 40,821,644 and 40,821,645.
 const FIRST_UNIT: i64 = 40_821_644;
 
 fn painting() -> Value {
@@ -44,7 +44,7 @@ async fn an_order_goes_all_the_way_on_the_queue_in_postgres() -> Result<()> {
 async fn an_order_goes_all_the_way_on_rabbitmq() -> Result<()> {
     let broker = Broker::new().await?;
     main_job(&broker.transport()).await?;
-    // A quorum queue counts its messages anew every few seconds.
+    // A quorum queue refreshes its message count every few seconds.
     eventually_equal("everything is acknowledged", SOON, 0, async || broker.messages().await).await
 }
 
@@ -64,7 +64,7 @@ async fn main_job(transport: &TransportConfig) -> Result<()> {
     system.finish().await
 }
 
-/// A command with everything that a careful client sends.
+/// Sends a command with all headers of a careful client.
 async fn command(api: &Api, path: &str, request_id: &str, body: &Value) -> Result<Answer> {
     let call = api.call(Method::POST, path).header("X-Request-Id", request_id).header("X-Actor", "shop-front");
     let answer = call.header("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-01")).json(body).send().await?;
@@ -72,7 +72,7 @@ async fn command(api: &Api, path: &str, request_id: &str, body: &Value) -> Resul
     Ok(answer)
 }
 
-/// Asserts what every command answers, and that a query with its token shows what it did, at once.
+/// Asserts what every command answers, and that a query with its token shows the change at once.
 async fn read_back(api: &Api, plural: &str, answer: &Answer, version: i32) -> Result<Value> {
     let document = answer.json();
     let id = document["id"].as_str().unwrap_or_default();
@@ -80,7 +80,7 @@ async fn read_back(api: &Api, plural: &str, answer: &Answer, version: i32) -> Re
     assert_eq!(document["version"], version);
     assert_eq!(answer.token(), format!("{}:{id}@{version}", plural.trim_end_matches('s')));
     let mut seen = api.read(&format!("/{plural}/{id}"), answer.token()).await?.expect(200).json();
-    // What the workers add may be there already.
+    // Workers may have added their results already.
     seen.as_object_mut()
         .expect("an object")
         .retain(|name, _| !["invoice", "refund", "credit_note"].contains(&name.as_str()));
@@ -159,7 +159,7 @@ async fn order_history(system: &System, order: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// What a program of poppler-utils prints about a PDF.
+/// The output of a program of poppler-utils for a PDF.
 pub(crate) fn poppler(program: &str, arguments: &[&str], pdf: &Path) -> Result<String> {
     let output =
         Command::new(program).args(arguments).arg(pdf).args((program == "pdftotext").then_some("-")).output()?;
@@ -178,7 +178,7 @@ async fn invoice(system: &System, order: Uuid) -> Result<()> {
     assert_eq!(served.header("content-type"), "application/pdf");
     assert!(served.header("content-disposition").contains(&format!("filename=\"invoice_{NUMBER}.pdf\"")));
     assert!(served.body.starts_with(b"%PDF"));
-    assert!(std::fs::read(&file)? == served.body, "the file on disk is what is served");
+    assert!(std::fs::read(&file)? == served.body, "the API serves the file on disk");
     assert_eq!(std::fs::read_dir(system.invoices())?.count(), 1, "one PDF, and no temporary file");
 
     let unchanged = system.api.call(Method::GET, &path).header("If-None-Match", served.header("etag")).send().await?;
@@ -206,10 +206,10 @@ async fn invoice(system: &System, order: Uuid) -> Result<()> {
     ] {
         assert!(text.contains(wanted), "{wanted} is not in the invoice:\n{text}");
     }
-    // name type encoding emb sub uni object ID: the fourth from behind but two is `emb`.
+    // name type encoding emb sub uni object ID; names and types may have spaces, so count from the end.
     let fonts = poppler("pdffonts", &[], &file)?;
     let fonts: Vec<Vec<&str>> = fonts.lines().skip(2).map(|line| line.split_whitespace().rev().collect()).collect();
-    assert!(fonts.len() >= 2, "a Latin and a Devanagari one: {fonts:?}");
+    assert!(fonts.len() >= 2, "a Latin and a Devanagari font: {fonts:?}");
     assert!(fonts.iter().all(|font| font[4] == "yes"), "every font is embedded: {fonts:?}");
     Ok(())
 }
@@ -287,8 +287,8 @@ async fn credit_note(system: &System, returned: &ReturnDocument) -> Result<()> {
     for wanted in wanted {
         assert!(text.contains(wanted), "{wanted} is not in the credit note:\n{text}");
     }
-    let nobodys = format!("/returns/{}/credit-note", Uuid::nil());
-    system.api.get(&nobodys).await?.refused(404, "RETURN_NOT_FOUND");
+    let missing = format!("/returns/{}/credit-note", Uuid::nil());
+    system.api.get(&missing).await?.refused(404, "RETURN_NOT_FOUND");
     Ok(())
 }
 
@@ -296,7 +296,7 @@ async fn rejected_return(system: &System, order: Uuid) -> Result<()> {
     let api = &system.api;
     let delivered = api.get(&format!("/orders/{order}")).await?.expect(200).order();
     let rest = shop::request_return(api, &delivered, 0, 2).await?;
-    assert_eq!(rest.refund_amount_minor, 2 * FIRST_UNIT + 1, "the paisa that does not divide comes last");
+    assert_eq!(rest.refund_amount_minor, 2 * FIRST_UNIT + 1, "the last unit gets the paisa that does not divide");
     let more = api.post("/returns", &shop::return_of(&delivered, 0, 1)).await?.refused(400, "RETURN_NOT_ALLOWED");
     assert_eq!(more.details["reason"], "QUANTITY_EXCEEDS_RETURNABLE");
     let none = api.read(&format!("/returns/{}/credit-note", rest.id), &format!("return:{}@1", rest.id)).await?;
@@ -322,10 +322,10 @@ async fn messages_to_the_customer(system: &System, order: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Entity, state, trace, request, and who did it.
+/// Entity, state, trace, request and actor.
 type Effect = (String, String, Option<String>, Option<String>, String);
 
-/// What the workers did belongs to the trace and the request of the command that caused it.
+/// The workers' changes have the trace and the request id of the command that caused them.
 async fn one_trace(system: &System, order: Uuid, returned: Uuid) -> Result<()> {
     let effects: Vec<Effect> = sqlx::query_as(
         "select entity_type, to_state, trace_id, request_id, actor_type || ' ' || trigger from command.state_transitions

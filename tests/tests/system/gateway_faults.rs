@@ -1,4 +1,4 @@
-//! Refunds while the gateway misbehaves: never paid twice, never lost.
+//! Refunds while the gateway misbehaves: no refund is paid twice or lost.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use standalone::{Options, Part};
 use tests::waiting::SOON;
 use tests::{System, books, eventually, shop};
 
-/// Every part, with retries in milliseconds. No PDF is wanted here, so there is no browser to start.
+/// Every part, with retries in milliseconds. These tests need no PDF, so no browser starts.
 fn hasty(options: &mut Options) {
     options.parts = Part::ALL.to_vec();
     options.workers.pdf.chromium_path = Some(PathBuf::from("/there/is/no/browser"));
@@ -33,7 +33,7 @@ async fn misbehaving(faults: &str, rate: f64, seed: u64) -> Result<System> {
     .await
 }
 
-/// What the gateway has paid for a return.
+/// The amounts that the gateway has paid for a return.
 async fn paid(system: &System, returned: &ReturnDocument) -> Result<Vec<i64>> {
     let ledger = system.gateway.get("/refunds").await?.expect(200).json();
     let entries = ledger["refunds"].as_array().context("a list")?;
@@ -44,10 +44,10 @@ async fn paid(system: &System, returned: &ReturnDocument) -> Result<Vec<i64>> {
         .collect())
 }
 
-/// The return as it is shown once its refund has come to an end.
+/// The return as the API shows it after its refund has succeeded or failed.
 async fn settled(system: &System, returned: &ReturnDocument) -> Result<ReturnDocument> {
     let path = format!("/returns/{}", returned.id);
-    eventually("the refund has come to an end", SOON, async || {
+    eventually("the refund has succeeded or failed", SOON, async || {
         let seen = system.api.read(&path, &format!("return:{}@5", returned.id)).await?.expect(200).returned();
         let status = seen.refund.as_ref().map(|refund| refund.status);
         Ok(status.is_some_and(|status| status != RefundStatus::Pending).then_some(seen))
@@ -62,15 +62,15 @@ async fn attempts(system: &System, returned: &ReturnDocument) -> Result<i32> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_gateway_does_each_return_is_refunded_once() -> Result<()> {
-    // With one return at a time the calls come in one order, so the seed decides which of them are hit. The last
-    // column: how often the job must have been begun at least, or the fault has not hit and nothing is shown.
-    for (faults, rate, seed, begun) in [
+async fn each_return_is_refunded_once_under_every_fault_of_the_gateway() -> Result<()> {
+    // With one return at a time the order of calls is fixed, so the seed decides which calls are hit. The last column is
+    // the least number of attempts: with fewer, no fault has hit and the test would prove nothing.
+    for (faults, rate, seed, least) in [
         ("timeout-after-success=2000", 1.0, 0, 2),
         ("error=503", 0.5, THREE_HITS, 4),
         ("error=429", 0.5, THREE_HITS, 4),
         ("garbage", 0.5, THREE_HITS, 4),
-        // Longer than we wait: the first call is carried out while we have given it up.
+        // Longer than the worker's time-out: the gateway executes the first call after the worker has given it up.
         ("delay=600", 0.5, THREE_HITS, 3),
         ("duplicate", 1.0, 0, 1),
     ] {
@@ -81,13 +81,13 @@ async fn whatever_the_gateway_does_each_return_is_refunded_once() -> Result<()> 
         assert_eq!(refund.status, RefundStatus::Processed, "{faults}");
         assert_eq!(refund.amount_minor, returned.refund_amount_minor, "{faults}");
         assert_eq!(paid(&system, &returned).await?, [returned.refund_amount_minor], "{faults}");
-        assert!(attempts(&system, &returned).await? >= begun, "{faults}: {}", attempts(&system, &returned).await?);
+        assert!(attempts(&system, &returned).await? >= least, "{faults}: {}", attempts(&system, &returned).await?);
         system.finish().await?;
     }
     Ok(())
 }
 
-/// Under this seed the first three calls are hit and the next two are not.
+/// With this seed the faults hit the first three calls and not the next two.
 const THREE_HITS: u64 = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +99,7 @@ async fn under_all_faults_at_once_nothing_is_paid_twice_and_nothing_is_unknown()
         let paid = paid(&system, returned).await?;
         match refund.status {
             RefundStatus::Processed => assert_eq!(paid, [returned.refund_amount_minor]),
-            // Its attempts are spent. An operator retries it, and the look-up then finds what was paid, if anything.
+            // No attempts are left. An operator retries the job, and its look-up finds a payment that was made.
             _ => assert!(
                 paid.len() <= 1 && paid.iter().all(|amount| *amount == returned.refund_amount_minor),
                 "{paid:?}"
@@ -112,7 +112,7 @@ async fn under_all_faults_at_once_nothing_is_paid_twice_and_nothing_is_unknown()
     system.finish().await
 }
 
-/// A webhook that keeps what it is sent.
+/// A webhook that keeps the alerts it gets.
 async fn webhook() -> Result<(String, Arc<Mutex<Vec<Value>>>)> {
     let received = Arc::new(Mutex::new(Vec::new()));
     let store = received.clone();
@@ -127,7 +127,7 @@ async fn webhook() -> Result<(String, Arc<Mutex<Vec<Value>>>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_that_the_gateway_refuses_is_dead_failed_and_told() -> Result<()> {
+async fn a_refund_that_the_gateway_refuses_is_dead_and_raises_an_alert() -> Result<()> {
     let (url, alerts) = webhook().await?;
     let faults = "error=402".parse()?;
     let system = System::start(|options| {
@@ -166,7 +166,7 @@ async fn a_refund_that_the_gateway_refuses_is_dead_failed_and_told() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_is_down_is_asked_again_until_the_attempts_are_spent() -> Result<()> {
+async fn a_call_to_a_gateway_that_is_down_is_retried_until_no_attempts_are_left() -> Result<()> {
     let port = embedded::free_port()?;
     let system = System::start(|options| {
         hasty(options);
@@ -177,6 +177,6 @@ async fn a_gateway_that_is_down_is_asked_again_until_the_attempts_are_spent() ->
     let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
     let refund = settled(&system, &returned).await?.refund.context("a refund")?;
     assert_eq!(refund.status, RefundStatus::Failed);
-    assert_eq!(attempts(&system, &returned).await?, 6, "once and five retries");
+    assert_eq!(attempts(&system, &returned).await?, 6, "one attempt and five retries");
     system.finish().await
 }

@@ -1,4 +1,4 @@
-//! Clients that hang up: nobody else loses anything, and no transaction stays open.
+//! Clients that hang up: other clients lose nothing, and no transaction stays open.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 const ROUNDS: u32 = 300;
 
-/// Sends a whole request and is gone, without waiting for the answer.
+/// Sends a whole request and disconnects without waiting for the answer.
 async fn hang_up(address: &str, path: &str, headers: &str, body: &Value, after: Duration) -> Result<()> {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address).await?;
@@ -33,7 +33,7 @@ async fn hang_up(address: &str, path: &str, headers: &str, body: &Value, after: 
     Ok(())
 }
 
-/// Connections of the processes that sit in a transaction and do nothing.
+/// The number of connections that are idle in a transaction.
 async fn idle_in_transaction(pool: &PgPool) -> Result<i64> {
     let stuck = "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'";
     books::count(pool, stuck).await
@@ -90,7 +90,7 @@ async fn clients_that_hang_up_take_nothing_from_those_that_stay() -> Result<()> 
             .bind(delivered.id)
             .fetch_one(&system.database.pool)
             .await?;
-    assert_eq!(returned, 1, "of a hundred requests for the return of one unit, whose clients were all gone");
+    assert_eq!(returned, 1, "a hundred clients asked for a return of the one unit and hung up");
     system.finish().await
 }
 
@@ -109,7 +109,7 @@ async fn a_keyed_command_whose_client_hung_up_is_found_by_its_repeat() -> Result
         let key = format!("gone-{round}");
         let header = format!("Idempotency-Key: {key}\r\n");
         hang_up(&address, "/returns", &header, &body, Duration::from_micros(round * 60)).await?;
-        // Half of them repeat at once, while the first may still be at work.
+        // Half of them repeat at once, while the first request may still run.
         tests::eventually("the repeat is answered", SOON, async || {
             let call = system.api.call(reqwest::Method::POST, "/returns").header("Idempotency-Key", &key);
             let answer = call.json(&body).send().await?;
@@ -126,7 +126,7 @@ async fn a_keyed_command_whose_client_hung_up_is_found_by_its_repeat() -> Result
     system.finish().await
 }
 
-/// Lets other tasks run for that long; a timer's resolution is a millisecond, in which a `begin()` is long over.
+/// Lets other tasks run for this long. A timer is too coarse: `begin()` takes less than its resolution, a millisecond.
 async fn spin(duration: Duration) {
     let started = Instant::now();
     while started.elapsed() < duration {
@@ -134,7 +134,7 @@ async fn spin(duration: Duration) {
     }
 }
 
-/// How long a `begin()` takes here, at the median.
+/// The median duration of a `begin()` on this machine.
 async fn duration_of_begin(pool: &PgPool) -> Result<Duration> {
     let mut durations = Vec::new();
     for _ in 0..51 {
@@ -147,8 +147,8 @@ async fn duration_of_begin(pool: &PgPool) -> Result<Duration> {
     Ok(durations[25])
 }
 
-/// Drops `begin()` in many different moments; after each, a borrower of the same pool inserts a row. Returns how
-/// many of those rows nobody but that connection can see, and how many connections sit in a transaction.
+/// Drops `begin()` at many different moments. After each, a borrower of the same pool inserts a row. Returns the number of
+/// rows that no other connection can see, and the number of connections that are idle in a transaction.
 async fn lost_inserts(pool: &PgPool, database: &Database) -> Result<(i64, i64)> {
     sqlx::query("create table if not exists kept (n bigint)").execute(&database.pool).await?;
     sqlx::query("truncate kept").execute(&database.pool).await?;
@@ -159,7 +159,7 @@ async fn lost_inserts(pool: &PgPool, database: &Database) -> Result<(i64, i64)> 
             let _transaction = borrowed.begin().await;
             std::future::pending::<()>().await;
         });
-        // From at once to half as long again as it takes.
+        // From at once to one and a half times its duration.
         spin(whole.mul_f64(f64::from(round % 60) / 40.0)).await;
         beginning.abort();
         let _cancelled = beginning.await;
@@ -177,7 +177,7 @@ async fn a_dropped_begin_costs_the_next_borrower_nothing() -> Result<()> {
     assert_eq!(lost_inserts(&ours, &database).await?, (0, 0));
     ours.close().await;
 
-    // The same without the pool's hook, or the test would not show that it is needed.
+    // The same without the pool's hook, to prove that the hook is necessary.
     let bare = PgPoolOptions::new().max_connections(4).test_before_acquire(false).connect(&database.url).await?;
     let (lost, _) = lost_inserts(&bare, &database).await?;
     assert!(lost > 0, "sqlx leaks no transaction any more: the hook in runtime::database can go");
@@ -206,7 +206,7 @@ async fn a_transaction_whose_caller_is_gone_ends_whole() -> Result<()> {
         }
     }))
     .await;
-    eventually_equal("every transaction that was begun has ended", SOON, (0, 0), async || {
+    eventually_equal("every transaction has ended", SOON, (0, 0), async || {
         let halves = "select count(*) from (select n from pairs group by n having count(*) <> 2) as half";
         Ok((books::count(&database.pool, halves).await?, idle_in_transaction(&database.pool).await?))
     })
@@ -221,15 +221,15 @@ fn signal(process: i32, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// As when a firewall has forgotten a connection: nothing comes back on it any more, and nobody says so.
+/// As when a firewall has forgotten a connection: no bytes arrive on it, and neither side gets an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_fell_silent_while_it_rested_is_replaced_before_it_is_used() -> Result<()> {
+async fn an_idle_connection_that_went_silent_is_replaced_before_its_next_use() -> Result<()> {
     let database = Database::new().await?;
     let pool = database::connect(&DatabaseConfig { max_connections: 1, ..database.config() }, None, "ours").await?;
     let backend = async || sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&pool).await;
     let silent = backend().await?;
     let rested = "select clock_timestamp() - state_change > interval '1 s' from pg_stat_activity where pid = $1";
-    eventually_equal("it has rested", SOON, true, async || {
+    eventually_equal("the connection has been idle", SOON, true, async || {
         Ok(sqlx::query_scalar(rested).bind(silent).fetch_one(&database.pool).await?)
     })
     .await?;

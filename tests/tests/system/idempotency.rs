@@ -13,7 +13,7 @@ async fn keyed(api: &Api, path: &str, key: &str, body: &Value) -> Result<Answer>
     api.call(Method::POST, path).header("Idempotency-Key", key).json(body).send().await
 }
 
-/// Two answers are the same answer, and the second says that it is a replay.
+/// Asserts that the second answer equals the first and is marked as a replay.
 #[track_caller]
 fn assert_replayed(first: &Answer, again: &Answer) {
     assert_eq!((again.status, again.text()), (first.status, first.text()));
@@ -29,7 +29,7 @@ async fn a_repeated_order_gets_the_first_answer_byte_for_byte() -> Result<()> {
     let system = System::commands_only().await?;
     let first = keyed(&system.api, "/orders", "key-1", &shop::order()).await?.expect(201);
     let before = books::row_counts(&system.database.pool).await?;
-    // Whatever has happened to the order since.
+    // The order has changed since.
     shop::step(&system.api, first.order().id, "pay").await?.expect(200);
     let again = keyed(&system.api, "/orders", "key-1", &shop::order()).await?;
     assert_replayed(&first, &again);
@@ -92,7 +92,8 @@ async fn a_repeated_return_is_requested_once() -> Result<()> {
     system.finish().await
 }
 
-/// Sends one request twenty times at once, to two processes, and again until it is answered: all answers are one.
+/// Sends one request twenty times at once to two processes, repeats it until each has an answer, and asserts that all
+/// answers are equal.
 async fn all_at_once(path: &str, key: &str, body: &Value, success: u16, processes: [&Api; 2]) -> Result<String> {
     let answers = try_join_all((0..20).map(|n| keyed(processes[n % 2], path, key, body))).await?;
     let mut bodies = BTreeSet::new();
@@ -139,7 +140,7 @@ async fn twenty_equal_requests_at_once_are_one_command() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_on_another_version_than_the_client_believes_in_is_refused() -> Result<()> {
+async fn a_command_with_an_outdated_version_is_refused() -> Result<()> {
     let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::Paid).await?;
     let send = async |step: &str, version: &str| {

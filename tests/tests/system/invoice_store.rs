@@ -32,16 +32,16 @@ async fn what_is_put_into_a_bucket_is_read_back_and_replaced() -> Result<()> {
     }
     let elsewhere = open_with("s3://shop", s3.environment()).await?;
     assert!(matches!(elsewhere.get("invoice_AC-1.pdf").await, Err(StoreError::NotFound(_))), "the prefix counts");
-    assert!(store.unfinished_uploads(Duration::ZERO)?.is_empty(), "an object appears whole");
+    assert!(store.unfinished_uploads(Duration::ZERO)?.is_empty(), "an upload leaves no partial object");
     Ok(store.check().await?)
 }
 
 #[tokio::test]
-async fn who_cannot_use_a_bucket_is_told_what_to_do() -> Result<()> {
+async fn an_unusable_bucket_is_refused_with_advice() -> Result<()> {
     let s3 = S3::start().await?;
-    let refusal = open_with("s3://nobodys/bills", s3.environment()).await.expect_err("no such bucket").to_string();
+    let refusal = open_with("s3://missing/bills", s3.environment()).await.expect_err("no such bucket").to_string();
     assert!(
-        refusal.contains("INVOICE_STORE_URL=s3://nobodys/bills") && refusal.contains("create the bucket"),
+        refusal.contains("INVOICE_STORE_URL=s3://missing/bills") && refusal.contains("create the bucket"),
         "{refusal}"
     );
 
@@ -52,7 +52,7 @@ async fn who_cannot_use_a_bucket_is_told_what_to_do() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bucket_that_cannot_be_reached_is_waited_for() -> Result<()> {
+async fn an_unreachable_bucket_does_not_stop_the_start() -> Result<()> {
     let gone = S3::start().await?.environment();
     let store = open_with("s3://shop", gone).await.context("a process starts without it")?;
     let unreachable = store.check().await.expect_err("it is gone");
@@ -96,7 +96,7 @@ async fn a_system_keeps_its_invoices_in_a_bucket_and_an_audit_finds_them_there()
     let served = api.get(&format!("/orders/{}/invoice", order.id)).await?.expect(200);
     assert_eq!(served.header("etag"), format!("\"{}\"", invoice.sha256));
     let store = open_with("s3://shop/bills", s3.environment()).await?;
-    assert_eq!(store.get(&invoice.path).await?.bytes().await?, served.body, "what is served is what is in the bucket");
+    assert_eq!(store.get(&invoice.path).await?.bytes().await?, served.body, "the API serves the object in the bucket");
     let note = api.get(&format!("/returns/{}/credit-note", returned.id)).await?.expect(200);
     assert!(note.body.starts_with(b"%PDF"));
 

@@ -1,4 +1,4 @@
-//! E-mails on a real SMTP server: each once, whole, and never twice.
+//! E-mails on a real SMTP server: each arrives complete, and at most once.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -24,7 +24,7 @@ fn with_mail(url: &str) -> impl FnOnce(&mut Options) {
     }
 }
 
-/// The same without a browser: nothing is printed.
+/// The same without a browser, so no document is printed.
 fn without_invoices(url: &str) -> impl FnOnce(&mut Options) {
     move |options| {
         with_mail(url)(options);
@@ -32,20 +32,20 @@ fn without_invoices(url: &str) -> impl FnOnce(&mut Options) {
     }
 }
 
-/// An order of somebody with an address.
+/// An order of a customer with this address.
 fn order_for(email: &str) -> Value {
     let mut order = shop::order();
     order["customer_email"] = json!(email);
     order
 }
 
-/// Status, attempts and last words of the only notification.
+/// Status, attempts and last error of the only notification.
 async fn job(system: &System) -> Result<(String, i32, Option<String>)> {
     let job = "select status, attempts, last_error from messaging.inbox where queue = 'notifications'";
     Ok(sqlx::query_as(job).fetch_one(&system.database.pool).await?)
 }
 
-/// The same, once it has come to an end.
+/// The same, once the job is done or dead.
 async fn settled(system: &System) -> Result<(String, i32, String)> {
     books::delivered(&system.database.pool, SOON).await?;
     books::drained(&system.database.pool, Queue::Notifications, SOON).await?;
@@ -53,7 +53,7 @@ async fn settled(system: &System) -> Result<(String, i32, String)> {
     Ok((status, attempts, error.unwrap_or_default()))
 }
 
-/// How the e-mails stand in our own record.
+/// The statuses in our own record of e-mails.
 async fn record(system: &System) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar("select status from work.emails").fetch_all(&system.database.pool).await?)
 }
@@ -113,7 +113,7 @@ async fn all_five_e_mails_arrive_once_and_whole() -> Result<()> {
     system.finish().await
 }
 
-/// Delivered, of things whose names are hostile and in another script.
+/// A delivered order; its titles contain HTML and Devanagari.
 async fn invoiced_order(system: &System) -> Result<OrderDocument> {
     let body = json!({
         "customer_id": "cust-1", "customer_email": "meera@example.com", "payment_method": "UPI",
@@ -127,7 +127,7 @@ async fn invoiced_order(system: &System) -> Result<OrderDocument> {
     shop::bring(&system.api, order, OrderState::Delivered).await
 }
 
-/// Both parts say what must be said, and the headers are what they should be.
+/// Asserts the text and HTML parts and the headers.
 fn complete(mail: &Mail, number: &str, wanted: &[&str]) {
     for wanted in wanted.iter().copied().chain([number, "articurated.example"]) {
         let escaped = wanted.replace('<', "&lt;").replace('>', "&gt;");
@@ -147,9 +147,9 @@ fn complete(mail: &Mail, number: &str, wanted: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_refuses_for_now_is_sent_once_later() -> Result<()> {
+async fn an_e_mail_that_the_server_refuses_temporarily_is_sent_later_once() -> Result<()> {
     let server = MailServer::start()?;
-    // Before it has the text, and after.
+    // The server refuses before the text, and after it.
     for recipient in ["later@example.com", "full@example.com"] {
         let system = System::start(without_invoices(&server.url)).await?;
         shop::place(&system.api, &order_for(recipient)).await?;
@@ -164,10 +164,10 @@ async fn what_a_server_refuses_for_now_is_sent_once_later() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_server_refuses_for_good_is_dead_with_its_words_and_without_the_address() -> Result<()> {
+async fn an_e_mail_that_the_server_refuses_for_good_is_dead_and_its_error_has_no_address() -> Result<()> {
     let server = MailServer::start()?;
     for (recipient, words, recorded) in [
-        ("nobody@example.com", "no such mailbox", &[][..]),
+        ("unknown@example.com", "no such mailbox", &[][..]),
         ("virus@example.com", "not wanted here", &["REFUSED"][..]),
         ("meera@example..com", "no e-mail address", &[][..]),
     ] {
@@ -184,14 +184,14 @@ async fn what_a_server_refuses_for_good_is_dead_with_its_words_and_without_the_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_down_is_tried_again() -> Result<()> {
+async fn an_e_mail_is_retried_while_the_server_is_down() -> Result<()> {
     let url = MailServer::start()?.url.clone();
     let system = System::start(without_invoices(&url)).await?;
     shop::place(&system.api, &order_for("meera@example.com")).await?;
     let (status, attempts, error) = settled(&system).await?;
-    assert_eq!((status.as_str(), attempts), ("dead", 4), "once and three retries");
+    assert_eq!((status.as_str(), attempts), ("dead", 4), "one attempt and three retries");
     assert!(error.contains("the mail server cannot be reached"), "{error}");
-    assert!(record(&system).await?.is_empty(), "nothing was handed over");
+    assert!(record(&system).await?.is_empty(), "no e-mail was handed over");
     system.finish().await
 }
 
@@ -208,21 +208,21 @@ async fn an_e_mail_whose_answer_is_lost_is_in_doubt_and_not_sent_again() -> Resu
     system.finish().await
 }
 
-/// The real program, with these variables besides.
+/// The real program, with these additional variables.
 async fn workers(system: &System, url: &str, more: &[(&str, &str)]) -> Result<Child> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
     let mut command = bound_to_parent(Signal::SIGKILL, folder.join("workers"));
     command.env_remove("RABBITMQ_URL").env("DATABASE_URL", &system.database.url).env("SMTP_URL", url);
     command.env("WORKERS_PORT", embedded::free_port()?.to_string()).env("INVOICE_STORE_URL", system.invoices());
-    // What fails waits until the test goes on.
+    // A failed job waits longer than the test takes.
     command.env("CHROMIUM_PATH", "/there/is/no/browser").env("DOCUMENT_RETRY_SECONDS", "36000");
     command.envs(more.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
     Child::spawn("workers", command)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Result<()> {
-    // Killed before the text was handed over, and between the server's acceptance and the commit.
+async fn only_an_operator_resends_an_e_mail_that_a_killed_worker_may_have_sent() -> Result<()> {
+    // The worker is killed before it hands the e-mail over, and between the server's acceptance and the commit.
     for (place, sent) in [("notification.recorded", 0), ("notification.sent", 1)] {
         let server = MailServer::start()?;
         let system = System::start(|_| ()).await?;
@@ -234,7 +234,7 @@ async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Re
         let expire = "update messaging.inbox set leased_until = clock_timestamp() where status = 'running'";
         sqlx::query(expire).execute(&system.database.pool).await?;
         let successor = workers(&system, &server.url, &[]).await?;
-        eventually_equal("its successor takes over", SOON, "dead".to_owned(), async || Ok(job(&system).await?.0))
+        eventually_equal("another worker takes over", SOON, "dead".to_owned(), async || Ok(job(&system).await?.0))
             .await?;
         let (_, attempts, error) = job(&system).await?;
         assert!(attempts == 2 && error.is_some_and(|error| error.contains("may have gone out")), "{place}");
@@ -245,7 +245,7 @@ async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Re
         eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
         let mails = server.mails()?;
         assert_eq!((record(&system).await?, mails.len()), (vec!["SENT".to_owned()], sent + 1), "{place}");
-        assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "a mailbox can tell that it is one");
+        assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "both copies have one message id");
         tokio::task::spawn_blocking(move || successor.stop(Signal::SIGTERM, SOON)).await?;
         system.finish().await?;
     }
@@ -253,7 +253,7 @@ async fn what_a_killed_worker_may_have_sent_only_an_operator_sends_again() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_tls_is_asked_for_nothing_goes_out_without_it() -> Result<()> {
+async fn with_tls_in_the_url_no_e_mail_is_sent_without_it() -> Result<()> {
     for from_the_first_byte in [true, false] {
         let server = MailServer::start_with_tls(from_the_first_byte)?;
         let url = |port| {
@@ -267,7 +267,7 @@ async fn where_tls_is_asked_for_nothing_goes_out_without_it() -> Result<()> {
         let certificate = server.certificate().display().to_string();
         let system = System::start(|_| ()).await?;
         shop::place(&system.api, &order_for("meera@example.com")).await?;
-        // A server that has no TLS, then one whose certificate nobody vouches for.
+        // A server without TLS, then one with an untrusted certificate.
         for (attempt, port, more) in
             [(1, plain.port, &[("SSL_CERT_FILE", certificate.as_str())][..]), (2, server.port, &[][..])]
         {

@@ -1,4 +1,4 @@
-//! Invoice numbers: without a gap and never twice, whoever dies while they are given.
+//! Invoice numbers: no gap and no duplicate, even if workers are killed while they assign them.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use standalone::Part;
 use tests::waiting::eventually;
 use tests::{System, books, programs, shop};
 
-/// Orders shipped at once; `SHIPMENTS` asks for more.
+/// Orders shipped at once; the variable `SHIPMENTS` sets another number.
 const SHIPMENTS: usize = 200;
-/// Workers killed meanwhile, one after the other.
+/// Workers that are killed meanwhile, one after the other.
 const KILLS: usize = 4;
-/// A killed worker's jobs are taken over when their lease ends; the rest is printing.
+/// Another worker takes over a killed one's jobs when their lease ends; the rest of the time is for printing.
 const DONE_WITHIN: Duration = Duration::from_secs(240);
 
 /// The real program.
@@ -35,8 +35,8 @@ async fn shipments_at_once_get_consecutive_numbers_while_workers_are_killed() ->
     let (pool, api) = (&system.database.pool, &system.api);
     let body = shop::order_of(&[(1, 125_000)]);
     let mut orders = Vec::new();
-    for begun in (0..shipments).step_by(50) {
-        let packed = (begun..shipments.min(begun + 50)).map(|_| async {
+    for first in (0..shipments).step_by(50) {
+        let packed = (first..shipments.min(first + 50)).map(|_| async {
             let placed = shop::place(api, &body).await?;
             shop::bring(api, placed, OrderState::ProcessingInWarehouse).await
         });
@@ -69,6 +69,6 @@ async fn shipments_at_once_get_consecutive_numbers_while_workers_are_killed() ->
     let expected: Vec<_> = (1..=shipments).map(|number| format!("{number:06}")).collect();
     assert_eq!(numbers, expected);
     drop(twins);
-    // Every file is the one on record, among other things.
+    // The audit also compares every file with its record.
     system.finish().await
 }

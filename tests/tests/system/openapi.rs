@@ -1,4 +1,4 @@
-//! API-SPECIFICATION.yml: made from the code, and whole.
+//! API-SPECIFICATION.yml: generated from the code, and complete.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use reqwest::Method;
 use tests::System;
 
-/// R4, R5, R8 and R10, written out.
+/// The operations of requirements R4, R5, R8 and R10.
 const OPERATIONS: [&str; 47] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
@@ -63,8 +63,8 @@ fn checked_in() -> Result<String> {
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// `get /api/v1/orders`, of each operation in the description. The file is YAML; its paths and methods stand at
-/// fixed depths.
+/// The operations of the description, as in `get /api/v1/orders`. The file is YAML with paths and methods at fixed
+/// depths.
 fn operations(yaml: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut path = "";
@@ -85,7 +85,7 @@ fn operations(yaml: &str) -> BTreeSet<String> {
 #[test]
 fn the_checked_in_description_is_the_one_that_the_code_makes() -> Result<()> {
     let made = standalone::openapi::yaml()?;
-    // The whole text, so that a drift of one word counts; the message shows where it begins.
+    // Compares the whole text, so that even one word counts. The message shows the first difference.
     let checked_in = checked_in()?;
     let drift = made.lines().zip(checked_in.lines()).find(|(made, checked_in)| made != checked_in);
     assert!(made == checked_in, "`make openapi` brings it up to date; first difference: {drift:?}");
@@ -100,7 +100,7 @@ fn every_operation_of_the_requirements_is_described_and_no_other() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_described_operation_is_there() -> Result<()> {
+async fn every_described_operation_exists() -> Result<()> {
     let system = System::start(|options| options.parts.push(standalone::Part::Gateway)).await?;
     for operation in operations(&checked_in()?) {
         let (method, path) = operation.split_once(' ').context("a method and a path")?;

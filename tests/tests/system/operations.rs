@@ -1,4 +1,4 @@
-//! What operators see and do, by the command line and by REST.
+//! What operators see and do, on the command line and over REST.
 
 mod actions;
 mod audit;
@@ -14,7 +14,7 @@ use tests::{Answer, Api, Database, System, programs, shop};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// What a command said.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct Said {
     code: Option<i32>,
@@ -58,7 +58,7 @@ pub(crate) async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
     Ok(())
 }
 
-/// An order with three events that no relay has seen, and the ids of these.
+/// An order with three events that no relay has published, and their ids.
 async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
     let system = System::commands_only().await?;
     shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?;

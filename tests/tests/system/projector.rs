@@ -1,4 +1,4 @@
-//! The projector does not care in which order events come, nor how often; and one bad event stops nothing.
+//! The projector accepts events in any order and any number of times, and one bad event does not stop it.
 
 mod events;
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use events::told_events;
 
-/// Read models that differ from the fold of the outbox.
+/// Read models that differ from what the outbox's events add up to.
 const MISMATCHES: &str = "
     with newest as (
         select distinct on (aggregate_type, aggregate_id)
@@ -37,7 +37,7 @@ const MISMATCHES: &str = "
     full join read.history using (aggregate_type, aggregate_id, version)
     where told.entry is distinct from history.entry::jsonb";
 
-/// Puts events of the outbox into the projector's inbox, one after the other in the given order.
+/// Inserts events of the outbox into the projector's inbox, one by one in this order.
 async fn deliver(pool: &PgPool, events: &[Uuid]) -> Result<()> {
     sqlx::query(
         "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, headers, occurred_at, run_at)
@@ -51,7 +51,7 @@ async fn deliver(pool: &PgPool, events: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
-/// What was applied comes once more.
+/// Delivers a share of the applied events a second time.
 async fn deliver_again(pool: &PgPool, share: f64, seed: f64) -> Result<()> {
     let mut conn = pool.acquire().await?;
     sqlx::query("select setseed($1)").bind(seed).execute(&mut *conn).await?;
@@ -114,7 +114,7 @@ async fn events_in_any_order_and_any_number_make_the_same_read_models() -> Resul
         assert!(mismatches.is_empty(), "seed {seed}: {mismatches:?}");
         let open = books::count(&database.pool, "select count(*) from messaging.inbox where status <> 'done'").await?;
         assert_eq!(open, 0, "seed {seed}");
-        // The facts that reports add up among them.
+        // This includes the facts that reports add up.
         let made = books::read_models(&database.pool).await?;
         assert_eq!(made, *expected.get_or_insert_with(|| made.clone()), "seed {seed}");
     }
@@ -126,7 +126,7 @@ struct Forged<'a> {
     event_type: &'a str,
     aggregate_type: &'a str,
     payload: Value,
-    /// What the reason for its end must say.
+    /// Text that its error must contain.
     reason: &'a str,
 }
 
@@ -149,7 +149,7 @@ impl Forged<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_makes_no_sense_is_buried_with_its_reason_and_the_rest_goes_on() -> Result<()> {
+async fn a_bad_event_is_dead_lettered_with_its_reason_and_the_others_are_applied() -> Result<()> {
     let system = System::start(|_| ()).await?;
     let pool = &system.database.pool;
     let victim = shop::order_in(&system.api, OrderState::PendingPayment).await?;
@@ -195,7 +195,7 @@ async fn an_event_that_makes_no_sense_is_buried_with_its_reason_and_the_rest_goe
             payload: altered(&|p| p["transition"]["entity_id"] = json!(other)),
             reason: "transition",
         },
-        // Postgres itself refuses this one: no index takes a key of that size. Random, because what is alike is compressed.
+        // Postgres refuses this one: the key is too large for an index. It is random, because Postgres compresses repetitions.
         Forged {
             event_type: "order.paid",
             aggregate_type: "order",
@@ -207,17 +207,17 @@ async fn an_event_that_makes_no_sense_is_buried_with_its_reason_and_the_rest_goe
             reason: "index row",
         },
     ];
-    let mut buried = Vec::new();
-    for poison in &forged {
-        buried.push((poison.insert(pool, victim.id).await?, poison.reason));
+    let mut sent = Vec::new();
+    for event in &forged {
+        sent.push((event.insert(pool, victim.id).await?, event.reason));
     }
-    // The same batch has good events before and after.
+    // The same batch has good events before and after the bad ones.
     let good = shop::order_in(&system.api, OrderState::Delivered).await?;
     let seen =
         system.api.read(&format!("/orders/{}", good.id), &format!("order:{}@5", good.id)).await?.expect(200).order();
     assert_eq!(seen.state, OrderState::Delivered);
 
-    for (id, reason) in &buried {
+    for (id, reason) in &sent {
         let error = eventually(&format!("{reason} is dead"), SOON, async || {
             let error: Option<String> =
                 sqlx::query_scalar("select last_error from messaging.inbox where event_id = $1 and status = 'dead'")
@@ -233,8 +233,8 @@ async fn an_event_that_makes_no_sense_is_buried_with_its_reason_and_the_rest_goe
     assert_eq!(after, before, "no forged event has changed anything");
     let next = shop::step(&system.api, victim.id, "pay").await?.expect(200);
     system.api.read(&format!("/orders/{}", victim.id), next.token()).await?.expect(200);
-    // No outbox has ever had them, as the books would rightly say.
-    let forged: Vec<Uuid> = buried.into_iter().map(|(id, _)| id).collect();
+    // The outbox has no such events, and the audit of `finish` would report that.
+    let forged: Vec<Uuid> = sent.into_iter().map(|(id, _)| id).collect();
     sqlx::query("delete from messaging.inbox where event_id = any($1)").bind(forged).execute(pool).await?;
     system.finish().await
 }

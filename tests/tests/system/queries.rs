@@ -23,13 +23,13 @@ async fn a_query_never_gets_an_older_version_than_its_token_asks_for() -> Result
     system.api.read(&path, &format!("order:{order}@1")).await?.expect(200);
 
     let future = format!("order:{order}@9");
-    let nobody = format!("order:{}@1", Uuid::from_u128(1));
+    let missing = format!("order:{}@1", Uuid::from_u128(1));
     for (path, token, have) in [
         (path.clone(), &future, format!("order:{order}@1")),
         (format!("{path}/history"), &future, format!("order:{order}@1")),
         (format!("{path}/invoice"), &future, format!("order:{order}@1")),
         ("/orders".to_owned(), &future, format!("order:{order}@1")),
-        ("/orders".to_owned(), &nobody, nobody.replace("@1", "@0")),
+        ("/orders".to_owned(), &missing, missing.replace("@1", "@0")),
     ] {
         let asked = Instant::now();
         let answer = system.api.read(&path, token).await?;
@@ -94,7 +94,7 @@ async fn concurrent_clients_each_read_their_own_writes() -> Result<()> {
     system.finish().await
 }
 
-/// The ids of one page, and the cursor of the next.
+/// The ids of one page, and the cursor of the next page.
 async fn page(api: &Api, query: &str, cursor: Option<&str>) -> Result<(Vec<String>, Option<String>)> {
     let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
     let page = api.get(&format!("{query}{cursor}")).await?.expect(200).json();
@@ -114,7 +114,7 @@ async fn walk(api: &Api, query: &str, limit: usize) -> Result<Vec<String>> {
     let query = format!("{query}{}limit={limit}", if query.contains('?') { '&' } else { '?' });
     loop {
         let (ids, next) = page(api, &query, cursor.as_deref()).await?;
-        assert!(ids.len() <= limit && (next.is_none() || ids.len() == limit), "a page that is not the last is full");
+        assert!(ids.len() <= limit && (next.is_none() || ids.len() == limit), "every page but the last is full");
         all.extend(ids);
         match next {
             Some(next) => cursor = Some(next),

@@ -1,4 +1,4 @@
-//! Commands that meet: within one process, and in two processes on one database.
+//! Concurrent commands: in one process, and in two processes on one database.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ async fn of_cancel_and_processing_on_a_paid_order_exactly_one_wins() -> Result<(
     let mut winners = BTreeMap::new();
     for round in 0..60 {
         let order = shop::order_in(&system.api, OrderState::Paid).await?.id;
-        // In turn: both in one process, and one in each.
+        // Alternates: both in one process, then one in each.
         let other = if round % 2 == 0 { &system.api } else { &second.api };
         let (cancel, processing) =
             tokio::try_join!(shop::step(&system.api, order, "cancel"), shop::step(other, order, "processing"))?;
@@ -85,13 +85,17 @@ async fn where_an_order_takes_one_return_only_the_first_of_many_succeeds() -> Re
     }
     let first = answers.iter().find(|answer| answer.status == 201).map(Answer::returned).expect("one");
     shop::return_step(&system.api, first.id, "reject").await?.expect(200);
-    assert_eq!(statuses(&request_by_many().await?), BTreeMap::from([(201, 1), (400, 7)]), "a rejected one is none");
+    assert_eq!(
+        statuses(&request_by_many().await?),
+        BTreeMap::from([(201, 1), (400, 7)]),
+        "a rejected return does not count"
+    );
     second.stop().await?;
     system.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_number_is_taken_once_however_many_want_it() -> Result<()> {
+async fn of_many_orders_with_one_number_exactly_one_succeeds() -> Result<()> {
     let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     for round in 0..5 {
@@ -110,12 +114,12 @@ async fn an_order_number_is_taken_once_however_many_want_it() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_commands_on_few_orders_leave_every_order_on_a_legal_way() -> Result<()> {
+async fn hundreds_of_commands_on_few_orders_make_only_legal_transitions() -> Result<()> {
     let system = System::commands_only().await?;
     let second = system.second_command_process().await?;
     let orders = try_join_all((0..4).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
     let steps = ["pay", "ship", "processing", "deliver", "cancel", "pay", "processing", "ship"];
-    // Several commands on one aggregate wait at the same time: they must be executed one after the other.
+    // Several commands on one aggregate wait at the same time. The service must execute them one after the other.
     let send = |n: usize| {
         let api: &Api = if n.is_multiple_of(3) { &second.api } else { &system.api };
         shop::step(api, orders[n % orders.len()].id, steps[(n / orders.len()) % steps.len()])
@@ -133,8 +137,8 @@ async fn hundreds_of_commands_on_few_orders_leave_every_order_on_a_legal_way() -
             .collect();
         let (audit, outbox) = books::rows_about(&system.database.pool, order.id).await?;
         assert_eq!(audit, outbox);
-        assert!(audit > 1, "nothing was carried out on {}", order.id);
-        assert_eq!(versions.iter().max().copied().map(i64::from), Some(audit), "what was answered was committed");
+        assert!(audit > 1, "no command was executed on {}", order.id);
+        assert_eq!(versions.iter().max().copied().map(i64::from), Some(audit), "every answered version was committed");
     }
     second.stop().await?;
     system.finish().await

@@ -1,4 +1,4 @@
-//! The read models made again from the events: row for row the same, beside live traffic, and when events are gone.
+//! Rebuilds of the read models: equal row by row, during live traffic, and after retention has dropped events.
 
 use anyhow::Result;
 use contracts::{OrderState, Queue, ReturnState};
@@ -15,7 +15,7 @@ async fn rebuild(system: &System) -> Result<query::Rebuilt, RebuildError> {
     query::rebuild(pool, None, Ids::system().next()).await
 }
 
-/// Waits until the read models show everything; without workers nothing else gets done.
+/// Waits until the read models show every event; no workers run.
 async fn projected(pool: &PgPool) -> Result<()> {
     books::delivered(pool, SOON).await?;
     books::drained(pool, Queue::Projections, SOON).await
@@ -26,7 +26,7 @@ async fn republisher(system: &System, role: &'static str) -> Result<Republisher>
     Ok(Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: 100_000 })
 }
 
-/// A system with something of everything in its books.
+/// A system with rows in every read model.
 async fn something_of_everything() -> Result<System> {
     let system = System::start(|options| {
         options.parts = Part::ALL.to_vec();
@@ -44,7 +44,7 @@ async fn something_of_everything() -> Result<System> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_rebuilt_is_row_for_row_what_was_there() -> Result<()> {
+async fn a_rebuild_equals_the_read_models_row_by_row() -> Result<()> {
     let system = something_of_everything().await?;
     let pool = &system.database.pool;
     let before = books::read_models(pool).await?;
@@ -54,7 +54,7 @@ async fn what_is_rebuilt_is_row_for_row_what_was_there() -> Result<()> {
     assert_eq!((i64::try_from(rebuilt.events)?, rebuilt.unreadable), (events, 0));
     assert_eq!(books::read_models(pool).await?, before);
 
-    // What somebody has broken is whole again.
+    // A rebuild repairs damaged rows.
     sqlx::query("update read.orders set state = 'PAID'").execute(pool).await?;
     sqlx::query("update read.order_facts set total_minor = total_minor + 1").execute(pool).await?;
     rebuild(&system).await?;
@@ -63,7 +63,7 @@ async fn what_is_rebuilt_is_row_for_row_what_was_there() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_during_a_rebuild_is_in_it() -> Result<()> {
+async fn a_rebuild_includes_events_that_happen_during_it() -> Result<()> {
     let system = System::start(|_| ()).await?;
     shop::sell(&system.api, 100).await?;
     let pool = &system.database.pool;
@@ -81,7 +81,7 @@ async fn what_happens_during_a_rebuild_is_in_it() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
+async fn events_that_retention_has_dropped_are_republished() -> Result<()> {
     let system = something_of_everything().await?;
     let pool = &system.database.pool;
     let before = books::read_models(pool).await?;
@@ -97,14 +97,14 @@ async fn events_that_retention_has_dropped_are_told_again() -> Result<()> {
 
     rebuild(&system).await?;
     assert_eq!(books::read_models(pool).await?, before);
-    // The snapshots go the way of all events, and change nothing where nothing was lost.
+    // The projector applies the snapshots like all events. They change nothing where nothing was lost.
     books::settled(pool).await?;
     assert_eq!(books::read_models(pool).await?, before);
-    // The audit still has the times of the events that are gone: its books are not those of such a system.
+    // `abandon`, because the audit would compare with the times of the dropped events.
     system.abandon().await
 }
 
-/// Moves what has happened to a day long ago, and lets retention drop that.
+/// Moves all events to a day long ago, and lets retention drop that day.
 async fn forget_all_events(pool: &PgPool) -> Result<()> {
     sqlx::query("select messaging.ensure_partitions(20, 0, 1)").execute(pool).await?;
     // The time of a `UUIDv7` is its first 48 bits.
@@ -135,21 +135,21 @@ async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
     assert!(matches!(refused, RebuildError::Incomplete { documents: 1, entries: 4 }), "{refused}");
     assert_eq!(books::read_models(pool).await?, before);
 
-    // One at a time; and what a killed one has begun is begun anew once its lease is over.
+    // One rebuild at a time. After a killed one, the next starts once its lease has ended.
     sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'")
         .execute(pool)
         .await?;
     assert!(matches!(rebuild(&system).await, Err(RebuildError::AlreadyRunning)));
     shop::sell(&system.api, 1).await?;
-    eventually_equal("both are written meanwhile", SOON, 1, async || {
+    eventually_equal("the projector writes both models during the rebuild", SOON, 1, async || {
         books::count(pool, "select count(*) from read_next.orders where state = 'SHIPPED' and version = 4").await
     })
     .await?;
     system.abandon().await
 }
 
-/// Ids come from the clocks of several processes: a later version may have a lower one. And what nobody can read hides
-/// nothing that was before it.
+/// Event ids come from the clocks of several processes, so a later version may have a lower id. An undecodable event hides
+/// no earlier one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_clocks_nor_unreadable_events_hide_a_document() -> Result<()> {
     let system = System::start(|_| ()).await?;
@@ -159,7 +159,7 @@ async fn neither_clocks_nor_unreadable_events_hide_a_document() -> Result<()> {
     let before = books::read_models(pool).await?;
     let mut ids: Vec<uuid::Uuid> = sqlx::query_scalar("select id from read.orders order by id").fetch_all(pool).await?;
     let (unreadable, mixed_up) = (ids.remove(0), ids.remove(0));
-    // The second version of one order has the highest id of its events.
+    // The order's second version has the highest id of its events.
     sqlx::query(
         "update messaging.outbox set event_id = (
              select overlay(newest.event_id::text placing 'fffffffffffe' from 25)::uuid
@@ -169,7 +169,7 @@ async fn neither_clocks_nor_unreadable_events_hide_a_document() -> Result<()> {
     .bind(mixed_up)
     .execute(pool)
     .await?;
-    // The last event of the other is of a type that nobody knows.
+    // The last event of the other order has an unknown type.
     sqlx::query(
         "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload,
                                        occurred_at, published_at)

@@ -25,7 +25,7 @@ async fn relay_process(system: &System) -> Result<(Child, String)> {
     command.env_remove("RABBITMQ_URL").stdout(Stdio::null()).stderr(Stdio::null());
     let child = Child::spawn("outbox-relay", command)?;
     let pool = &system.database.pool;
-    eventually_equal("it has every shard", SOON, 16, async || held_by_others(pool, "nobody").await).await?;
+    eventually_equal("it has every shard", SOON, 16, async || held_by_others(pool, "").await).await?;
     let name = sqlx::query_scalar("select distinct owner from messaging.shard_leases").fetch_one(pool).await?;
     Ok((child, name))
 }

@@ -1,4 +1,4 @@
-//! GST on orders, and what returns give back of it.
+//! GST on orders, and its refund on returns.
 
 use anyhow::Result;
 use contracts::{OrderDocument, OrderState, ReturnDocument, Supply, TaxDocument};
@@ -9,7 +9,7 @@ use tests::{System, eventually, shop};
 
 use crate::flows::poppler;
 
-/// Of a shop in Karnataka.
+/// The GSTIN of a shop in Karnataka.
 const GSTIN: &str = "29AAHCM7727Q1ZI";
 
 async fn registered(configure: impl FnOnce(&mut command::Settings)) -> Result<System> {
@@ -21,7 +21,8 @@ async fn registered(configure: impl FnOnce(&mut command::Settings)) -> Result<Sy
     .await
 }
 
-/// 3 at 999.00 with 18 %, 1 at 2,300.00 whose code has 5 %, and a booklet that bears none; 100.00 off, 90.00 shipping.
+/// 3 units at 999.00 with 18 %, 1 at 2,300.00 with the 5 % of its HSN code, and a booklet without tax; a discount of
+/// 100.00, shipping of 90.00.
 fn order(state: &str) -> Value {
     json!({
         "customer_id": "cust-1", "shipping_address": { "line1": "14, Kasturba Road", "state": state },
@@ -43,7 +44,7 @@ fn sum(taxes: &[TaxDocument], of: fn(&TaxDocument) -> i64) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn within_a_state_the_tax_is_half_the_unions_and_half_the_states() -> Result<()> {
+async fn within_a_state_half_of_the_tax_is_cgst_and_half_sgst() -> Result<()> {
     let system = registered(|_| ()).await?;
     let order = shop::place(&system.api, &order("KA")).await?;
     let terms = order.tax_terms.clone().expect("a registered shop");
@@ -70,12 +71,12 @@ async fn within_a_state_the_tax_is_half_the_unions_and_half_the_states() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn between_states_it_is_one_tax_and_on_top_of_prices_without_it() -> Result<()> {
+async fn between_states_the_tax_is_igst_added_to_prices_without_tax() -> Result<()> {
     let system = registered(|settings| settings.prices_include_tax = false).await?;
     let placed = shop::place(&system.api, &order("Maharashtra")).await?;
     let terms = placed.tax_terms.clone().expect("a registered shop");
     assert_eq!((terms.supply, terms.place_of_supply.as_str()), (Supply::InterState, "27 Maharashtra"));
-    // What is left of 3 × 999.00 is taxed at 18 % with its share of the shipping, and of 2,300.00 at 5 %.
+    // After the discount, 3 × 999.00 with its share of the shipping is taxed at 18 %, and 2,300.00 with its share at 5 %.
     let (lamps, box_) = (299_700 - 5_553 + 4_998, 230_000 - 4_262 + 3_835);
     let taxes = taxes(&placed);
     assert_eq!(sum(&taxes, |tax| tax.taxable_minor), lamps + box_);
@@ -96,7 +97,7 @@ async fn between_states_it_is_one_tax_and_on_top_of_prices_without_it() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_would_make_the_tax_wrong_is_refused() -> Result<()> {
+async fn an_order_whose_tax_would_be_wrong_is_refused() -> Result<()> {
     let system = registered(|_| ()).await?;
     let refused = async |field: &str, change: fn(&mut Value)| {
         let mut body = order("KA");
@@ -130,21 +131,24 @@ async fn give_back(system: &System, order: &OrderDocument, items: &[(usize, i64)
     Ok(system.api.post("/returns", &body).await?.expect(201).returned())
 }
 
-/// Whatever comes back one after the other, the refunds are what was paid; the shipping comes with the last.
+/// The refunds of successive returns add up to what the customer paid; the last one refunds the shipping.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn returns_give_back_what_was_paid_and_the_shipping_with_the_last_of_them() -> Result<()> {
+async fn returns_refund_what_was_paid_and_the_last_one_refunds_the_shipping() -> Result<()> {
     let system = registered(|_| ()).await?;
     let order = shop::bring(&system.api, shop::place(&system.api, &order("KA")).await?, OrderState::Delivered).await?;
     let first = give_back(&system, &order, &[(0, 1), (1, 1)]).await?;
     let second = give_back(&system, &order, &[(0, 2)]).await?;
     assert!([&first, &second].iter().flat_map(|back| &back.items).all(|item| item.shipping_minor == 0));
 
-    // Rejected, its units can come back again.
+    // The units of a rejected return can be returned again.
     shop::return_step(&system.api, second.id, "reject").await?.expect(200);
     let last = give_back(&system, &order, &[(0, 2), (2, 1)]).await?;
     assert_eq!(last.items.iter().map(|item| item.quantity).collect::<Vec<_>>(), [2, 1, 0]);
     assert_eq!(last.items.iter().map(|item| item.shipping_minor).sum::<i64>(), 9_000);
-    assert_eq!(last.items[2].amount_minor, order.items[1].shipping_minor, "that of the box, which came back before");
+    assert_eq!(
+        last.items[2].amount_minor, order.items[1].shipping_minor,
+        "the shipping of the box, which was returned before"
+    );
     assert_eq!(first.refund_amount_minor + last.refund_amount_minor, order.total_minor);
     let given_back: Vec<_> = [&first, &last]
         .iter()
@@ -161,7 +165,7 @@ async fn returns_give_back_what_was_paid_and_the_shipping_with_the_last_of_them(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_shop_decides_what_is_given_back_of_the_shipping() -> Result<()> {
+async fn the_shop_decides_whether_returns_refund_shipping() -> Result<()> {
     for (policy, expected) in [(command::RefundShipping::EachUnit, true), (command::RefundShipping::Never, false)] {
         let system = registered(|settings| settings.refund_shipping = policy).await?;
         let order =
@@ -178,7 +182,7 @@ async fn the_shop_decides_what_is_given_back_of_the_shipping() -> Result<()> {
     Ok(())
 }
 
-/// From the order to the credit note, as a registered shop in another state than the customer.
+/// From the order to the credit note, for a customer in another state than the registered shop.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credit_note_takes_back_the_tax_at_the_original_rates() -> Result<()> {
     let system = System::start(|options| {

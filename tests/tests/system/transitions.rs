@@ -1,6 +1,6 @@
 //! Both state machines over HTTP: every state against every command and every PATCH.
 //!
-//! What is expected is written out here, from the requirements, and not taken from the code.
+//! The expectations are written out here from the requirements, not taken from the code.
 
 use anyhow::Result;
 use contracts::{OrderState, ReturnState};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::{Answer, Api, System, books, shop};
 use uuid::Uuid;
 
-/// `=` is there already, `+` is legal, `x` is refused.
+/// `=`: in that state already; `+`: legal; `x`: refused.
 const ORDERS: [(OrderState, [char; 6]); 6] = {
     use OrderState as S;
     [
@@ -39,7 +39,7 @@ const ORDER_NAMES: [&str; 6] =
     ["PENDING_PAYMENT", "PAID", "PROCESSING_IN_WAREHOUSE", "SHIPPED", "DELIVERED", "CANCELLED"];
 const RETURN_NAMES: [&str; 6] = ["REQUESTED", "APPROVED", "REJECTED", "IN_TRANSIT", "RECEIVED", "COMPLETED"];
 
-/// The command for each target; an order is placed and a return requested, not brought into their first state.
+/// The command for each target state. None for the first: an order is placed and a return requested.
 const ORDER_COMMANDS: [Option<&str>; 6] =
     [None, Some("pay"), Some("processing"), Some("ship"), Some("deliver"), Some("cancel")];
 const RETURN_COMMANDS: [Option<&str>; 6] =
@@ -81,10 +81,10 @@ async fn every_return_state_meets_every_command_and_every_patch() -> Result<()> 
     system.finish().await
 }
 
-/// The ways to ask for one target state.
+/// The requests for one target state.
 struct Request {
     plural: &'static str,
-    /// None: the PATCH.
+    /// `None` for the PATCH.
     command: Option<&'static str>,
     body: Value,
 }
@@ -138,14 +138,14 @@ impl Attempt<'_> {
             '=' => {
                 let after = answer.expect(200).json();
                 assert_eq!((&after["state"], &after["version"]), (&json!(self.from), &json!(before.0)), "{what}");
-                assert_eq!(books::row_counts(pool).await?, all_before, "{what}: nothing more is written");
+                assert_eq!(books::row_counts(pool).await?, all_before, "{what}: no further rows");
             }
             _ => {
                 let error = answer.refused(409, "INVALID_STATE_TRANSITION");
                 assert_eq!(error.details["current_state"], self.from, "{what}");
                 assert_eq!(error.details["requested_state"], wanted, "{what}");
                 assert_eq!(error.details["allowed_transitions"], json!(self.allowed()), "{what}");
-                assert_eq!(books::row_counts(pool).await?, all_before, "{what}: nothing is written");
+                assert_eq!(books::row_counts(pool).await?, all_before, "{what}: no rows");
             }
         }
         Ok(())

@@ -167,7 +167,7 @@ async fn every_message_gets_the_verdict_that_is_its_own() -> Result<()> {
     broker.unbind(Queue::Notifications).await?;
     for _ in 0..WINDOWS {
         let events: Vec<_> = (0..MESSAGES).map(|_| event()).collect();
-        // Both kinds stand close together, so that a confirm for several messages at once reaches over either.
+        // Both kinds are mixed, so that a confirm for several messages covers both.
         let queue = |place: usize| if place % 7 < 3 { Queue::Notifications } else { QUEUE };
         let window: Vec<_> = events
             .iter()

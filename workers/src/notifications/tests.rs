@@ -122,7 +122,7 @@ fn what_a_customer_types_is_text_and_not_markup() {
 #[test]
 fn nothing_breaks_out_of_a_header() {
     let mut order = vase();
-    order.order_number = "AC\r\nBcc: everybody@example.com\r\n\r\n\u{202e}ऑर्डर".to_owned();
+    order.order_number = "AC\r\nBcc: others@example.com\r\n\r\n\u{202e}ऑर्डर".to_owned();
     let [confirmation, ..] = contents(&order);
     let envelope = Envelope {
         from: &MailSettings::default().mail_from,

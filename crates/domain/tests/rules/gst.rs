@@ -1,4 +1,4 @@
-//! GST numbers, states, and the rates that goods bear when nobody says.
+//! GST numbers, states, and the default rates of goods.
 
 use std::collections::BTreeSet;
 

@@ -60,7 +60,7 @@ pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Res
         RefundTotals,
         r#"
         with due as (
-            select returned.currency, returned.amount_minor, completed_on, coalesce(status, 'NOT_BEGUN') as status
+            select returned.currency, returned.amount_minor, completed_on, coalesce(status, 'NOT_STARTED') as status
             from read.return_facts as returned left join read.refunds using (return_id)
             where completed_on between $1 and $2
         )

@@ -1,11 +1,11 @@
-//! Bodies that no endpoint takes.
+//! Bodies that every endpoint refuses.
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{JSON, Shop, with};
 
-/// A body that every endpoint refuses, and how.
+/// A body, and the error with which every endpoint refuses it.
 struct BadBody {
     what: &'static str,
     content_type: Option<&'static str>,
@@ -24,7 +24,7 @@ impl BadBody {
     }
 }
 
-/// Text that is no JSON, or no object.
+/// Text that is not JSON, or not an object.
 fn no_objects(good: &Value) -> Vec<BadBody> {
     let text = good.to_string();
     let cut_off = &text[..text.len() - 1];
@@ -46,7 +46,7 @@ fn no_objects(good: &Value) -> Vec<BadBody> {
     ]
 }
 
-/// What is wrong about the body of an otherwise good request.
+/// Good bodies with one mistake.
 fn spoilt(good: &Value) -> Vec<BadBody> {
     let text = good.to_string();
     let with = |name: &str, value: Value| with(good, name, value).to_string();
@@ -66,7 +66,7 @@ fn spoilt(good: &Value) -> Vec<BadBody> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_endpoint_takes_a_body_that_is_not_what_it_wants() -> Result<()> {
+async fn no_endpoint_accepts_a_malformed_body() -> Result<()> {
     let shop = Shop::open().await?;
     for (method, path, good) in shop.commands() {
         for BadBody { what, content_type, body, refusal: (status, code) } in

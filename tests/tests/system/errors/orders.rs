@@ -1,4 +1,4 @@
-//! New orders with something wrong in them.
+//! New orders with a mistake.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -10,7 +10,7 @@ use super::{Shop, with, without};
 /// The largest amount that is exact in JSON everywhere: 2^53 - 1.
 const MAX_MINOR: i64 = 9_007_199_254_740_991;
 
-/// What to set, to what, and the field that the answer names.
+/// The path to set, its value, and the field that the answer names.
 type BadMember = (&'static str, Value, &'static str);
 
 fn long(length: usize) -> Value {
@@ -30,7 +30,7 @@ fn bad_members(good: &Value) -> Vec<BadMember> {
         ("customer_id", json!(" "), "customer_id"),
         ("customer_id", json!(17), "customer_id"),
         ("customer_id", json!("a\0"), "customer_id"),
-        ("customer_email", json!("nobody"), "customer_email"),
+        ("customer_email", json!("meera"), "customer_email"),
         ("customer_email", json!("a b@c"), "customer_email"),
         ("customer_email", json!(format!("{}@example.com", "x".repeat(250))), "customer_email"),
         ("currency", json!("inr"), "currency"),
@@ -86,9 +86,9 @@ fn bad_items() -> Vec<BadMember> {
         ("items.1.unit_price_minor", json!(i64::MAX), "items[1].unit_price_minor"),
         ("items.1.unit_price_minor", json!(9.99), "items[1].unit_price_minor"),
         ("items.1.unit_price_minor", json!("100"), "items[1].unit_price_minor"),
-        // Three of them are more than 2^53.
+        // Three units of it cost more than 2^53.
         ("items.0.unit_price_minor", json!(MAX_MINOR / 2), "items[0].unit_price_minor"),
-        // Each line is fine, their sum is not.
+        // Each line is within the limit, their sum is not.
         ("items.1.unit_price_minor", json!(MAX_MINOR), "items"),
     ];
     others.into_iter().chain(quantities).collect()
@@ -140,7 +140,7 @@ async fn an_order_number_is_taken_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bounds_that_may_be_reached_can_be_reached() -> Result<()> {
+async fn values_at_the_bounds_are_accepted() -> Result<()> {
     let shop = Shop::open().await?;
     let api = &shop.system.api;
     let largest = shop::order_of(&[(1, MAX_MINOR)]);

@@ -1,4 +1,4 @@
-//! Returns that are not allowed, and rejections that do not say why.
+//! Returns that are not allowed, and rejections without a reason.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -16,7 +16,7 @@ impl Shop {
         json!({ "order_id": self.order, "items": entries })
     }
 
-    /// Requests, and the details with which they are refused.
+    /// Bad requests, and the details of their errors.
     fn returns_not_allowed(&self) -> Vec<(Value, Value)> {
         let unknown = Uuid::from_u128(1);
         vec![
@@ -46,7 +46,7 @@ impl Shop {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_return_is_requested_that_is_not_allowed() -> Result<()> {
+async fn a_return_that_is_not_allowed_is_refused() -> Result<()> {
     let shop = Shop::open().await?;
     for (body, details) in shop.returns_not_allowed() {
         let answer = shop.send_json(&Method::POST, "/returns", &body).await?;
@@ -87,9 +87,9 @@ async fn no_return_is_requested_with_a_bad_member() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_state_is_changed_by_half_a_request() -> Result<()> {
+async fn an_incomplete_request_changes_no_state() -> Result<()> {
     let shop = Shop::open().await?;
-    // A rejection wants both, and says so.
+    // A rejection requires both, and the error names what is missing.
     let reject = format!("/returns/{}/reject", shop.returned);
     for body in
         [json!({}), json!({ "reason": "Worn" }), json!({ "category": "WORN" }), json!({ "category": "", "reason": "" })]
@@ -109,6 +109,6 @@ async fn no_state_is_changed_by_half_a_request() -> Result<()> {
     for body in [json!({}), json!({ "new_state": "APPROVED" }), json!({ "new_state": 3 })] {
         shop.send_json(&Method::PATCH, &patch, &body).await?.refused(422, "VALIDATION_FAILED");
     }
-    shop.assert_unchanged("a half-told rejection").await?;
+    shop.assert_unchanged("an incomplete rejection").await?;
     shop.system.finish().await
 }

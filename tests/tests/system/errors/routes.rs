@@ -1,4 +1,4 @@
-//! What is asked of the wrong place, in the wrong way, or under a wrong name.
+//! Unknown routes, wrong methods and bad headers.
 
 use anyhow::Result;
 use reqwest::Method;
@@ -21,7 +21,7 @@ async fn what_does_not_exist_is_not_found() -> Result<()> {
             {
                 let path = path.replace(&known.to_string(), &id);
                 let answer = shop.send_json(&method, &path, &body).await?;
-                // What is not even UTF-8 is no text that could be looked up.
+                // An id that is not UTF-8 is not text, so it cannot be looked up.
                 let (status, code) = if id == "%ff" { (400, "BAD_REQUEST") } else { (404, code) };
                 answer.refused(status, code);
             }
@@ -47,7 +47,7 @@ async fn what_does_not_exist_is_not_found() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_method_is_told_the_right_ones() -> Result<()> {
+async fn the_answer_to_a_wrong_method_lists_the_allowed_ones() -> Result<()> {
     let shop = Shop::open().await?;
     let wrong = |path: &str, methods: &[Method], allowed: &[&str]| {
         let (path, methods) = (path.to_owned(), methods.to_vec());

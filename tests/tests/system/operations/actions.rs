@@ -55,7 +55,7 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
 
     let api = &system.api;
     let skip = |id: Uuid| format!("/ops/events/{id}/skip");
-    let why = json!({ "reason": "nobody eats orders" });
+    let why = json!({ "reason": "orders are not eaten" });
     api.post(&skip(stuck), &why).await?.refused(422, "VALIDATION_FAILED");
     act(api, &skip(stuck), &json!({})).await?.refused(422, "VALIDATION_FAILED");
     act(api, &skip(stuck), &json!({ "reason": " " })).await?.refused(422, "VALIDATION_FAILED");
@@ -69,14 +69,14 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
     act(api, &skip(stuck), &why).await?.refused(409, "EVENT_NOT_SKIPPABLE");
     let delivered = "select count(*) from messaging.inbox where queue = 'projections' and status = 'done'";
     eventually_equal("the order goes on", SOON, 2, async || count(&system.database.pool, delivered).await).await?;
-    // Nobody consumes the notifications here.
+    // No worker consumes the notifications here.
     let nothing = ops(database, &["stuck", "--older-than", "3600"]).await?.exited(0).out;
     assert_eq!(nothing.trim(), "nothing is stuck");
 
     let actions = api.get("/ops/actions").await?.expect(200).json();
     let [only] = actions["data"].as_array().context("actions")?.as_slice() else { panic!("one action: {actions}") };
     assert_eq!((&only["action"], &only["actor"], &only["source"]), (&json!("SKIP"), &json!("anita"), &json!("REST")));
-    assert_eq!((&only["reason"], &only["rows_changed"]), (&json!("nobody eats orders"), &json!(1)));
+    assert_eq!((&only["reason"], &only["rows_changed"]), (&json!("orders are not eaten"), &json!(1)));
     assert!(only["request_id"].is_string(), "{only}");
     let shown = api.get(&format!("/ops/events/{stuck}")).await?.expect(200).json();
     assert_eq!(shown["actions"][0]["action"], "SKIP", "{shown}");
@@ -99,7 +99,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     eventually_equal("the events arrive", SOON, 2, async || count(&system.database.pool, waiting).await).await?;
     let status = ops(&system.database, &["status"]).await?.exited(0).out;
     assert!(status.contains("by anita: the shelves are being counted"), "{status}");
-    assert_eq!(count(&system.database.pool, waiting).await?, 2, "nobody takes them");
+    assert_eq!(count(&system.database.pool, waiting).await?, 2, "no worker takes them");
     let diagnosis = system.api.get("/ops/doctor").await?.expect(200).json();
     let findings = diagnosis["findings"].as_array().context("findings")?;
     let paused = findings.iter().find(|finding| finding["code"] == "QUEUE_PAUSED").context("the pause is found")?;
@@ -224,13 +224,13 @@ async fn an_event_in_back_off_is_released_and_a_parked_one_is_not() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
+async fn not_even_the_owner_changes_the_record() -> Result<()> {
     let database = Database::new().await?;
     ops(&database, &["pause", "invoices", "--reason", "to have a record"]).await?.exited(0);
     for role in [None, Some("articurated_operator"), Some("articurated_relay")] {
         let mut connection = database.connect(role).await?;
         for statement in [
-            "update messaging.operator_actions set actor = 'nobody'",
+            "update messaging.operator_actions set actor = 'mallory'",
             "delete from messaging.operator_actions",
             "truncate messaging.operator_actions",
         ] {
@@ -245,7 +245,7 @@ async fn nobody_changes_the_record_not_even_its_owner() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_token_nobody_comes_in_without_it() -> Result<()> {
+async fn where_a_token_is_set_requests_without_it_are_refused() -> Result<()> {
     let system = System::start(|options| options.operations.ops_token = Some("hush".into())).await?;
     for path in ["/ops/status", "/ops/actions", "/ops/doctor"] {
         system.api.get(path).await?.refused(401, "UNAUTHORIZED");

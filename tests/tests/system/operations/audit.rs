@@ -1,4 +1,4 @@
-//! Each rule catches what breaks it, and nothing else does.
+//! Each rule of the audit catches its own violation, and no other rule does.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -13,18 +13,18 @@ use tests::{Database, System, books, shop};
 
 use super::{execute, ops, ops_with};
 
-/// What breaks a rule: its number, what it is, the statements.
+/// Violations: the number of the rule, a description, the statements.
 const VIOLATIONS: [(u8, &str, &str); 22] = [
     (1, "a transition without an event",
      "delete from messaging.inbox where event_type = 'order.paid'; delete from messaging.outbox where event_type = 'order.paid'"),
-    (1, "an event that tells of another state",
+    (1, "an event with another state",
      r#"update messaging.outbox set payload = jsonb_set(payload, '{transition,to_state}', '"EATEN"') where event_type = 'order.paid'"#),
-    (1, "a transition that is told twice",
+    (1, "a transition with two events",
      "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, parked_at, parked_reason)
       select messaging.lowest_event_id(now()), aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, now(), 'SKIPPED'
       from messaging.outbox where event_type = 'order.paid' limit 1"),
     (2, "a state that no transition leads to", "update command.orders set version = version + 1"),
-    (2, "a transition that begins elsewhere",
+    (2, "a transition from another state",
      "alter table command.state_transitions disable trigger user;
       update command.state_transitions set from_state = 'EATEN' where entity_type = 'order' and version = 3"),
     (3, "an event both published and parked",
@@ -34,7 +34,7 @@ const VIOLATIONS: [(u8, &str, &str); 22] = [
      "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
       select 'projections', messaging.lowest_event_id(now()), event_type, aggregate_type, aggregate_id, 99, payload, occurred_at, 'dead', now()
       from messaging.outbox where event_type = 'order.paid' limit 1"),
-    (4, "an event in a queue that does not want it",
+    (4, "an event in a queue without a subscription",
      "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
       select 'invoices', event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, 'done', now()
       from messaging.outbox where event_type = 'order.paid' limit 1"),
@@ -49,13 +49,13 @@ const VIOLATIONS: [(u8, &str, &str); 22] = [
     (6, "a return that is not shown", "delete from read.returns"),
     (7, "a number that is on no invoice", "update work.document_series set last_number = last_number + 1"),
     (7, "another PDF", "update work.invoices set sha256 = repeat('0', 64)"),
-    (8, "a job in no known status",
+    (8, "a job in an unknown status",
      "alter table messaging.inbox drop constraint inbox_status_known, drop constraint inbox_finished_has_time;
       update messaging.inbox set status = 'lost' where event_type = 'order.paid'"),
     (10, "an event that was not published", "update messaging.outbox set published_at = null where event_type = 'order.paid'"),
 ];
 
-/// A system that has done everything there is to do, stopped.
+/// A stopped system without open jobs.
 struct Settled {
     database: Database,
     invoices: tempfile::TempDir,
@@ -79,7 +79,7 @@ impl Settled {
         Ok(Self { database: system.stop().await?, invoices, ledger })
     }
 
-    /// The gateway with its ledger, and where the PDFs are.
+    /// The gateway with its ledger, and the store of the PDFs.
     async fn gateway(&self) -> Result<(standalone::Running, Sources)> {
         let mut options = standalone::Options::new(self.database.url.clone());
         options.parts = vec![Part::Gateway];
@@ -94,7 +94,7 @@ impl Settled {
     }
 }
 
-/// The rules that are violated, as an operator is told.
+/// The violated rules, as operators see them.
 async fn violated(database: &Database, scope: &Scope) -> Result<Vec<u8>> {
     let pool = database.pool_as(operations::ROLE).await?;
     let report = audit(&pool, scope).await?;
@@ -110,7 +110,7 @@ async fn violated(database: &Database, scope: &Scope) -> Result<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_rule_catches_what_breaks_it_and_no_other_does() -> Result<()> {
+async fn each_violation_is_caught_by_its_own_rule_only() -> Result<()> {
     let settled = Settled::new().await?;
     let (gateway, sources) = settled.gateway().await?;
     let scope = Scope { sources, drained: true, broker: false };
@@ -126,7 +126,7 @@ async fn each_rule_catches_what_breaks_it_and_no_other_does() -> Result<()> {
                    where queue = 'projections' and event_type = 'order.paid'";
     execute(&database.pool, expired).await?;
     let busy = Scope { drained: false, ..scope.clone() };
-    assert_eq!(violated(&database, &busy).await?, [9], "a job that nobody runs any more");
+    assert_eq!(violated(&database, &busy).await?, [9], "a job whose worker is gone");
     assert_eq!(violated(&database, &scope).await?, [9, 10]);
 
     let database = settled.database.copy().await?;
@@ -136,12 +136,12 @@ async fn each_rule_catches_what_breaks_it_and_no_other_does() -> Result<()> {
     std::fs::remove_file(half)?;
     let pdf = std::fs::read_dir(settled.invoices.path().join("pdf"))?.next().context("a PDF")??.path();
     std::fs::remove_file(pdf)?;
-    assert_eq!(violated(&database, &scope).await?, [7], "a PDF that is gone");
+    assert_eq!(violated(&database, &scope).await?, [7], "a missing PDF");
     gateway.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payment_that_no_return_asked_for_is_found() -> Result<()> {
+async fn a_payment_without_a_return_is_found() -> Result<()> {
     let database = Database::new().await?;
     let system = System::start_on(database, |options| options.parts.push(Part::Gateway)).await?;
     let refund = json!({ "return_id": uuid::Uuid::from_u128(7), "amount": 500, "currency": "INR" });
@@ -163,7 +163,7 @@ async fn the_exit_code_of_an_audit_says_how_it_ended() -> Result<()> {
     let holds = ops(&database, &["audit", "--json"]).await?.exited(0).json();
     assert_eq!(holds["verdict"], "holds");
     assert_eq!(holds["rules"].as_array().map(Vec::len), Some(10));
-    assert_eq!(holds["rules"][4]["status"], "not_checked", "no gateway was named, so nothing is known of it");
+    assert_eq!(holds["rules"][4]["status"], "not_checked", "without the gateway's address the rule is not checked");
 
     let violated = ops(&database, &["audit", "--drained"]).await?.exited(1);
     assert!(violated.out.contains("is still ready in the queue projections"), "{}", violated.out);
@@ -192,7 +192,11 @@ async fn read_models_in_another_database_are_compared_as_well() -> Result<()> {
     execute(&database.pool, "truncate read.orders, read.returns, read.invoices, read.refunds, read.history").await?;
     let elsewhere = Sources { query_database_url: Some(read.url.clone().into()), ..Sources::default() };
     let scope = Scope { sources: elsewhere, drained: true, broker: false };
-    assert_eq!(violated(&database, &Scope { drained: true, ..Scope::default() }).await?, [6], "here they are gone");
+    assert_eq!(
+        violated(&database, &Scope { drained: true, ..Scope::default() }).await?,
+        [6],
+        "the first database has no read models"
+    );
     assert_eq!(violated(&database, &scope).await?, Vec::<u8>::new());
     execute(&read.pool, "delete from read.refunds").await?;
     assert_eq!(violated(&database, &scope).await?, [6]);

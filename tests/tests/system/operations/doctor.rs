@@ -1,4 +1,4 @@
-//! Each cause is found and named.
+//! The doctor finds and names each cause.
 
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
@@ -11,16 +11,16 @@ use tests::{Database, System};
 
 use super::{execute, ops, ops_with, untold_order};
 
-/// A relay that is alive, and holds nothing.
+/// A live relay without shards.
 const GHOST: &str = "insert into messaging.relay_instances values ('ghost', clock_timestamp() + interval '1 hour');";
 /// The ghost holds every shard.
 const HOLDS: &str =
     "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour';";
-/// A schedule that was due an hour ago, and a run of it; the rest says how that stands.
+/// A schedule that was due an hour ago, and a run of it; the appended SQL gives the run's status.
 const SCHEDULE: &str = "insert into messaging.schedules (name, cron, timezone, next_due_at) values ('tea', '0 * * * *', 'UTC', now() - interval '1 hour');";
 const RUN: &str = "insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, error, status, retry_at, finished_at)
     select name, next_due_at, 1, 'the cook', next_due_at, 'no tea is left',";
-/// A job of the inbox that is an hour old; the rest says how it stands.
+/// A job of the inbox that is an hour old; the appended SQL gives its status.
 const JOB: &str = "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, run_at, status, leased_until, finished_at)
     select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, now() - interval '1 hour',";
 
@@ -54,7 +54,7 @@ async fn each_cause_is_named() -> Result<()> {
         ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0, 7)".to_owned()),
     ] {
         let database = untold.copy().await?;
-        // However slow the machine is, they have just happened.
+        // Makes these rows recent, even on a slow machine.
         execute(&database.pool, "update messaging.outbox set occurred_at = clock_timestamp()").await?;
         execute(&database.pool, &statements).await.context(code)?;
         let pool = database.pool_as(operations::ROLE).await?;
@@ -63,7 +63,7 @@ async fn each_cause_is_named() -> Result<()> {
         let found = diagnosis.findings.iter().find(|finding| finding.code == code);
         assert!(found.is_some_and(|finding| !finding.remedy.is_empty()), "{code}: {diagnosis:#?}");
         assert!(!diagnosis.healthy);
-        // Only what was done is found, beside the relay that none of them has.
+        // The doctor finds only this cause, and the missing relay, which all cases share.
         let expected = |finding: &str| finding == code || ["NO_RELAY", "LISTENER_DEAD", "JOBS_OVERDUE"].contains(&finding);
         assert!(diagnosis.findings.iter().all(|finding| expected(finding.code)), "{code}: {diagnosis:#?}");
     }
@@ -71,7 +71,7 @@ async fn each_cause_is_named() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_is_wrong_is_named() -> Result<()> {
+async fn a_wrong_clock_is_named() -> Result<()> {
     let database = Database::new().await?;
     for (ahead, wrong) in [(0, false), (4, false), (6, true), (-6, true)] {
         let clock = Clock::system();

@@ -14,7 +14,7 @@ use tests::{System, books, shop};
 
 use super::{act, execute, ops, untold_order};
 
-/// Everything that must happen once.
+/// Counts of all effects that must happen once.
 async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
     let mut effects = BTreeMap::new();
     for (what, query) in [
@@ -75,7 +75,7 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result<()> {
+async fn a_parked_event_is_replayed_and_the_events_it_blocked_follow() -> Result<()> {
     let (database, events) = untold_order().await?;
     let park = "update messaging.outbox set attempts = 1, last_error = 'no route', parked_at = now(), parked_reason = 'UNROUTABLE' where aggregate_version = 2";
     execute(&database.pool, park).await?;
@@ -100,7 +100,7 @@ async fn what_is_parked_is_replayed_and_what_waits_behind_it_follows() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_selection_means_what_it_says() -> Result<()> {
+async fn a_selection_selects_exactly_its_events() -> Result<()> {
     let system = System::start(|_| ()).await?;
     let pool = &system.database.pool;
     let order = shop::order_in(&system.api, OrderState::Delivered).await?;
@@ -148,7 +148,7 @@ async fn a_selection_means_what_it_says() -> Result<()> {
     let unexplained = json!({ "selection": { "ids": [id] } });
     act(&system.api, "/ops/replay", &unexplained).await?.refused(422, "VALIDATION_FAILED");
 
-    // One in half a second: the second batch has to wait for its turn.
+    // Two per second, so the second batch has to wait.
     let started = std::time::Instant::now();
     let paced = ["replay", "--type", "order.paid", "--rate", "2/s", "--reason", "slowly"];
     ops(&system.database, &paced).await?.exited(0);

@@ -1,4 +1,4 @@
-//! Events to project, those of the workers included, without a worker.
+//! Events for the projector, including those of workers, without running workers.
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tests::{Database, System, shop};
 use uuid::Uuid;
 
-/// A database with the events of a few orders and returns in its outbox, and nothing else of them told yet.
+/// A database with the events of a few orders and returns in its outbox, none of them delivered.
 pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
     let system = System::commands_only().await?;
     let api = &system.api;
@@ -69,7 +69,7 @@ async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &Sta
     Ok(())
 }
 
-/// What the workers would record, without the browser.
+/// Records an invoice as the workers do, without a browser.
 async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<()> {
     let (id, at) = (Ids::system().next(), Clock::system().now());
     let next = "insert into work.document_series as series values ('AC/26-27', 1)

@@ -1,4 +1,4 @@
-//! Requests for returns that no manager reviews. The shop's days are those of Asia/Kolkata, 5 h 30 min before UTC.
+//! Return requests that no manager reviews. The shop's days are those of Asia/Kolkata, 5 h 30 min ahead of UTC.
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
@@ -15,7 +15,7 @@ use super::utc;
 
 const NAME: &str = "unreviewed_returns";
 
-/// A shop whose managers have a week.
+/// A shop whose managers have a week for their review.
 async fn shop_at(clock: &Clock, parts: &[Part]) -> Result<System> {
     let system = System::start(|options| {
         options.parts = parts.to_vec();
@@ -31,7 +31,7 @@ async fn shop_at(clock: &Clock, parts: &[Part]) -> Result<System> {
     Ok(system)
 }
 
-/// What the run for a due time says it has done, once it has.
+/// Waits for the run of a due time and returns its result.
 async fn run_for(pool: &PgPool, due_at: DateTime<Utc>) -> Result<Value> {
     eventually("the run is done", SOON, async || {
         let done = "select result from messaging.schedule_runs where name = $1 and due_at = $2 and status = 'done'";
@@ -46,7 +46,7 @@ async fn state(pool: &PgPool, returned: &ReturnDocument) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_reviews_is_rejected_after_its_last_day_in_kolkata() -> Result<()> {
+async fn an_unreviewed_return_is_rejected_after_its_last_business_day() -> Result<()> {
     let clock = Clock::fixed(utc("2026-01-10T10:00:00Z"));
     let system = shop_at(&clock, &[Part::Command, Part::Relay, Part::Query]).await?;
     let second = system.second_command_process().await?;
@@ -78,7 +78,7 @@ async fn what_nobody_reviews_is_rejected_after_its_last_day_in_kolkata() -> Resu
     );
     assert_eq!((entry.from_state.as_deref(), entry.to_state.as_str()), (Some("REQUESTED"), "REJECTED"));
     assert_eq!((entry.reason.as_deref(), &entry.request_id), (Some("not reviewed within 7 days"), &None));
-    assert_eq!(rows_about(pool, forgotten.id).await?, (2, 2), "one audit row and one event, whoever else leads");
+    assert_eq!(rows_about(pool, forgotten.id).await?, (2, 2), "one audit row and one event");
     let told = "select count(*) from messaging.inbox where queue = 'notifications' and event_type = 'return.rejected'";
     eventually_equal("the customer will be told", SOON, 1, async || count(pool, told).await).await?;
     assert_eq!(
@@ -93,7 +93,7 @@ async fn what_nobody_reviews_is_rejected_after_its_last_day_in_kolkata() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_that_were_requested_in_one_instant_are_rejected_by_one_run() -> Result<()> {
+async fn one_run_rejects_a_thousand_returns_of_one_instant() -> Result<()> {
     let clock = Clock::fixed(utc("2026-01-10T10:00:00Z"));
     let system = shop_at(&clock, &[Part::Command]).await?;
     let (pool, due) = (&system.database.pool, utc("2026-01-17T18:30:00Z"));
@@ -105,7 +105,7 @@ async fn a_thousand_that_were_requested_in_one_instant_are_rejected_by_one_run()
     clock.set(due);
     assert_eq!(run_for(pool, due).await?["rejected"], 1_101);
     assert_eq!(count(pool, "select count(*) from command.returns where state <> 'REJECTED'").await?, 0);
-    // The copies have no history of their own.
+    // `abandon`, because the copies have no audit rows.
     system.abandon().await
 }
 
@@ -129,10 +129,10 @@ async fn of_a_manager_and_the_clock_the_first_decides() -> Result<()> {
             .bind(returned.id)
             .execute(&mut *held)
             .await?;
-        // Another process: within one, they would wait for each other in the lane.
+        // Another process: in one process, both would wait for each other in the batcher.
         let second = system.second_command_process().await?;
         let led = "select count(*) from messaging.schedules where leased_until > clock_timestamp()";
-        eventually_equal("somebody leads", SOON, 1, async || count(pool, led).await).await?;
+        eventually_equal("an instance leads the schedule", SOON, 1, async || count(pool, led).await).await?;
         let approve = {
             let api = second.api.clone();
             let id = returned.id;
@@ -148,7 +148,7 @@ async fn of_a_manager_and_the_clock_the_first_decides() -> Result<()> {
             eventually_equal("the clock decides", SOON, 1, async || waiting(pool).await).await?;
             tokio::spawn(approve)
         };
-        // Who comes when the row is just let go may overtake who waits for it; two that wait are served in their order.
+        // A statement that arrives when the row is just released may overtake a waiting one. Two waiting ones keep their order.
         eventually_equal("the other waits behind", SOON, 2, async || waiting(pool).await).await?;
         held.rollback().await?;
         let answer = approving.await??;

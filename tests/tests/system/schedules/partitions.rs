@@ -41,11 +41,11 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
         "insert into messaging.schedules (name, cron, timezone, next_due_at, last_due_at)
              values ('partition_maintenance', '0 * * * *', 'UTC', date_trunc('hour', now()) + interval '1 hour', date_trunc('hour', now()));
          insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, finished_at, status)
-             select 'partition_maintenance', now() - days * interval '1 day', 1, 'somebody', now(), now(), 'done'
+             select 'partition_maintenance', now() - days * interval '1 day', 1, 'earlier', now(), now(), 'done'
              from unnest(array[89, 91, 400]) as days;
          insert into messaging.schedules (name, cron, timezone, next_due_at) values ('yearly', '0 0 1 4 *', 'UTC', now() + interval '99 days');
          insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, finished_at, status)
-             values ('yearly', now() - interval '200 days', 1, 'somebody', now(), now(), 'failed')",
+             values ('yearly', now() - interval '200 days', 1, 'earlier', now(), now(), 'failed')",
     )
     .await?;
     let system = System::start_on(database, |options| {

@@ -27,7 +27,7 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(9 + 6);
 /// A run that signals its start, and ends when it may.
 #[derive(Debug, Clone, Default)]
 struct Held {
-    begun: Arc<Notify>,
+    started: Arc<Notify>,
     may_end: Arc<Notify>,
     result: &'static str,
 }
@@ -38,7 +38,7 @@ impl Held {
         Schedule::new(NAME, Expression::constant("0 * * * *"), chrono_tz::UTC, move |_due| {
             let held = held.clone();
             async move {
-                held.begun.notify_one();
+                held.started.notify_one();
                 held.may_end.notified().await;
                 Ok::<_, String>(json!(held.result))
             }
@@ -54,7 +54,7 @@ async fn a_leader_that_slept_past_its_lease_records_nothing() -> Result<()> {
     sleeper.register().await?;
     clock.advance(TimeDelta::hours(1));
     let sleeping = tokio::spawn(async move { sleeper.tick().await });
-    held.begun.notified().await;
+    held.started.notified().await;
     let leased_until = async || {
         let lease = "select leased_until from messaging.schedules";
         anyhow::Ok(sqlx::query_scalar::<_, chrono::DateTime<chrono::Utc>>(lease).fetch_one(&pool).await?)
@@ -68,7 +68,7 @@ async fn a_leader_that_slept_past_its_lease_records_nothing() -> Result<()> {
     assert_eq!(successor.tick().await?, Turn::Following);
     sqlx::query(RAN_OUT).execute(&database.pool).await?;
     let taken_over = tokio::spawn(async move { successor.tick().await });
-    other.begun.notified().await;
+    other.started.notified().await;
     held.may_end.notify_one();
     assert_eq!(sleeping.await??, Turn::Lost);
     let run = |status: &str| (utc("2026-01-10T06:00:00Z"), status.to_owned(), 2, "successor".to_owned(), 0);
@@ -89,7 +89,7 @@ async fn dies(database: &Database, pool: &PgPool, clock: &Clock, owner: &str) ->
     let doomed = Runner::new(held.schedule(), pool.clone(), clock.clone(), owner);
     tokio::select! {
         turn = doomed.tick() => panic!("{turn:?}"),
-        () = held.begun.notified() => {}
+        () = held.started.notified() => {}
     }
     sqlx::query(RAN_OUT).execute(&database.pool).await?;
     Ok(())
