@@ -91,3 +91,12 @@ fn processes_do_not_depend_on_each_other() {
         assert!(!both, "{from} depends on {to}: processes meet in events, never in code");
     }
 }
+
+#[test]
+fn domain_is_pure() {
+    const ALLOWED: [&str; 4] = ["chrono", "chrono-tz", "thiserror", "uuid"];
+    for (from, to, only_tests) in dependencies() {
+        let pure = from != "domain" || only_tests || ALLOWED.contains(&to.as_str());
+        assert!(pure, "domain depends on {to}: its rules are pure functions without IO, async, randomness or serde");
+    }
+}

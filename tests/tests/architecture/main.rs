@@ -2,6 +2,7 @@
 
 mod arrows;
 mod cycles;
+mod documents;
 mod sizes;
 mod sources;
 mod writers;
