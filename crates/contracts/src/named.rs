@@ -8,7 +8,6 @@ use domain::Named;
 use serde::de::{Error, Visitor};
 use serde::{Deserializer, Serializer};
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 pub fn serialize<N: Named, S: Serializer>(value: &N, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.as_str())
 }

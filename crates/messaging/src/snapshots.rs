@@ -54,11 +54,11 @@ impl Republisher {
         kind: EntityType,
         page: impl AsyncFn(&mut PgConnection, Uuid, i64) -> sqlx::Result<Vec<Current>>,
     ) -> sqlx::Result<u64> {
-        let mut pace =
+        let mut interval =
             tokio::time::interval(Duration::from_secs(1) * u32::try_from(PAGE).unwrap_or(1) / self.per_second);
         let (mut after, mut published) = (Uuid::nil(), 0);
         loop {
-            pace.tick().await;
+            interval.tick().await;
             let mut tx = self.pool.begin().await?;
             let aggregates = page(&mut tx, after, PAGE).await?;
             let Some(last) = aggregates.last() else { return Ok(published) };

@@ -40,7 +40,7 @@ where
     W: AsyncFnOnce(CancellationToken) -> anyhow::Result<()>,
 {
     let telemetry = telemetry::init(service, config)?;
-    let outcome = catch_panic(work(shutdown::on_signal())).await;
+    let outcome = catch_panic(Box::pin(work(shutdown::on_signal()))).await;
     // It blocks until the collector has answered, and the export runs on this runtime.
     let flushed = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
     outcome.and(flushed.map_err(Into::into))
@@ -74,7 +74,7 @@ where
 {
     let tasks = Tasks::new(shutdown);
     let served = catch_panic(async {
-        let Some(started) = tasks.shutdown.run_until_cancelled(start(&tasks)).await else { return Ok(()) };
+        let Some(started) = tasks.shutdown.run_until_cancelled(Box::pin(start(&tasks))).await else { return Ok(()) };
         let Server { listener, router } = started?;
         tracing::info!(address = %listener.local_addr()?, "listening");
         http::serve(listener, http::layered(router, service, limits), tasks.shutdown.clone()).await

@@ -42,7 +42,7 @@ fn is_function(line: &str) -> bool {
     let words = line.split_whitespace().take_while(|word| !word.starts_with("//"));
     let mut before = words.take_while(|word| *word != "fn");
     let modifier = |word: &str| word.starts_with("pub") || ["const", "async", "unsafe", "extern"].contains(&word);
-    line.trim_start().split_whitespace().any(|word| word == "fn") && before.all(modifier)
+    line.split_whitespace().any(|word| word == "fn") && before.all(modifier)
 }
 
 fn without_raw_strings(lines: &[&str]) -> usize {

@@ -39,7 +39,7 @@ impl Exporter {
     fn report(&self, result: &OTelSdkResult) {
         match (result, self.failing.swap(result.is_err(), Ordering::Relaxed)) {
             (Err(error), false) => {
-                tracing::warn!(%error, "the trace collector does not accept spans; they are dropped")
+                tracing::warn!(%error, "the trace collector does not accept spans; they are dropped");
             }
             (Ok(()), true) => tracing::info!("the trace collector accepts spans again"),
             _ => {}
