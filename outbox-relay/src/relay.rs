@@ -39,7 +39,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 enum Transport {
     PostgresQueue(PostgresQueue),
-    RabbitMq(Stream),
+    RabbitMq(Box<Stream>),
 }
 
 /// Forwards the rows of one group of the shards that this instance has leased.
@@ -69,7 +69,7 @@ impl Relay {
         let (batch, max_attempts) = (settings.batch, settings.max_attempts);
         let transport = match transport.rabbitmq_url.clone() {
             None => Transport::PostgresQueue(PostgresQueue::new(pool.clone(), name.to_owned(), batch, max_attempts)),
-            Some(url) => Transport::RabbitMq(Stream::new(pool.clone(), url, batch, max_attempts)),
+            Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, batch, max_attempts))),
         };
         let (scanned, low_water) = (Leases::default(), LowWater::new());
         Self { pool, transport, batch, group, leases, wakeup, scanned, low_water }

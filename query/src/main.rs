@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
             let start = async |tasks: &Tasks| start(&config, tasks).await;
             process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
         }
-        Some(Action::Rebuild) => process::interruptible(&shutdown, rebuild(&config)).await,
+        Some(Action::Rebuild) => process::interruptible(&shutdown, Box::pin(rebuild(&config))).await,
     })
     .await
 }

@@ -227,7 +227,7 @@ fn a_service_waits_only_for_what_can_come() {
             match how["condition"].as_str().expect("a condition") {
                 "service_healthy" => assert!(!target["healthcheck"]["test"].is_null(), "{other} has no health check"),
                 "service_completed_successfully" => {
-                    assert_eq!(target["restart"], "no", "{other} restarts, so it never completes")
+                    assert_eq!(target["restart"], "no", "{other} restarts, so it never completes");
                 }
                 other => panic!("{name}: {other}"),
             }

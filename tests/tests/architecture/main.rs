@@ -1,4 +1,4 @@
-//! What PROJECT_STRUCTURE.md and the house style promise about the shape of the code, checked by reading the sources.
+//! What `PROJECT_STRUCTURE.md` and the house style promise about the shape of the code, checked by reading the sources.
 
 mod arrows;
 mod cycles;
