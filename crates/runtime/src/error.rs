@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::request_id::current_request_id;
 
 pub use body::{ErrorBody, ErrorDetail};
-pub use fields::{FieldError, FieldErrors};
+pub(crate) use fields::FieldError;
+pub use fields::FieldErrors;
 
 /// What a client is told when a request did not succeed.
 #[derive(Debug)]

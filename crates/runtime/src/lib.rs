@@ -22,5 +22,5 @@ pub mod tls;
 pub mod docs;
 
 pub use clock::{Clock, Ids};
-pub use error::{ApiError, ErrorBody, ErrorDetail, FieldError, FieldErrors};
+pub use error::{ApiError, ErrorBody, ErrorDetail, FieldErrors};
 pub use tasks::Tasks;

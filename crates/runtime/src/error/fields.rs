@@ -7,15 +7,15 @@ use super::ApiError;
 
 /// One invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// As the client wrote it: `items[0].quantity`. Empty for the request as a whole.
-    pub field: String,
+    pub(crate) field: String,
     /// Continues the field's name: "must be at least 1".
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl FieldError {
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
@@ -43,16 +43,21 @@ impl FieldErrors {
     }
 }
 
+impl From<FieldError> for ApiError {
+    fn from(error: FieldError) -> Self {
+        Self::validation(vec![error])
+    }
+}
+
 impl ApiError {
     /// 422 `VALIDATION_FAILED` for a single field. [`FieldErrors`] collects several.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::validation(vec![FieldError::new(field, message)])
+        FieldError::new(field, message).into()
     }
 
     /// 422 `VALIDATION_FAILED`; `details.fields` lists every invalid field.
-    pub fn validation(fields: Vec<FieldError>) -> Self {
+    fn validation(fields: Vec<FieldError>) -> Self {
         let message = match fields.as_slice() {
-            [] => "the request is not valid".to_owned(),
             [FieldError { field, message }] if field.is_empty() => message.clone(),
             [FieldError { field, message }] => format!("{field} {message}"),
             several => format!("{} fields are not valid", several.len()),

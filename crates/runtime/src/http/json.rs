@@ -73,7 +73,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
 /// serde accepts a list in place of a struct, field by field in the order of the code. No client should depend on that.
 fn refuse_list(text: &[u8]) -> ApiError {
     match serde_json::from_slice::<IgnoredAny>(text) {
-        Ok(_) => ApiError::validation(vec![explain("", "must be an object, not a list")]),
+        Ok(_) => explain("", "must be an object, not a list").into(),
         Err(error) => malformed(&error),
     }
 }
@@ -93,7 +93,7 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
         Err(located) => explain(&located.path().to_string(), &located.inner().to_string()),
         Ok(_) => explain("", &error.to_string()),
     };
-    ApiError::validation(vec![field])
+    field.into()
 }
 
 /// Whether the text contains U+0000, raw or as the escape `\u0000`. Looks at bytes only, because it runs for every body.
@@ -114,14 +114,14 @@ fn may_contain_nul(text: &[u8]) -> bool {
 fn refuse_nul(text: &[u8]) -> Result<(), ApiError> {
     const MESSAGE: &str = "must not contain the character U+0000";
     if text.contains(&0) {
-        return Err(ApiError::validation(vec![explain("", MESSAGE)]));
+        return Err(explain("", MESSAGE).into());
     }
     let body: Value = serde_json::from_slice(text).map_err(|error| malformed(&error))?;
     let mut errors = FieldErrors::default();
     find_nul(&body, "", &mut |path| errors.add(path, MESSAGE));
     errors.finish()?;
     // It stood in a value that a later one of the same name replaced.
-    Err(ApiError::validation(vec![explain("", MESSAGE)]))
+    Err(explain("", MESSAGE).into())
 }
 
 fn find_nul(value: &Value, path: &str, found: &mut impl FnMut(&str)) {

@@ -29,7 +29,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for ApiQuery<T> {
                 // axum keeps the error of serde_path_to_error as the source: "<parameter>: <message>".
                 let text = rejection.source().map_or_else(|| rejection.body_text(), ToString::to_string);
                 let (parameter, message) = text.split_once(": ").unwrap_or(("", &text));
-                Err(ApiError::validation(vec![explain(parameter, message)]))
+                Err(explain(parameter, message).into())
             }
         }
     }
