@@ -355,7 +355,7 @@ mod tests {
         let mut rest = Vec::new();
         tokio::time::timeout(crate::waiting::SOON, stream.read_to_end(&mut rest))
             .await
-            .expect("it ends")
+            .expect("the connection ends")
             .map_err(|error| error.kind())
     }
 

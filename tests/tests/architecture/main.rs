@@ -5,4 +5,5 @@ mod cycles;
 mod documents;
 mod sizes;
 mod sources;
+mod words;
 mod writers;

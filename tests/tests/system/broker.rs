@@ -51,11 +51,11 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
 
     let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let intakes = system.intakes(&broker.transport(), &Queue::ALL).await?;
-    eventually_equal("all is well", SOON, Vec::new(), async || Ok(defects(&broker).await)).await?;
+    eventually_equal("the examination finds no defect", SOON, Vec::new(), async || Ok(defects(&broker).await)).await?;
 
     broker.unbind(Queue::Refunds).await?;
     assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)]);
-    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "it repairs nothing");
+    assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "an examination repairs nothing");
     intakes.drain(SOON).await?;
     // The broker takes a while to notice; then the probes stay in the queues until they expire.
     eventually_equal("no queue has a consumer", SOON, Queue::ALL.to_vec(), async || {

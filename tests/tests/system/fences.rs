@@ -71,7 +71,7 @@ async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
     let marking = async || books::marking(pool).await;
     eventually("the relay is about to mark", SOON, async || Ok((marking().await? > 0).then_some(()))).await?;
     takeover.commit().await?;
-    eventually_equal("it has tried", SOON, 0, marking).await?;
+    eventually_equal("the relay has tried to mark", SOON, 0, marking).await?;
     assert_eq!(published().await?, 1, "only the successor may mark this event");
 
     sqlx::query("update messaging.shard_leases set owner = null, expires_at = '-infinity'").execute(pool).await?;

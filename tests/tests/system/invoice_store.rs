@@ -55,10 +55,10 @@ async fn an_unusable_bucket_is_refused_with_advice() -> Result<()> {
 async fn an_unreachable_bucket_does_not_stop_the_start() -> Result<()> {
     let gone = S3::start().await?.environment();
     let store = open_with("s3://shop", gone).await.context("a process starts without it")?;
-    let unreachable = store.check().await.expect_err("it is gone");
+    let unreachable = store.check().await.expect_err("the server is gone");
     assert!(matches!(unreachable, OpenError::Unreachable { .. }), "{unreachable}");
     assert!(unreachable.to_string().contains("AWS_ENDPOINT_URL"), "{unreachable}");
-    let failed = store.put("invoice_AC-1.pdf", Bytes::from_static(b"%PDF")).await.expect_err("it is gone");
+    let failed = store.put("invoice_AC-1.pdf", Bytes::from_static(b"%PDF")).await.expect_err("the server is gone");
     assert!(matches!(failed, StoreError::Failed(_)), "{failed}");
     Ok(())
 }
@@ -76,7 +76,7 @@ async fn standalone(database: &Database, s3: &S3) -> Result<(Child, Api)> {
     let child = Child::spawn("standalone", command)?;
     let base = format!("http://127.0.0.1:{port}");
     let health = Api::new(&base)?;
-    let ready = eventually("it is ready", SOON, async || {
+    let ready = eventually("standalone is ready", SOON, async || {
         Ok(health.get("/health/ready").await.ok().filter(|answer| answer.status == 200))
     });
     assert_eq!(ready.await?.json()["checks"]["invoice store"], "ok");

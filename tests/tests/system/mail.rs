@@ -228,7 +228,7 @@ async fn only_an_operator_resends_an_e_mail_that_a_killed_worker_may_have_sent()
         let system = System::start(|_| ()).await?;
         shop::place(&system.api, &order_for("meera@example.com")).await?;
         let killed = workers(&system, &server.url, &[("FAULT_POINT", &format!("{place}:1"))]).await?;
-        eventually("it is killed", SOON, async || Ok(killed.exited())).await?;
+        eventually("the worker is killed", SOON, async || Ok(killed.exited())).await?;
         assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENDING".to_owned()], sent), "{place}");
 
         let expire = "update messaging.inbox set leased_until = clock_timestamp() where status = 'running'";
@@ -242,7 +242,7 @@ async fn only_an_operator_resends_an_e_mail_that_a_killed_worker_may_have_sent()
 
         let again = json!({ "reason": "the customer has nothing", "queue": "notifications" });
         act(&system.api, "/ops/jobs/retry", &again).await?.expect(200);
-        eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
+        eventually_equal("the e-mail is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
         let mails = server.mails()?;
         assert_eq!((record(&system).await?, mails.len()), (vec!["SENT".to_owned()], sent + 1), "{place}");
         assert!(mails.iter().all(|mail| mail.message_id == mails[0].message_id), "both copies have one message id");
@@ -273,7 +273,7 @@ async fn with_tls_in_the_url_no_e_mail_is_sent_without_it() -> Result<()> {
         {
             let refusing = workers(&system, &url(port), more).await?;
             let tried = "select count(*) from messaging.inbox where queue = 'notifications' and attempts = $1 and status = 'ready'";
-            eventually_equal("it is tried", SOON, 1_i64, async || {
+            eventually_equal("the worker has tried to send the e-mail", SOON, 1_i64, async || {
                 Ok(sqlx::query_scalar(tried).bind(attempt).fetch_one(&system.database.pool).await?)
             })
             .await?;
@@ -283,7 +283,7 @@ async fn with_tls_in_the_url_no_e_mail_is_sent_without_it() -> Result<()> {
         }
         assert!(record(&system).await?.is_empty() && plain.mails()?.is_empty() && server.mails()?.is_empty());
         let trusting = workers(&system, &url(server.port), &[("SSL_CERT_FILE", &certificate)]).await?;
-        eventually_equal("it is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
+        eventually_equal("the e-mail is sent", SOON, "done".to_owned(), async || Ok(job(&system).await?.0)).await?;
         assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENT".to_owned()], 1));
         tokio::task::spawn_blocking(move || trusting.stop(Signal::SIGTERM, SOON)).await?;
         system.finish().await?;

@@ -88,7 +88,7 @@ async fn events_that_retention_has_dropped_are_republished() -> Result<()> {
     forget_all_events(pool).await?;
     let forgotten = rebuild(&system).await.expect_err("the events are gone");
     assert!(forgotten.to_string().contains("`command snapshots`"), "{forgotten}");
-    assert_eq!(books::read_models(pool).await?, before, "nothing was touched");
+    assert_eq!(books::read_models(pool).await?, before, "the read models are unchanged");
 
     command::republish(&republisher(&system, "articurated_command").await?).await?;
     let forgotten = rebuild(&system).await.expect_err("half of it is gone");

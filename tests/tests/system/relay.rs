@@ -56,7 +56,7 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
     let doomed = Doomed::start(&system, "doomed").await?;
     let leaving = system.another_relay("leaving").await?;
     let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
-    eventually_equal("both have their share", SOON, 2, async || count(pool, both).await).await?;
+    eventually_equal("both relays lease shards", SOON, 2, async || count(pool, both).await).await?;
     shop::sell(&system.api, 60).await?;
     leaving.drain(SOON).await?;
     shop::sell(&system.api, 40).await?;
@@ -116,7 +116,7 @@ async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Re
     while started.elapsed() < Duration::from_secs(2) {
         shop::sell(&system.api, 1).await?;
         let pending = "select count(*) from messaging.outbox where published_at is null";
-        eventually_equal("what is committed goes out", SOON, 0, async || count(pool, pending).await).await?;
+        eventually_equal("committed events are published", SOON, 0, async || count(pool, pending).await).await?;
     }
     open.commit().await?;
     record(&mut *pool.acquire().await?, late, 2).await?;
@@ -124,7 +124,7 @@ async fn a_transaction_that_commits_late_is_neither_missed_nor_overtaken() -> Re
     let order = "select aggregate_version from messaging.inbox where queue = 'projections' and aggregate_id = $1
                  order by received_at";
     let soon = Duration::from_secs(10); // Less than the full sweep takes to come round.
-    eventually_equal("both arrive, in their order", soon, vec![1, 2], async || {
+    eventually_equal("both events arrive in order", soon, vec![1, 2], async || {
         Ok(sqlx::query_scalar(order).bind(late).fetch_all(pool).await?)
     })
     .await?;
@@ -139,7 +139,7 @@ async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -
     let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     let placed = try_join_all((0..20).map(|_| shop::order_in(&system.api, OrderState::PendingPayment))).await?;
-    eventually_equal("all went out", SOON, 20, async || published(pool).await).await?;
+    eventually_equal("every event is published", SOON, 20, async || published(pool).await).await?;
 
     // This queue takes `order.created` and not `order.paid`.
     broker.delete_queue(Queue::Notifications).await?;
@@ -149,8 +149,8 @@ async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -
 
     let parked = "select count(*) from messaging.outbox where parked_reason = 'UNROUTABLE' and published_at is null \
                   and event_type = 'order.created'";
-    eventually_equal("what was returned is parked", SOON, 20, async || count(pool, parked).await).await?;
-    eventually_equal("what was taken went out", SOON, 40, async || published(pool).await).await?;
+    eventually_equal("returned events are parked", SOON, 20, async || count(pool, parked).await).await?;
+    eventually_equal("accepted events are published", SOON, 40, async || published(pool).await).await?;
     system.finish().await
 }
 

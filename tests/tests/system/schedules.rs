@@ -174,7 +174,7 @@ async fn changed_settings_take_effect_on_restart() -> Result<()> {
     let tasks = runtime::Tasks::new(tokio_util::sync::CancellationToken::new());
     schedules::switch_off(NAME, &pool, &clock, &tasks);
     let off = async || count(&pool, "select count(*) from messaging.schedules where next_due_at is null").await;
-    eventually("it is off", SOON, async || Ok((off().await? == 1).then_some(()))).await?;
+    eventually("the schedule is off", SOON, async || Ok((off().await? == 1).then_some(()))).await?;
     tasks.drain(SOON).await?;
     assert_eq!(later.tick().await?, Turn::Following);
     clock.set(one + TimeDelta::days(5) + TimeDelta::hours(2));

@@ -25,7 +25,7 @@ async fn relay_process(system: &System) -> Result<(Child, String)> {
     command.env_remove("RABBITMQ_URL").stdout(Stdio::null()).stderr(Stdio::null());
     let child = Child::spawn("outbox-relay", command)?;
     let pool = &system.database.pool;
-    eventually_equal("it has every shard", SOON, 16, async || held_by_others(pool, "").await).await?;
+    eventually_equal("the relay leases every shard", SOON, 16, async || held_by_others(pool, "").await).await?;
     let name = sqlx::query_scalar("select distinct owner from messaging.shard_leases").fetch_one(pool).await?;
     Ok((child, name))
 }
@@ -42,14 +42,17 @@ async fn a_frozen_relay_is_replaced_in_time_and_finds_that_when_it_wakes() -> Re
     let since = Instant::now();
     shop::sell(&system.api, 20).await?;
     let successor = system.another_relay("successor").await?;
-    eventually_equal("it is replaced", REPLACED_WITHIN, 16, async || held_by_others(pool, &name).await).await?;
+    eventually_equal("another relay leases every shard", REPLACED_WITHIN, 16, async || {
+        held_by_others(pool, &name).await
+    })
+    .await?;
     eprintln!("a frozen relay was replaced after {:.1?}", since.elapsed());
     books::delivered(pool, SOON).await?;
 
     frozen.signal(Signal::SIGCONT);
     shop::sell(&system.api, 20).await?;
     let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
-    eventually_equal("it gets a share again", SOON, 2, async || books::count(pool, both).await).await?;
+    eventually_equal("both relays lease shards", SOON, 2, async || books::count(pool, both).await).await?;
     shop::sell(&system.api, 20).await?;
     books::delivered(pool, SOON).await?;
     let tried_again = books::count(pool, "select count(*) from messaging.outbox where attempts <> 1").await?;
@@ -59,7 +62,10 @@ async fn a_frozen_relay_is_replaced_in_time_and_finds_that_when_it_wakes() -> Re
     frozen.signal(Signal::SIGKILL);
     let since = Instant::now();
     shop::sell(&system.api, 20).await?;
-    eventually_equal("it is replaced", REPLACED_WITHIN, 16, async || held_by_others(pool, &name).await).await?;
+    eventually_equal("another relay leases every shard", REPLACED_WITHIN, 16, async || {
+        held_by_others(pool, &name).await
+    })
+    .await?;
     eprintln!("a killed relay was replaced after {:.1?}", since.elapsed());
     books::delivered(pool, SOON).await?;
     assert_eq!(books::out_of_order(pool).await?, 0);

@@ -48,8 +48,8 @@ async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Res
     assert_eq!(published(pool).await?, 1, "but has not confirmed it");
 
     proxy.set(Mode::Quiet);
-    eventually_equal("all are confirmed in the end", SOON, 41, async || published(pool).await).await?;
-    eventually_equal("all have arrived", SOON, 41, async || count(pool, ARRIVED).await).await?;
+    eventually_equal("every event is confirmed", SOON, 41, async || published(pool).await).await?;
+    eventually_equal("every event has arrived", SOON, 41, async || count(pool, ARRIVED).await).await?;
     intake.drain(SOON).await?;
     system.finish().await
 }
@@ -94,9 +94,9 @@ async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions()
         record(&mut both, order, version).await?;
     }
     both.commit().await?;
-    eventually_equal("both go out", SOON, 2, async || published(pool).await).await?;
+    eventually_equal("both events are published", SOON, 2, async || published(pool).await).await?;
     let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
-    eventually_equal("both arrive", SOON, 2, async || count(pool, ARRIVED).await).await?;
+    eventually_equal("both events arrive", SOON, 2, async || count(pool, ARRIVED).await).await?;
     let arrived: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.inbox order by received_at")
         .fetch_all(pool)
         .await?;
@@ -145,9 +145,9 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     newer.commit().await?;
     leases.rollback().await?;
 
-    eventually_equal("all go out", SOON, 22, async || published(pool).await).await?;
+    eventually_equal("every event is published", SOON, 22, async || published(pool).await).await?;
     let intake = system.intakes(&broker.transport(), &[QUEUE]).await?;
-    eventually_equal("all arrive", SOON, 22, async || count(pool, ARRIVED).await).await?;
+    eventually_equal("every event arrives", SOON, 22, async || count(pool, ARRIVED).await).await?;
     let arrived = "select aggregate_version from messaging.inbox where aggregate_id = $1 order by received_at";
     let arrived: Vec<i32> = sqlx::query_scalar(arrived).bind(order).fetch_all(pool).await?;
     assert_eq!(arrived, [1, 2]);

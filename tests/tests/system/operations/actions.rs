@@ -91,7 +91,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     let pause =
         async |system: &System| Ok::<_, anyhow::Error>(act(&system.api, "/ops/queues/projections/pause", &why).await?);
     assert_eq!(pause(&system).await?.expect(200).json()["rows_changed"], 1);
-    assert_eq!(pause(&system).await?.expect(200).json()["rows_changed"], 0, "it is paused already");
+    assert_eq!(pause(&system).await?.expect(200).json()["rows_changed"], 0, "the queue is paused already");
     let system = System::start_on(system.stop().await?, |_| ()).await?;
 
     shop::order_in(&system.api, OrderState::Paid).await?;
@@ -106,7 +106,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     assert_eq!(paused["severity"], "warning", "a pause is meant, so it is no problem");
 
     ops(&system.database, &["resume", "projections", "--reason", "all counted"]).await?.exited(0);
-    eventually_equal("they are taken", SOON, 0, async || count(&system.database.pool, waiting).await).await?;
+    eventually_equal("workers take the jobs", SOON, 0, async || count(&system.database.pool, waiting).await).await?;
     let actions: Vec<(String, String, String)> =
         sqlx::query_as("select action, source, actor from messaging.operator_actions order by id")
             .fetch_all(&system.database.pool)
@@ -155,7 +155,7 @@ async fn a_dead_refund_is_retried_and_paid_once() -> Result<()> {
     retry(&json!({ "reason": "no", "event_ids": [id], "queue": "invoices" })).await?.refused(404, "JOB_NOT_FOUND");
     let retried = retry(&json!({ "reason": "the gateway is mended", "event_ids": [id] })).await?.expect(200).json();
     assert_eq!(retried["rows_changed"], 1);
-    eventually("it is refunded after all", SOON, async || {
+    eventually("the return is refunded", SOON, async || {
         let paid: Option<i64> =
             sqlx::query_scalar("select count(*) from work.refunds where status = $1 having count(*) = 1")
                 .bind(RefundStatus::Processed.as_str())
@@ -183,12 +183,12 @@ async fn a_wait_is_ended_without_changing_what_has_happened() -> Result<()> {
     release(&json!({ "reason": "no", "queue": "invoices" })).await?.refused(409, "NOTHING_TO_RELEASE");
     release(&json!({ "reason": "no", "queue": "shelves" })).await?.refused(422, "VALIDATION_FAILED");
     release(&json!({ "reason": "the gateway is up", "queue": "refunds" })).await?.expect(200);
-    eventually_equal("it is tried again", SOON, 2, async || Ok(refund_job(&system.database).await?.2)).await?;
+    eventually_equal("the refund is tried again", SOON, 2, async || Ok(refund_job(&system.database).await?.2)).await?;
 
     // As if its worker had gone silent just after it took the job.
     let run = "update messaging.inbox set status = 'running', lease_owner = 'ghost', fence = fence + 1,
                    leased_until = clock_timestamp() + interval '1 hour' where queue = 'refunds' and status = 'in_doubt'";
-    eventually_equal("it waits again", SOON, 1, async || {
+    eventually_equal("the refund waits again", SOON, 1, async || {
         Ok(sqlx::query(run).execute(&system.database.pool).await?.rows_affected())
     })
     .await?;
@@ -213,7 +213,7 @@ async fn an_event_in_back_off_is_released_and_a_parked_one_is_not() -> Result<()
     release(events[1]).await?.refused(409, "NOTHING_TO_RELEASE");
     release(Uuid::nil()).await?.refused(404, "EVENT_NOT_FOUND");
     release(events[0]).await?.expect(200);
-    eventually_equal("all go out", SOON, 3, async || published(&system.database.pool).await).await?;
+    eventually_equal("every event is published", SOON, 3, async || published(&system.database.pool).await).await?;
     system.finish().await?;
 
     let (system, events) = blocked_order().await?;

@@ -90,7 +90,7 @@ fn codes(diagnosis: &Value) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_healthy_system_is_found_healthy_and_a_stopped_one_is_not() -> Result<()> {
     let system = System::start(|_| ()).await?;
-    eventually_equal("all is well", SOON, json!(true), async || {
+    eventually_equal("the system is healthy", SOON, json!(true), async || {
         Ok(system.api.get("/ops/doctor").await?.expect(200).json()["healthy"].clone())
     })
     .await?;

@@ -66,7 +66,8 @@ async fn everything_again(transport: &TransportConfig) -> Result<()> {
     let replayed = ops(&system.database, &[&all[..], &["--json", "--reason", "to see"]].concat()).await?.exited(0);
     assert_eq!(replayed.json()["rows_changed"], before["events"]);
     let again = "select count(*) from messaging.outbox where published_at is not null and attempts = 2";
-    eventually_equal("all go out again", SOON, before["events"], async || count(pool, again).await).await?;
+    eventually_equal("every event is published again", SOON, before["events"], async || count(pool, again).await)
+        .await?;
     books::settled(&system.database.pool).await?;
     let report = system.api.get("/ops/audit?drained=true").await?.expect(200).json();
     assert_eq!(report["verdict"], "holds", "{report:#}");
@@ -86,7 +87,7 @@ async fn a_parked_event_is_replayed_and_the_events_it_blocked_follow() -> Result
     assert!(preview.contains("UNROUTABLE") && preview.contains("events that would be replayed: 1"), "{preview}");
     let said = ops(&system.database, &["replay", "--parked", "--reason", "the route is back"]).await?.exited(0).out;
     assert_eq!(said.trim(), "events replayed: 1");
-    eventually_equal("all go out", SOON, 3, async || books::published(pool).await).await?;
+    eventually_equal("every event is published", SOON, 3, async || books::published(pool).await).await?;
     let order: Vec<i32> = sqlx::query_scalar("select aggregate_version from messaging.outbox order by published_at")
         .fetch_all(pool)
         .await?;
@@ -154,6 +155,6 @@ async fn a_selection_selects_exactly_its_events() -> Result<()> {
     ops(&system.database, &paced).await?.exited(0);
     assert!(started.elapsed() >= std::time::Duration::from_secs(1), "{:?}", started.elapsed());
     let all = "select count(*) from messaging.outbox where published_at is null and parked_at is null";
-    eventually_equal("all are out again", SOON, 0, async || count(pool, all).await).await?;
+    eventually_equal("every event is published again", SOON, 0, async || count(pool, all).await).await?;
     system.finish().await
 }

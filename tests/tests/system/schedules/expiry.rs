@@ -182,7 +182,7 @@ async fn without_the_setting_a_request_waits_and_the_schedule_is_off() -> Result
     .await?;
     let pool = &system.database.pool;
     let off = "select count(*) from messaging.schedules where next_due_at is null";
-    eventually_equal("it is off", SOON, 1, async || count(pool, off).await).await?;
+    eventually_equal("the schedule is off", SOON, 1, async || count(pool, off).await).await?;
     clock.set(utc("2027-01-10T10:00:00Z"));
     // A step of another return shows that the process is alive in the new year.
     shop::return_in(&system.api, ReturnState::Approved).await?;

@@ -63,7 +63,7 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
         .fetch_all(&system.database.pool)
         .await?;
     assert!(widths.iter().all(|days| *days == 5), "an eighth of the retention each: {widths:?}");
-    let run = eventually("it is recorded", SOON, async || {
+    let run = eventually("the run is recorded", SOON, async || {
         let shown = system.api.get("/ops/schedules").await?.expect(200).json();
         let run = last_run(&shown, "partition_maintenance").clone();
         Ok((run["status"] == "done" && run["result"] != json!(null)).then_some(run))
@@ -95,7 +95,7 @@ async fn partitions_leave_no_gap_and_go_when_all_their_days_are_old() -> Result<
     assert_eq!(count(pool, gaps).await?, 0);
     assert_eq!(count(pool, AssertSqlSafe(reaches)).await?, 2);
     assert_eq!(count(pool, "select max(until_day - from_day)::int8 from messaging.partitions").await?, 11);
-    assert_eq!(count(pool, make).await?, 0, "nothing is missing");
+    assert_eq!(count(pool, make).await?, 0, "no partition is missing");
 
     let partitions = "select string_agg(partitions::text, ' ' order by name) from messaging.partitions";
     let before: String = sqlx::query_scalar(partitions).fetch_one(pool).await?;

@@ -198,12 +198,12 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
     program.env("DATABASE_URL", &system.database.url).env("RELAY_PORT", embedded::free_port()?.to_string());
     program.env_remove("RABBITMQ_URL").stdout(Stdio::null()).stderr(Stdio::null());
     let frozen = Child::spawn("outbox-relay", program)?;
-    eventually("it leads", SOON, async || leader().await).await?;
+    eventually("the process leads the schedule", SOON, async || leader().await).await?;
 
     frozen.signal(Signal::SIGSTOP);
     let since = Instant::now();
     let successor = system.another_relay("successor").await?;
-    eventually_equal("it is replaced", REPLACED_WITHIN, Some("successor".to_owned()), leader).await?;
+    eventually_equal("another instance leads", REPLACED_WITHIN, Some("successor".to_owned()), leader).await?;
     eprintln!("a frozen leader of a schedule was replaced after {:.1?}", since.elapsed());
 
     frozen.signal(Signal::SIGCONT);
@@ -212,7 +212,7 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
     assert_eq!(leader().await?.as_deref(), Some("successor"));
     successor.drain(SOON).await?;
     let since = Instant::now();
-    eventually("it leads again", SOON, async || leader().await).await?;
+    eventually("an instance leads again", SOON, async || leader().await).await?;
     assert!(since.elapsed() < REPLACED_WITHIN, "the successor gave up the lead");
     drop(frozen);
     system.finish().await
