@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tests::programs::root;
 
-/// Words that have no place here, and what to write instead. The vocabulary itself is in WORKFLOW_DESIGN.md.
+/// Words that have no place here, and what to write instead. The vocabulary itself is in `WORKFLOW_DESIGN.md`.
 const WORDS: [(&str, &str); 29] = [
     ("whoever", "name the actor: the relay, the worker, the caller"),
     ("whatever", "name the thing, or \"any\""),
@@ -57,7 +57,9 @@ fn texts_and_names_use_the_words_of_the_field() {
         let name = path.strip_prefix(root()).expect("below the workspace").display().to_string();
         if !EXEMPT.contains(&name.as_str()) {
             let mut text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
-            FOREIGN.iter().for_each(|foreign| text = text.replace(foreign, ""));
+            for foreign in FOREIGN {
+                text = text.replace(foreign, "");
+            }
             for (line, word, better) in banned(&text) {
                 found.push(format!("{name}:{line}: {word:?}, write: {better}"));
             }
