@@ -40,9 +40,9 @@ use place_order::Placements;
 use transition::Transitions;
 
 pub use api::openapi;
-pub use domain::Gstin;
+pub use domain::{Gstin, RefundShipping};
 pub use republish::republish;
-pub use settings::{RefundShipping, ReturnsPerOrder, Settings};
+pub use settings::{ReturnsPerOrder, Settings};
 
 /// What every operation needs.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ mod pricing;
 mod document;
 
 use chrono::{DateTime, Utc};
-use contracts::{Address, EntityType, OrderDocument, OrderState};
+use contracts::{Address, CustomerId, Email, EntityType, Hsn, OrderDocument, OrderNumber, OrderState, Sku};
 use runtime::ApiError;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -26,9 +26,9 @@ const NUMBER_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct PlaceOrder {
     /// Generated when absent.
-    pub(crate) order_number: Option<String>,
-    pub(crate) customer_id: String,
-    pub(crate) customer_email: Option<String>,
+    pub(crate) order_number: Option<OrderNumber>,
+    pub(crate) customer_id: CustomerId,
+    pub(crate) customer_email: Option<Email>,
     /// ISO 4217.
     pub(crate) currency: String,
     pub(crate) payment_method: Option<String>,
@@ -41,11 +41,11 @@ pub(crate) struct PlaceOrder {
 /// A line of a new order.
 #[derive(Debug)]
 pub(crate) struct PlaceItem {
-    pub(crate) sku: String,
+    pub(crate) sku: Sku,
     pub(crate) title: String,
     pub(crate) quantity: i64,
     pub(crate) unit_price_minor: i64,
-    pub(crate) hsn: Option<String>,
+    pub(crate) hsn: Option<Hsn>,
 }
 
 /// New orders, as a kind of command with batches.
@@ -103,7 +103,7 @@ pub(crate) async fn place(app: &App, context: &CommandContext, order: PlaceOrder
         }
     }
     drop(in_flight);
-    let number = order.order_number.unwrap_or_default();
+    let number = order.order_number.as_ref().map_or("", OrderNumber::as_str);
     Err(ApiError::conflict(
         "ORDER_NUMBER_EXISTS",
         format!("there is an order with the number {number:?}; choose another"),
@@ -112,11 +112,12 @@ pub(crate) async fn place(app: &App, context: &CommandContext, order: PlaceOrder
 }
 
 /// `AC-20261121-7K3M9QXP`: the day in UTC, and the id's last 40 bits in Crockford's base 32.
-fn generated_number(id: Uuid, at: DateTime<Utc>) -> String {
+fn generated_number(id: Uuid, at: DateTime<Utc>) -> OrderNumber {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let bits = id.as_u128();
     let tail: String = (0..8).rev().map(|place| char::from(ALPHABET[(bits >> (5 * place)) as usize & 31])).collect();
-    format!("AC-{}-{tail}", at.format("%Y%m%d"))
+    let number = format!("AC-{}-{tail}", at.format("%Y%m%d"));
+    OrderNumber::parse(&number).expect("letters, digits and hyphens")
 }
 
 /// The rows of an order.
@@ -157,6 +158,8 @@ mod tests {
         let ids = runtime::Ids::system();
         let numbers: HashSet<_> = (0..10_000).map(|_| generated_number(ids.next(), DateTime::UNIX_EPOCH)).collect();
         assert_eq!(numbers.len(), 10_000);
-        assert!(numbers.iter().all(|number| number.len() == 20 && number.starts_with("AC-19700101-")));
+        assert!(
+            numbers.iter().all(|number| number.as_str().len() == 20 && number.as_str().starts_with("AC-19700101-"))
+        );
     }
 }

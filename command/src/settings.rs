@@ -1,6 +1,7 @@
 //! The command service's own settings.
 
-use domain::Gstin;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use domain::{Gstin, Named, RefundShipping};
 use schedules::Expression;
 
 use crate::taxation::Taxation;
@@ -35,7 +36,7 @@ pub struct Settings {
     pub returns_per_order: ReturnsPerOrder,
     /// How much of the shipping a return refunds: nothing, all of it with the return after which nothing of the order is
     /// left, or each unit's share with the unit.
-    #[arg(long, env = "REFUND_SHIPPING", value_enum, default_value_t)]
+    #[arg(long, env = "REFUND_SHIPPING", default_value_t = RefundShipping::FullReturn, value_parser = refund_shipping())]
     pub refund_shipping: RefundShipping,
     /// The shop's GST identification number. Unset: the shop is not registered, and no order is taxed.
     #[arg(long, env = "SUPPLIER_GSTIN", value_parser = Gstin::parse)]
@@ -56,13 +57,10 @@ pub enum ReturnsPerOrder {
     One,
 }
 
-/// How much of the shipping a return refunds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum RefundShipping {
-    Never,
-    #[default]
-    FullReturn,
-    EachUnit,
+/// Reads one of the names that `domain` gives the values.
+fn refund_shipping() -> impl TypedValueParser<Value = RefundShipping> {
+    PossibleValuesParser::new(RefundShipping::NAMES.iter().copied())
+        .try_map(|name| RefundShipping::from_name(&name).ok_or("is not a known value"))
 }
 
 impl Default for Settings {
@@ -89,11 +87,7 @@ impl Settings {
             window_days: self.return_window_days,
             timezone: self.business_timezone,
             one_return_per_order: self.returns_per_order == ReturnsPerOrder::One,
-            shipping: match self.refund_shipping {
-                RefundShipping::Never => domain::RefundShipping::Never,
-                RefundShipping::FullReturn => domain::RefundShipping::FullReturn,
-                RefundShipping::EachUnit => domain::RefundShipping::EachUnit,
-            },
+            shipping: self.refund_shipping,
         }
     }
 

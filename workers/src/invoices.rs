@@ -43,7 +43,7 @@ impl Handler for Invoices {
         };
         let pdf = self.issuer.print(invoice_html(&view, &self.issuer.brand), row.issued_at).await?;
         faults::point("invoice.rendered");
-        let file = self.issuer.store(InvoiceStore::invoice_name(&order.order_number), pdf).await?;
+        let file = self.issuer.store(InvoiceStore::invoice_name(order.order_number.as_str()), pdf).await?;
         faults::point("invoice.stored");
         limited(self.complete(job, order, row, file)).await
     }

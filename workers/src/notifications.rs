@@ -24,8 +24,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use contracts::OrderDocument;
-use lettre::Address;
+use contracts::{Email, OrderDocument};
 use messaging::inbox::{self, Job};
 use messaging::worker::{Completed, Failure, Handler, LEASE};
 use runtime::database::limited;
@@ -82,7 +81,7 @@ impl Notifications {
         faults::point("notification.completion.ready");
         tx.commit().await?;
         faults::point("notification.completion.committed");
-        let (subject, order_number) = (kind.subject(), kind.order_number());
+        let (subject, order_number) = (kind.subject(), kind.order_number().as_str());
         let attachment = kind.invoice().map(|invoice| invoice.path.as_str());
         tracing::info!(kind = name, subject, order_number, attachment, message_id, "e-mail logged, not sent");
         Ok(completed)
@@ -92,20 +91,17 @@ impl Notifications {
         &self,
         job: &Job,
         kind: &NotificationKind,
-        recipient: &str,
+        recipient: &Email,
         smtp: &Smtp,
     ) -> Result<Completed, Failure> {
-        // Neither the parser's message nor the address: this is logged.
-        let to: Address = recipient
-            .parse()
-            .map_err(|_| Failure::Dead("the order's customer_email is no e-mail address".to_owned()))?;
+        let to = recipient.address();
         if limited(store::find(&self.pool, job.event_id)).await?.as_deref() == Some("SENDING") {
             return Err(in_doubt("a worker stopped while it was sending it"));
         }
         let message_id = self.mailer.message_id(job.event_id);
         let order = self.order(kind).await?;
-        let text = self.mailer.compose(kind, order.as_ref(), to.clone(), &message_id, self.clock.now()).await?;
-        let mut conversation = smtp.start(&self.mailer.from.email, &to).await.map_err(failure)?;
+        let text = self.mailer.compose(kind, order.as_ref(), to, &message_id, self.clock.now()).await?;
+        let mut conversation = smtp.start(&self.mailer.from.email, to).await.map_err(failure)?;
         limited(self.record(job, kind, &message_id)).await?;
         faults::point("notification.recorded");
         if let Err(why) = conversation.deliver(&text).await {
@@ -116,7 +112,7 @@ impl Notifications {
         }
         faults::point("notification.sent");
         let completed = limited(self.complete(job, kind, &message_id)).await.map_err(failure_after_acceptance)?;
-        tracing::info!(kind = kind.name(), order_number = kind.order_number(), message_id, "e-mail sent");
+        tracing::info!(kind = kind.name(), order_number = kind.order_number().as_str(), message_id, "e-mail sent");
         conversation.end().await;
         Ok(completed)
     }

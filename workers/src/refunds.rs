@@ -56,8 +56,15 @@ impl Handler for Refunds {
         }
         store::mark_failed(conn, row.id).await?;
         let (version, at) = (row.version + 1, self.clock.now());
-        let mut transition =
-            events::transition(job, EntityType::Refund, row.id, version, Some(&row.status), "FAILED", at);
+        let mut transition = events::transition(
+            job,
+            EntityType::Refund,
+            row.id,
+            version,
+            Some(&row.status),
+            RefundStatus::Failed.as_str(),
+            at,
+        );
         transition.reason = Some(reason.to_owned());
         let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Failed, version), transition };
         record(conn, self.ids.next(), EventType::RefundFailed, &events::headers(job), &change).await
@@ -68,7 +75,7 @@ impl Refunds {
     /// The refund's row. It is committed, with its first event, before the first call to the gateway.
     async fn initiate(&self, job: &Job, returned: &ReturnDocument) -> Result<RefundRow, Failure> {
         let (id, event_id, at) = (self.ids.next(), self.ids.next(), self.clock.now());
-        let transition = events::transition(job, EntityType::Refund, id, 1, None, "PENDING", at);
+        let transition = events::transition(job, EntityType::Refund, id, 1, None, RefundStatus::Pending.as_str(), at);
         let (headers, returned) = (events::headers(job), returned.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
@@ -122,8 +129,15 @@ impl Refunds {
         let completed = Completed::mark(&mut tx, job, &result).await?;
         if store::mark_processed(&mut tx, row.id, &transaction_id, at).await? {
             let version = row.version + 1;
-            let transition =
-                events::transition(job, EntityType::Refund, row.id, version, Some(&row.status), "PROCESSED", at);
+            let transition = events::transition(
+                job,
+                EntityType::Refund,
+                row.id,
+                version,
+                Some(&row.status),
+                RefundStatus::Processed.as_str(),
+                at,
+            );
             let mut snapshot = document(returned, row, RefundStatus::Processed, version);
             snapshot.transaction_id = Some(transaction_id);
             snapshot.processed_at = Some(at);

@@ -3,6 +3,7 @@
 mod orders;
 mod returns;
 
+use contracts::InvalidValue;
 use runtime::{ApiError, FieldErrors};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -92,6 +93,26 @@ impl StepBody for Ship {
     fn into_details(self) -> Details {
         Details { carrier: self.carrier, tracking_number: self.tracking_number, ..Details::default() }
     }
+}
+
+/// The value that a field holds. `None` when it is invalid, which is then reported.
+fn parse_field<T>(
+    errors: &mut FieldErrors,
+    field: &str,
+    text: &str,
+    parse: fn(&str) -> Result<T, InvalidValue>,
+) -> Option<T> {
+    parse(text).inspect_err(|error| errors.add(field, error.to_string())).ok()
+}
+
+/// The same for a field that may be absent.
+fn parse_optional<T>(
+    errors: &mut FieldErrors,
+    field: &str,
+    text: Option<&str>,
+    parse: fn(&str) -> Result<T, InvalidValue>,
+) -> Option<T> {
+    text.and_then(|text| parse_field(errors, field, text, parse))
 }
 
 /// Text of 1 to `max` characters.

@@ -1,7 +1,7 @@
 //! The document of a new order. It is stored as it is and never changes; later steps are merged over it.
 
 use chrono::{DateTime, Utc};
-use contracts::{OrderDocument, OrderItemDocument, OrderState};
+use contracts::{OrderDocument, OrderItemDocument, OrderNumber, OrderState};
 use domain::{GstRate, LineAmounts};
 use runtime::Ids;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use super::{PlaceItem, PlaceOrder, Price};
 use crate::taxation;
 
 impl PlaceOrder {
-    pub(super) fn document(&self, id: Uuid, number: String, ids: &Ids, at: DateTime<Utc>) -> OrderDocument {
+    pub(super) fn document(&self, id: Uuid, number: OrderNumber, ids: &Ids, at: DateTime<Utc>) -> OrderDocument {
         let Price { totals, rates, terms } = &self.price;
         let items = (1..)
             .zip(self.items.iter().zip(rates).zip(&totals.lines))

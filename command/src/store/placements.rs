@@ -1,7 +1,7 @@
 //! A batch of new orders, in one statement.
 
 use chrono::{DateTime, Utc};
-use contracts::{EventType, Headers};
+use contracts::{CustomerId, EventType, Headers, OrderNumber, Sku};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -14,8 +14,8 @@ use crate::idempotency::KeyedRequest;
 #[derive(Debug)]
 pub(crate) struct NewOrder {
     pub(crate) id: Uuid,
-    pub(crate) order_number: String,
-    pub(crate) customer_id: String,
+    pub(crate) order_number: OrderNumber,
+    pub(crate) customer_id: CustomerId,
     pub(crate) currency: String,
     pub(crate) total_minor: i64,
     /// The document as it was placed, state and version included. It never changes, and it is the first answer.
@@ -33,7 +33,7 @@ pub(crate) struct NewOrder {
 #[derive(Debug)]
 pub(crate) struct NewOrderItem {
     pub(crate) id: Uuid,
-    pub(crate) sku: String,
+    pub(crate) sku: Sku,
     pub(crate) title: String,
     pub(crate) quantity: i32,
     pub(crate) unit_price_minor: i64,
@@ -86,8 +86,8 @@ impl<'a> Columns<'a> {
         let mut columns = Self::default();
         for order in batch {
             columns.id.push(order.id);
-            columns.order_number.push(&order.order_number);
-            columns.customer_id.push(&order.customer_id);
+            columns.order_number.push(order.order_number.as_str());
+            columns.customer_id.push(order.customer_id.as_str());
             columns.currency.push(&order.currency);
             columns.total_minor.push(order.total_minor);
             columns.document.push(&order.document);
@@ -109,7 +109,7 @@ impl<'a> ItemColumns<'a> {
         self.id.push(item.id);
         self.order_id.push(order_id);
         self.line_no.push(line_no);
-        self.sku.push(&item.sku);
+        self.sku.push(item.sku.as_str());
         self.title.push(&item.title);
         self.quantity.push(item.quantity);
         self.unit_price_minor.push(item.unit_price_minor);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::documents::{EntityType, Transition};
+use crate::transition::{EntityType, Transition};
 
 /// One event as it travels. On RabbitMQ it is the JSON body; in Postgres its fields are columns.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,11 +24,11 @@ pub struct Envelope {
     pub occurred_at: DateTime<Utc>,
     #[serde(default)]
     pub headers: Headers,
-    /// A [`StateChanged`] of the aggregate's document, passed on byte for byte where no code needs to decode it.
+    /// A [`StateChanged`] of the aggregate's document. The relay and the transports pass it on byte for byte.
     pub payload: Box<RawValue>,
 }
 
-/// What a consumer needs to go on with the trace and the request that caused the event.
+/// What a consumer needs to continue the trace and the request that caused the event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headers {
     /// W3C Trace Context.
@@ -43,8 +43,8 @@ pub struct Headers {
     pub schema_version: Option<u32>,
 }
 
-/// The only shape of payloads there has been. A release that changes the shape sends another number, so that an older
-/// consumer dead-letters the event instead of misreading it.
+/// The shape of today's payloads, and the only one so far. A release that changes the shape sends another number, so that
+/// an older consumer dead-letters the event instead of misreading it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 impl Headers {
@@ -56,14 +56,14 @@ impl Headers {
 
 /// The payload of every event: the aggregate's full state after the change, and the change itself.
 ///
-/// Full state makes consumers independent of the order of arrival: the highest version wins.
+/// Because every event has the full state, the order of arrival does not matter: the highest version wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateChanged<T> {
     pub snapshot: T,
     pub transition: Transition,
 }
 
-/// The payload of [`EventType::SnapshotTaken`]: a `StateChanged` of the last change, and every change there has been.
+/// The payload of [`EventType::SnapshotTaken`]: the `StateChanged` of the last change, and all changes so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retold<T> {
     #[serde(flatten)]
@@ -72,7 +72,7 @@ pub struct Retold<T> {
     pub history: Vec<Transition>,
 }
 
-/// Every event type there is. Past tense; a command is imperative, an event tells what has happened.
+/// Every event type. The names are in the past tense: a command says what to do, an event what has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventType {
     OrderCreated,
@@ -92,8 +92,8 @@ pub enum EventType {
     RefundInitiated,
     RefundProcessed,
     RefundFailed,
-    /// No change: republishes an aggregate's state and history, so that read models can be rebuilt after retention has
-    /// dropped the original events.
+    /// Nothing has happened. It republishes an aggregate's state and history, so that read models can be rebuilt after
+    /// retention has dropped the events themselves.
     SnapshotTaken,
 }
 

@@ -1,12 +1,12 @@
-//! The payment gateway's protocol, as its clients and the mock speak it.
+//! The payment gateway's protocol: what its clients send, and what the mock answers.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Request header that names the refund; repeats with the same key are answered with the first outcome.
-/// Without it the gateway takes the return's id.
+/// The request header that identifies the refund. A request with a known key gets the first answer again. Without the
+/// header the gateway uses the return's id.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 
 /// `POST /refund`.

@@ -5,24 +5,30 @@
 //! none of the decisions.
 
 mod envelope;
+mod queues;
+mod transition;
 mod documents;
+mod values;
+mod email;
+mod gateway;
+mod names;
 pub mod named;
 pub mod schema;
-mod queues;
-mod gateway;
 
 pub use documents::{
-    ActorType, Address, CreditNoteDocument, EntityType, InvoiceDocument, OrderDocument, OrderItemDocument,
-    RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine,
-    TaxTermsDocument, Transition, Trigger,
+    Address, CreditNoteDocument, InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundStatus,
+    ReturnDocument, ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument,
 };
 pub use domain::{OrderState, ReturnState, Supply};
+pub use email::Email;
 pub use envelope::{Envelope, EventType, Headers, Retold, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};
+pub use transition::{ActorType, EntityType, Transition, Trigger};
+pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
 
 /// API-SPECIFICATION.yml: the REST API of all processes, generated from their code.
 pub const API_SPECIFICATION: &str = include_str!("../../../API-SPECIFICATION.yml");
-/// Response header of every command: `<entity>:<id>@<version>`. Sent back to the query service (same header, or
-/// `?consistency=`), it makes the query wait until its read model has that version.
+/// Response header of every command: `<entity>:<id>@<version>`. A client that sends it to the query service (as the same
+/// header, or as `?consistency=`) gets an answer that has at least that version.
 pub const CONSISTENCY_TOKEN_HEADER: &str = "x-consistency-token";

@@ -1,5 +1,5 @@
-//! The consumer queues and which events go to which. One table for both transports: the Postgres queue
-//! joins with it, RabbitMQ's bindings are declared from it.
+//! The consumer queues, and which events go to which. Both transports use this one table: the Postgres queue joins with
+//! it, and RabbitMQ's bindings are declared from it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,7 +33,7 @@ impl Queue {
         }
     }
 
-    /// Whether this queue wants events of that type.
+    /// Whether this queue receives events of that type.
     pub const fn wants(self, event: EventType) -> bool {
         match self {
             Self::Invoices => matches!(event, EventType::OrderShipped),
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    /// Every (event type, queue) pair there is.
+    /// Every pair of an event type and a queue that receives it.
     pub fn routes() -> impl Iterator<Item = (EventType, Self)> {
         EventType::ALL.into_iter().flat_map(|event| {
             Self::ALL.into_iter().filter(move |queue| queue.wants(event)).map(move |queue| (event, queue))

@@ -8,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::allocation::{Returned, UnitShares};
+use crate::names::names;
 use crate::order_state::OrderState;
 use crate::tax::{Charge, Taxes};
 
@@ -33,6 +34,8 @@ pub enum RefundShipping {
     /// Each unit's share, with the unit.
     EachUnit,
 }
+
+names!(RefundShipping { Never "never", FullReturn "full-return", EachUnit "each-unit" });
 
 impl ReturnPolicy {
     /// The last local day on which a return may be requested; the whole day counts.

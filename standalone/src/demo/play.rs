@@ -149,7 +149,8 @@ fn return_body(script: &Map<String, Value>, order: &OrderDocument) -> Result<Val
     for item in body.get_mut("items").and_then(Value::as_array_mut).context("a return names its items")? {
         let item = item.as_object_mut().context("an item is an object")?;
         let sku = item.remove("sku").context("an item names its sku")?;
-        let ordered = order.items.iter().find(|ordered| sku == ordered.sku).context("the sku is in the order")?;
+        let ordered =
+            order.items.iter().find(|ordered| sku == ordered.sku.as_str()).context("the sku is in the order")?;
         item.insert("order_item_id".to_owned(), json!(ordered.id));
     }
     Ok(Value::Object(body))

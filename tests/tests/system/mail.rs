@@ -73,7 +73,7 @@ async fn all_five_e_mails_arrive_once_and_whole() -> Result<()> {
     shop::bring_return(&system.api, rejected, ReturnState::Rejected).await?;
     books::settled(&system.database.pool).await?;
 
-    let number = &order.order_number;
+    let number = order.order_number.as_str();
     let mails = server.mails()?;
     let subjects: Vec<_> = mails.iter().map(|mail| mail.subject.clone()).collect();
     assert_eq!(
@@ -169,7 +169,6 @@ async fn an_e_mail_that_the_server_refuses_for_good_is_dead_and_its_error_has_no
     for (recipient, words, recorded) in [
         ("unknown@example.com", "no such mailbox", &[][..]),
         ("virus@example.com", "not wanted here", &["REFUSED"][..]),
-        ("meera@example..com", "no e-mail address", &[][..]),
     ] {
         let system = System::start(without_invoices(&server.url)).await?;
         shop::place(&system.api, &order_for(recipient)).await?;

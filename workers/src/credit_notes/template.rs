@@ -47,7 +47,7 @@ fn facts(note: &CreditNoteView<'_>) -> Markup {
             (fact("Date", Some(&day(note.issued_at))))
             (fact("Against invoice", Some(note.invoice_number)))
             (fact("Invoice date", Some(&day(note.invoiced_at))))
-            (fact("Order number", Some(&note.order.order_number)))
+            (fact("Order number", Some(note.order.order_number.as_str())))
             (fact("Place of supply", place))
             (fact("Reason", note.returned.reason.as_deref()))
         }

@@ -1,6 +1,6 @@
 //! Orders and returns for the tests of documents and e-mails.
 
-use contracts::{OrderDocument, ReturnDocument, Supply, TaxDocument, TaxTermsDocument};
+use contracts::{Hsn, OrderDocument, ReturnDocument, Supply, TaxDocument, TaxTermsDocument};
 use serde_json::{Value, json};
 
 /// An order of these (title, quantity, unit price), shipped, with two addresses.
@@ -42,7 +42,7 @@ pub(crate) fn taxed_order() -> OrderDocument {
     order.items[0].shipping_minor = 1_800;
     order.items[0].shipping_tax = tax(1_714, 43, 0);
     order.items[1].gst_rate = Some(18.0);
-    order.items[1].hsn = Some("9405".to_owned());
+    order.items[1].hsn = Hsn::parse("9405").ok();
     order.items[1].tax = tax(84_661, 7_619, 1);
     order.shipping_minor = 1_800;
     order.total_minor = order.subtotal_minor + order.shipping_minor;

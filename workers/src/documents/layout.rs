@@ -116,7 +116,7 @@ fn supplier(terms: &TaxTermsDocument, brand: &Brand) -> Markup {
 }
 
 fn party(heading: &str, address: Option<&Address>, order: &OrderDocument) -> Markup {
-    let name = address.and_then(|address| address.name.as_deref()).unwrap_or(&order.customer_id);
+    let name = address.and_then(|address| address.name.as_deref()).unwrap_or(order.customer_id.as_str());
     html! {
         div {
             h2 { (heading) }

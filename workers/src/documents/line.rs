@@ -1,13 +1,13 @@
 //! One line of goods on a document, sold or returned.
 
-use contracts::{OrderItemDocument, ReturnItemDocument, TaxDocument};
+use contracts::{Hsn, OrderItemDocument, ReturnItemDocument, Sku, TaxDocument};
 
 /// A line of goods. Amounts are in minor units of the document's currency.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
-    pub(super) sku: &'a str,
+    pub(super) sku: &'a Sku,
     pub(super) title: &'a str,
-    pub(super) hsn: Option<&'a str>,
+    pub(super) hsn: Option<&'a Hsn>,
     pub(super) rate: Option<f64>,
     pub(super) quantity: i32,
     /// Of one unit; only on lines that are sold.
@@ -25,7 +25,7 @@ impl<'a> From<&'a OrderItemDocument> for Line<'a> {
         Self {
             sku: &item.sku,
             title: &item.title,
-            hsn: item.hsn.as_deref(),
+            hsn: item.hsn.as_ref(),
             rate: item.gst_rate,
             quantity: item.quantity,
             price: Some(item.unit_price_minor),
@@ -43,7 +43,7 @@ impl<'a> From<&'a ReturnItemDocument> for Line<'a> {
         Self {
             sku: &item.sku,
             title: &item.title,
-            hsn: item.hsn.as_deref(),
+            hsn: item.hsn.as_ref(),
             rate: item.gst_rate,
             quantity: item.quantity,
             price: None,

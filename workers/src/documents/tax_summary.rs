@@ -35,7 +35,7 @@ pub(super) fn by_hsn_and_rate(lines: &[Line<'_>]) -> Vec<TaxSummaryLine> {
         #[expect(clippy::cast_possible_truncation, reason = "a percentage with three decimals")]
         let thousandths = gst_rate.map(|rate| (rate * 1_000.0).round() as i64);
         let row = rows.entry((line.hsn, thousandths)).or_insert_with(|| TaxSummaryLine {
-            hsn: line.hsn.map(str::to_owned),
+            hsn: line.hsn.cloned(),
             gst_rate,
             quantity: 0,
             total_minor: 0,

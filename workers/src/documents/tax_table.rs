@@ -1,6 +1,6 @@
 //! The table of goods with the tax on each line, and what follows it: rules 46 and 53 of the CGST Rules.
 
-use contracts::{OrderDocument, ReturnDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
+use contracts::{Hsn, OrderDocument, ReturnDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
 use maud::{Markup, html};
 
 use super::format::capitalised;
@@ -192,7 +192,7 @@ impl<'a> TaxTable<'a> {
                     @for line in self.summary.iter() {
                         @if let Some(rate) = line.gst_rate {
                             tr {
-                                td { (line.hsn.as_deref().unwrap_or("–")) }
+                                td { (line.hsn.as_ref().map_or("–", Hsn::as_str)) }
                                 td.number { (rate) " %" }
                                 td.number { (self.money(line.tax.taxable_minor)) }
                                 @for amount in taxes(&line.tax) { td.number { (self.money(amount)) } }

@@ -39,7 +39,7 @@ fn facts(invoice: &InvoiceView<'_>) -> Markup {
     html! {
         dl.facts {
             (fact("Invoice date", Some(&day(invoice.issued_at))))
-            (fact("Order number", Some(&order.order_number)))
+            (fact("Order number", Some(order.order_number.as_str())))
             (fact("Order date", Some(&day(order.created_at))))
             (fact("Payment", together(order.payment_method.as_deref(), order.payment_transaction_id.as_deref()).as_deref()))
             (fact("Shipped", order.shipped_at.map(day).as_deref()))

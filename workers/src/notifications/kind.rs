@@ -1,6 +1,6 @@
 //! The kinds of notification, by event.
 
-use contracts::{EventType, InvoiceDocument, OrderDocument, RefundDocument, ReturnDocument};
+use contracts::{Email, EventType, InvoiceDocument, OrderDocument, OrderNumber, RefundDocument, ReturnDocument};
 use messaging::inbox::Job;
 use messaging::worker::Failure;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ impl NotificationKind {
         }
     }
 
-    pub(super) fn order_number(&self) -> &str {
+    pub(super) fn order_number(&self) -> &OrderNumber {
         match self {
             Self::OrderConfirmed(order) => &order.order_number,
             Self::OrderShipped(invoice) => &invoice.order_number,
@@ -59,14 +59,14 @@ impl NotificationKind {
     }
 
     /// The customer's e-mail address, if the order has one.
-    pub(super) fn recipient(&self) -> Option<&str> {
-        let email = match self {
+    pub(super) fn recipient(&self) -> Option<&Email> {
+        match self {
             Self::OrderConfirmed(order) => &order.customer_email,
             Self::OrderShipped(invoice) => &invoice.customer_email,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
             Self::RefundProcessed(refund) => &refund.customer_email,
-        };
-        email.as_deref()
+        }
+        .as_ref()
     }
 
     /// The invoice to attach.

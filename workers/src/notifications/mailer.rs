@@ -83,7 +83,7 @@ impl Mailer {
         &self,
         kind: &NotificationKind,
         order: Option<&OrderDocument>,
-        to: Address,
+        to: &Address,
         message_id: &str,
         at: DateTime<Utc>,
     ) -> Result<Vec<u8>, Failure> {

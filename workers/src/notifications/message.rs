@@ -11,11 +11,11 @@ use super::{html, text};
 use crate::documents::Brand;
 
 /// Who writes to whom, and when.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Envelope<'a> {
     pub(super) from: &'a Mailbox,
     pub(super) reply_to: Option<&'a Mailbox>,
-    pub(super) to: Address,
+    pub(super) to: &'a Address,
     pub(super) message_id: &'a str,
     pub(super) at: DateTime<Utc>,
 }
@@ -35,10 +35,14 @@ pub(super) fn message(
     brand: &Brand,
     attachment: Option<Attachment>,
 ) -> Result<Vec<u8>, lettre::error::Error> {
+    // Given and not left to lettre, which would parse the header `To` and refuse addresses that are valid, such as
+    // "a b"@example.com and a@[192.0.2.1].
+    let recipients = lettre::address::Envelope::new(Some(envelope.from.email.clone()), vec![envelope.to.clone()])?;
     let mut builder = Message::builder()
+        .envelope(recipients)
         .from(envelope.from.clone())
-        .to(Mailbox::new(None, envelope.to))
-        .subject(one_line(&content.subject))
+        .to(Mailbox::new(None, envelope.to.clone()))
+        .subject(content.subject.as_str())
         .message_id(Some(envelope.message_id.to_owned()))
         .date(envelope.at.into())
         // RFC 3834: tells automatic responders not to answer.
@@ -59,9 +63,4 @@ pub(super) fn message(
         }
     };
     Ok(message.formatted())
-}
-
-/// A subject has no line breaks, even if an order number has.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

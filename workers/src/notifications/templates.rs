@@ -35,7 +35,7 @@ fn confirmed(order: &OrderDocument) -> EmailContent {
              your invoice as soon as your order is on its way."
         )],
         facts: facts([
-            ("Order", Some(number.clone())),
+            ("Order", Some(number.to_string())),
             ("Placed on", Some(day(order.created_at))),
             ("Payment", order.payment_method.clone()),
         ]),
@@ -56,7 +56,7 @@ fn shipped(invoice: &InvoiceDocument, order: Option<&OrderDocument>, return_wind
         preview: parcel.clone().unwrap_or_else(|| format!("Order {number}, {total}")),
         opening: vec![format!("We have packed your order {number} by hand and sent it on its way.")],
         facts: facts([
-            ("Order", Some(number.clone())),
+            ("Order", Some(number.to_string())),
             ("Shipped on", order.and_then(|order| order.shipped_at).map(day)),
             ("Carrier", invoice.carrier.clone()),
             ("Tracking number", invoice.tracking_number.clone()),
@@ -89,7 +89,7 @@ fn approved(returned: &ReturnDocument) -> EmailContent {
             ),
         ],
         facts: facts([
-            ("Order", Some(number.clone())),
+            ("Order", Some(number.to_string())),
             ("Approved on", returned.approved_at.map(day)),
             ("Reason", returned.reason.clone()),
         ]),
@@ -121,7 +121,7 @@ fn rejected(returned: &ReturnDocument) -> EmailContent {
         preview: format!("We could not accept your return for order {number}"),
         opening: vec![opening],
         facts: facts([
-            ("Order", Some(number.clone())),
+            ("Order", Some(number.to_string())),
             ("Decided on", returned.rejected_at.map(day)),
             ("Category", returned.rejection_category.as_deref().map(|name| label(&name.to_lowercase()))),
             ("Our reason", returned.rejection_reason.as_deref().map(capitalised)),
@@ -142,7 +142,7 @@ fn refunded(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailCont
             "We have received what you sent back from order {number}, and we have refunded {amount}."
         )],
         facts: facts([
-            ("Order", Some(number.clone())),
+            ("Order", Some(number.to_string())),
             ("Refunded on", refund.processed_at.map(day)),
             ("To", order.and_then(|order| order.payment_method.clone())),
             ("Reference", refund.transaction_id.clone()),
@@ -192,7 +192,12 @@ fn good(item: &OrderItemDocument, currency: &str) -> Good {
 /// A line without units refunds the shipping of units that were returned before.
 fn returned_good(item: &ReturnItemDocument, currency: &str) -> Good {
     let title = if item.quantity == 0 { format!("Shipping of {}", item.title) } else { item.title.clone() };
-    Good { title, detail: item.sku.clone(), quantity: item.quantity.max(1), amount: money(item.amount_minor, currency) }
+    Good {
+        title,
+        detail: item.sku.to_string(),
+        quantity: item.quantity.max(1),
+        amount: money(item.amount_minor, currency),
+    }
 }
 
 fn destination(order: &OrderDocument) -> Option<(&'static str, Vec<String>)> {

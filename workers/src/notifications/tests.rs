@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use contracts::{InvoiceDocument, RefundDocument};
+use contracts::{InvoiceDocument, RefundDocument, Sku};
 use serde_json::json;
 
 use super::content::EmailContent;
@@ -107,9 +107,8 @@ fn html_needs_nothing_from_outside_and_is_narrow() {
 fn what_a_customer_types_is_text_and_not_markup() {
     let hostile = "<script>alert('x')</script> & </style>";
     let mut order = order(&[(hostile, 1, 100)]);
-    for text in [&mut order.order_number, &mut order.items[0].sku, &mut order.currency] {
-        hostile.clone_into(text);
-    }
+    order.items[0].sku = Sku::parse(hostile).expect("any text");
+    order.currency = hostile.to_owned();
     order.payment_method = Some(hostile.to_owned());
     order.shipping_address.as_mut().expect("an address").name = Some(hostile.to_owned());
     for content in contents(&order) {
@@ -119,27 +118,61 @@ fn what_a_customer_types_is_text_and_not_markup() {
     }
 }
 
-#[test]
-fn nothing_breaks_out_of_a_header() {
-    let mut order = vase();
-    order.order_number = "AC\r\nBcc: others@example.com\r\n\r\n\u{202e}ऑर्डर".to_owned();
-    let [confirmation, ..] = contents(&order);
+/// The confirmation of an order, on the wire.
+fn confirmation_to(email: &str, attachment: Option<Attachment>) -> String {
+    let [confirmation, ..] = contents(&vase());
+    let recipient = Email::parse(email).expect(email);
     let envelope = Envelope {
         from: &MailSettings::default().mail_from,
         reply_to: None,
-        to: "meera@example.in".parse().expect("an address"),
+        to: recipient.address(),
         message_id: "<0196053e-9d80-7000-8000-000000000001@articurated.example>",
         at: AT.parse().expect("a time"),
     };
+    let mail = message(envelope, &confirmation, &Brand::default(), attachment).expect(email);
+    String::from_utf8(mail).expect("UTF-8")
+}
+
+/// The addresses of which the tests of `contracts::Email` and of the API say that they are accepted.
+#[test]
+fn every_address_that_the_api_accepts_gets_its_e_mail() {
+    let longest_name = format!("{}@example.com", "n".repeat(64));
+    for address in [
+        "a@b",
+        "name.surname+tag@example.com",
+        "meera@mail.example.co.in",
+        "o'brien@example.com",
+        "नाम@उदाहरण.भारत",
+        "\"meera k\"@example.com",
+        "\"a@b\"@example.com",
+        "meera@[192.0.2.1]",
+        &longest_name,
+    ] {
+        let mail = confirmation_to(address, None);
+        assert!(mail.contains(&format!("\r\nTo: {address}\r\n")), "{mail}");
+    }
+}
+
+#[test]
+fn the_mailer_refuses_every_address_that_the_api_refuses() {
+    let name_too_long = format!("{}@example.com", "n".repeat(65));
+    for address in
+        ["meera..k@example.com", "meera@example.com.", "meera@-x.com", "x@-", "a b@c", "a@b@c", &name_too_long]
+    {
+        assert!(Email::parse(address).is_err() && address.parse::<lettre::Address>().is_err(), "{address}");
+    }
+}
+
+#[test]
+fn nothing_breaks_out_of_a_header() {
     let attachment = Attachment { name: "invoice_\"\r\nX: ऑ.pdf".to_owned(), pdf: Bytes::from_static(b"%PDF") };
-    let mail = message(envelope, &confirmation, &Brand::default(), Some(attachment)).expect("a message");
-    let mail = String::from_utf8(mail).expect("ASCII is UTF-8");
+    let mail = confirmation_to("meera@example.in", Some(attachment));
     assert!(mail.is_ascii(), "everything else is encoded");
     // An empty line ends the headers of the message; the headers of a part follow its boundary.
     let (head, body) = mail.split_once("\r\n\r\n").expect("a body");
     let (_, attached) = body.rsplit_once("\r\nContent-Disposition").expect("an attachment");
     for line in head.lines().chain(attached.lines()) {
-        assert!(!line.starts_with("Bcc") && !line.starts_with("X:"), "{mail}");
+        assert!(!line.starts_with("X:"), "{mail}");
     }
     assert_eq!(head.lines().filter(|line| line.starts_with("Subject: ")).count(), 1);
     assert!(mail.contains("Date: Tue, 07 Apr 2026 19:30:00 +0000"), "{mail}");

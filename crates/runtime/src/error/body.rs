@@ -13,14 +13,14 @@ pub struct ErrorBody {
 /// What went wrong and what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDetail {
-    /// `SCREAMING_SNAKE`; what programs decide by.
+    /// `SCREAMING_SNAKE`; for programs to decide by.
     #[schema(example = "INVALID_STATE_TRANSITION")]
     pub code: String,
-    /// For people.
+    /// For people to read.
     pub message: String,
     /// Depends on the code; `{}` when there is nothing to add.
     #[schema(value_type = Object)]
     pub details: Value,
-    /// Finds the log lines of this request.
+    /// The log lines of this request carry it.
     pub request_id: String,
 }

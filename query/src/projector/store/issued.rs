@@ -1,7 +1,7 @@
 //! Invoices and credit notes: the API shows them inside their order or return, and the GST report adds them up.
 
 use chrono::NaiveDate;
-use contracts::TaxSummaryDocument;
+use contracts::{Hsn, TaxSummaryDocument};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -179,7 +179,7 @@ async fn insert_lines(
         &column(&lines, |(document, ..)| &*document.currency) as &[&str],
         &column(&lines, |(_, tax, ..)| tax.terms.place_of_supply.as_str()) as &[&str],
         &column(&lines, |(_, tax, ..)| tax.recipient_gstin.is_some()),
-        &column(&lines, |(.., line)| line.hsn.as_deref()) as &[Option<&str>],
+        &column(&lines, |(.., line)| line.hsn.as_ref().map(Hsn::as_str)) as &[Option<&str>],
         &column(&lines, |(.., line)| line.gst_rate) as &[Option<f64>],
         &column(&lines, |(.., line)| line.quantity),
         &column(&lines, |(.., line)| line.total_minor),

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use contracts::{
-    ActorType, EntityType, EventType, Headers, InvoiceDocument, OrderState, RefundDocument, RefundStatus, ReturnState,
-    StateChanged, Transition, Trigger,
+    ActorType, CustomerId, EntityType, EventType, Headers, InvoiceDocument, OrderNumber, OrderState, RefundDocument,
+    RefundStatus, ReturnState, StateChanged, Transition, Trigger,
 };
 use messaging::outbox::{self, NewEvent};
 use runtime::{Clock, Ids};
@@ -70,7 +70,7 @@ async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &Sta
 }
 
 /// Records an invoice as the workers do, without a browser.
-async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<()> {
+async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> Result<()> {
     let (id, at) = (Ids::system().next(), Clock::system().now());
     let next = "insert into work.document_series as series values ('AC/26-27', 1)
                 on conflict (series) do update set last_number = series.last_number + 1
@@ -79,9 +79,9 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &str) -> Result<(
     let snapshot = InvoiceDocument {
         id,
         order_id,
-        order_number: number.to_owned(),
+        order_number: number.clone(),
         invoice_number,
-        customer_id: "cust-1".to_owned(),
+        customer_id: CustomerId::parse("cust-1")?,
         customer_email: None,
         currency: "INR".to_owned(),
         total_minor: 1,
@@ -118,8 +118,8 @@ async fn record_refund(pool: &PgPool, return_id: Uuid, order_id: Uuid, amount_mi
         id,
         return_id,
         order_id,
-        order_number: "AC-1".to_owned(),
-        customer_id: "cust-1".to_owned(),
+        order_number: OrderNumber::parse("AC-1")?,
+        customer_id: CustomerId::parse("cust-1")?,
         customer_email: None,
         status: RefundStatus::Pending,
         version: 1,

@@ -1,4 +1,4 @@
-use contracts::{Address, Supply};
+use contracts::{Address, CustomerId, Sku, Supply};
 
 use super::*;
 use crate::documents::fixtures::{order, readable, taxed_order, text_of};
@@ -35,9 +35,8 @@ fn a_tax_invoice() {
 fn what_a_customer_types_is_text_and_not_markup() {
     let hostile = "<script>alert('x')</script> & </style>";
     let mut order = order(&[(hostile, 1, 100)]);
-    for text in [&mut order.order_number, &mut order.customer_id, &mut order.items[0].sku] {
-        hostile.clone_into(text);
-    }
+    order.customer_id = CustomerId::parse(hostile).expect("any text");
+    order.items[0].sku = Sku::parse(hostile).expect("any text");
     let address = Address {
         name: Some(hostile.to_owned()),
         line1: Some(hostile.to_owned()),

@@ -1,0 +1,109 @@
+//! An order.
+
+use chrono::{DateTime, Utc};
+use domain::OrderState;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::address::Address;
+use super::invoice::InvoiceDocument;
+use super::tax::{TaxDocument, TaxTermsDocument};
+use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
+use crate::{Email, named, schema};
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrderDocument {
+    /// `UUIDv7`.
+    pub id: Uuid,
+    #[schema(value_type = String, max_length = 32)]
+    pub order_number: OrderNumber,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::OrderState)]
+    pub state: OrderState,
+    /// 1 at creation, one more with every transition; also the `ETag`.
+    pub version: i32,
+    #[schema(value_type = String, max_length = 64)]
+    pub customer_id: CustomerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 254)]
+    pub customer_email: Option<Email>,
+    /// ISO 4217; amounts are in its minor unit.
+    pub currency: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_method: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_address: Option<Address>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing_address: Option<Address>,
+    pub items: Vec<OrderItemDocument>,
+    /// Sum of quantity × unit price.
+    pub subtotal_minor: i64,
+    pub discount_minor: i64,
+    pub shipping_minor: i64,
+    /// The GST in the total.
+    #[serde(default)]
+    pub tax_minor: i64,
+    /// subtotal − discount + shipping, plus the tax where prices do not include it. The sum of `paid_minor` and
+    /// `shipping_minor` of all items.
+    pub total_minor: i64,
+    /// Absent when no GST is charged, because the supplier is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_terms: Option<TaxTermsDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_transaction_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processing_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipped_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<DateTime<Utc>>,
+    /// Only from the query service, once the PDF is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoice: Option<InvoiceDocument>,
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OrderItemDocument {
+    /// `UUIDv7`. Returns refer to the item by it.
+    pub id: Uuid,
+    /// 1..500, in the order of the request.
+    pub line_no: i32,
+    #[schema(value_type = String, max_length = 64)]
+    pub sku: Sku,
+    pub title: String,
+    pub quantity: i32,
+    pub unit_price_minor: i64,
+    /// Harmonised System of Nomenclature code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 16)]
+    pub hsn: Option<Hsn>,
+    /// Per cent. When the request has none: the rate of the HSN code on the day of the order, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
+    /// The line's share of the order's discount.
+    pub discount_minor: i64,
+    /// The price of the goods, with the tax. A return of the whole line refunds it, besides shipping.
+    pub paid_minor: i64,
+    /// The tax in `paid_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    /// The line's share of the shipping, with the tax.
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
+}

@@ -1,0 +1,99 @@
+//! A return.
+
+use chrono::{DateTime, Utc};
+use domain::ReturnState;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::credit_note::CreditNoteDocument;
+use super::refund::RefundDocument;
+use super::tax::TaxDocument;
+use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
+use crate::{Email, named, schema};
+
+/// A return.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnDocument {
+    /// `UUIDv7`.
+    pub id: Uuid,
+    pub order_id: Uuid,
+    #[schema(value_type = String, max_length = 32)]
+    pub order_number: OrderNumber,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::ReturnState)]
+    pub state: ReturnState,
+    /// 1 at creation, one more with every transition; also the `ETag`.
+    pub version: i32,
+    #[schema(value_type = String, max_length = 64)]
+    pub customer_id: CustomerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 254)]
+    pub customer_email: Option<Email>,
+    pub currency: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub items: Vec<ReturnItemDocument>,
+    /// The sum of the items' amounts. Fixed when the return is requested.
+    pub refund_amount_minor: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_notes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection_category: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection_reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_transit_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Only from the query service, once a refund is initiated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund: Option<RefundDocument>,
+    /// Only from the query service, once the PDF is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit_note: Option<CreditNoteDocument>,
+}
+
+/// One line of a return.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnItemDocument {
+    pub id: Uuid,
+    pub order_item_id: Uuid,
+    #[schema(value_type = String, max_length = 64)]
+    pub sku: Sku,
+    pub title: String,
+    /// Units returned. 0 when only shipping is refunded, for units that were returned before.
+    pub quantity: i32,
+    /// Harmonised System of Nomenclature code, as it was sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 16)]
+    pub hsn: Option<Hsn>,
+    /// Per cent, as it was sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
+    /// The exact refund of these units, with the tax and the refunded shipping.
+    pub amount_minor: i64,
+    /// The tax in the refund of the goods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    /// The refunded shipping, with the tax. Part of `amount_minor`.
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,67 @@
+//! The GST in an order and in its documents.
+
+use domain::Supply;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::values::Hsn;
+use crate::{named, schema};
+
+/// The GST in an amount, to the paisa: amount = taxable + cgst + sgst + igst + round-off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxDocument {
+    pub taxable_minor: i64,
+    #[serde(default)]
+    pub cgst_minor: i64,
+    #[serde(default)]
+    pub sgst_minor: i64,
+    #[serde(default)]
+    pub igst_minor: i64,
+    /// The paise by which taxable amount and taxes miss the price, where prices include the tax. May be below zero.
+    #[serde(default)]
+    pub round_off_minor: i64,
+}
+
+/// How an order is taxed. Fixed when it is placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaxTermsDocument {
+    pub supplier_gstin: String,
+    /// Code and name, `29 Karnataka`.
+    pub supplier_state: String,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::Supply)]
+    pub supply: Supply,
+    /// Code and name of a state, `29 Karnataka`; `96 Outside India` for another country.
+    pub place_of_supply: String,
+    pub prices_include_tax: bool,
+}
+
+/// Everything that the GST return reports about an invoice or a credit note.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaxSummaryDocument {
+    #[serde(flatten)]
+    pub terms: TaxTermsDocument,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_name: Option<String>,
+    /// Only of a registered recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_gstin: Option<String>,
+    /// By HSN code and rate. Their totals sum to the document's total.
+    pub lines: Vec<TaxSummaryLine>,
+}
+
+/// Goods of one HSN code and one rate, with their shipping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaxSummaryLine {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, max_length = 16)]
+    pub hsn: Option<Hsn>,
+    /// Per cent. Absent when the goods are not taxed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
+    pub quantity: i64,
+    /// With the tax.
+    pub total_minor: i64,
+    #[serde(flatten)]
+    pub tax: TaxDocument,
+}

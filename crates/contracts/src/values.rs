@@ -1,0 +1,151 @@
+//! Texts that name something, each with a type of its own. A text is checked once, where it enters the system, and
+//! every later step takes the type: what the API accepts, no later step refuses.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// What is wrong with a text: the message says what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// A type around a text that its `check` has passed.
+macro_rules! value {
+    ($(#[$doc:meta])* $name:ident: $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+                Self::try_from(text.to_owned())
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+value! {
+    /// What customers call an order by: 1 to 32 letters, digits, `.`, `_` or `-`, the first a letter or digit. It is part
+    /// of file names (`invoice_<order_number>.pdf`), so it must be harmless in one.
+    OrderNumber: order_number
+}
+
+value! {
+    /// The shop's own id of a customer: 1 to 64 characters.
+    CustomerId: short_text::<64>
+}
+
+value! {
+    /// The shop's own code of an article (stock keeping unit): 1 to 64 characters.
+    Sku: short_text::<64>
+}
+
+value! {
+    /// A code of the Harmonised System of Nomenclature, as the shop writes it (`6912`, `6913 90 00`): 1 to 16 characters.
+    Hsn: short_text::<16>
+}
+
+fn order_number(text: &str) -> Result<(), InvalidValue> {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let accepted = (1..=32).contains(&text.len())
+        && text.chars().all(harmless)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if accepted {
+        return Ok(());
+    }
+    Err(InvalidValue::new("must be 1 to 32 letters, digits, '.', '_' or '-', and begin with a letter or digit"))
+}
+
+/// Not blank, at most `MAX` characters, and nothing that Postgres cannot store.
+fn short_text<const MAX: usize>(text: &str) -> Result<(), InvalidValue> {
+    if text.trim().is_empty() {
+        Err(InvalidValue::new("must not be empty"))
+    } else if text.chars().nth(MAX).is_some() {
+        Err(InvalidValue::new(format!("must be at most {MAX} characters long")))
+    } else if text.contains('\0') {
+        Err(InvalidValue::new("must not contain the character U+0000"))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_number_is_harmless_in_a_file_name() {
+        for good in ["AC-1", "2026.11_x", "A", &"9".repeat(32)] {
+            assert_eq!(OrderNumber::parse(good).map(String::from).as_deref(), Ok(good));
+        }
+        for bad in ["", "../x", "a/b", ".hidden", "a b", "é", "-x", "AC\r\nX", &"9".repeat(33)] {
+            assert!(OrderNumber::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_neither_blank_nor_too_long() {
+        let refusal = |text: &str| CustomerId::parse(text).map(String::from).map_err(|error| error.to_string());
+        let longest = "क".repeat(64);
+        for good in [" a ", longest.as_str()] {
+            assert_eq!(refusal(good).as_deref(), Ok(good));
+        }
+        for (bad, message) in [
+            ("", "must not be empty"),
+            (" \t\n", "must not be empty"),
+            ("a\0", "must not contain the character U+0000"),
+            (&"क".repeat(65), "must be at most 64 characters long"),
+        ] {
+            assert_eq!(refusal(bad).as_ref().map_err(String::as_str), Err(message), "{bad:?}");
+        }
+        assert!(Sku::parse(&"x".repeat(64)).is_ok() && Sku::parse(&"x".repeat(65)).is_err());
+        assert!(Hsn::parse(&"6".repeat(16)).is_ok() && Hsn::parse(&"6".repeat(17)).is_err());
+    }
+
+    #[test]
+    fn in_json_a_value_is_its_text_and_a_bad_one_is_refused() {
+        let sku: Sku = serde_json::from_str(r#""JBP-1""#).expect("a code");
+        assert_eq!(serde_json::to_string(&sku).expect("JSON"), r#""JBP-1""#);
+        let refusal = serde_json::from_str::<Sku>(r#""""#).expect_err("empty").to_string();
+        assert!(refusal.starts_with("must not be empty"), "{refusal}");
+    }
+}
