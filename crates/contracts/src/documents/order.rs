@@ -95,7 +95,7 @@ pub struct OrderItemDocument {
     pub gst_rate: Option<f64>,
     /// The line's share of the order's discount.
     pub discount_minor: i64,
-    /// The price of the goods, with the tax. A return of the whole line refunds it, besides shipping.
+    /// The price of the goods, with the tax. A return of the whole line refunds it; shipping is separate.
     pub paid_minor: i64,
     /// The tax in `paid_minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
