@@ -1,7 +1,7 @@
 //! Orders, returns, invoices, credit notes and refunds as clients and events see them.
 //!
-//! These are documents, not models: the side that decides writes them, and everybody else only reads them. Fields are
-//! only ever added, and a reader ignores fields that it does not know.
+//! These are documents, not models: the process that decides writes them, and the other processes only read them. Fields
+//! are only ever added, and a reader ignores fields that it does not know.
 
 mod order;
 mod returns;
