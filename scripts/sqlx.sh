@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [[ ${1:-} != --with-database ]]; then
-    exec cargo run --quiet -p embedded --example with-postgres -- .data/sqlx "$0" --with-database
+    exec cargo run --quiet --example with-postgres -- .data/sqlx "$0" --with-database
 fi
 
 for migration in migrations/*.sql; do

@@ -28,7 +28,7 @@ pub struct Settings {
     /// month, day of week.
     #[arg(long, env = "RETURN_REVIEW_CRON", default_value = MIDNIGHT)]
     pub return_review_cron: Expression,
-    /// The time zone in which a day begins and ends.
+    /// The time zone of return windows, reviews and GST rates.
     #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
     pub business_timezone: chrono_tz::Tz,
     /// Whether an order can have several returns, until nothing is left, or one.

@@ -1,5 +1,6 @@
 //! Builds the programs of the workspace for the tests.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -28,6 +29,14 @@ pub fn folder() -> &'static Path {
         folder
     });
     &FOLDER
+}
+
+/// The variables that a program started by a test keeps from the environment of the test: where programs are found, and
+/// where `make coverage` wants to have a report of what ran.
+pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["PATH", "HOME", "LANG", "CHROMIUM_PATH", "LLVM_PROFILE_FILE"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// The root folder of the workspace.

@@ -53,7 +53,7 @@ pub struct Settings {
     /// The time zone in which a financial year starts and ends.
     #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
     pub business_timezone: chrono_tz::Tz,
-    /// URL that receives a POST for every dead job.
+    /// URL that receives a POST for every dead job of the workers.
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
     pub alert_webhook_url: Option<String>,
     #[command(flatten)]
@@ -89,10 +89,12 @@ impl Default for Settings {
 /// When failed jobs are retried.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Retries {
-    /// First back-off of documents and notifications, in seconds. It doubles up to ten times itself; 3 retries.
+    /// Longest wait before the first retry of a document or notification, in seconds. It doubles with each retry, to at most
+    /// ten times this value; 3 retries.
     #[arg(long, env = "DOCUMENT_RETRY_SECONDS", default_value = "60", value_parser = runtime::config::seconds)]
     pub document_retry: Duration,
-    /// First back-off of refunds, in seconds. It doubles up to fifteen times itself; 5 retries.
+    /// Longest wait before the first retry of a refund, in seconds. It doubles with each retry, to at most fifteen times this
+    /// value; 5 retries.
     #[arg(long, env = "REFUND_RETRY_SECONDS", default_value = "120", value_parser = runtime::config::seconds)]
     pub refund_retry: Duration,
 }

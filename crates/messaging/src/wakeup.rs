@@ -1,8 +1,9 @@
 //! Waking a sleeping loop in milliseconds, without depending on it.
 //!
 //! A [`Hint`] sends NOTIFY outside the transactions of commands, at most once per [`DEBOUNCE`]: NOTIFY inside a
-//! transaction takes a lock that serialises commits. A [`Wakeup`] listens. A lost notification costs one polling
-//! interval and nothing else.
+//! transaction takes a lock that serialises commits. A [`Wakeup`] listens. The relay listens on
+//! [`outbox::CHANNEL`](crate::outbox::CHANNEL); the workers and the projector listen on the
+//! [channel of their queue](crate::inbox::channel). A lost notification costs one polling interval and nothing else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -17,7 +17,7 @@ use super::Api;
 use super::answers::{EventId, ReadErrors, limit};
 use crate::audit::{self, Report, Scope};
 use crate::doctor::{self, Diagnosis};
-use crate::read::actions::{self, OperatorAction};
+use crate::read::actions::{self, Actions};
 use crate::read::jobs::{self, Filter, JobStatus, Jobs};
 use crate::read::queues::{self, QueueStatus};
 use crate::read::schedules::{self, Schedules};
@@ -127,13 +127,6 @@ struct ActionParams {
     limit: Option<i64>,
 }
 
-/// A list.
-#[derive(Debug, Serialize, ToSchema)]
-struct Actions {
-    /// Newest first.
-    data: Vec<OperatorAction>,
-}
-
 /// What operators did
 ///
 /// Who, when and why. The record is append-only.
@@ -143,7 +136,7 @@ async fn list_actions(
     State(api): State<Arc<Api>>,
     ApiQuery(params): ApiQuery<ActionParams>,
 ) -> Result<Json<Actions>, ApiError> {
-    Ok(Json(Actions { data: actions::list(&api.pool, limit(params.limit, 50, MOST)?).await? }))
+    Ok(Json(actions::list(&api.pool, limit(params.limit, 50, MOST)?).await?))
 }
 
 /// What runs by the clock

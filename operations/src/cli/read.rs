@@ -99,7 +99,7 @@ impl Jobs {
 impl Actions {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let report = actions::list(&self.common.connect().await?, self.limit).await?;
-        self.common.print(&report, |report| match report.as_slice() {
+        self.common.print(&report, |report| match report.data.as_slice() {
             [] => "no operator actions".to_owned(),
             actions => tables::actions(actions),
         })

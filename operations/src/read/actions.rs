@@ -30,9 +30,16 @@ pub struct OperatorAction {
     pub request_id: Option<String>,
 }
 
-/// The latest actions, newest first.
-pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<OperatorAction>, OperationError> {
-    let actions = sqlx::query_as!(
+/// A list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Actions {
+    /// Newest first.
+    pub data: Vec<OperatorAction>,
+}
+
+/// The latest actions.
+pub async fn list(pool: &PgPool, limit: i64) -> Result<Actions, OperationError> {
+    let data = sqlx::query_as!(
         OperatorAction,
         r#"
         select id, acted_at, actor, source, action, target, reason, rows_changed, request_id
@@ -44,7 +51,7 @@ pub async fn list(pool: &PgPool, limit: i64) -> Result<Vec<OperatorAction>, Oper
     )
     .fetch_all(pool)
     .await?;
-    Ok(actions)
+    Ok(Actions { data })
 }
 
 /// The actions that changed any of these events, oldest first.

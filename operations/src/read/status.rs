@@ -67,7 +67,7 @@ pub async fn status(pool: &PgPool) -> Result<SystemStatus, OperationError> {
         shards_free: now.shards_free,
         outbox: outbox(pool).await?,
         queues: queues::list(pool).await?,
-        actions: actions::list(pool, ACTIONS_SHOWN).await?,
+        actions: actions::list(pool, ACTIONS_SHOWN).await?.data,
     })
 }
 

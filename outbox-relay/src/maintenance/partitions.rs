@@ -61,7 +61,7 @@ async fn maintain(pool: &PgPool, retention_days: i32, clock: &Clock) -> sqlx::Re
         dropped.push(name);
     }
     let runs_deleted = limited(schedules::delete_runs(pool, clock.now() - RUNS)).await?;
-    Ok(json!({ "made": made, "dropped": dropped, "runs_forgotten": runs_deleted }))
+    Ok(json!({ "made": made, "dropped": dropped, "runs_deleted": runs_deleted }))
 }
 
 async fn make(pool: &PgPool, retention_days: i32) -> sqlx::Result<i32> {

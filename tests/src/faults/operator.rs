@@ -49,7 +49,7 @@ pub(super) async fn retry_dead(stage: &Stage) -> Result<u64> {
 pub(super) async fn rebuild(stage: &Stage, within: Duration) -> Result<()> {
     let mut command = Command::new(programs::folder().join("query"));
     command.arg("rebuild").kill_on_drop(true);
-    command.env_clear().env("DATABASE_URL", stage.direct_url()).env("LOG", "error");
+    command.env_clear().envs(programs::environment()).env("DATABASE_URL", stage.direct_url()).env("LOG", "error");
     command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
     let output = tokio::time::timeout(within, command.output()).await.context("query rebuild was killed")??;
     ensure!(output.status.success(), "query rebuild: {}", String::from_utf8_lossy(&output.stderr));
@@ -110,7 +110,7 @@ async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
 async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new(programs::folder().join("ops"));
     command.args(arguments).arg("--json").kill_on_drop(true);
-    command.env_clear().env("DATABASE_URL", stage.direct_url());
+    command.env_clear().envs(programs::environment()).env("DATABASE_URL", stage.direct_url());
     command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
     command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
     tokio::time::timeout(ANSWER, command.output())

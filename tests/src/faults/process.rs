@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::places::{self, Role};
 use super::tally::Tally;
 use super::{Setup, Weather};
+use crate::programs;
 
 /// How often the keeper checks the process.
 const LOOK: Duration = Duration::from_millis(20);
@@ -127,8 +128,7 @@ impl Keeper {
         let recipe = &self.recipe;
         let mut command = bound_to_parent(Signal::SIGKILL, &recipe.program);
         // These processes must not inherit settings from the environment of the run.
-        let kept = ["PATH", "HOME", "LANG", "CHROMIUM_PATH"];
-        command.env_clear().envs(kept.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.env_clear().envs(programs::environment());
         command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
         if recipe.role == Role::Gateway {
             let rate = if *self.weather.borrow() == Weather::Storm { "0.08" } else { "0" };

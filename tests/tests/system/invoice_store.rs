@@ -68,7 +68,7 @@ async fn standalone(database: &Database, s3: &S3) -> Result<(Child, Api)> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;
     let port = free_port()?;
     let mut command = bound_to_parent(Signal::SIGKILL, folder.join("standalone"));
-    command.arg("run").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.arg("run").env_clear().envs(programs::environment());
     command.env("DATABASE_URL", &database.url).env("DATA_DIR", tests::services::folder("standalone")?);
     command.env("PORT", port.to_string()).env("GATEWAY_PORT", free_port()?.to_string());
     command.env("INVOICE_STORE_URL", "s3://shop/bills").envs(s3.environment());

@@ -2,6 +2,7 @@
 
 mod audit_database;
 mod broker;
+mod demo;
 mod errors;
 mod faults;
 mod fences;
@@ -20,6 +21,7 @@ mod projector;
 mod queries;
 mod races;
 mod rebuild;
+mod refused;
 mod relay;
 mod reports;
 mod return_window;

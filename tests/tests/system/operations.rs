@@ -42,7 +42,8 @@ pub(crate) async fn ops(database: &Database, arguments: &[&str]) -> Result<Said>
 
 pub(crate) async fn ops_with(environment: &[(&str, &str)], arguments: &[&str]) -> Result<Said> {
     let mut command = Command::new(programs::folder().join("ops"));
-    command.args(arguments).env_clear().env("OPERATOR", "anita").envs(environment.iter().copied()).kill_on_drop(true);
+    command.args(arguments).env_clear().envs(programs::environment()).env("OPERATOR", "anita");
+    command.envs(environment.iter().copied()).kill_on_drop(true);
     let output = command.output().await?;
     let text = |bytes| String::from_utf8(bytes).context("text");
     Ok(Said { code: output.status.code(), out: text(output.stdout)?, err: text(output.stderr)? })

@@ -78,6 +78,8 @@ async fn what_is_stuck_is_seen_and_explained_and_skipped() -> Result<()> {
     assert_eq!((&only["action"], &only["actor"], &only["source"]), (&json!("SKIP"), &json!("anita"), &json!("REST")));
     assert_eq!((&only["reason"], &only["rows_changed"]), (&json!("orders are not eaten"), &json!(1)));
     assert!(only["request_id"].is_string(), "{only}");
+    let printed = ops(database, &["actions", "--json"]).await?.exited(0).json();
+    assert_eq!(printed, actions, "the command line and the API answer the same");
     let shown = api.get(&format!("/ops/events/{stuck}")).await?.expect(200).json();
     assert_eq!(shown["actions"][0]["action"], "SKIP", "{shown}");
     system.finish().await

@@ -69,7 +69,7 @@ async fn partitions_are_made_at_the_start_and_every_hour() -> Result<()> {
         Ok((run["status"] == "done" && run["result"] != json!(null)).then_some(run))
     })
     .await?;
-    assert_eq!(run["result"], json!({ "made": widths.len(), "dropped": [], "runs_forgotten": 2 }), "{run}");
+    assert_eq!(run["result"], json!({ "made": widths.len(), "dropped": [], "runs_deleted": 2 }), "{run}");
     let left: Vec<(String, i64)> =
         sqlx::query_as("select name, count(*) from messaging.schedule_runs group by name order by name")
             .fetch_all(&system.database.pool)
