@@ -20,7 +20,7 @@ declare
     name text;
 begin
     foreach name in array array['articurated_command', 'articurated_relay', 'articurated_workers', 'articurated_query',
-                                'articurated_operator']
+                                'articurated_operator', 'articurated_maintenance']
     loop
         begin
             execute format('create role %I nologin', name);

@@ -1,27 +1,18 @@
 -- Everything between a commit on the command side and its effects: the outbox, the inbox, their partitions, and what
 -- processes and operators do by themselves.
---
--- Outbox and inbox are partitioned by range of event_id. Event ids are UUIDv7, which begin with their time in
--- milliseconds, so a range of days is a range of ids. Ids are therefore unique over the whole table, and retention drops
--- a partition instead of deleting rows. There is no default partition: a row without a partition is a visible
--- error, not a table that grows unnoticed.
 
 
--- The outbox ----------------------------------------------------------------------------------------------------------
+-- The log -------------------------------------------------------------------------------------------------------------
 
--- One row per event, written in the transaction that makes the change.
---   position           order of insertion; a hint for scans and never a cursor, because identity values commit out of order
+-- The outbox: one row per event, written in the transaction that makes the change. It is a log: a row is written once and
+-- never updated, so the payload is stored once, and someone's open snapshot keeps no dead versions of it.
+--   position           order of insertion, drawn by the inserting statement. Not the order of the commits: see below
 --   aggregate_version  the order that counts within an aggregate
---   shard              hash of the aggregate, 0..15; one relay at a time holds the lease of a shard
+--   shard              hash of the aggregate, 0..15; at any time one process reads a shard for a consumer
 --   headers            traceparent, request id, actor: what a consumer needs to continue the trace
--- The rest is the relay's bookkeeping:
---   published_at       null while pending
---   attempts, last_error, next_attempt_at   a row that failed is tried again after its back-off
---   parked_at, parked_reason                a row that cannot be sent; it blocks the later events of its aggregate
---   relay_epoch        epoch of the lease under which the row was published
 create table messaging.outbox (
     event_id           uuid        not null,
-    position           bigint      not null generated always as identity,
+    position           bigint      not null generated always as identity (cache 1),
     aggregate_type     text        not null,
     aggregate_id       uuid        not null,
     aggregate_version  integer     not null,
@@ -30,22 +21,17 @@ create table messaging.outbox (
     payload            jsonb       compression lz4 not null,
     headers            jsonb       not null default '{}',
     occurred_at        timestamptz not null,
-    published_at       timestamptz,
-    attempts           integer     not null default 0,
-    last_error         text,
-    next_attempt_at    timestamptz,
-    parked_at          timestamptz,
-    parked_reason      text        constraint outbox_parked_reason_known check (parked_reason in
-                                   ('UNROUTABLE', 'TOO_LARGE', 'ATTEMPTS_SPENT', 'UNDECODABLE', 'SKIPPED')),
-    relay_epoch        bigint,
-    constraint outbox_pkey primary key (event_id),
-    constraint outbox_parked_has_reason check ((parked_at is null) = (parked_reason is null))
+    constraint outbox_pkey primary key (event_id)
 ) partition by range (event_id);
+-- The log in its order.
+create index outbox_position on messaging.outbox (position);
 
--- The pending rows in the order in which the relay takes them. A row leaves this index when it is published.
-create index outbox_pending on messaging.outbox (position) where published_at is null and parked_at is null;
--- The few rows that failed at least once. The relay finds here which aggregates are blocked.
-create index outbox_troubled on messaging.outbox (aggregate_id, aggregate_version) where published_at is null and attempts > 0;
+-- Readers of the log (the relays, the projectors) follow it by position. Positions commit out of order, so a reader
+-- remembers the gaps below its head and looks at them again. A gap ends when no transaction can fill it any more: a writer
+-- of the outbox locks the table before it draws a position and holds the lock until its transaction ends. So once every
+-- transaction that held the lock at some moment has ended, each position drawn before that moment is committed or never
+-- will be. This holds only because the sequence has no cache, the inserting statement draws the position, and all inserts
+-- go through the parent table (docs/decisions/0008-the-mark-waits-for-writers.md).
 
 -- The shard of an aggregate. This is the only definition.
 create function messaging.shard_of(aggregate_id uuid) returns smallint
@@ -80,29 +66,110 @@ grant execute on function messaging.append_events to articurated_command, articu
 
 grant insert on messaging.outbox to articurated_command;
 grant select, insert on messaging.outbox to articurated_workers;
-grant select, update on messaging.outbox to articurated_relay, articurated_operator;
-grant select on messaging.outbox to articurated_query;
+grant select on messaging.outbox to articurated_relay, articurated_query;
+grant select on sequence messaging.outbox_position_seq to articurated_relay, articurated_query, articurated_operator;
 
--- Which relay may publish a shard. Time is the database's clock, never a relay's.
---   epoch   grows at every change of owner; every mark checks it, so a relay that slept past its lease marks nothing
---   sweeps  grows when an operator changed rows that the relay has already passed; the relay then scans the shard from
---           the beginning
+-- Which server this is: after a failover to a replica that lacks the last commits, positions and times are given out
+-- again, and what a process has remembered of the old server is worthless. A promotion starts a new timeline.
+create function messaging.timeline() returns text
+    language sql stable parallel safe
+    return left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);
+
+
+-- Who reads the log ---------------------------------------------------------------------------------------------------
+
+-- Which process reads a shard for a consumer of the log. Time is the database's clock, never a process's.
+--   consumer  relay or projections
+--   epoch     grows at every change of owner; everything that a reader records checks it, so a process that slept past its
+--             lease records nothing
 create table messaging.shard_leases (
-    shard       smallint    not null constraint shard_leases_pkey primary key,
+    consumer    text        not null constraint shard_leases_consumer_known check (consumer in ('relay', 'projections')),
+    shard       smallint    not null,
     owner       text,
     epoch       bigint      not null default 0,
-    sweeps      bigint      not null default 0,
-    expires_at  timestamptz not null default '-infinity'
+    expires_at  timestamptz not null default '-infinity',
+    constraint shard_leases_pkey primary key (consumer, shard)
 ) with (fillfactor = 50);
-insert into messaging.shard_leases (shard) select generate_series(0, 15);
-grant select, update on messaging.shard_leases to articurated_relay, articurated_operator;
+insert into messaging.shard_leases (consumer, shard)
+select consumer, shard from unnest(array['relay', 'projections']) as consumer, generate_series(0, 15) as shard;
+grant select, update on messaging.shard_leases to articurated_relay, articurated_query;
+-- An operator who skips an event locks the lease of its shard.
+grant select, update on messaging.shard_leases to articurated_operator;
 
--- The relays that are alive. Each computes from it how many shards are its fair share.
-create table messaging.relay_instances (
-    name        text        not null constraint relay_instances_pkey primary key,
-    expires_at  timestamptz not null
+-- The processes that read, and are alive. Each computes from it how many shards are its fair share.
+create table messaging.readers (
+    consumer    text        not null,
+    name        text        not null,
+    expires_at  timestamptz not null,
+    constraint readers_pkey primary key (consumer, name)
 );
-grant select, insert, update, delete on messaging.relay_instances to articurated_relay;
+grant select, insert, update, delete on messaging.readers to articurated_relay, articurated_query;
+
+-- How far each consumer has read each shard, as a row every second while the mark moves. Rows are inserted and never
+-- updated: the last one counts, and it is read from the end of the key, however many old ones a snapshot keeps.
+--   mark   every event of the shard up to this position is out, or has a row in `outbox_exceptions`
+--   since  no position above the mark was drawn, and none of them was sent, before this time
+create table messaging.marks (
+    consumer  text        not null constraint marks_consumer_known check (consumer in ('relay', 'arrived', 'projections')),
+    shard     smallint    not null,
+    id        bigint      not null generated always as identity,
+    epoch     bigint      not null,
+    mark      bigint      not null,
+    since     timestamptz,
+    at        timestamptz not null default clock_timestamp(),
+    constraint marks_pkey primary key (consumer, shard, id)
+);
+grant select, insert on messaging.marks to articurated_relay, articurated_query;
+grant delete on messaging.marks to articurated_relay;
+
+-- The bookkeeping of the relays: one row per batch that went out.
+--   positions      the events in it
+--   last_position  the highest of them; an event's batch is found from it
+--   sent_at        before the broker got it; with the queue in Postgres, sending and arriving are one commit
+--   confirmed_at   when the broker had confirmed all of it
+create table messaging.relay_batches (
+    batch_id       uuid        not null,
+    relay          text        not null,
+    epochs         bigint[]    not null,
+    shards         smallint[]  not null,
+    positions      bigint[]    not null,
+    last_position  bigint      not null,
+    sent_at        timestamptz not null,
+    confirmed_at   timestamptz not null default clock_timestamp(),
+    constraint relay_batches_pkey primary key (batch_id)
+) partition by range (batch_id);
+create index relay_batches_last_position on messaging.relay_batches (last_position);
+grant select, insert on messaging.relay_batches to articurated_relay;
+
+-- The few events that did not go out with the others.
+--   WAITING  it goes out at next_attempt_at: after a back-off, or because an operator replays it
+--   PARKED   it cannot go out; an operator must replay or skip it
+--   HELD     it waits for an earlier event of its aggregate that is one of these three
+--   SKIPPED  it never goes out; an operator decided so
+create table messaging.outbox_exceptions (
+    event_id           uuid        not null constraint outbox_exceptions_pkey primary key,
+    position           bigint      not null,
+    shard              smallint    not null,
+    aggregate_id       uuid        not null,
+    aggregate_version  integer     not null,
+    status             text        not null constraint outbox_exceptions_status_known check (status in
+                                   ('WAITING', 'PARKED', 'HELD', 'SKIPPED')),
+    attempts           integer     not null default 0,
+    last_error         text,
+    next_attempt_at    timestamptz,
+    parked_at          timestamptz,
+    parked_reason      text        constraint outbox_exceptions_parked_reason_known check (parked_reason in
+                                   ('UNROUTABLE', 'TOO_LARGE', 'ATTEMPTS_SPENT', 'UNDECODABLE')),
+    created_at         timestamptz not null default clock_timestamp(),
+    constraint outbox_exceptions_waiting_has_time check ((status = 'WAITING') = (next_attempt_at is not null)),
+    constraint outbox_exceptions_parked_has_reason check ((status = 'PARKED') = (parked_reason is not null)
+                                                          and (parked_at is null) = (parked_reason is null))
+);
+create index outbox_exceptions_due on messaging.outbox_exceptions (shard, next_attempt_at) where status = 'WAITING';
+create index outbox_exceptions_open on messaging.outbox_exceptions (aggregate_id, aggregate_version) where status <> 'SKIPPED';
+create index outbox_exceptions_held on messaging.outbox_exceptions (shard) where status = 'HELD';
+grant select, insert, update, delete on messaging.outbox_exceptions to articurated_relay, articurated_operator;
+grant select on messaging.outbox_exceptions to articurated_query;
 
 
 -- The inbox -----------------------------------------------------------------------------------------------------------
@@ -118,109 +185,167 @@ insert into messaging.queues (name) values ('invoices'), ('credit_notes'), ('ref
 grant select on messaging.queues to articurated_workers, articurated_query;
 grant select, update on messaging.queues to articurated_operator;
 
--- One row per (consumer queue, event). It is the job itself, and the memory that makes every effect happen once.
---   status        ready → running → done; back to ready after a failure; dead after the last one;
---                 in_doubt when an effect may have happened and must be looked up before the next attempt
---   run_at        not before this time (back-off)
---   lease_owner, leased_until, fence   who runs it; the fence grows at every claim, and completion checks it
+-- One row per (consumer queue, event). It is the job itself, and the memory that makes every effect happen once. The row is
+-- narrow: the event stays in the log.
+--   status    ready → running → done; back to ready after a failure; dead after the last one;
+--             in_doubt when an effect may have happened and must be looked up before the next attempt;
+--             discarded when an operator closed a dead job
+--   run_at    not before this time (back-off)
+--   claim_id  the claim under which it runs or ran last; completion checks it
+-- No index contains `status`, so starting and finishing a job is a heap-only update. Half of each page stays free for it.
 create table messaging.inbox (
     queue              text        not null,
     event_id           uuid        not null,
-    event_type         text        not null,
-    aggregate_type     text        not null,
     aggregate_id       uuid        not null,
     aggregate_version  integer     not null,
-    payload            jsonb       compression lz4 not null,
-    headers            jsonb       not null default '{}',
-    occurred_at        timestamptz not null,
     received_at        timestamptz not null default clock_timestamp(),
+    run_at             timestamptz not null,
     status             text        not null default 'ready' constraint inbox_status_known check (status in
-                                   ('ready', 'running', 'done', 'dead', 'in_doubt')),
+                                   ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded')),
     attempts           integer     not null default 0,
-    run_at             timestamptz not null default clock_timestamp(),
-    lease_owner        text,
-    leased_until       timestamptz,
-    fence              bigint      not null default 0,
+    claim_id           uuid,
     started_at         timestamptz,
     finished_at        timestamptz,
     last_error         text,
     result             jsonb,
     constraint inbox_pkey primary key (queue, event_id),
-    constraint inbox_running_has_lease check ((status = 'running') = (leased_until is not null)),
-    constraint inbox_finished_has_time check ((status in ('done', 'dead')) = (finished_at is not null))
+    constraint inbox_running_has_claim check (status <> 'running' or claim_id is not null),
+    constraint inbox_finished_has_time check ((status in ('done', 'dead', 'discarded')) = (finished_at is not null))
 ) partition by range (event_id);
+create index inbox_run_at on messaging.inbox (queue, run_at);
 
-create index inbox_ready on messaging.inbox (queue, run_at) where status in ('ready', 'in_doubt');
-create index inbox_running on messaging.inbox (leased_until) where status = 'running';
-create index inbox_dead on messaging.inbox (queue, finished_at) where status = 'dead';
+grant select, insert, update on messaging.inbox to articurated_workers, articurated_query;
+grant select, insert on messaging.inbox to articurated_relay;
+grant select, insert, update on messaging.inbox to articurated_operator;
 
-grant select, insert, update on messaging.inbox to articurated_relay, articurated_workers, articurated_query;
-grant select, update on messaging.inbox to articurated_operator;
+-- The dead jobs of all queues: a row while the job is dead. `status` has no index, so this is how dead jobs are found.
+create table messaging.dead_letters (
+    queue     text        not null,
+    event_id  uuid        not null,
+    died_at   timestamptz not null default clock_timestamp(),
+    constraint dead_letters_pkey primary key (queue, event_id)
+);
+grant select, insert on messaging.dead_letters to articurated_workers, articurated_query;
+grant select, delete on messaging.dead_letters to articurated_operator;
+grant select on messaging.dead_letters to articurated_relay;
+
+-- The workers that are alive: one row per process and queue. All jobs of a process share its lease.
+--   oldest_claim   none of its running jobs was claimed earlier
+create table messaging.workers (
+    queue         text        not null,
+    owner         text        not null,
+    expires_at    timestamptz not null,
+    oldest_claim  uuid        not null,
+    constraint workers_pkey primary key (queue, owner)
+) with (fillfactor = 50);
+grant select, insert, update, delete on messaging.workers to articurated_workers;
+
+-- One row per claim: which worker took which jobs. When a worker dies, its running jobs are found here.
+create table messaging.claims (
+    claim_id   uuid        not null,
+    queue      text        not null,
+    owner      text        not null,
+    event_ids  uuid[]      not null,
+    constraint claims_pkey primary key (claim_id)
+) partition by range (claim_id);
+grant select, insert on messaging.claims to articurated_workers;
+
+-- Where the claims of a queue start: no job that could start has an earlier `run_at`. Rows are inserted every few seconds
+-- while the bound moves, and never updated; the last one counts.
+--
+-- Without it, each claim would walk over the entries of all jobs that have finished since the oldest open snapshot.
+create table messaging.queue_bounds (
+    queue  text        not null,
+    id     bigint      not null generated always as identity,
+    bound  timestamptz not null,
+    constraint queue_bounds_pkey primary key (queue, id)
+);
+grant select, insert, delete on messaging.queue_bounds to articurated_workers;
+grant select on messaging.queue_bounds to articurated_relay, articurated_query;
+
+-- The time at which a job that becomes due now is due. A clock that was set back, or that of another server after a
+-- failover, must not put it before the bound, where no claim looks.
+create function messaging.due_now(queue_name text) returns timestamptz
+    language sql volatile
+    return greatest(clock_timestamp(),
+                    (select bound from messaging.queue_bounds where queue = queue_name order by id desc limit 1));
 
 
 -- Partitions and retention --------------------------------------------------------------------------------------------
 
+-- Four tables are partitioned by range of their key, which is a UUIDv7 and begins with its time in milliseconds. So a
+-- range of time is a range of ids, ids are unique over the whole table, and retention drops a partition instead of deleting
+-- rows. There is no default partition: a row without a partition is a visible error, not a table that grows unnoticed.
+--
 -- A partition is an eighth of the retention wide, so there are about a dozen for any retention
--- (docs/decisions/0015-wider-partitions.md). Pending rows may have any age, so every statement looks into every
--- partition: with one partition a day, the relay's statement took four to five times as long after 90 days.
+-- (docs/decisions/0015-wider-partitions.md).
 
 -- The lowest id that a UUIDv7 of the given time can have.
 create function messaging.lowest_event_id(at timestamptz) returns uuid
     language sql immutable strict parallel safe
     return (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid;
 
--- The day of an event id, in UTC.
-create function messaging.day_of(event_id uuid) returns date
+-- The time of an id.
+create function messaging.time_of(event_id uuid) returns timestamptz
     language sql immutable strict parallel safe
-    return (to_timestamp(('x' || translate(left(event_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0) at time zone 'UTC')::date;
+    return to_timestamp(('x' || translate(left(event_id::text, 13), '-', ''))::bit(48)::bigint / 1000.0);
 
--- The partitions of outbox and inbox and the days they hold: from `from_day` to the day before `until_day`.
+-- A new id by the clock of the database, for rows that Postgres makes itself.
+create function messaging.new_id() returns uuid
+    language sql volatile
+    return (lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
+            || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid;
+
+-- The partitions, and the time that each holds: from `from_at` to just before `until_at`.
 create view messaging.partitions as
-select parent.relname::text as parent, child.relname::text as name,
-       messaging.day_of(bounds[1]::uuid) as from_day, messaging.day_of(bounds[2]::uuid) as until_day
+select parent.relname::text as parent, child.relname::text as name, inhdetachpending as detaching,
+       messaging.time_of(bounds[1]::uuid) as from_at, messaging.time_of(bounds[2]::uuid) as until_at
 from pg_catalog.pg_inherits
 join pg_catalog.pg_class as parent on parent.oid = inhparent
 join pg_catalog.pg_class as child on child.oid = inhrelid
 cross join regexp_match(pg_catalog.pg_get_expr(child.relpartbound, child.oid), 'FROM \(''(.*)''\) TO \(''(.*)''\)') as bounds
-where inhparent in ('messaging.outbox'::regclass, 'messaging.inbox'::regclass);
+where inhparent in ('messaging.outbox'::regclass, 'messaging.inbox'::regclass, 'messaging.claims'::regclass,
+                    'messaging.relay_batches'::regclass);
 grant select on messaging.partitions to articurated_relay;
 
--- Creates the missing partitions of both tables, from `days_behind` days ago to `days_ahead` days ahead, and returns how
--- many. Each is `width_days` wide, or less where the next partition begins earlier.
+-- Creates the missing partitions of all four tables, from `behind` ago to `ahead` from now, and returns how many. Each is
+-- `width` wide, or less where the next partition begins earlier.
 --
 -- A partition is created as a separate table and then attached. Attaching takes a lock that lets reads and writes of the
 -- parent continue; `create table … partition of` would block them.
---
--- Runs with the rights of its owner, so that the relay can call it without owning the tables.
-create function messaging.ensure_partitions(days_behind integer, days_ahead integer, width_days integer) returns integer
+create function messaging.ensure_partitions(behind interval, ahead interval, width interval) returns integer
     language plpgsql security definer set search_path = pg_catalog as $$
 declare
-    today date := (now() at time zone 'UTC')::date;
+    seconds bigint := extract(epoch from width);
+    until timestamptz := now() + ahead;
     table_name text;
+    key text;
     child text;
-    begins date;
-    ends date;
+    begins timestamptz;
+    ends timestamptz;
     made integer := 0;
 begin
-    if width_days < 1 then
-        raise exception 'a partition must be at least one day wide' using errcode = 'invalid_parameter_value';
+    if seconds < 1 then
+        raise exception 'a partition must be at least one second wide' using errcode = 'invalid_parameter_value';
     end if;
     perform pg_advisory_xact_lock(hashtext('messaging.ensure_partitions'));
-    foreach table_name in array array['outbox', 'inbox'] loop
-        begins := today - days_behind;
-        while begins <= today + days_ahead loop
-            select until_day into ends from messaging.partitions
-            where parent = table_name and from_day <= begins and until_day > begins;
+    foreach table_name in array array['outbox', 'inbox', 'claims', 'relay_batches'] loop
+        -- From midnight in UTC, or for narrow partitions from a multiple of their width.
+        begins := to_timestamp(floor(extract(epoch from now() - behind) / least(seconds, 86400)) * least(seconds, 86400));
+        while begins <= until loop
+            select until_at into ends from messaging.partitions
+            where parent = table_name and from_at <= begins and until_at > begins;
             if not found then
-                select least(begins + width_days, min(from_day)) into ends
-                from messaging.partitions where parent = table_name and from_day > begins;
-                child := table_name || to_char(begins, '_YYYYMMDD');
-                execute format('create table messaging.%I (like messaging.%I including defaults including constraints including compression)',
+                select least(begins + seconds * interval '1 second', min(from_at)) into ends
+                from messaging.partitions where parent = table_name and from_at > begins;
+                child := table_name || to_char(begins at time zone 'UTC', '_YYYYMMDD"t"HH24MISS');
+                execute format('create table messaging.%I (like messaging.%I including defaults including constraints including compression including storage)',
                                child, table_name);
+                if table_name = 'inbox' then
+                    execute format('alter table messaging.%I set (fillfactor = 50)', child);
+                end if;
                 execute format('alter table messaging.%I attach partition messaging.%I for values from (%L) to (%L)',
-                               table_name, child,
-                               messaging.lowest_event_id(begins::timestamp at time zone 'UTC'),
-                               messaging.lowest_event_id(ends::timestamp at time zone 'UTC'));
+                               table_name, child, messaging.lowest_event_id(begins), messaging.lowest_event_id(ends));
                 made := made + 1;
             end if;
             begins := ends;
@@ -231,65 +356,37 @@ end $$;
 revoke all on function messaging.ensure_partitions from public;
 grant execute on function messaging.ensure_partitions to articurated_relay;
 
--- The last day of outbox partitions that retention has dropped; one row. A rebuild learns from snapshots what happened
+-- Why a partition of the outbox cannot be dropped yet; null when everything in it is settled. It reads marks, bounds and
+-- the few open rows, so it takes no longer for a larger partition. `from_id` and `until_id` are the bounds of the partition,
+-- which may be detached already.
+create function messaging.unsettled(partition_name text, from_id uuid, until_id uuid) returns text
+    language plpgsql stable security invoker as $$
+declare
+    highest bigint;
+    reader record;
+begin
+    execute format('select max(position) from messaging.%I', partition_name) into highest;
+    select consumer, shard into reader from messaging.last_marks where mark < highest limit 1;
+    if found then
+        return format('%s has not passed it in shard %s', reader.consumer, reader.shard);
+    end if;
+    if exists (select from messaging.outbox_exceptions where status <> 'SKIPPED' and event_id >= from_id and event_id < until_id) then
+        return 'an event in it is not out';
+    end if;
+    if exists (select from messaging.open_jobs where event_id >= from_id and event_id < until_id) then
+        return 'a job of an event in it is not done';
+    end if;
+    return null;
+end $$;
+
+-- The end of the outbox partitions that retention has dropped; one row. A rebuild learns from snapshots what happened
 -- until then.
 create table messaging.retention (
-    one              boolean not null default true constraint retention_pkey primary key constraint retention_single check (one),
-    dropped_through  date
+    one            boolean not null default true constraint retention_pkey primary key constraint retention_single check (one),
+    dropped_until  timestamptz
 );
 insert into messaging.retention default values;
 grant select on messaging.retention to articurated_query;
-
--- Drops one partition whose days are all older than the retention, and returns its name; null when there is none.
---
--- A partition is dropped only when it is settled: every outbox row published or skipped, every job done. A row that an
--- operator still has to deal with keeps its partition, at any age. The inbox is the memory of what was consumed, so an
--- inbox partition is dropped only after the outbox partitions of its days: otherwise an event could be delivered again
--- after its memory is gone.
---
--- It drops one table per call, because dropping a partition locks its parent for a moment. With `lock_timeout` the call
--- gives up; without it, every other statement would queue behind the waiting lock.
-create function messaging.drop_expired_partition(retention_days integer) returns text
-    language plpgsql security definer set search_path = pg_catalog set lock_timeout = '2s' as $$
-declare
-    child record;
-    unsettled boolean;
-begin
-    if retention_days < 1 then
-        raise exception 'the retention must be at least one day' using errcode = 'invalid_parameter_value';
-    end if;
-    perform pg_advisory_xact_lock(hashtext('messaging.ensure_partitions'));
-    for child in
-        select * from messaging.partitions
-        where until_day <= (now() at time zone 'UTC')::date - retention_days
-        order by parent desc, from_day
-    loop
-        if child.parent = 'outbox' then
-            execute format(
-                'select exists (select from messaging.%I where published_at is null and parked_reason is distinct from ''SKIPPED'')
-                     or exists (select from messaging.inbox where status <> ''done'' and event_id >= %L and event_id < %L)',
-                child.name,
-                messaging.lowest_event_id(child.from_day::timestamp at time zone 'UTC'),
-                messaging.lowest_event_id(child.until_day::timestamp at time zone 'UTC'))
-            into unsettled;
-        else
-            unsettled := exists (select from messaging.partitions as outbox
-                                 where outbox.parent = 'outbox' and outbox.from_day < child.until_day and outbox.until_day > child.from_day);
-        end if;
-        continue when unsettled;
-        -- A partition that never held an event leaves nothing to republish.
-        if child.parent = 'outbox' then
-            execute format(
-                'update messaging.retention set dropped_through = greatest(dropped_through, %L) where exists (select from messaging.%I)',
-                child.until_day - 1, child.name);
-        end if;
-        execute format('drop table messaging.%I', child.name);
-        return child.name;
-    end loop;
-    return null;
-end $$;
-revoke all on function messaging.drop_expired_partition from public;
-grant execute on function messaging.drop_expired_partition to articurated_relay;
 
 -- When each owner of aggregates last republished the state and history of all of them, as `snapshot.taken` events.
 --   source      command (orders and returns) or workers (invoices, credit notes, refunds)
@@ -358,50 +455,92 @@ grant select, insert, update on messaging.schedules, messaging.schedule_runs
 grant delete on messaging.schedule_runs to articurated_relay;
 
 
--- What the relay and its operators both read --------------------------------------------------------------------------
+-- How things stand ----------------------------------------------------------------------------------------------------
 
--- The events that a relay may send now.
---
--- A troubled event was tried before and is neither published nor skipped. The later events of its aggregate wait until it
--- is published, so the order holds across batches. Whether there is any troubled event is asked once and first: usually
--- there is none, and asking for each event would read every partition.
-create view messaging.due_events as
+-- What relays, doctor, `ops` and gauges read. Each question is bounded: it starts at a mark or a bound, whose rows are read
+-- from the end of an index, and no figure counts further than 10,000.
+
+-- The last mark of each consumer and shard.
+create view messaging.last_marks as
+select consumer, shard::smallint as shard, coalesce(mark, 0) as mark, since, at
+from unnest(array['relay', 'arrived', 'projections']) as consumer
+cross join generate_series(0, 15) as shard
+left join lateral (
+    select mark, since, at from messaging.marks
+    where marks.consumer = consumer.consumer and marks.shard = shard.shard
+    order by id desc limit 1
+) as last on true;
+
+-- The events that are not out: no batch has them, and they have no row among the exceptions.
+create view messaging.pending_events as
+with lowest as materialized (
+    select min(mark) as mark, case when bool_and(since is not null) then min(since) else to_timestamp(0) end as since
+    from messaging.last_marks where consumer = 'relay'
+), sent as materialized (
+    select position
+    from lowest
+    join messaging.relay_batches on batch_id >= messaging.lowest_event_id(lowest.since) and last_position > lowest.mark
+    cross join unnest(positions) as position
+    where position > lowest.mark
+)
 select event.*
 from messaging.outbox as event
-where event.published_at is null and event.parked_at is null
-  and (event.next_attempt_at is null or event.next_attempt_at <= clock_timestamp())
-  and ((select not exists (
-            select from messaging.outbox as troubled
-            where troubled.published_at is null and troubled.attempts > 0 and troubled.parked_reason is distinct from 'SKIPPED'))
-       or not exists (
-            select from messaging.outbox as earlier
-            where earlier.aggregate_id = event.aggregate_id and earlier.aggregate_version < event.aggregate_version
-              and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_reason is distinct from 'SKIPPED'));
+join messaging.last_marks as last on last.consumer = 'relay' and last.shard = event.shard
+where event.position > (select mark from lowest) and event.position > last.mark
+  and not exists (select from sent where sent.position = event.position)
+  and not exists (select from messaging.outbox_exceptions as exception where exception.event_id = event.event_id);
 
--- What waits in the outbox: one row. Each part reads a partial index of unpublished events.
+-- What waits in the outbox: one row.
 create view messaging.outbox_backlog as
-select (select count(*) from messaging.outbox where published_at is null and parked_at is null) as pending,
-       (select count(*) from messaging.outbox
-        where published_at is null and attempts > 0 and parked_at is not null and parked_reason <> 'SKIPPED') as parked,
-       (select occurred_at from messaging.outbox where published_at is null and parked_at is null
-        order by position limit 1) as oldest_pending;
+select (select count(*) from (select from messaging.pending_events limit 10000) as pending)
+           + (select count(*) from (select from messaging.outbox_exceptions where status in ('WAITING', 'HELD') limit 10000) as open)
+           as pending,
+       (select count(*) from (select from messaging.outbox_exceptions where status = 'PARKED' limit 10000) as parked) as parked,
+       least((select occurred_at from messaging.pending_events order by position limit 1),
+             (select min(messaging.time_of(event_id)) from messaging.outbox_exceptions where status in ('WAITING', 'HELD')))
+           as oldest_pending;
+
+-- The jobs that are not done: those that wait, those that run, and the dead.
+--   lease_owner, leased_until  the worker that runs it, and its lease
+create view messaging.open_jobs as
+select job.*, null::text as lease_owner, null::timestamptz as leased_until
+from messaging.queues
+join messaging.inbox as job on queue = name and status in ('ready', 'in_doubt')
+     and run_at >= coalesce((select bound from messaging.queue_bounds
+                             where queue_bounds.queue = name order by id desc limit 1), '-infinity')
+union all
+select job.*, workers.owner, workers.expires_at
+from messaging.workers
+join messaging.claims on claims.queue = workers.queue and claims.owner = workers.owner and claims.claim_id >= oldest_claim
+cross join unnest(event_ids) as claimed (event_id)
+join messaging.inbox as job on job.queue = claims.queue and job.event_id = claimed.event_id and job.claim_id = claims.claim_id
+     and status = 'running'
+union all
+select job.*, null, null
+from messaging.dead_letters
+join messaging.inbox as job on job.queue = dead_letters.queue and job.event_id = dead_letters.event_id and status = 'dead';
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
-with open as (
-    select queue,
-           count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'running') as running,
-           count(*) filter (where status = 'in_doubt') as in_doubt, count(*) filter (where status = 'dead') as dead,
+select queues.name, ready, running, in_doubt, dead, oldest_ready, paused_at, paused_by, paused_reason
+from messaging.queues
+cross join lateral (
+    select count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'in_doubt') as in_doubt,
            min(received_at) filter (where status = 'ready') as oldest_ready
-    from messaging.inbox
-    where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
-    group by queue
-)
-select queues.name, coalesce(ready, 0) as ready, coalesce(running, 0) as running, coalesce(in_doubt, 0) as in_doubt,
-       coalesce(dead, 0) as dead, oldest_ready, paused_at, paused_by, paused_reason
-from messaging.queues left join open on open.queue = queues.name;
+    from (select status, received_at from messaging.open_jobs
+          where queue = name and status in ('ready', 'in_doubt') limit 10000) as open
+) as waiting
+cross join lateral (
+    select count(*) as running
+    from (select from messaging.open_jobs where queue = name and status = 'running' limit 10000) as open
+) as in_work
+cross join lateral (
+    select count(*) as dead from (select from messaging.dead_letters where dead_letters.queue = name limit 10000) as open
+) as died;
 
-grant select on messaging.due_events, messaging.outbox_backlog, messaging.queue_backlog to articurated_relay;
+grant select on messaging.last_marks, messaging.pending_events, messaging.outbox_backlog, messaging.open_jobs, messaging.queue_backlog
+    to articurated_relay;
+grant select on messaging.last_marks to articurated_query;
 
 
 -- Operators -----------------------------------------------------------------------------------------------------------
@@ -415,7 +554,7 @@ create table messaging.operator_actions (
     actor         text        not null constraint operator_actions_actor_length check (char_length(actor) between 1 and 128),
     source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
     action        text        not null constraint operator_actions_action_known check (action in
-                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'PAUSE', 'RESUME')),
+                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),
@@ -433,6 +572,22 @@ grant insert on messaging.operator_actions to articurated_operator;
 grant select on all tables in schema messaging to articurated_operator;
 
 
+-- Partitions are made, detached and dropped by a role of its own, which owns the partitioned tables: Postgres lets only the
+-- owner do that, and the role needs no other right. Only the relay's connection for maintenance takes it.
+do $$
+begin
+    execute format('grant articurated_maintenance to %I', current_user);
+end $$;
+grant create, usage on schema messaging to articurated_maintenance;
+alter table messaging.outbox owner to articurated_maintenance;
+alter table messaging.inbox owner to articurated_maintenance;
+alter table messaging.claims owner to articurated_maintenance;
+alter table messaging.relay_batches owner to articurated_maintenance;
+alter function messaging.ensure_partitions owner to articurated_maintenance;
+grant select on all tables in schema messaging to articurated_maintenance;
+grant update on messaging.retention to articurated_maintenance;
+grant delete on messaging.outbox_exceptions to articurated_maintenance;
+
 -- The first partitions, as wide as the default retention of 90 days makes them. The relay creates all later ones. They
 -- come last because no process may reach a partition except through its parent: the grant above must not include them.
-select messaging.ensure_partitions(1, 14, 11);
+select messaging.ensure_partitions(interval '1 day', interval '14 days', interval '11 days');

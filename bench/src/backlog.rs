@@ -6,14 +6,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use contracts::{EventType, Queue};
 use messaging::TransportConfig;
 use serde_json::{Value, json};
 use standalone::Part;
 
-use crate::system::{Database, System};
+use crate::system::{Database, System, counter};
 
-/// Messages of one order: `created` and `shipped` go to two queues, `paid` and `processing` to one.
-const MESSAGES_PER_ORDER: u64 = 6;
+/// The types of the events; see `seed_outbox.sql`.
+const EVENT_TYPES: [EventType; 2] = [EventType::OrderCreated, EventType::OrderShipped];
 /// Steps of one order.
 const EVENTS_PER_ORDER: u64 = 4;
 /// A backlog consists of whole rounds. In a round this many orders take their steps side by side.
@@ -40,14 +41,22 @@ impl Backlog {
         Ok(Self { events: events.next_multiple_of(ROUND), sample: system.sample_order().await? })
     }
 
-    /// One message per event and subscribed queue (decision 0002).
-    pub(crate) const fn messages(&self) -> u64 {
-        self.events / EVENTS_PER_ORDER * MESSAGES_PER_ORDER
+    /// One message per event and subscribed queue (decision 0002). Half of the events have the one type, half the other.
+    pub(crate) fn messages(&self) -> u64 {
+        Queue::JOBS.into_iter().map(|queue| self.messages_of(queue)).sum()
     }
 
-    /// Replaces the outbox of a database by this backlog, and empties its inbox.
+    /// The messages of one queue.
+    pub(crate) fn messages_of(&self, queue: Queue) -> u64 {
+        let types = EVENT_TYPES.into_iter().filter(|event_type| queue.wants(*event_type)).count() as u64;
+        self.events / 2 * types
+    }
+
+    /// Replaces the outbox of a database by this backlog, and empties its inbox and the bookkeeping of both.
     pub(crate) async fn fill(&self, database: &Database) -> Result<()> {
-        sqlx::raw_sql("truncate messaging.outbox, messaging.inbox").execute(&database.pool).await?;
+        let empty = "truncate messaging.outbox, messaging.inbox, messaging.claims, messaging.relay_batches,
+                              messaging.outbox_exceptions, messaging.marks";
+        sqlx::raw_sql(empty).execute(&database.pool).await?;
         database.seed_outbox(&self.sample, self.events).await?;
         database.settle().await
     }
@@ -61,15 +70,13 @@ impl Backlog {
     ) -> Result<Course> {
         let before = published()?;
         let course = system.during(database, &[Part::Relay], transport, async |_| self.watch(before).await).await?;
-        let once: i64 =
-            sqlx::query_scalar("select count(*) from messaging.outbox where published_at is not null and attempts = 1")
-                .fetch_one(&database.pool)
-                .await?;
-        ensure!(
-            u64::try_from(once)? == self.events,
-            "{once} of {} events were published at the first attempt",
-            self.events
-        );
+        let (sent, events): (i64, i64) = sqlx::query_as(
+            "select count(*), count(distinct position) from messaging.relay_batches cross join unnest(positions) as position",
+        )
+        .fetch_one(&database.pool)
+        .await?;
+        let once = sent == events && u64::try_from(events)? == self.events;
+        ensure!(once, "{events} of {} events were published, {sent} times in all", self.events);
         Ok(course)
     }
 
@@ -112,10 +119,7 @@ impl Course {
     }
 }
 
-/// Rows that the relays of this process have forwarded so far.
+/// Events that the relays of this process have forwarded so far.
 fn published() -> Result<u64> {
-    const COUNTER: &str = "outbox_published_total ";
-    let text = runtime::metrics::render();
-    let count = text.lines().find_map(|line| line.strip_prefix(COUNTER));
-    count.map_or(Ok(0), |count| count.trim().parse().context("a counter is a number"))
+    counter("outbox_published_total")
 }

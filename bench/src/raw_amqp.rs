@@ -76,7 +76,7 @@ impl Raw {
         self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
         self.channel.exchange_declare(EXCHANGE.into(), ExchangeKind::Topic, durable, FieldTable::default()).await?;
-        for queue in Queue::ALL {
+        for queue in Queue::JOBS {
             let options = QueueDeclareOptions { durable: true, ..Default::default() };
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -109,7 +109,7 @@ impl Raw {
             confirmed(&confirm.await?)?;
         }
         let rate = messages.len() as f64 / started.elapsed().as_secs_f64();
-        for queue in Queue::ALL {
+        for queue in Queue::JOBS {
             self.channel.queue_delete(own(queue), QueueDeleteOptions::default()).await?;
         }
         Ok(rate)

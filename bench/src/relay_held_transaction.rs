@@ -1,7 +1,7 @@
 //! The relay while a transaction is held open, against the relay without it.
 //!
-//! While a transaction is open, Postgres cannot remove row versions that died after its start. Published rows stay in the
-//! index of pending ones, and scans over them get slower and slower.
+//! While a transaction is open, Postgres cannot remove row versions that died after its start. A relay that updated rows would
+//! leave more and more of them behind, and scans over them would get slower and slower.
 
 use anyhow::Result;
 use messaging::TransportConfig;
@@ -13,7 +13,7 @@ use crate::backlog::{Backlog, Course};
 use crate::report::{Limit, Row, mean};
 use crate::system::{Database, System};
 
-/// Takes longer than the lag of the relay's low-water mark, so that the mark does not hide the effect.
+/// Enough for a relay that slows down to show it.
 const EVENTS: u64 = 300_000;
 /// Runs with the transaction. Runs without it are one more: before, between and after.
 const RUNS: usize = 2;

@@ -24,7 +24,7 @@ use crate::system::{Database, System, between_limits};
 
 const EVENTS: u64 = 60_000;
 /// Messages in flight: those of 1,000 events, the default of `RELAY_BATCH`.
-const WINDOW: usize = 1_500;
+const WINDOW: usize = 1_000;
 const AIM: f64 = 0.8;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
@@ -72,7 +72,9 @@ async fn drain(node: &PrivateNode, system: &System, database: &Database, backlog
     let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
     let course = backlog.drain(system, database, transport).await?;
     let raw = Raw::connect(&node.url()).await?;
-    in_order(&raw.take(Queue::Projections, backlog.events).await?)?;
+    for queue in Queue::JOBS {
+        in_order(&raw.take(queue, backlog.messages_of(queue)).await?)?;
+    }
     raw.close().await?;
     Ok(course)
 }
@@ -94,7 +96,7 @@ async fn messages(database: &Database) -> Result<Vec<Message>> {
     for row in sqlx::query("select * from messaging.outbox order by position").fetch_all(&database.pool).await? {
         let event = envelope(&row)?;
         let event_type: EventType = event.event_type.parse()?;
-        for queue in Queue::ALL.into_iter().filter(|queue| queue.wants(event_type)) {
+        for queue in Queue::JOBS.into_iter().filter(|queue| queue.wants(event_type)) {
             messages.push(Message::new(queue, &event)?);
         }
     }

@@ -65,7 +65,9 @@ impl System {
         let url = self.cluster.url(name);
         standalone::private::migrate(&url.clone().into()).await?;
         let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;
-        sqlx::query("select messaging.ensure_partitions(90, 14, 11)").execute(&pool).await?;
+        let whole_retention =
+            "select messaging.ensure_partitions(interval '90 days', interval '14 days', interval '11 days')";
+        sqlx::query(whole_retention).execute(&pool).await?;
         Ok(Database { name, url, pool })
     }
 
@@ -178,6 +180,13 @@ pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program.as_ref()).kill_on_drop(true);
     command
+}
+
+/// A counter of the parts that run in this process, by its name and labels. It is 0 until it is first incremented.
+pub(crate) fn counter(name: &str) -> Result<u64> {
+    let text = runtime::metrics::render();
+    let count = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    count.map_or(Ok(0), |count| count.trim().parse().context("a counter is a number"))
 }
 
 /// Measures the limit, ours, and the limit again: the two limits show whether the machine changed meanwhile.

@@ -5,8 +5,8 @@
 //! after the snapshot: payments in the ledger *before* must be in the snapshot, and payments in the snapshot must be in
 //! the ledger *after* it.
 //!
-//! The outbox reaches back to its oldest partition. Older days were settled when retention dropped them, so the audit does
-//! not expect their events.
+//! The outbox reaches back to its oldest partition. What is older was settled when retention dropped it, so the audit does
+//! not expect its events.
 
 mod report;
 mod snapshot;

@@ -31,7 +31,7 @@ pub enum Command {
     Show(read::Show),
     /// Sends events again; a consumer that already has one drops the copy
     Replay(write::Replay),
-    /// Gives up on an event, so that its order, return, document or refund continues without it
+    /// Keeps an event from the job queues for good, so that its order, return, document or refund continues without it
     Skip(write::Skip),
     /// Ends a back-off, or the lease of a job that hangs
     Release(write::Release),

@@ -25,6 +25,11 @@ pub enum OperationError {
         "the selection has {events} events, and one request replays at most {limit}: narrow it down, or use the command line"
     )]
     ReplayTooLarge { events: u64, limit: u64 },
+    #[error(
+        "the replay stopped after {replayed} events, because too many events of the shard {shard} are not out: remove what \
+         keeps the relay from sending them (ops doctor, ops stuck), then replay again"
+    )]
+    ReplayStalled { shard: i16, replayed: u64 },
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
 }

@@ -8,7 +8,8 @@ use messaging::rabbitmq::{BrokerError, Outgoing, Publisher, Verdict};
 use uuid::Uuid;
 
 use crate::row;
-use crate::store::{Failed, Pending};
+use crate::store::Pending;
+use crate::store::exceptions::Failed;
 
 /// The largest message sent. RabbitMQ's own limit is 128 MiB, but messages of that size would slow down all the others.
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
@@ -29,13 +30,14 @@ pub(crate) struct Published {
 pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attempts: i32) -> Published {
     let mut result = Published::default();
     for window in windows(batch) {
-        let ready: Vec<_> = window.into_iter().filter(|row| !result.held_back.contains(&row.aggregate_id)).collect();
+        let ready: Vec<_> =
+            window.into_iter().filter(|row| !result.held_back.contains(&row.candidate.aggregate_id)).collect();
         let mut messages = Vec::new();
         for row in &ready {
             match Message::new(row) {
                 Ok(message) => messages.push(message),
                 Err(failed) => {
-                    result.held_back.insert(row.aggregate_id);
+                    result.held_back.insert(row.candidate.aggregate_id);
                     result.failed.push(failed);
                 }
             }
@@ -51,9 +53,9 @@ pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attemp
         for message in &messages {
             let mine: Vec<_> = verdicts.by_ref().take(message.queues.len()).collect();
             match message.judge(&mine, max_attempts) {
-                None => result.confirmed.push(message.row.event_id),
+                None => result.confirmed.push(message.row.candidate.event_id),
                 Some(failed) => {
-                    result.held_back.insert(message.row.aggregate_id);
+                    result.held_back.insert(message.row.candidate.aggregate_id);
                     result.failed.push(failed);
                 }
             }
@@ -65,11 +67,11 @@ pub(crate) async fn publish(publisher: &Publisher, batch: &[Pending], max_attemp
 /// Splits a batch by the rank of each row within its aggregate.
 fn windows(batch: &[Pending]) -> Vec<Vec<&Pending>> {
     let mut ordered: Vec<_> = batch.iter().collect();
-    ordered.sort_by_key(|row| (row.aggregate_id, row.event.as_ref().map(|event| event.aggregate_version).ok()));
+    ordered.sort_by_key(|row| (row.candidate.aggregate_id, row.candidate.aggregate_version));
     let mut ranks = HashMap::new();
     let mut windows: Vec<Vec<&Pending>> = Vec::new();
     for row in ordered {
-        let rank: &mut usize = ranks.entry(row.aggregate_id).or_default();
+        let rank: &mut usize = ranks.entry(row.candidate.aggregate_id).or_default();
         if windows.len() == *rank {
             windows.push(Vec::new());
         }
@@ -90,7 +92,7 @@ struct Message<'a> {
 impl<'a> Message<'a> {
     fn new(row: &'a Pending) -> Result<Self, Failed> {
         let parked = |reason, error: String| Failed {
-            event_id: row.event_id,
+            event_id: row.candidate.event_id,
             error,
             parked: Some(reason),
             delay: Duration::ZERO,
@@ -104,7 +106,7 @@ impl<'a> Message<'a> {
             .event_type
             .parse()
             .map_err(|error: contracts::UnknownEventType| parked("UNROUTABLE", error.to_string()))?;
-        let queues = Queue::ALL.into_iter().filter(|queue| queue.wants(event_type)).collect();
+        let queues = Queue::JOBS.into_iter().filter(|queue| queue.wants(event_type)).collect();
         Ok(Self { row, event, body, queues })
     }
 
@@ -115,13 +117,13 @@ impl<'a> Message<'a> {
     /// A row is out only when every copy of it is confirmed.
     fn judge(&self, verdicts: &[Verdict], max_attempts: i32) -> Option<Failed> {
         let (queue, verdict) = self.queues.iter().zip(verdicts).find(|(_, verdict)| **verdict != Verdict::Confirmed)?;
-        let attempts = self.row.attempts + 1;
+        let attempts = self.row.candidate.attempts + 1;
         let parked = match verdict {
             Verdict::Unroutable => Some("UNROUTABLE"),
             Verdict::Nacked | Verdict::Confirmed => (attempts >= max_attempts).then_some("ATTEMPTS_SPENT"),
         };
         Some(Failed {
-            event_id: self.row.event_id,
+            event_id: self.row.candidate.event_id,
             error: format!("RabbitMQ: {verdict:?} for the queue {queue}"),
             parked,
             delay: row::retry_delay(attempts),
@@ -132,12 +134,13 @@ impl<'a> Message<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::look::Candidate;
 
     fn row(aggregate: u128, version: i32) -> Pending {
         let aggregate_id = Uuid::from_u128(aggregate);
         let event = contracts::Envelope {
             event_id: Uuid::from_u128(aggregate * 100 + u128::try_from(version).expect("positive")),
-            event_type: "order.shipped".to_owned(),
+            event_type: "return.completed".to_owned(),
             aggregate_type: contracts::EntityType::Order,
             aggregate_id,
             aggregate_version: version,
@@ -145,12 +148,19 @@ mod tests {
             headers: contracts::Headers::default(),
             payload: serde_json::value::to_raw_value(&()).expect("null"),
         };
-        Pending { position: 0, attempts: 0, event_id: event.event_id, aggregate_id, event: Ok(event) }
+        let candidate = Candidate {
+            event_id: event.event_id,
+            aggregate_id,
+            aggregate_version: version,
+            attempts: 0,
+            is_blocked: false,
+        };
+        Pending { candidate, event: Ok(event) }
     }
 
     fn versions(batch: &[Pending]) -> Vec<Vec<(u128, i32)>> {
-        let version = |row: &&Pending| row.event.as_ref().map_or(0, |event| event.aggregate_version);
-        windows(batch).iter().map(|w| w.iter().map(|r| (r.aggregate_id.as_u128(), version(r))).collect()).collect()
+        let key = |row: &&Pending| (row.candidate.aggregate_id.as_u128(), row.candidate.aggregate_version);
+        windows(batch).iter().map(|window| window.iter().map(key).collect()).collect()
     }
 
     #[test]
@@ -164,7 +174,7 @@ mod tests {
     fn one_unroutable_copy_parks_the_row_and_one_nack_retries_it() {
         let row = row(1, 1);
         let message = Message::new(&row).map_err(|failed| failed.error).expect("decodable");
-        assert_eq!(message.queues, [Queue::Invoices, Queue::Projections]);
+        assert_eq!(message.queues, [Queue::CreditNotes, Queue::Refunds]);
         assert!(message.judge(&[Verdict::Confirmed, Verdict::Confirmed], 3).is_none());
         let parked = |verdicts: &[Verdict], max| message.judge(verdicts, max).expect("failed").parked;
         assert_eq!(parked(&[Verdict::Confirmed, Verdict::Unroutable], 3), Some("UNROUTABLE"));

@@ -1,35 +1,32 @@
 //! Forwards committed outbox rows to the consumers' queues: never loses one, never reorders an aggregate.
 //!
-//! - [`leases`]: which [`shards`] this instance may publish;
-//! - [`relay`]: the loop over one group of shards, and [`low_water`], where its scans start;
+//! - [`relay`]: the loop over one group of the leased shards, and [`position`], where it stands in the log;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
 //! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms;
-//! - [`row`] and [`error`]: what happens when a row, or a batch, does not go out;
+//! - [`row`], [`outcome`] and [`error`]: what happens when an event, or a batch, does not go out;
 //! - [`maintenance`]: partitions and gauges.
 //!
-//! Invariant: a row is marked published only after its delivery is certain, and only under a lease that the relay holds.
+//! Invariant: an event counts as published only after its delivery is certain, and only under a lease that the relay holds.
 
-mod leases;
-mod shards;
 mod relay;
-mod low_water;
+mod position;
 mod postgres_queue;
 mod stream;
 mod broker;
 mod row;
+mod outcome;
 mod error;
 mod store;
 mod maintenance;
 
+use messaging::leases::{self, Consumer, ShardGroup};
 use messaging::{RetentionConfig, TransportConfig, Wakeup};
+use runtime::config::DatabaseConfig;
 use runtime::{Clock, Tasks};
 use sqlx::PgPool;
 
-pub use leases::LEASE;
-
 use maintenance::{gauges, partitions};
 use relay::Relay;
-use shards::ShardGroup;
 
 /// The relay's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,17 +55,20 @@ impl Default for Settings {
 
 /// Starts the relay: leases, forwarding and maintenance.
 ///
+/// `database` is where `pool` leads: maintenance opens a connection of its own, with the rights to drop partitions.
+///
 /// `name` tells this instance from others in leases and logs; it must be unique among living relays.
 pub fn start(
     pool: &PgPool,
+    database: &DatabaseConfig,
     transport: &TransportConfig,
     settings: &Settings,
     name: &str,
     clock: &Clock,
     tasks: &Tasks,
 ) {
-    let leases = leases::start(pool.clone(), name.to_owned(), tasks);
-    partitions::start(pool, settings.retention.days, name, clock, tasks);
+    let leases = leases::start(pool.clone(), Consumer::Relay, name.to_owned(), tasks);
+    partitions::start(pool, database, settings.retention, name, clock, tasks);
     gauges::start(pool, tasks);
     let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
     for group in ShardGroup::all(settings.shard_groups) {

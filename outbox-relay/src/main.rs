@@ -54,6 +54,6 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let name = format!("relay-{}", Ids::system().next());
     let mut checks = vec![Check::database(&pool)];
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
-    outbox_relay::start(&pool, &config.transport, &config.settings, &name, &Clock::system(), tasks);
+    outbox_relay::start(&pool, &config.database, &config.transport, &config.settings, &name, &Clock::system(), tasks);
     Ok(Server { listener, router: health::routes(checks) })
 }

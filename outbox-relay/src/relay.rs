@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use messaging::TransportConfig;
+use messaging::leases::{Leases, ShardGroup};
 use messaging::wakeup::{Wakeup, gather};
 use runtime::Tasks;
 use runtime::backoff::Backoff;
@@ -12,28 +13,20 @@ use tokio::sync::watch;
 
 use crate::Settings;
 use crate::error::RelayError;
-use crate::low_water::LowWater;
+use crate::outcome::Outcome;
+use crate::position::Position;
 use crate::postgres_queue::PostgresQueue;
-use crate::shards::{Leases, ShardGroup};
-use crate::store;
+use crate::store::exceptions;
 use crate::stream::Stream;
 
 /// Shortest and longest sleep when there is nothing to do and no hint comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// The wait after an error. The cap is what an outage may cost beyond its end.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// How often the relay looks after the exceptions of its shards.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 /// How long a running batch may go on when the relay is asked to stop.
 const FINISH: Duration = Duration::from_secs(5);
-
-/// What a tick did.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It forwarded a batch, and there may be more.
-    Forwarded,
-    /// It forwarded all there was. What is committed later sends a hint of its own.
-    CaughtUp,
-    Idle,
-}
 
 /// The way out of the outbox.
 #[derive(Debug)]
@@ -42,18 +35,19 @@ enum Transport {
     RabbitMq(Box<Stream>),
 }
 
-/// Forwards the rows of one group of the shards that this instance has leased.
+/// Forwards the events of one group of the shards that this instance has leased.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pool: PgPool,
     transport: Transport,
-    batch: i64,
     group: ShardGroup,
     leases: watch::Receiver<Leases>,
     wakeup: Wakeup,
-    /// The leases to which `low_water` belongs.
-    scanned: Leases,
-    low_water: LowWater,
+    /// `None` after an error: what was read and not recorded is read again.
+    position: Option<Position>,
+    /// Shards at which the relay has stopped, because too many of their events cannot go out.
+    full: Vec<i16>,
+    tend_at: Instant,
 }
 
 impl Relay {
@@ -66,13 +60,13 @@ impl Relay {
         leases: watch::Receiver<Leases>,
         wakeup: Wakeup,
     ) -> Self {
-        let (batch, max_attempts) = (settings.batch, settings.max_attempts);
+        let (relay, batch, max_attempts) = (name.to_owned(), settings.batch, settings.max_attempts);
         let transport = match transport.rabbitmq_url.clone() {
-            None => Transport::PostgresQueue(PostgresQueue::new(pool.clone(), name.to_owned(), batch, max_attempts)),
-            Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, batch, max_attempts))),
+            None => Transport::PostgresQueue(PostgresQueue::new(pool.clone(), relay, batch, max_attempts)),
+            Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, relay, batch, max_attempts))),
         };
-        let (scanned, low_water) = (Leases::default(), LowWater::new());
-        Self { pool, transport, batch, group, leases, wakeup, scanned, low_water }
+        let (position, full, tend_at) = (None, Vec::new(), Instant::now());
+        Self { pool, transport, group, leases, wakeup, position, full, tend_at }
     }
 
     /// Forwards until shutdown. A batch that is then running is finished if that is soon. Otherwise it is dropped
@@ -127,45 +121,69 @@ impl Relay {
             }
         }
         if let Err(error) = self.settle().await {
-            tracing::warn!(%error, "the last batch is not marked; a successor publishes it again");
+            tracing::warn!(%error, "the last batch is not recorded; a successor publishes it again");
         }
     }
 
     /// Ends what was started under the previous leases, still under these.
     async fn settle(&mut self) -> sqlx::Result<()> {
-        match &mut self.transport {
-            Transport::RabbitMq(stream) => stream.settle(&self.scanned).await,
-            Transport::PostgresQueue(_) => Ok(()),
+        let Some(position) = &mut self.position else { return Ok(()) };
+        if let Transport::RabbitMq(stream) = &mut self.transport {
+            stream.settle(position).await?;
         }
+        limited(position.store_now(&self.pool)).await
     }
 
     /// Moves one batch.
     async fn tick(&mut self) -> Result<Outcome, RelayError> {
+        let moved = self.try_tick().await;
+        if moved.is_err() {
+            self.position = None;
+            if let Transport::RabbitMq(stream) = &mut self.transport {
+                stream.forget();
+            }
+        }
+        moved
+    }
+
+    async fn try_tick(&mut self) -> Result<Outcome, RelayError> {
+        self.tend().await?;
         let leases = self.leases.borrow_and_update().of_group(self.group);
-        if leases != self.scanned {
+        if self.position.as_ref().is_none_or(|position| *position.leases() != leases) {
             self.settle().await?;
-            // A shard that comes from another relay may have rows below our mark; so may an operator's action.
-            self.low_water = LowWater::new();
-            self.scanned.clone_from(&leases);
+            // On the Postgres queue an event that is out has arrived.
+            let arrives = matches!(self.transport, Transport::PostgresQueue(_));
+            self.position = Some(limited(Position::load(&self.pool, leases, &self.full, arrives)).await?);
         }
-        if leases.shards.is_empty() {
+        let Some(position) = self.position.as_mut().filter(|position| !position.leases().shards.is_empty()) else {
             return Ok(Outcome::Idle);
-        }
-        if self.low_water.needs_writers() {
-            let (writers, taken) = limited(store::writers(&self.pool, self.low_water.seen())).await?;
-            self.low_water.writers(writers, taken);
-        }
-        let started = Instant::now();
-        let forwarded = match &mut self.transport {
-            Transport::PostgresQueue(queue) => queue.tick(&leases, &mut self.low_water).await?,
-            Transport::RabbitMq(stream) => stream.tick(&leases, &mut self.low_water).await?,
         };
-        if forwarded == 0 {
-            return Ok(Outcome::Idle);
+        let started = Instant::now();
+        let outcome = match &mut self.transport {
+            Transport::PostgresQueue(queue) => queue.tick(position).await?,
+            Transport::RabbitMq(stream) => stream.tick(position).await?,
+        };
+        if outcome != Outcome::Idle {
+            metrics::histogram!("outbox_batch_duration_seconds").record(started.elapsed());
         }
-        metrics::counter!("outbox_published_total").increment(u64::try_from(forwarded).unwrap_or(0));
-        metrics::histogram!("outbox_batch_duration_seconds").record(started.elapsed());
-        let all = i64::try_from(forwarded).is_ok_and(|rows| rows < self.batch) && !self.low_water.sweeps_now();
-        Ok(if all { Outcome::CaughtUp } else { Outcome::Forwarded })
+        Ok(outcome)
+    }
+
+    /// Looks after the exceptions, every second.
+    async fn tend(&mut self) -> sqlx::Result<()> {
+        if Instant::now() < self.tend_at {
+            return Ok(());
+        }
+        let leases = self.leases.borrow().of_group(self.group);
+        let full = limited(exceptions::tend(&self.pool, &leases)).await?;
+        if full != self.full {
+            tracing::error!(alert = true, shards = ?full, most = exceptions::MOST_PER_SHARD,
+                            "too many events of these shards cannot go out; the relay has stopped there");
+            self.full = full;
+            self.settle().await?;
+            self.position = None;
+        }
+        self.tend_at = Instant::now() + TEND_EVERY;
+        Ok(())
     }
 }

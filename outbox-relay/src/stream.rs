@@ -1,176 +1,234 @@
-//! Outbox → RabbitMQ as a stream of batches. While one batch is on the wire, the relay reads the next and marks the one
+//! Outbox → RabbitMQ as a stream of batches. While one batch is on the wire, the relay reads the next and records the one
 //! before. No transaction is open while the relay waits for the broker.
 //!
-//! The order holds because only reading and marking overlap: a batch goes on the wire after all verdicts on the batch
-//! before it are in, and without the rows of aggregates that failed there. The relay does not read ahead of a batch that
-//! may lack a row because it was not committed yet: the next version of its aggregate would overtake it.
+//! The order holds because only reading and recording overlap: a batch goes on the wire after all verdicts on the batch
+//! before it are in, and without the events of aggregates that failed there.
 
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use messaging::log::Covered;
 use messaging::rabbitmq::{BrokerError, Publisher};
 use runtime::database::limited;
-use runtime::faults;
+use runtime::{Clock, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::broker::{self, Published};
 use crate::error::RelayError;
-use crate::low_water::LowWater;
-use crate::row::{record_failure, trace_published};
-use crate::shards::Leases;
-use crate::store::{self, Pending};
-
-/// Batches read ahead before a scan from the mark looks for rows that were committed late.
-const AHEAD_AT_MOST: u32 = 8;
+use crate::outcome::Outcome;
+use crate::position::Position;
+use crate::row::trace_published;
+use crate::store::look::look;
+use crate::store::{self, Pending, exceptions};
 
 /// The way to the broker, and the batches that are on it.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pool: PgPool,
     url: SecretString,
+    relay: String,
     batch: i64,
     max_attempts: i32,
+    clock: Clock,
     publisher: Option<Publisher>,
     /// Read while the batch before it was on the wire.
-    ahead: Vec<Pending>,
-    /// Up to here `ahead` cannot lack a row that commits late.
-    ahead_settled: i64,
-    /// Batches taken from `ahead` since the last scan.
-    taken_ahead: u32,
-    /// Confirmed and not marked yet.
-    unmarked: Vec<Uuid>,
+    ahead: Option<Batch>,
+    /// On the wire and answered for, and not recorded yet.
+    unrecorded: Option<Unrecorded>,
+}
+
+/// Events that go out together.
+#[derive(Debug)]
+struct Batch {
+    events: Vec<Pending>,
+    /// Not to be sent: an earlier event of the aggregate must go out first.
+    blocked: Vec<Uuid>,
+    covered: Covered,
+    stopped_at_limit: bool,
+    is_empty: bool,
+}
+
+#[derive(Debug)]
+struct Unrecorded {
+    outcome: store::Outcome,
+    failed: Vec<exceptions::Failed>,
+    covered: Covered,
+    sent_at: DateTime<Utc>,
 }
 
 impl Stream {
-    pub(crate) fn new(pool: PgPool, url: SecretString, batch: i64, max_attempts: i32) -> Self {
-        Self {
-            pool,
-            url,
-            batch,
-            max_attempts,
-            publisher: None,
-            ahead: Vec::new(),
-            ahead_settled: 0,
-            taken_ahead: 0,
-            unmarked: Vec::new(),
-        }
+    pub(crate) fn new(pool: PgPool, url: SecretString, relay: String, batch: i64, max_attempts: i32) -> Self {
+        let (clock, publisher, ahead, unrecorded) = (Clock::system(), None, None, None);
+        Self { pool, url, relay, batch, max_attempts, clock, publisher, ahead, unrecorded }
     }
 
-    /// Ends what was started under `leases`, before other leases take their place.
-    pub(crate) async fn settle(&mut self, leases: &Leases) -> sqlx::Result<()> {
-        self.ahead.clear();
-        self.mark(leases).await
+    /// Ends what was started, before another position takes the place of this one.
+    pub(crate) async fn settle(&mut self, position: &mut Position) -> sqlx::Result<()> {
+        self.ahead = None;
+        self.record(position).await
     }
 
-    /// Publishes one batch. Returns how many rows went out or failed.
-    pub(crate) async fn tick(&mut self, leases: &Leases, low_water: &mut LowWater) -> Result<usize, RelayError> {
-        let (batch, settled) = self.next(leases, low_water).await?;
-        let Some(last) = batch.last() else {
-            low_water.scanned(None, true);
-            return Ok(0);
+    /// What was read ahead belongs to a position that is given up.
+    pub(crate) fn forget(&mut self) {
+        self.ahead = None;
+        self.unrecorded = None;
+    }
+
+    /// Publishes one batch.
+    pub(crate) async fn tick(&mut self, position: &mut Position) -> Result<Outcome, RelayError> {
+        let batch = if let Some(batch) = self.ahead.take() {
+            batch
+        } else {
+            // Otherwise the exceptions that the batch before it caused would not be seen.
+            self.record(position).await?;
+            self.read(position).await?
         };
+        if batch.events.is_empty() {
+            let outcome = if batch.is_empty { Outcome::Idle } else { Outcome::CaughtUp };
+            let more = batch.stopped_at_limit;
+            self.unrecorded = Some(self.answered(&batch, Published::default()));
+            self.record(position).await?;
+            return Ok(if more { Outcome::Forwarded } else { outcome });
+        }
         faults::point("relay.batch.claimed");
         let publisher = match self.publisher.take() {
             Some(publisher) => publisher,
             None => Publisher::connect(&self.url).await?,
         };
-        let complete = self.is_full(&batch) && last.position <= settled;
-        self.ahead_settled = low_water.settled();
-        let (sent, ahead, marked) = tokio::join!(
-            broker::publish(&publisher, &batch, self.max_attempts),
-            self.read_ahead(complete.then_some(last.position), leases),
-            mark(&self.pool, leases, &self.unmarked),
-        );
+        let read_ahead = batch.stopped_at_limit;
+        let (sent, ahead) = tokio::join!(broker::publish(&publisher, &batch.events, self.max_attempts), async {
+            // Recording first: what it makes of the batch before, the next one must see.
+            record(&self.pool, &self.relay, position, &mut self.unrecorded).await?;
+            if read_ahead { read(&self.pool, position, self.batch).await.map(Some) } else { Ok(None) }
+        });
+        let ahead = ahead.map(|ahead| ahead.map(|ahead| ahead.without_those_of(&batch)));
         faults::point("relay.batch.confirmed");
         // After an alarm the connection is still good, because nothing was sent. After any other error it is in doubt.
         if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
             self.publisher = Some(publisher);
         }
-        if marked.is_ok() {
-            self.unmarked.clear();
-        }
-        self.unmarked.extend_from_slice(&sent.confirmed);
-        self.follow_up(&batch, sent, ahead, leases, low_water).await
-    }
-
-    /// The batch that was read ahead, or the result of a scan; and the position up to which it cannot lack a row that
-    /// commits late.
-    async fn next(&mut self, leases: &Leases, low_water: &mut LowWater) -> sqlx::Result<(Vec<Pending>, i64)> {
-        if !self.ahead.is_empty() && self.taken_ahead < AHEAD_AT_MOST {
-            self.taken_ahead += 1;
-            return Ok((std::mem::take(&mut self.ahead), self.ahead_settled));
-        }
-        // Otherwise the scan would return rows again that are out but not marked.
-        self.settle(leases).await?;
-        self.taken_ahead = 0;
-        let settled = low_water.settled();
-        let batch = limited(store::pending(&self.pool, &leases.shards, low_water.scan_from(), self.batch)).await?;
-        Ok((batch, settled))
-    }
-
-    /// Reads the batch after `position`, if given. The caller gives none after a batch that was not full, because there is
-    /// most likely nothing, and after one that may lack a row.
-    async fn read_ahead(&self, position: Option<i64>, leases: &Leases) -> sqlx::Result<Vec<Pending>> {
-        match position {
-            Some(position) => limited(store::pending(&self.pool, &leases.shards, position + 1, self.batch)).await,
-            None => Ok(Vec::new()),
-        }
+        self.follow_up(batch, sent, ahead, position).await
     }
 
     async fn follow_up(
         &mut self,
-        batch: &[Pending],
-        sent: Published,
-        ahead: sqlx::Result<Vec<Pending>>,
-        leases: &Leases,
-        low_water: &mut LowWater,
-    ) -> Result<usize, RelayError> {
-        for failed in &sent.failed {
-            record_failure(&self.pool, leases, low_water, failed).await?;
-        }
-        for row in batch {
+        batch: Batch,
+        mut sent: Published,
+        ahead: sqlx::Result<Option<Batch>>,
+        position: &mut Position,
+    ) -> Result<Outcome, RelayError> {
+        for row in &batch.events {
             trace_published(row.event.as_ref().ok().and_then(|event| event.headers.traceparent.as_deref()));
         }
-        if sent.interrupted.is_none() {
-            self.ahead = ahead?;
-            self.ahead.retain(|row| !sent.held_back.contains(&row.aggregate_id));
-        }
-        if self.ahead.is_empty() {
-            self.mark(leases).await?;
-        }
-        if let Some(error) = sent.interrupted {
+        let interrupted = sent.interrupted.take();
+        let held_back = sent.held_back.clone();
+        let mut unrecorded = self.answered(&batch, sent);
+        if let Some(error) = interrupted {
+            // What is confirmed is certain. The rest of the batch is read again, so the mark must not pass it.
+            unrecorded.outcome.held.clear();
+            self.unrecorded = Some(unrecorded);
+            record_sent_only(&self.pool, &self.relay, position, &mut self.unrecorded).await?;
             return Err(error.into());
         }
-        // Only now: the mark must not pass rows that were merely read.
-        if self.taken_ahead == 0 {
-            low_water.scanned(batch.last().map(|row| row.position), !self.is_full(batch));
+        self.unrecorded = Some(unrecorded);
+        self.ahead = ahead?.map(|batch| batch.without(&held_back));
+        if self.ahead.is_none() {
+            self.record(position).await?;
         }
-        low_water.published(batch.iter().any(Pending::is_retried));
-        Ok(sent.confirmed.len() + sent.failed.len())
+        Ok(if batch.stopped_at_limit { Outcome::Forwarded } else { Outcome::CaughtUp })
     }
 
-    fn is_full(&self, batch: &[Pending]) -> bool {
-        i64::try_from(batch.len()).is_ok_and(|rows| rows >= self.batch)
+    async fn read(&self, position: &mut Position) -> sqlx::Result<Batch> {
+        read(&self.pool, position, self.batch).await
     }
 
-    async fn mark(&mut self, leases: &Leases) -> sqlx::Result<()> {
-        mark(&self.pool, leases, &self.unmarked).await?;
-        self.unmarked.clear();
-        Ok(())
+    async fn record(&mut self, position: &mut Position) -> sqlx::Result<()> {
+        record(&self.pool, &self.relay, position, &mut self.unrecorded).await
+    }
+
+    /// What is to be recorded of a batch: the confirmed, the failed, and those that were not sent because of them.
+    fn answered(&self, batch: &Batch, sent: Published) -> Unrecorded {
+        let gone: HashSet<Uuid> =
+            sent.confirmed.iter().copied().chain(sent.failed.iter().map(|failed| failed.event_id)).collect();
+        let behind = batch.events.iter().map(|row| row.candidate.event_id).filter(|id| !gone.contains(id));
+        let held = batch.blocked.iter().copied().chain(behind).collect();
+        Unrecorded {
+            outcome: store::Outcome { sent: sent.confirmed, held },
+            failed: sent.failed,
+            covered: batch.covered,
+            sent_at: self.clock.now(),
+        }
     }
 }
 
-async fn mark(pool: &PgPool, leases: &Leases, confirmed: &[Uuid]) -> sqlx::Result<()> {
-    if confirmed.is_empty() {
-        return Ok(());
+impl Batch {
+    /// A retried event counts as due until the batch that it is in is recorded.
+    fn without_those_of(mut self, on_the_wire: &Self) -> Self {
+        let sent: HashSet<Uuid> = on_the_wire.events.iter().map(|row| row.candidate.event_id).collect();
+        self.events.retain(|row| !sent.contains(&row.candidate.event_id));
+        self
     }
-    let marked = limited(store::mark_published(pool, leases, confirmed)).await?;
-    faults::point("relay.batch.marked");
-    if usize::try_from(marked).unwrap_or(0) < confirmed.len() {
-        tracing::warn!(
-            confirmed = confirmed.len(),
-            marked,
-            "lease lost while publishing; the new owner publishes again"
-        );
+
+    /// Events of these aggregates must wait: an earlier one has failed since they were read.
+    fn without(mut self, aggregates: &HashSet<Uuid>) -> Self {
+        let waits = self.events.extract_if(.., |row| aggregates.contains(&row.candidate.aggregate_id));
+        self.blocked.extend(waits.map(|row| row.candidate.event_id));
+        self
     }
+}
+
+async fn read(pool: &PgPool, position: &mut Position, limit: i64) -> sqlx::Result<Batch> {
+    let look_at = limited(position.look_at(pool)).await?;
+    let seen = limited(look(pool, position.standing(), &look_at, limit)).await?;
+    let (blocked, free) = seen.candidates.into_iter().partition::<Vec<_>, _>(|candidate| candidate.is_blocked);
+    let is_empty = blocked.is_empty() && free.is_empty();
+    let events = limited(store::envelopes(pool, free)).await?;
+    Ok(Batch {
+        events,
+        blocked: blocked.into_iter().map(|candidate| candidate.event_id).collect(),
+        covered: position.saw(&look_at, &seen.positions, seen.stopped_at_limit),
+        stopped_at_limit: seen.stopped_at_limit,
+        is_empty,
+    })
+}
+
+async fn record(
+    pool: &PgPool,
+    relay: &str,
+    position: &mut Position,
+    unrecorded: &mut Option<Unrecorded>,
+) -> sqlx::Result<()> {
+    let covered = unrecorded.as_ref().map(|unrecorded| unrecorded.covered);
+    record_sent_only(pool, relay, position, unrecorded).await?;
+    if let Some(covered) = covered {
+        position.handled(covered);
+        limited(position.store(pool)).await?;
+    }
+    Ok(())
+}
+
+/// Records what came of the events, and leaves the mark where it is.
+async fn record_sent_only(
+    pool: &PgPool,
+    relay: &str,
+    position: &mut Position,
+    unrecorded: &mut Option<Unrecorded>,
+) -> sqlx::Result<()> {
+    let Some(Unrecorded { outcome, failed, sent_at, .. }) = unrecorded else { return Ok(()) };
+    for failed in failed.iter() {
+        exceptions::record(pool, position.leases(), failed).await?;
+    }
+    if !outcome.sent.is_empty() || !outcome.held.is_empty() {
+        let recorded = limited(store::record(pool, relay, position.leases(), outcome, *sent_at)).await?;
+        faults::point("relay.batch.marked");
+        metrics::counter!("outbox_published_total").increment(recorded.unsigned_abs());
+        if usize::try_from(recorded).unwrap_or(0) < outcome.sent.len() {
+            let confirmed = outcome.sent.len();
+            tracing::warn!(confirmed, recorded, "lease lost while publishing; the new owner publishes again");
+        }
+    }
+    *unrecorded = None;
     Ok(())
 }

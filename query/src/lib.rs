@@ -12,35 +12,35 @@ mod settings;
 
 use std::sync::Arc;
 
-use contracts::Queue;
-use messaging::{TransportConfig, intake};
 use runtime::{Clock, Tasks};
 use sqlx::PgPool;
 use storage::InvoiceStore;
 
 pub use api::{History, OrderPage, ReturnPage, reports};
-pub use projector::{Outcome, Projector};
+pub use projector::Projector;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
 use api::Api;
 use projector::announcements::Announcements;
+use projector::follower::Follower;
 
-/// Starts the projector, the intake of its queue (with `RabbitMQ`) and the nightly report. Returns the routes without middleware.
+/// Starts the projector and the nightly report. Returns the routes without middleware.
 ///
-/// `messaging` is the database with the inbox. The read models are in it too, unless `read` is another one.
+/// `messaging` is the database with the outbox. The read models are in it too, unless `read` is another one. `name` tells this
+/// instance from others in leases and logs; it must be unique among living projectors.
 pub fn start(
     messaging: &PgPool,
     read: Option<PgPool>,
-    transport: TransportConfig,
     invoices: InvoiceStore,
     settings: &Settings,
     clock: Clock,
+    name: String,
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
-    tasks.spawn("projections intake", intake::run(messaging.clone(), transport, Queue::Projections, tasks.clone()));
-    Projector::announcing(messaging.clone(), read.clone(), settings, clock.clone(), announcements.clone()).start(tasks);
+    let projector = Projector::announcing(messaging.clone(), read.clone(), clock.clone(), announcements.clone());
+    Follower::start(projector, messaging, settings, name, tasks);
 
     let read = read.unwrap_or_else(|| messaging.clone());
     maintenance::nightly_report::start(messaging, &read, &clock, tasks);

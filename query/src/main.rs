@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use messaging::TransportConfig;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::Check;
 use runtime::process::Server;
@@ -29,8 +28,6 @@ struct Config {
     /// Database of the read models. Unset: `DATABASE_URL`
     #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = runtime::config::secret)]
     query_database_url: Option<SecretString>,
-    #[command(flatten)]
-    transport: TransportConfig,
     #[command(flatten)]
     store: StoreSettings,
     #[command(flatten)]
@@ -75,8 +72,8 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let mut checks = vec![Check::database(&messaging)];
     let read = read_database(config).await?;
     checks.extend(read.as_ref().map(Check::database));
-    let transport = config.transport.clone();
-    let router = query::start(&messaging, read, transport, invoices, &config.settings, Clock::system(), tasks)
+    let name = format!("query-{}", Ids::system().next());
+    let router = query::start(&messaging, read, invoices, &config.settings, Clock::system(), name, tasks)
         .merge(health::routes(checks))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })

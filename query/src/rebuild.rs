@@ -11,7 +11,7 @@ mod store;
 
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -38,10 +38,10 @@ pub enum RebuildError {
     #[error("another rebuild is running; if it was killed, wait {} seconds", LEASE.as_secs())]
     AlreadyRunning,
     #[error(
-        "retention has dropped the events up to {dropped_through}, and there are no later snapshots of {aggregates}: run \
+        "retention has dropped the events before {dropped_until}, and there are no later snapshots of {aggregates}: run \
          `{program} snapshots`, then this command again"
     )]
-    SnapshotsMissing { dropped_through: NaiveDate, aggregates: &'static str, program: &'static str },
+    SnapshotsMissing { dropped_until: DateTime<Utc>, aggregates: &'static str, program: &'static str },
     #[error(
         "the rebuilt read models lack {documents} documents and {entries} history entries that the live ones have: their events \
          are no longer in the outbox. Run `command snapshots` and `workers snapshots`, then this command again"
@@ -94,11 +94,11 @@ async fn load_and_swap(messaging: &PgPool, read: &PgPool, run: Uuid) -> Result<R
 
 /// For what retention has dropped, every owner of aggregates must have published snapshots since.
 async fn check_snapshots(messaging: &PgPool) -> Result<(), RebuildError> {
-    let Some(dropped_through) = store::dropped_through(messaging).await? else { return Ok(()) };
-    let sources = store::snapshot_sources_after(messaging, dropped_through).await?;
+    let Some(dropped_until) = store::dropped_until(messaging).await? else { return Ok(()) };
+    let sources = store::snapshot_sources_after(messaging, dropped_until).await?;
     for (program, aggregates) in [("command", "orders and returns"), ("workers", "invoices and refunds")] {
         if !sources.iter().any(|source| source == program) {
-            return Err(RebuildError::SnapshotsMissing { dropped_through, aggregates, program });
+            return Err(RebuildError::SnapshotsMissing { dropped_until, aggregates, program });
         }
     }
     Ok(())

@@ -102,11 +102,14 @@ impl Options {
         self.parts.contains(&part)
     }
 
+    fn database(&self, part: Part) -> DatabaseConfig {
+        let (_, _, max_connections) = part.database();
+        DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() }
+    }
+
     async fn pool(&self, part: Part) -> Result<PgPool> {
-        let (name, role, max_connections) = part.database();
-        let config =
-            DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() };
-        database::connect(&config, Some(role), name).await
+        let (name, role, _) = part.database();
+        database::connect(&self.database(part), Some(role), name).await
     }
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
@@ -213,7 +216,8 @@ impl Running {
             let pool = options.pool(Part::Relay).await?;
             checks.push(Check::database(&pool));
             let name = format!("relay-{}", ids.next());
-            outbox_relay::start(&pool, transport, &options.relay, &name, clock, tasks);
+            let database = options.database(Part::Relay);
+            outbox_relay::start(&pool, &database, transport, &options.relay, &name, clock, tasks);
         }
         if options.has(Part::Workers) {
             let pool = options.pool(Part::Workers).await?;
@@ -225,15 +229,8 @@ impl Running {
             let pool = options.pool(Part::Query).await?;
             checks.push(Check::database(&pool));
             let invoices = storage::open(&options.workers.store.invoice_store_url).await?;
-            router = router.merge(query::start(
-                &pool,
-                None,
-                transport.clone(),
-                invoices,
-                &options.query,
-                clock.clone(),
-                tasks,
-            ));
+            let name = format!("query-{}", ids.next());
+            router = router.merge(query::start(&pool, None, invoices, &options.query, clock.clone(), name, tasks));
         }
         if options.has(Part::Operations) {
             let pool = options.pool(Part::Operations).await?;

@@ -72,11 +72,11 @@ impl System {
         let pool = self.database.pool_as("articurated_relay").await?;
         let tasks = Tasks::new(CancellationToken::new());
         let Options { transport, relay, clock, .. } = &self.options;
-        outbox_relay::start(&pool, transport, relay, name, clock, &tasks);
+        outbox_relay::start(&pool, &self.database.config(), transport, relay, name, clock, &tasks);
         Ok(tasks)
     }
 
-    /// Moves messages of these queues from RabbitMQ to the inbox, without the workers and the projector.
+    /// Moves messages of these queues from RabbitMQ to the inbox, without the workers.
     pub async fn intakes(&self, transport: &TransportConfig, queues: &[Queue]) -> Result<Tasks> {
         let pool = self.database.pool_as("articurated_workers").await?;
         let tasks = Tasks::new(CancellationToken::new());

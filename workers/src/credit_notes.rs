@@ -6,16 +6,18 @@ mod store;
 use std::time::Duration;
 
 use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
-use messaging::worker::{Completed, Failure, Handler};
+use messaging::worker::{Completed, Effect, Failure, Handler};
 use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
 use serde::Deserialize;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use storage::InvoiceStore;
 
 use crate::documents::{DocumentIssuer, StoredFile, tax_of_return};
-use crate::events;
+use crate::events::{self, Caused};
 use crate::invoices::{InvoicedOrder, invoiced_order};
 
 pub(crate) use store::page;
@@ -57,7 +59,7 @@ impl Handler for CreditNotes {
         let file = self.issuer.store(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
         faults::point("credit_note.stored");
         let snapshot = self.document(&order, returned, invoiced, row, file);
-        limited(self.complete(job, snapshot)).await
+        Ok(self.completed(job, snapshot))
     }
 }
 
@@ -123,22 +125,30 @@ impl CreditNotes {
         }
     }
 
-    /// One commit: the credit note is recorded, the job is done, and the event is in the outbox.
-    async fn complete(&self, job: &Job, snapshot: CreditNoteDocument) -> Result<Completed, Failure> {
-        let (id, at) = (snapshot.id, snapshot.generated_at);
-        let mut tx = self.pool.begin().await?;
+    /// What the commit of the job writes: the credit note is recorded, and the event is in the outbox.
+    fn completed(&self, job: &Job, snapshot: CreditNoteDocument) -> Completed {
         let result = serde_json::json!({ "credit_note_number": snapshot.credit_note_number, "path": snapshot.path });
-        let completed = Completed::mark(&mut tx, job, &result).await?;
-        if store::mark_stored(&mut tx, &snapshot).await? {
-            let transition = events::transition(job, EntityType::CreditNote, id, 1, None, "GENERATED", at);
-            let change = StateChanged { snapshot, transition };
-            let headers = events::headers(job);
-            events::record(&mut tx, self.ids.next(), EventType::CreditNoteGenerated, &headers, &change).await?;
-        }
-        faults::point("credit_note.completion.ready");
-        tx.commit().await?;
-        faults::point("credit_note.completion.committed");
         tracing::info!(result = %result, "credit note stored");
-        Ok(completed)
+        let (id, at) = (snapshot.id, snapshot.generated_at);
+        let transition = events::transition(job, EntityType::CreditNote, id, 1, None, "GENERATED", at);
+        let change = StateChanged { snapshot, transition };
+        Completed::with(result, Issued(Caused { event_id: self.ids.next(), headers: events::headers(job), change }))
+    }
+}
+
+/// A credit note whose PDF is in the store.
+#[derive(Debug)]
+struct Issued(Caused<CreditNoteDocument>);
+
+impl Effect for Issued {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        let Caused { event_id, headers, change } = &self.0;
+        async move {
+            if store::mark_stored(conn, &change.snapshot).await? {
+                events::record(conn, *event_id, EventType::CreditNoteGenerated, headers, change).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -27,6 +27,14 @@ pub(crate) fn headers(job: &Job) -> Headers {
     }
 }
 
+/// A change that a job has made, with the event that tells of it.
+#[derive(Debug)]
+pub(crate) struct Caused<T> {
+    pub(crate) event_id: Uuid,
+    pub(crate) headers: Headers,
+    pub(crate) change: StateChanged<T>,
+}
+
 /// Writes the audit row and the event of a change, in the caller's transaction.
 pub(crate) async fn record<T: Serialize>(
     conn: &mut PgConnection,

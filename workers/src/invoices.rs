@@ -4,15 +4,17 @@ mod template;
 mod store;
 
 use contracts::{EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
-use messaging::worker::{Completed, Failure, Handler};
-use runtime::database::{in_transaction, limited};
+use messaging::worker::{Completed, Effect, Failure, Handler};
+use runtime::database::in_transaction;
 use runtime::{Clock, Ids, faults};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use storage::InvoiceStore;
 
 use crate::documents::{DocumentIssuer, StoredFile, tax_of_order};
-use crate::events;
+use crate::events::{self, Caused};
 
 pub(crate) use store::{InvoicedOrder, invoiced_order, page};
 pub use template::{InvoiceView, invoice_html};
@@ -45,7 +47,7 @@ impl Handler for Invoices {
         faults::point("invoice.rendered");
         let file = self.issuer.store(InvoiceStore::invoice_name(order.order_number.as_str()), pdf).await?;
         faults::point("invoice.stored");
-        limited(self.complete(job, order, row, file)).await
+        Ok(self.completed(job, order, row, file))
     }
 }
 
@@ -68,14 +70,8 @@ impl Invoices {
         .await
     }
 
-    /// One commit: the invoice is recorded, the job is done, and the event is in the outbox.
-    async fn complete(
-        &self,
-        job: &Job,
-        order: OrderDocument,
-        row: InvoiceRow,
-        file: StoredFile,
-    ) -> Result<Completed, Failure> {
+    /// What the commit of the job writes: the invoice is recorded, and the event is in the outbox.
+    fn completed(&self, job: &Job, order: OrderDocument, row: InvoiceRow, file: StoredFile) -> Completed {
         let at = self.clock.now();
         let tax = tax_of_order(&order);
         let snapshot = InvoiceDocument {
@@ -96,19 +92,27 @@ impl Invoices {
             tracking_number: order.tracking_number,
             tax,
         };
-        let mut tx = self.pool.begin().await?;
         let result = serde_json::json!({ "invoice_number": snapshot.invoice_number, "path": snapshot.path });
-        let completed = Completed::mark(&mut tx, job, &result).await?;
-        if store::mark_stored(&mut tx, &snapshot).await? {
-            let transition = events::transition(job, EntityType::Invoice, row.id, 1, None, "GENERATED", at);
-            let change = StateChanged { snapshot, transition };
-            let headers = events::headers(job);
-            events::record(&mut tx, self.ids.next(), EventType::InvoiceGenerated, &headers, &change).await?;
-        }
-        faults::point("invoice.completion.ready");
-        tx.commit().await?;
-        faults::point("invoice.completion.committed");
         tracing::info!(result = %result, "invoice stored");
-        Ok(completed)
+        let transition = events::transition(job, EntityType::Invoice, row.id, 1, None, "GENERATED", at);
+        let change = StateChanged { snapshot, transition };
+        Completed::with(result, Issued(Caused { event_id: self.ids.next(), headers: events::headers(job), change }))
+    }
+}
+
+/// An invoice whose PDF is in the store.
+#[derive(Debug)]
+struct Issued(Caused<InvoiceDocument>);
+
+impl Effect for Issued {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        let Caused { event_id, headers, change } = &self.0;
+        async move {
+            if store::mark_stored(conn, &change.snapshot).await? {
+                events::record(conn, *event_id, EventType::InvoiceGenerated, headers, change).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -24,13 +24,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use chrono::{DateTime, Utc};
 use contracts::{Email, OrderDocument};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messaging::inbox::{self, Job};
-use messaging::worker::{Completed, Failure, Handler, LEASE};
+use messaging::worker::{Completed, Effect, Failure, Handler};
 use runtime::database::limited;
 use runtime::{Clock, faults};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use crate::invoices::invoiced_order;
 
@@ -52,8 +56,10 @@ impl Handler for Notifications {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
         let kind = NotificationKind::of(job)?;
         match (kind.recipient(), &self.mailer.smtp) {
-            (None, _) => limited(self.skip(job, &kind)).await,
-            (Some(_), None) => limited(self.log(job, &kind)).await,
+            (None, _) => {
+                Ok(Completed::new(json!({ "kind": kind.name(), "skipped": "the order has no e-mail address" })))
+            }
+            (Some(_), None) => Ok(self.logged(job, &kind)),
             (Some(recipient), Some(smtp)) => self.send(job, &kind, recipient, smtp).await,
         }
     }
@@ -64,27 +70,15 @@ impl Handler for Notifications {
 }
 
 impl Notifications {
-    async fn skip(&self, job: &Job, kind: &NotificationKind) -> Result<Completed, Failure> {
-        let mut tx = self.pool.begin().await?;
-        let result = json!({ "kind": kind.name(), "skipped": "the order has no e-mail address" });
-        let completed = Completed::mark(&mut tx, job, &result).await?;
-        tx.commit().await?;
-        Ok(completed)
-    }
-
-    /// One commit: the e-mail is on record, and the job is done.
-    async fn log(&self, job: &Job, kind: &NotificationKind) -> Result<Completed, Failure> {
+    /// What the commit of the job writes when no mail server is set: the e-mail is on record.
+    fn logged(&self, job: &Job, kind: &NotificationKind) -> Completed {
         let (name, message_id) = (kind.name(), self.mailer.message_id(job.event_id));
-        let mut tx = self.pool.begin().await?;
-        let completed = Completed::mark(&mut tx, job, &json!({ "kind": name, "message_id": message_id })).await?;
-        store::insert_logged(&mut tx, job.event_id, name, &message_id, self.clock.now()).await?;
-        faults::point("notification.completion.ready");
-        tx.commit().await?;
-        faults::point("notification.completion.committed");
         let (subject, order_number) = (kind.subject(), kind.order_number().as_str());
         let attachment = kind.invoice().map(|invoice| invoice.path.as_str());
         tracing::info!(kind = name, subject, order_number, attachment, message_id, "e-mail logged, not sent");
-        Ok(completed)
+        let result = json!({ "kind": name, "message_id": message_id });
+        let (event_id, at) = (job.event_id, self.clock.now());
+        Completed::with(result, Recorded { event_id, at, how: How::Logged { name, message_id } })
     }
 
     async fn send(
@@ -111,10 +105,12 @@ impl Notifications {
             return Err(failure(why));
         }
         faults::point("notification.sent");
-        let completed = limited(self.complete(job, kind, &message_id)).await.map_err(failure_after_acceptance)?;
         tracing::info!(kind = kind.name(), order_number = kind.order_number().as_str(), message_id, "e-mail sent");
         conversation.end().await;
-        Ok(completed)
+        let result = json!({ "kind": kind.name(), "message_id": message_id });
+        // If this is not committed, the next attempt finds the e-mail as SENDING, and does not send it again.
+        let (event_id, at) = (job.event_id, self.clock.now());
+        Ok(Completed::with(result, Recorded { event_id, at, how: How::Sent }))
     }
 
     /// The order as it was invoiced, which says more than most events. An e-mail can do without it.
@@ -130,7 +126,7 @@ impl Notifications {
     /// was asleep past its lease must not send anything.
     async fn record(&self, job: &Job, kind: &NotificationKind, message_id: &str) -> Result<(), Failure> {
         let mut tx = self.pool.begin().await?;
-        if !inbox::extend_lease(&mut *tx, job, LEASE).await? {
+        if !inbox::hold(&mut tx, job).await? {
             return Err(Failure::LeaseLost);
         }
         if !store::mark_sending(&mut tx, job.event_id, kind.name(), message_id, self.clock.now()).await? {
@@ -142,23 +138,39 @@ impl Notifications {
     /// The server has accepted nothing, so the next attempt may start over.
     async fn put_back(&self, job: &Job) -> Result<(), Failure> {
         let mut tx = self.pool.begin().await?;
-        if !inbox::extend_lease(&mut *tx, job, LEASE).await? {
+        if !inbox::hold(&mut tx, job).await? {
             return Err(Failure::LeaseLost);
         }
         store::mark_refused(&mut tx, job.event_id).await?;
         Ok(tx.commit().await?)
     }
+}
 
-    /// One commit: the e-mail is sent, and the job is done.
-    async fn complete(&self, job: &Job, kind: &NotificationKind, message_id: &str) -> Result<Completed, Failure> {
-        let mut tx = self.pool.begin().await?;
-        let completed =
-            Completed::mark(&mut tx, job, &json!({ "kind": kind.name(), "message_id": message_id })).await?;
-        store::mark_sent(&mut tx, job.event_id, self.clock.now()).await?;
-        faults::point("notification.completion.ready");
-        tx.commit().await?;
-        faults::point("notification.completion.committed");
-        Ok(completed)
+/// An e-mail that is on record when its job is done.
+#[derive(Debug)]
+struct Recorded {
+    event_id: Uuid,
+    at: DateTime<Utc>,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Logged { name: &'static str, message_id: String },
+    Sent,
+}
+
+impl Effect for Recorded {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        async move {
+            match &self.how {
+                How::Logged { name, message_id } => {
+                    store::insert_logged(conn, self.event_id, name, message_id, self.at).await
+                }
+                How::Sent => store::mark_sent(conn, self.event_id, self.at).await,
+            }
+        }
+        .boxed()
     }
 }
 
@@ -174,13 +186,5 @@ fn failure(not_sent: NotSent) -> Failure {
         NotSent::Later(why) => Failure::Retry(why),
         NotSent::Never(why) => Failure::Dead(why),
         NotSent::Unknown(why) => in_doubt(&why),
-    }
-}
-
-/// A failure after the server has accepted the e-mail must not send it again.
-fn failure_after_acceptance(failure: Failure) -> Failure {
-    match failure {
-        Failure::LeaseLost => Failure::LeaseLost,
-        other => in_doubt(&format!("the mail server accepted it, but then: {other}")),
     }
 }

@@ -7,18 +7,21 @@
 mod gateway;
 mod store;
 
+use chrono::{DateTime, Utc};
 use contracts::{
     EntityType, EventType, GatewayRefund, GatewayRefundRequest, Headers, RefundDocument, RefundStatus, ReturnDocument,
     StateChanged,
 };
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
-use messaging::worker::{Completed, Failure, Handler};
-use runtime::database::{in_transaction, limited};
+use messaging::worker::{Completed, Effect, Failure, Handler};
+use runtime::database::in_transaction;
 use runtime::{Clock, Ids, faults};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::events;
+use crate::events::{self, Caused};
 
 pub(crate) use gateway::Gateway;
 pub(crate) use store::page;
@@ -45,7 +48,7 @@ impl Handler for Refunds {
             None => self.pay(job, &returned).await?,
         };
         faults::point("refund.paid");
-        limited(self.complete(job, &returned, &row, transaction_id)).await
+        Ok(self.completed(job, &returned, &row, transaction_id))
     }
 
     async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
@@ -115,40 +118,48 @@ impl Refunds {
         }
     }
 
-    /// One commit: the refund is processed, the job is done, and the event is in the outbox.
-    async fn complete(
-        &self,
-        job: &Job,
-        returned: &ReturnDocument,
-        row: &RefundRow,
-        transaction_id: String,
-    ) -> Result<Completed, Failure> {
-        let at = self.clock.now();
-        let mut tx = self.pool.begin().await?;
+    /// What the commit of the job writes: the refund is processed, and the event is in the outbox.
+    fn completed(&self, job: &Job, returned: &ReturnDocument, row: &RefundRow, transaction_id: String) -> Completed {
+        let (at, version) = (self.clock.now(), row.version + 1);
         let result = serde_json::json!({ "transaction_id": transaction_id, "amount_minor": row.amount_minor });
-        let completed = Completed::mark(&mut tx, job, &result).await?;
-        if store::mark_processed(&mut tx, row.id, &transaction_id, at).await? {
-            let version = row.version + 1;
-            let transition = events::transition(
-                job,
-                EntityType::Refund,
-                row.id,
-                version,
-                Some(&row.status),
-                RefundStatus::Processed.as_str(),
-                at,
-            );
-            let mut snapshot = document(returned, row, RefundStatus::Processed, version);
-            snapshot.transaction_id = Some(transaction_id);
-            snapshot.processed_at = Some(at);
-            let change = StateChanged { snapshot, transition };
-            record(&mut tx, self.ids.next(), EventType::RefundProcessed, &events::headers(job), &change).await?;
-        }
-        faults::point("refund.completion.ready");
-        tx.commit().await?;
-        faults::point("refund.completion.committed");
         tracing::info!(result = %result, "refund processed");
-        Ok(completed)
+        let transition = events::transition(
+            job,
+            EntityType::Refund,
+            row.id,
+            version,
+            Some(&row.status),
+            RefundStatus::Processed.as_str(),
+            at,
+        );
+        let mut snapshot = document(returned, row, RefundStatus::Processed, version);
+        snapshot.transaction_id = Some(transaction_id.clone());
+        snapshot.processed_at = Some(at);
+        let change = StateChanged { snapshot, transition };
+        let caused = Caused { event_id: self.ids.next(), headers: events::headers(job), change };
+        Completed::with(result, Paid { refund: row.id, transaction_id, at, caused })
+    }
+}
+
+/// A refund that the gateway has paid.
+#[derive(Debug)]
+struct Paid {
+    refund: Uuid,
+    transaction_id: String,
+    at: DateTime<Utc>,
+    caused: Caused<RefundDocument>,
+}
+
+impl Effect for Paid {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        async move {
+            if store::mark_processed(conn, self.refund, &self.transaction_id, self.at).await? {
+                let Caused { event_id, headers, change } = &self.caused;
+                record(conn, *event_id, EventType::RefundProcessed, headers, change).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }
 

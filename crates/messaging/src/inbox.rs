@@ -1,23 +1,26 @@
-//! The inbox: one row per (queue, event). Its primary key is the dedupe memory, its status the job.
+//! The inbox: one narrow row per (queue, event). Its primary key is the dedupe memory, its status the job. The event itself
+//! stays in the log.
 //!
-//! There are two ways to consume it. A *batch* consumer (the projector) takes rows, applies them and finishes them in
-//! one transaction. A *job* consumer (invoices, refunds, notifications) claims a row for a time, works outside any
-//! transaction, and completes the row in the transaction that writes the effect; see [`crate::worker`].
+//! A *job* consumer (invoices, refunds, notifications) claims rows, works outside any transaction, and completes each row in
+//! the transaction that writes the effect; see [`crate::worker`]. The projector follows the log, and has rows here only
+//! for events that it could not read; see [`take_retried`].
 
 mod job;
 mod insert;
-mod batch;
 mod claim;
+mod bound;
 mod outcome;
+mod retried;
 
 use contracts::Queue;
 
-pub use batch::{dead_letter, finish_batch, take_batch};
-pub use claim::{claim, extend_lease, reclaim_expired, release};
+pub(crate) use bound::Bound;
+pub use claim::{Claim, Claimed, claim, extend_lease, give_back, hold, reclaim_expired, release};
 pub use insert::insert;
 pub use job::Job;
 pub(crate) use job::Row;
 pub use outcome::{Next, complete, fail};
+pub use retried::{dead_letter, finish_retried, take_retried};
 
 /// The channel on which the consumers of a queue listen for hints.
 pub fn channel(queue: Queue) -> String {

@@ -4,10 +4,11 @@
 //! - [`retention`]: for how long outbox and inbox are kept;
 //! - [`rabbitmq`] and [`intake`]: the optional broker between outbox and inbox (the Postgres queue needs no code
 //!   here: the relay moves rows from one table to the other in one statement);
+//! - [`leases`]: which shards of the log this process reads;
 //! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
 //! - [`worker`]: runs a handler over the jobs of a queue, and retries by [`retry`];
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
-//! - [`log`]: reads the outbox as the log from which read models are rebuilt;
+//! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
 //! - [`snapshots`]: republishes what retention has dropped from that log.
 //!
 //! Invariant: no other crate names `lapin`. No other crate writes `messaging.inbox`, except the relay's forwarding
@@ -17,11 +18,13 @@ pub mod outbox;
 pub mod retention;
 pub mod rabbitmq;
 pub mod intake;
+mod fence;
+pub mod leases;
+pub mod log;
 pub mod inbox;
 pub mod retry;
 pub mod worker;
 pub mod wakeup;
-pub mod log;
 pub mod snapshots;
 
 pub use rabbitmq::TransportConfig;

@@ -1,5 +1,12 @@
-//! The outbox as the log of what has happened, from which read models are rebuilt. It leaves out what an operator has
-//! skipped, and includes what has not been published yet.
+//! The outbox as the log of what has happened: read models follow it as it grows, and are rebuilt from it.
+//!
+//! A reader of the log sees every committed event. Whether an event could be sent to the job queues, and whether an operator
+//! skipped it there, makes no difference.
+
+mod progress;
+mod marks;
+mod place;
+mod follow;
 
 use contracts::Queue;
 use serde_json::value::RawValue;
@@ -9,6 +16,10 @@ use uuid::Uuid;
 
 use crate::inbox::{Job, Row};
 
+pub use follow::{Limit, Seen, follow};
+pub use place::Place;
+pub use progress::{Covered, LookAt, Mark};
+
 /// An event without its content.
 #[derive(Debug)]
 pub struct Entry {
@@ -17,25 +28,18 @@ pub struct Entry {
     pub aggregate_version: i32,
 }
 
-/// Up to `limit` entries before an event, newest first; only those of `aggregates`, if given.
-pub async fn entries_before(
-    executor: impl PgExecutor<'_>,
-    event_id: Uuid,
-    aggregates: Option<&[Uuid]>,
-    limit: i64,
-) -> sqlx::Result<Vec<Entry>> {
+/// Up to `limit` entries before an event, newest first.
+pub async fn entries_before(executor: impl PgExecutor<'_>, event_id: Uuid, limit: i64) -> sqlx::Result<Vec<Entry>> {
     sqlx::query_as!(
         Entry,
         r#"
         select event_id, aggregate_id, aggregate_version
         from messaging.outbox
-        where event_id < $1 and parked_reason is distinct from 'SKIPPED'
-          and ($2::uuid[] is null or aggregate_id = any($2))
+        where event_id < $1
         order by event_id desc
-        limit $3
+        limit $2
         "#,
         event_id,
-        aggregates,
         limit,
     )
     .fetch_all(executor)
@@ -57,11 +61,11 @@ pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payloa
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
+        select event_id, event_type as "event_type?", aggregate_type as "aggregate_type?", aggregate_id, aggregate_version,
                case when $1 and jsonb_typeof(payload -> 'snapshot') = 'object'
-                    then jsonb_set(payload, '{snapshot}', '{}') else payload end as "payload!: Json<Box<RawValue>>",
-               headers as "headers: Json<Box<RawValue>>",
-               occurred_at, occurred_at as received_at, 1 as "attempts!", false as "in_doubt!", 0::int8 as "fence!"
+                    then jsonb_set(payload, '{snapshot}', '{}') else payload end as "payload?: Json<Box<RawValue>>",
+               headers as "headers?: Json<Box<RawValue>>",
+               occurred_at as "occurred_at?", occurred_at as received_at, 1 as "attempts!", false as "in_doubt!"
         from messaging.outbox
         where event_id = any($2) and event_id between $3 and $4
         "#,
@@ -72,5 +76,5 @@ pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payloa
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows.into_iter().map(|row| row.into_job(Queue::Projections)).collect())
+    Ok(rows.into_iter().map(|row| row.into_job(Queue::Projections, Uuid::nil())).collect())
 }

@@ -117,7 +117,7 @@ async fn declare_topology(channel: &Channel) -> Result<(), BrokerError> {
     within("declare exchange", declare(EXCHANGE, ExchangeKind::Topic)).await?;
     within("declare queue", channel.queue_declare(DEAD_QUEUE.into(), durable_queue, quorum())).await?;
     bind(channel, DEAD_QUEUE, DEAD_EXCHANGE, "").await?;
-    for queue in Queue::ALL {
+    for queue in Queue::JOBS {
         let name = broker_queue(queue);
         let mut arguments = quorum();
         arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD_EXCHANGE.into()));

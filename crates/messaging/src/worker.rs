@@ -1,37 +1,51 @@
 //! Runs a handler over the jobs of one queue: claim, heartbeat, outcome.
 //!
-//! A handler either completes its job inside the transaction that writes the effect, which is the only way to get a
-//! [`Completed`], or returns a [`Failure`] that says what happens instead.
+//! A handler returns what it has done as a [`Completed`], whose rows are written in the commit that records the job as done,
+//! or a [`Failure`] that says what happens instead.
 
 mod handler;
+mod lease;
+mod completion;
 mod attempt;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contracts::Queue;
+use runtime::backoff::Backoff;
 use runtime::database::limited;
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
 
-use crate::inbox::{self, Job};
+use crate::inbox::{self, Bound, Claim, Job};
 use crate::retry::RetryPolicy;
 use crate::wakeup::{Hint, Wakeup};
 
-pub use attempt::Outcome;
-pub use handler::{Completed, DeadJob, Failure, Handler};
+use completion::Completions;
+use lease::RunningClaims;
 
-/// A worker holds a claimed job for this long after the last heartbeat. The job of a dead worker waits at most this
-/// long and one [`RECLAIM`]: 30 s together.
+pub use attempt::Outcome;
+pub use handler::{Completed, DeadJob, Effect, Failure, Handler};
+
+/// A worker holds its jobs for this long after the last heartbeat. The job of a dead worker waits at most this long and
+/// one [`RECLAIM`]: 30 s together.
 pub const LEASE: Duration = Duration::from_secs(25);
 /// Two heartbeats may fail before the lease is lost.
 const HEARTBEAT: Duration = Duration::from_secs(8);
+/// A claim without an answer may still be carried out by the server for this long. Then its jobs are given back.
+const UNANSWERED: Duration = Duration::from_secs(60);
+/// How often a worker looks for jobs below the bound of its claims.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Waits between claims while the database fails.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// How often a worker looks for jobs when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a worker that is asked to stop waits for its running jobs before it gives them back.
 pub const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a worker collects the leases of dead workers.
+/// How often a worker collects the jobs of dead workers.
 const RECLAIM: Duration = Duration::from_secs(5);
 
 /// Everything a queue's worker needs but its handler.
@@ -57,20 +71,60 @@ pub struct Worker<H> {
     pool: PgPool,
     config: WorkerConfig,
     handler: H,
+    running: RunningClaims,
+    completions: Completions,
+    /// Claims that the database did not answer, and when.
+    unanswered: Mutex<Vec<(Uuid, Instant)>>,
+    /// Jobs that have ended, while the database did not answer.
+    unrecorded: Mutex<Vec<JobKey>>,
+}
+
+/// A job, and the claim under which it ran.
+#[derive(Debug, Clone, Copy)]
+struct JobKey {
+    event_id: Uuid,
+    claim_id: Uuid,
 }
 
 impl<H: Handler> Worker<H> {
     pub fn new(pool: PgPool, config: WorkerConfig, handler: H) -> Arc<Self> {
-        Arc::new(Self { pool, config, handler })
+        let completions = Completions::new(pool.clone(), config.queue);
+        Arc::new(Self {
+            pool,
+            config,
+            handler,
+            running: RunningClaims::new(),
+            completions,
+            unanswered: Mutex::default(),
+            unrecorded: Mutex::default(),
+        })
     }
 
     /// Works until shutdown. Then it finishes its running jobs, and gives back those that take too long.
     pub async fn run(self: Arc<Self>, tasks: Tasks) {
-        let mut wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), &tasks);
-        let mut running = JoinSet::new();
-        let mut reclaim = tokio::time::interval(RECLAIM);
+        self.extend_lease().await;
+        tokio::select! {
+            () = self.clone().work(&tasks) => {}
+            () = self.keep_lease() => {}
+        }
+    }
+
+    async fn work(self: Arc<Self>, tasks: &Tasks) {
+        let mut wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), tasks);
+        let (mut running, mut bound, mut failures) = (JoinSet::new(), None, 0);
+        let (mut reclaim, mut sweep) = (every(RECLAIM), every(SWEEP));
         while !tasks.shutdown.is_cancelled() {
-            self.fill(&mut running).await;
+            match self.fill(&mut running, &mut bound).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    bound = None;
+                    let wait = RETRY.delay(failures);
+                    tracing::warn!(queue = %self.config.queue, %error, retry_in = ?wait, "could not claim jobs");
+                    let pause = tokio::time::sleep(wait);
+                    tokio::select! { () = tasks.shutdown.cancelled() => {}, () = pause => {} }
+                }
+            }
             tokio::select! {
                 () = tasks.shutdown.cancelled() => {}
                 () = wakeup.wait(POLL), if running.len() < self.config.slots => {}
@@ -79,68 +133,147 @@ impl<H: Handler> Worker<H> {
                     while running.try_join_next().is_some() {}
                 }
                 _ = reclaim.tick() => self.reclaim().await,
+                _ = sweep.tick() => if let Some(bound) = &mut bound { self.sweep(bound).await },
             }
         }
         self.finish(running).await;
     }
 
+    /// Beside the work, because a claim that waits for the database must not cost the lease of the running jobs.
+    async fn keep_lease(&self) {
+        let mut heartbeat = every(HEARTBEAT);
+        loop {
+            heartbeat.tick().await;
+            self.extend_lease().await;
+        }
+    }
+
     async fn finish(&self, mut running: JoinSet<Outcome>) {
         let all = async { while running.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.config.patience, all).await.is_ok() {
-            return;
-        }
+        let all_ended = tokio::time::timeout(self.config.patience, all).await.is_ok();
         // A completion that is being committed either counts, and the row is done, or it does not, and the row is
         // given back.
         running.shutdown().await;
-        match limited(inbox::release(&self.pool, self.config.queue, &self.config.owner)).await {
-            Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "gave back jobs that did not end in time"),
-            Err(error) => {
-                tracing::warn!(queue = %self.config.queue, %error, "could not give jobs back; their leases will expire");
-            }
+        let (queue, owner) = (self.config.queue, &self.config.owner);
+        match limited(inbox::release(&self.pool, queue, owner, &self.running.all())).await {
+            Ok(_) if all_ended => {}
+            Ok(jobs) => tracing::warn!(%queue, jobs, "gave back jobs that did not end in time"),
+            Err(error) => tracing::warn!(%queue, %error, "could not give jobs back; the lease will expire"),
         }
     }
 
     /// Claims one batch and finishes it: one step of `run`, for tests.
     pub async fn tick(self: &Arc<Self>) -> sqlx::Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();
-        for job in self.claim(self.config.slots).await? {
+        self.extend_lease().await;
+        for job in self.claim(self.config.slots, &mut None).await? {
             outcomes.push(self.attempt(job).await);
         }
         Ok(outcomes)
     }
 
-    async fn fill(self: &Arc<Self>, running: &mut JoinSet<Outcome>) {
+    async fn fill(self: &Arc<Self>, running: &mut JoinSet<Outcome>, bound: &mut Option<Bound>) -> sqlx::Result<()> {
         let free = self.config.slots.saturating_sub(running.len());
         if free == 0 {
-            return;
+            return Ok(());
         }
-        match self.claim(free).await {
-            Ok(jobs) => {
-                for job in jobs {
-                    let worker = self.clone();
-                    running.spawn(async move { worker.attempt(job).await });
-                }
-            }
-            Err(error) => {
-                tracing::warn!(queue = %self.config.queue, %error, "could not claim jobs; retrying at the next poll");
-            }
+        for job in self.claim(free, bound).await? {
+            let worker = self.clone();
+            running.spawn(async move { worker.attempt(job).await });
         }
+        Ok(())
     }
 
-    async fn claim(&self, limit: usize) -> sqlx::Result<Vec<Job>> {
+    /// Without a `bound` it loads the stored one.
+    async fn claim(&self, limit: usize, bound: &mut Option<Bound>) -> sqlx::Result<Vec<Job>> {
+        let (queue, owner) = (self.config.queue, self.config.owner.as_str());
+        let bound = match bound {
+            Some(bound) => bound,
+            None => bound.insert(limited(Bound::load(&self.pool, queue)).await?),
+        };
+        let start_at = limited(bound.start_at(&self.pool)).await?;
+        let id = self.running.begin();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let jobs = limited(inbox::claim(&self.pool, self.config.queue, &self.config.owner, limit, LEASE)).await?;
-        if !jobs.is_empty() {
+        let claim = Claim { id, owner, bound: start_at.bound, limit, find_left: start_at.settles() };
+        let claimed = match limited(inbox::claim(&self.pool, queue, claim)).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push((id, Instant::now()));
+                return Err(error);
+            }
+        };
+        self.running.got(id, claimed.jobs.len());
+        if !claimed.jobs.is_empty() {
             faults::point("worker.jobs.claimed");
         }
-        Ok(jobs)
+        if claimed.looked
+            && let Err(error) = limited(bound.claimed(&self.pool, start_at, &claimed)).await
+        {
+            // The jobs are claimed; only the next worker starts a little earlier.
+            tracing::warn!(%queue, %error, "could not store the bound of the claims");
+        }
+        Ok(claimed.jobs)
+    }
+
+    async fn extend_lease(&self) {
+        let (queue, owner) = (self.config.queue, &self.config.owner);
+        let extended = inbox::extend_lease(&self.pool, queue, owner, self.running.oldest(), LEASE);
+        match tokio::time::timeout(HEARTBEAT, extended).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%queue, %error, "heartbeat failed"),
+            Err(_elapsed) => tracing::warn!(%queue, "heartbeat not answered within {HEARTBEAT:?}"),
+        }
     }
 
     async fn reclaim(&self) {
-        match limited(inbox::reclaim_expired(&self.pool, self.config.queue)).await {
+        let queue = self.config.queue;
+        match limited(inbox::reclaim_expired(&self.pool, queue)).await {
             Ok(0) => {}
-            Ok(jobs) => tracing::warn!(queue = %self.config.queue, jobs, "reclaimed jobs of workers that went silent"),
-            Err(error) => tracing::warn!(queue = %self.config.queue, %error, "could not look for expired leases"),
+            Ok(jobs) => tracing::warn!(%queue, jobs, "reclaimed jobs of workers that went silent"),
+            Err(error) => tracing::warn!(%queue, %error, "could not look for expired leases"),
+        }
+        let unrecorded = std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner));
+        for job in unrecorded {
+            match limited(inbox::give_back(&self.pool, queue, job.claim_id, Some(job.event_id))).await {
+                Ok(_) => self.running.ended(job.claim_id),
+                Err(error) => {
+                    tracing::warn!(%queue, %error, "could not give back a job whose end was not recorded");
+                    self.give_back_later(job);
+                }
+            }
+        }
+        for claim in self.unanswered() {
+            match limited(inbox::give_back(&self.pool, queue, claim, None)).await {
+                Ok(_) => self.running.got(claim, 0),
+                Err(error) => {
+                    tracing::warn!(%queue, %error, "could not give back the jobs of a claim that was not answered");
+                    self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push((claim, Instant::now()));
+                }
+            }
         }
     }
+
+    fn give_back_later(&self, job: JobKey) {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    }
+
+    /// The unanswered claims that the server cannot carry out any more.
+    fn unanswered(&self) -> Vec<Uuid> {
+        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = unanswered.extract_if(.., |(_, since)| since.elapsed() >= UNANSWERED);
+        old.map(|(claim, _)| claim).collect()
+    }
+
+    async fn sweep(&self, bound: &mut Bound) {
+        if let Err(error) = limited(bound.sweep(&self.pool)).await {
+            tracing::warn!(queue = %self.config.queue, %error, "could not look for jobs below the bound");
+        }
+    }
+}
+
+/// Ticks for the first time after a period, and after a pause does not catch up.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -60,6 +60,12 @@ pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_na
         .connect_lazy_with(options))
 }
 
+/// Opens one connection outside the pool, which acts as `role`.
+pub async fn connection(config: &DatabaseConfig, role: &str, application_name: &str) -> anyhow::Result<PgConnection> {
+    let options = connect_options(config, Some(role), application_name)?;
+    Ok(within(FIRST_CONNECTION_WITHIN, PgConnection::connect_with(&options)).await?)
+}
+
 fn connect_options(
     config: &DatabaseConfig,
     role: Option<&str>,

@@ -27,7 +27,7 @@ pub(super) enum ReadErrors {
     Unavailable(ErrorBody),
 }
 
-/// The errors of operator actions; nothing was changed.
+/// The errors of operator actions; nothing was changed, unless the code says so.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
 pub(super) enum WriteErrors {
@@ -40,7 +40,7 @@ pub(super) enum WriteErrors {
     /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND` or `QUEUE_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE` or `JOB_NOT_DEAD`.
+    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, or `REPLAY_STALLED`: a part is replayed.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `UNSUPPORTED_MEDIA_TYPE`.
@@ -118,6 +118,9 @@ impl From<OperationError> for ApiError {
             OperationError::ReplayTooLarge { events, limit } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "REPLAY_TOO_LARGE", message)
                     .with_details(json!({ "selected": events, "most": limit }))
+            }
+            OperationError::ReplayStalled { replayed, .. } => {
+                Self::conflict("REPLAY_STALLED", message).with_details(json!({ "replayed": replayed }))
             }
             OperationError::Database(error) => error.into(),
         }

@@ -89,7 +89,8 @@ async fn replay_events(
 
 /// Skip an event
 ///
-/// It is never delivered, and its order, return, document or refund continues without it.
+/// No job queue gets it, and its order, return, document or refund continues without it. Read models show it all the same.
+/// Refused while a relay is sending it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
     params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Changed), WriteErrors))]
@@ -115,7 +116,7 @@ struct ReleaseBody {
 
 /// End a wait
 ///
-/// An event or job in back-off is due now. A running job loses its lease and starts again, in doubt.
+/// An event or job in back-off is due now. A running job is taken from its worker and starts again, in doubt.
 #[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = ReleaseBody,
     params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Changed), WriteErrors))]

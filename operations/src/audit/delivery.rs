@@ -8,6 +8,10 @@ use super::snapshot::{Snapshot, violations};
 
 pub(super) async fn check(snapshot: &mut Snapshot, scope: &Scope, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Outbox, contradictions(snapshot).await?);
+    if !scope.broker {
+        // Through RabbitMQ a copy may be on its way when its event is skipped.
+        findings.add(Rule::Outbox, skipped_and_delivered(snapshot).await?);
+    }
     if scope.broker && !scope.drained {
         let why = "whether all published events have arrived: some may be on their way through RabbitMQ (--drained)";
         findings.left_out(Rule::Effects, why);
@@ -30,20 +34,40 @@ fn routes() -> (Vec<String>, Vec<String>) {
     Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string())).unzip()
 }
 
+/// Exceptions that do not fit their events. Those of skipped events outlive the events.
 async fn contradictions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('the event %s is %s', event_id, concat_ws(' and ',
-                      case when published_at is not null then 'published' end,
-                      case when parked_at is not null then 'parked' end,
-                      case when parked_reason is null then 'without a reason' else 'for ' || parked_reason end))
-        from messaging.outbox
-        where (published_at is not null and parked_at is not null) or ((parked_at is null) <> (parked_reason is null))
+        select format('the exception of the event %s (%s) does not fit any event in the outbox', exception.event_id, status)
+        from messaging.outbox_exceptions as exception
+        left join messaging.outbox as event on event.event_id = exception.event_id
+             and (event.position, event.shard, event.aggregate_id, event.aggregate_version)
+                 = (exception.position, exception.shard, exception.aggregate_id, exception.aggregate_version)
+        where event.event_id is null
+          and (status <> 'SKIPPED'
+               or messaging.time_of(exception.event_id)
+                  <@ (select range_agg(tstzrange(from_at, until_at)) from messaging.partitions
+                      where parent = 'outbox' and not detaching))
         "#
     )
 }
 
+/// Skipped events that a queue got after that. It may have had them before: then an operator had replayed them.
+async fn skipped_and_delivered(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('the event %s was skipped, and came into the queue %s after that', event_id, queue)
+        from messaging.outbox_exceptions as exception join messaging.inbox as job using (event_id)
+        where exception.status = 'SKIPPED' and queue <> 'projections'
+          and received_at > coalesce((select max(acted_at) from messaging.operator_actions
+                                      where action = 'SKIP' and target -> 'event_ids' ? event_id::text), created_at)
+        "#
+    )
+}
+
+/// An event is published when it is neither pending nor an exception.
 async fn undelivered(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let (event_types, queues) = routes();
     violations!(
@@ -53,54 +77,67 @@ async fn undelivered(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         from messaging.outbox as event
         join unnest($1::text[], $2::text[]) as route (event_type, queue) using (event_type)
         left join messaging.inbox as job on (job.queue, job.event_id) = (route.queue, event.event_id)
-        where published_at is not null and job.event_id is null
+        where job.event_id is null
+          and not exists (select from messaging.outbox_exceptions as exception where exception.event_id = event.event_id)
+          and not exists (select from messaging.pending_events as pending where pending.event_id = event.event_id)
         "#,
         &event_types,
         &queues,
     )
 }
 
-/// Only days that are in the outbox count: the inbox keeps a day for longer than the outbox.
+/// Only times that are in the outbox count: the inbox keeps a partition for longer than the outbox.
 async fn without_event(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
-    let days = snapshot.days.clone();
     violations!(
         snapshot,
         r#"
-        select format('the queue %s has %s %s, which is not in the outbox', queue, event_type, event_id)
+        select format('the queue %s has %s, which is not in the outbox', queue, event_id)
         from messaging.inbox
         where not exists (select from messaging.outbox where outbox.event_id = inbox.event_id)
-          and right(inbox.tableoid::regclass::text, 8) = any($1)
-        "#,
-        &days,
+          and messaging.time_of(event_id) <@ (select range_agg(tstzrange(from_at, until_at)) from messaging.partitions
+                                              where parent = 'outbox' and not detaching)
+        "#
     )
 }
 
+/// The projector has rows for events of any type: those that it could not read.
 async fn misdirected(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let (event_types, queues) = routes();
     violations!(
         snapshot,
         r#"
-        select format('the queue %s has %s %s, which it does not consume', queue, event_type, event_id)
-        from messaging.inbox
-        left join unnest($1::text[], $2::text[]) as route (event_type, queue) using (event_type, queue)
-        where route.queue is null
+        select format('the queue %s has %s %s, which it does not consume', job.queue, event.event_type, event_id)
+        from messaging.inbox as job join messaging.outbox as event using (event_id)
+        left join unnest($1::text[], $2::text[]) as route (event_type, queue)
+             on (route.event_type, route.queue) = (event.event_type, job.queue)
+        where route.queue is null and job.queue <> 'projections'
         "#,
         &event_types,
         &queues,
     )
 }
 
+/// A job runs under its claim, and a dead one is among the dead letters.
 async fn unknown_statuses(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s in the queue %s is %s', event_id, queue, concat_ws(', ', status,
-                      case when leased_until is null then 'without a lease' else 'with a lease' end,
-                      case when finished_at is null then 'without an end' else 'with an end' end))
-        from messaging.inbox
-        where status not in ('ready', 'running', 'done', 'dead', 'in_doubt')
-           or (status = 'running') <> (leased_until is not null)
-           or (status in ('done', 'dead')) <> (finished_at is not null)
+        select format('%s in the queue %s is %s', job.event_id, job.queue, concat_ws(', ', status,
+                      case when status = 'running' then 'without its claim' end,
+                      case when finished_at is null then 'without an end' else 'with an end' end,
+                      case when letter.event_id is null then 'not among the dead letters' else 'among the dead letters' end))
+        from messaging.inbox as job
+        left join messaging.dead_letters as letter on (letter.queue, letter.event_id) = (job.queue, job.event_id)
+        where status not in ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded')
+           or (status in ('done', 'dead', 'discarded')) <> (finished_at is not null)
+           or (status = 'dead') <> (letter.event_id is not null)
+           or status = 'running' and not exists (
+                  select from messaging.claims
+                  where claims.claim_id = job.claim_id and claims.queue = job.queue and job.event_id = any(event_ids))
+        union all
+        select format('%s in the queue %s is among the dead letters, and no job', event_id, queue)
+        from messaging.dead_letters as letter
+        where not exists (select from messaging.inbox where (inbox.queue, inbox.event_id) = (letter.queue, letter.event_id))
         "#
     )
 }
@@ -110,10 +147,15 @@ async fn backlog(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         snapshot,
         r#"
         select format('%s %s is still pending', event_type, event_id)
-        from messaging.outbox where published_at is null and parked_at is null
+        from messaging.pending_events
+        union all
+        select format('%s %s is still %s', event_type, event_id, lower(status))
+        from messaging.outbox_exceptions left join messaging.outbox using (event_id)
+        where status in ('WAITING', 'HELD')
         union all
         select format('%s %s is still %s in the queue %s', event_type, event_id, status, queue)
-        from messaging.inbox where status in ('ready', 'in_doubt') or status = 'running'
+        from messaging.inbox left join messaging.outbox using (event_id)
+        where status in ('ready', 'in_doubt', 'running')
         "#
     )
 }

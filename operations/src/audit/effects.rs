@@ -1,5 +1,5 @@
 //! Rule 4, second half: the effects of the workers. A job is marked done in the transaction of its effect, so neither
-//! exists without the other.
+//! exists without the other. A job that an operator discarded may have had its effect or not.
 
 use super::report::{Findings, Found, Rule};
 use super::snapshot::{Snapshot, violations};
@@ -19,7 +19,7 @@ async fn invoices(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         r#"
         select format('order %s: its invoice is %s, its job %s', coalesce(aggregate_id, order_id),
                       case when stored_at is null then 'not stored' else 'stored' end, status)
-        from (select * from messaging.inbox where queue = 'invoices') as job
+        from (select * from messaging.inbox where queue = 'invoices' and status <> 'discarded') as job
         left join work.invoices on order_id = aggregate_id
         where (status = 'done') <> (stored_at is not null)
         union all
@@ -36,7 +36,7 @@ async fn credit_notes(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         r#"
         select format('return %s: its credit note is %s, its job %s', coalesce(aggregate_id, return_id),
                       case when stored_at is null then 'not stored' else 'stored' end, status)
-        from (select * from messaging.inbox where queue = 'credit_notes') as job
+        from (select * from messaging.inbox where queue = 'credit_notes' and status <> 'discarded') as job
         left join work.credit_notes on return_id = aggregate_id
         where (status = 'done') <> (stored_at is not null)
         union all
@@ -52,7 +52,7 @@ async fn refunds(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         snapshot,
         r#"
         select format('return %s: its refund is %s, its job %s', aggregate_id, coalesce(refunds.status, 'missing'), job.status)
-        from (select * from messaging.inbox where queue = 'refunds') as job
+        from (select * from messaging.inbox where queue = 'refunds' and status <> 'discarded') as job
         left join work.refunds on return_id = aggregate_id
         where (job.status = 'done') <> coalesce(refunds.status = 'PROCESSED', false)
         "#
@@ -65,31 +65,34 @@ async fn emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         r#"
         select format('%s %s: %s e-mails, its job %s%s', event_type, job.event_id, count(sent_at), job.status,
                       case when result ? 'skipped' then ' (skipped)' end)
-        from messaging.inbox as job left join work.emails on emails.event_id = job.event_id
-        where queue = 'notifications'
-        group by job.queue, job.event_id
+        from messaging.inbox as job
+        left join messaging.outbox as event on event.event_id = job.event_id
+        left join work.emails on emails.event_id = job.event_id
+        where queue = 'notifications' and job.status <> 'discarded'
+        group by job.queue, job.event_id, event.event_id
         having count(sent_at) <> case when job.status = 'done' and not coalesce(result ? 'skipped', false) then 1 else 0 end
         union all
         select format('%s %s: its e-mail is %s, its job %s', event_type, job.event_id, emails.status, job.status)
-        from messaging.inbox as job join work.emails on emails.event_id = job.event_id
-        where queue = 'notifications'
+        from messaging.inbox as job
+        left join messaging.outbox as event on event.event_id = job.event_id
+        join work.emails on emails.event_id = job.event_id
+        where queue = 'notifications' and job.status <> 'discarded'
           and (emails.status = 'SENDING' and job.status not in ('running', 'in_doubt', 'ready')
                or emails.status = 'IN_DOUBT' and job.status = 'done')
         "#
     )
 }
 
-/// E-mails about events that the queue never had. The event's id carries its day.
+/// E-mails about events that the queue never had. The event's id carries its time.
 async fn groundless_emails(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
-    let days = snapshot.days.clone();
     violations!(
         snapshot,
         r#"
         select format('the e-mail %s (%s) belongs to no job: %s', message_id, kind, event_id)
         from work.emails
         where not exists (select from messaging.inbox where queue = 'notifications' and inbox.event_id = emails.event_id)
-          and to_char(messaging.day_of(event_id), 'YYYYMMDD') = any($1)
-        "#,
-        &days,
+          and messaging.time_of(event_id) <@ (select range_agg(tstzrange(from_at, until_at)) from messaging.partitions
+                                              where parent = 'outbox' and not detaching)
+        "#
     )
 }

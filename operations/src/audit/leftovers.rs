@@ -39,19 +39,24 @@ async fn prepared_transactions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// Compared with the time of the snapshot. Within 30 s any living relay takes a shard over, and any worker of the queue a
-/// job.
+/// Compared with the time of the snapshot. Within 30 s any living relay or projector takes a shard over, and any worker of the
+/// queue a job.
 async fn expired_leases(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('%s %s in the queue %s runs at %s, whose lease ended at %s', event_type, event_id, queue, lease_owner, leased_until)
-        from messaging.inbox where status = 'running' and leased_until < now() - interval '30 seconds'
+        select format('%s %s in the queue %s runs at %s, whose lease ended at %s', event_type, job.event_id, job.queue,
+                      coalesce(claim.owner, 'an unknown worker'), coalesce(worker.expires_at::text, 'an unknown time'))
+        from messaging.inbox as job
+        left join messaging.claims as claim on claim.claim_id = job.claim_id
+        left join messaging.workers as worker on worker.queue = job.queue and worker.owner = claim.owner
+        left join messaging.outbox as event on event.event_id = job.event_id
+        where status = 'running' and coalesce(worker.expires_at, started_at) < now() - interval '30 seconds'
         union all
-        select format('the shard %s still belongs to %s, whose lease ended at %s', shard, owner, expires_at)
-        from messaging.shard_leases
+        select format('the shard %s of the %s still belongs to %s, whose lease ended at %s', shard, consumer, owner, expires_at)
+        from messaging.shard_leases as lease
         where owner is not null and expires_at < now() - interval '30 seconds'
-          and exists (select from messaging.relay_instances where relay_instances.expires_at > now())
+          and exists (select from messaging.readers where readers.consumer = lease.consumer and readers.expires_at > now())
         "#
     )
 }

@@ -5,9 +5,10 @@
 //! which is read later and may be ahead.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::pin::Pin;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgPoolOptions;
@@ -18,6 +19,9 @@ use super::Scope;
 use super::report::{Findings, Found, Rule};
 use super::snapshot::{self, Snapshot};
 
+/// The time in the id of an aggregate and that of its first event differ by less.
+const CLOSE: TimeDelta = TimeDelta::minutes(5);
+
 type Rows<'c, T> = Pin<Box<dyn Stream<Item = sqlx::Result<T>> + Send + 'c>>;
 
 /// An event that a read model may show: the newest projected one, or a later one.
@@ -26,8 +30,10 @@ struct Event {
     kind: String,
     id: Uuid,
     version: i32,
+    /// The projector has passed it, and could read it.
     projected: bool,
-    skipped: bool,
+    /// The projector could not read it, and an operator gave it up.
+    discarded: bool,
     digest: String,
     /// Versions of this aggregate before its first event in the outbox.
     dropped: i32,
@@ -77,7 +83,7 @@ pub(super) async fn check(
     let rules = Rules {
         drained: scope.drained,
         may_be_ahead: elsewhere.is_some() && !scope.drained,
-        days: snapshot.days.clone(),
+        kept: snapshot.kept.clone(),
     };
     let found = compare(&rules, events(snapshot.connection()), models(&mut read)).await?;
     read.rollback().await?;
@@ -96,25 +102,29 @@ fn events(conn: &mut PgConnection) -> Rows<'_, Event> {
         sqlx::query_as!(
             Event,
             r#"
-            with job as (
-                select event_id, status from messaging.inbox where queue = 'projections'
-            ), event as (
+            with event as (
                 -- snapshot.taken repeats a version; it counts where the event itself was dropped.
                 select distinct on (aggregate_type, aggregate_id, aggregate_version)
-                       event_id, aggregate_type, aggregate_id, aggregate_version, parked_reason
+                       event_id, position, shard, aggregate_type, aggregate_id, aggregate_version
                 from messaging.outbox
                 order by aggregate_type, aggregate_id, aggregate_version, event_type = 'snapshot.taken', event_id
+            ), passed as (
+                -- The projector has rows only for what it could not read. Above its mark it may have read more.
+                select event.*, position <= mark and coalesce(job.status = 'done', true) as projected,
+                       coalesce(job.status = 'discarded', false) as discarded
+                from event
+                join messaging.last_marks as last on last.consumer = 'projections' and last.shard = event.shard
+                left join messaging.inbox as job on job.queue = 'projections' and job.event_id = event.event_id
             ), counted as (
-                select event_id, aggregate_version as version, coalesce(job.status = 'done', false) as projected,
-                       coalesce(parked_reason = 'SKIPPED', false) as skipped,
+                select event_id, aggregate_version as version, projected, discarded,
                        min(aggregate_version) over aggregate - 1 as dropped,
-                       count(*) filter (where job.status = 'done') over aggregate as projected_events,
-                       coalesce(max(aggregate_version) filter (where job.status = 'done') over aggregate, 0) as newest
-                from event left join job using (event_id)
+                       count(*) filter (where projected) over aggregate as projected_events,
+                       coalesce(max(aggregate_version) filter (where projected) over aggregate, 0) as newest
+                from passed
                 window aggregate as (partition by aggregate_type, aggregate_id)
             )
             select aggregate_type as "kind!", aggregate_id as "id!", version as "version!", projected as "projected!",
-                   skipped as "skipped!", md5((payload -> 'snapshot')::text) as "digest!", dropped as "dropped!",
+                   discarded as "discarded!", md5((payload -> 'snapshot')::text) as "digest!", dropped as "dropped!",
                    projected_events as "projected_events!"
             from counted join messaging.outbox using (event_id)
             where version >= newest
@@ -211,14 +221,15 @@ struct Rules {
     drained: bool,
     /// The read side was read later than the events.
     may_be_ahead: bool,
-    days: Vec<String>,
+    /// The times whose events are in the outbox.
+    kept: Vec<Range<DateTime<Utc>>>,
 }
 
 impl Rules {
     /// What is wrong with the read model of an aggregate with events, if anything.
     fn with_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<String> {
         let Fold { kind, id, events } = fold;
-        let required = |event: &&Event| event.projected || self.drained && !event.skipped;
+        let required = |event: &&Event| event.projected || self.drained && !event.discarded;
         let least = events.iter().filter(required).map(|event| event.version).max();
         let most = events.iter().map(|event| event.version).max().unwrap_or_default();
         let Some(Model { version: Some(version), digest, agrees, entries, .. }) = shown else {
@@ -244,7 +255,7 @@ impl Rules {
     fn history(&self, fold: &Fold, entries: i64) -> Option<String> {
         let Fold { kind, id, events } = fold;
         let first = events.first()?;
-        let unprojected = events.iter().filter(|event| !event.projected && !event.skipped).count();
+        let unprojected = events.iter().filter(|event| !event.projected && !event.discarded).count();
         let pending = if self.drained { i64::try_from(unprojected).unwrap_or(i64::MAX) } else { 0 };
         let least = i64::from(first.dropped) + first.projected_events + pending;
         let most = events.last().map_or(0, |event| i64::from(event.version));
@@ -258,9 +269,9 @@ impl Rules {
     /// What is wrong with a read model without events in the outbox, if anything.
     fn without_events(&self, shown: &Model) -> Option<String> {
         let Model { kind, id, .. } = shown;
-        let day = created_at(*id).map(|at| at.format("%Y%m%d").to_string());
-        // Retention may have dropped its events, unless their day is still in the outbox.
-        let dropped = day.is_some_and(|day| !self.days.contains(&day));
+        // Retention may have dropped its events, unless their time is still in the outbox.
+        let dropped = created_at(*id)
+            .is_some_and(|at| !self.kept.iter().any(|times| times.start <= at - CLOSE && at + CLOSE < times.end));
         (!dropped && !self.may_be_ahead).then(|| format!("{kind} {id} is shown and has no events"))
     }
 }
@@ -283,7 +294,7 @@ mod tests {
             id: Uuid::from_u128(7),
             version,
             projected,
-            skipped: false,
+            discarded: false,
             digest: format!("document {version}"),
             dropped: 0,
             projected_events: if projected { i64::from(version) } else { 0 },
@@ -307,13 +318,13 @@ mod tests {
         compare(rules, events, models).await.expect("no database").examples
     }
 
-    const BUSY: Rules = Rules { drained: false, may_be_ahead: false, days: Vec::new() };
-    const DRAINED: Rules = Rules { drained: true, may_be_ahead: false, days: Vec::new() };
-    const ELSEWHERE: Rules = Rules { drained: false, may_be_ahead: true, days: Vec::new() };
+    const BUSY: Rules = Rules { drained: false, may_be_ahead: false, kept: Vec::new() };
+    const DRAINED: Rules = Rules { drained: true, may_be_ahead: false, kept: Vec::new() };
+    const ELSEWHERE: Rules = Rules { drained: false, may_be_ahead: true, kept: Vec::new() };
 
     #[tokio::test]
     async fn a_read_model_is_its_newest_event_or_the_difference_is_named() {
-        let skipped = || Event { skipped: true, ..event(3, false) };
+        let given_up = || Event { discarded: true, ..event(3, false) };
         let other_document = || Model { digest: Some("another".to_owned()), ..model(2) };
         let other_columns = || Model { agrees: Some(false), ..model(2) };
         let short_history = || Model { entries: 1, ..model(2) };
@@ -328,8 +339,8 @@ mod tests {
             ("a history and nothing else", BUSY, vec![event(2, true)], vec![only_history()], false),
             ("shown while being projected", BUSY, vec![event(2, true), event(3, false)], vec![model(2)], true),
             ("out of date", DRAINED, vec![event(2, true), event(3, false)], vec![model(2)], false),
-            ("out of date for good", DRAINED, vec![event(2, true), skipped()], vec![model(2)], true),
-            ("shown although skipped", DRAINED, vec![event(2, true), skipped()], vec![model(3)], true),
+            ("out of date for good", DRAINED, vec![event(2, true), given_up()], vec![model(2)], true),
+            ("shown although given up", DRAINED, vec![event(2, true), given_up()], vec![model(3)], true),
             ("behind", BUSY, vec![event(2, true)], vec![model(1)], false),
             ("ahead of all events", BUSY, vec![event(2, true)], vec![model(3)], false),
             ("read later", ELSEWHERE, vec![event(2, true)], vec![model(3)], true),
@@ -349,10 +360,13 @@ mod tests {
     async fn a_read_model_older_than_the_outbox_needs_no_events() {
         let id: Uuid = "019aa2b5-2c00-7000-8000-000000000000".parse().expect("a UUIDv7");
         let old = || Model { id, ..model(2) };
-        let day = created_at(id).expect("a time").format("%Y%m%d").to_string();
-        assert!(violations(&BUSY, vec![], vec![old()]).await.is_empty());
-        let rules = Rules { days: vec![day], ..BUSY };
-        assert_eq!(violations(&rules, vec![], vec![old()]).await.len(), 1);
+        let at = created_at(id).expect("a time");
+        let (before, after) = (at - TimeDelta::hours(1), at + TimeDelta::hours(1));
+        let gap = vec![before..at, after..after + CLOSE];
+        for (kept, expected) in [(vec![], 0), (vec![before..after], 1), (vec![at..after], 0), (gap, 0)] {
+            let rules = Rules { kept: kept.clone(), ..BUSY };
+            assert_eq!(violations(&rules, vec![], vec![old()]).await.len(), expected, "{kept:?}");
+        }
     }
 
     #[tokio::test]

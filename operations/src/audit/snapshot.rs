@@ -1,5 +1,7 @@
 //! The database at one moment, for as long as the audit takes.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -8,25 +10,31 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 pub(super) struct Snapshot {
     transaction: Transaction<'static, Postgres>,
     pub(super) at: DateTime<Utc>,
-    /// The days in the outbox, as `20261121`, oldest first. There may be gaps: a day can be settled, and dropped, before an
-    /// older one.
-    pub(super) days: Vec<String>,
+    /// The times whose events are in the outbox, oldest first. There may be gaps: a partition can be settled, and dropped,
+    /// before an older one.
+    pub(super) kept: Vec<Range<DateTime<Utc>>>,
 }
 
 impl Snapshot {
+    /// Locks the partitioned tables before it sees anything: a partition that it has seen must not be detached before it is read.
     pub(super) async fn begin(pool: &PgPool) -> sqlx::Result<Self> {
         let mut transaction = open(pool, None).await?;
+        let lock = "lock table messaging.outbox, messaging.inbox, messaging.claims, messaging.relay_batches \
+                    in access share mode";
+        sqlx::query(lock).execute(&mut *transaction).await?;
         let at = sqlx::query_scalar!(r#"select now() as "at!""#).fetch_one(&mut *transaction).await?;
-        let days = sqlx::query_scalar!(
+        let kept = sqlx::query!(
             r#"
-            select to_char(day, 'YYYYMMDD') as "day!"
-            from messaging.partitions cross join generate_series(from_day, until_day - 1, interval '1 day') as day
-            where parent = 'outbox' order by 1
+            select lower(times) as "from_at!", upper(times) as "until_at!"
+            from unnest((select range_agg(tstzrange(from_at, until_at)) from messaging.partitions
+                         where parent = 'outbox' and not detaching)) as times
+            order by 1
             "#
         )
         .fetch_all(&mut *transaction)
         .await?;
-        Ok(Self { transaction, at, days })
+        let kept = kept.into_iter().map(|times| times.from_at..times.until_at).collect();
+        Ok(Self { transaction, at, kept })
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -43,7 +51,7 @@ impl Snapshot {
     /// Ends the transaction; returns its time and the first day in the outbox.
     pub(super) async fn end(self) -> sqlx::Result<(DateTime<Utc>, Option<String>)> {
         self.transaction.rollback().await?;
-        Ok((self.at, self.days.into_iter().next()))
+        Ok((self.at, self.kept.first().map(|times| times.start.format("%Y%m%d").to_string())))
     }
 }
 

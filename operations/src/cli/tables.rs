@@ -189,7 +189,9 @@ fn event_details(at: DateTime<Utc>, event: &Event) -> String {
         ("attempts", event.attempts.to_string()),
         ("next attempt", age_of(at, event.next_attempt_at)),
         ("last error", or_dash(event.last_error.clone())),
+        ("position", event.position.to_string()),
         ("shard, epoch", format!("{}, {epoch}", event.shard)),
+        ("relay", or_dash(event.relay.clone())),
         ("headers", event.headers.to_string()),
     ];
     let lines: Vec<_> = lines.iter().map(|(name, value)| format!(" {name:<13} {value}")).collect();
@@ -212,10 +214,12 @@ fn event_table(at: DateTime<Utc>, events: &[Event]) -> String {
 }
 
 fn state(event: &Event) -> String {
-    match (&event.parked_reason, event.published_at) {
-        (Some(reason), _) => format!("parked: {reason}"),
-        (None, Some(at)) => format!("published at {}", at.format("%Y-%m-%d %H:%M:%S%.3f")),
-        (None, None) => "pending".to_owned(),
+    match (&event.parked_reason, &event.exception, event.published_at) {
+        (Some(reason), ..) => format!("parked: {reason}"),
+        (None, Some(exception), _) => exception.to_lowercase(),
+        (None, None, Some(at)) => format!("published at {}", at.format("%Y-%m-%d %H:%M:%S%.3f")),
+        (None, None, None) if event.published => "published".to_owned(),
+        (None, None, None) => "pending".to_owned(),
     }
 }
 

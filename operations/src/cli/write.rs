@@ -149,7 +149,8 @@ impl Skip {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.justified.operator()?;
         let changed = skip::skip(&self.common.connect().await?, self.id, operator).await?;
-        self.common.print(&changed, |_| format!("the event {} is skipped", self.id))
+        let effect = "no job queue gets it; read models show it all the same";
+        self.common.print(&changed, |_| format!("the event {} is skipped: {effect}", self.id))
     }
 }
 

@@ -26,9 +26,7 @@ fn finding(defect: &Defect) -> Finding {
         Defect::BindingMissing(_) => {
             ("BINDING_MISSING", "restart a relay or the queue's consumers, then replay what is parked")
         }
-        Defect::NoConsumer(..) => {
-            ("NO_CONSUMER", "start the process that consumes it: workers, or query for projections")
-        }
+        Defect::NoConsumer(..) => ("NO_CONSUMER", "start workers: they consume it"),
         Defect::DeadLetters(_) => {
             let remedy = "read them in RabbitMQ's console; their events are in the outbox and can be replayed";
             return Finding::warning("DEAD_LETTERS", defect.to_string(), remedy);

@@ -1,25 +1,39 @@
-//! The consumers: paused queues, dead jobs, jobs in doubt, and jobs that no worker takes.
+//! The consumers: paused queues, dead jobs, jobs in doubt, jobs that no worker takes, and a projector that is behind.
 
 use sqlx::PgPool;
 
 use super::Finding;
 
+/// Jobs of a queue that wait, and jobs that run or are dead, are counted up to this many.
+const COUNTED: i64 = 10_000;
+
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let mut findings = queues(pool).await?;
+    findings.extend(projections(pool).await?);
+    Ok(findings)
+}
+
+async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let queues = sqlx::query!(
         r#"
-        with open as (
-            select queue as name, count(*) filter (where status = 'dead') as dead,
-                   count(*) filter (where status = 'in_doubt') as in_doubt,
+        select name as "name!", dead as "dead!", in_doubt as "in_doubt!", silent as "silent!", overdue as "overdue!",
+               paused_at, paused_by, paused_reason
+        from messaging.queues
+        cross join lateral (
+            select count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'in_doubt') as in_doubt,
                    count(*) filter (where status = 'running' and leased_until < clock_timestamp() - interval '30 seconds') as silent,
                    count(*) filter (where status in ('ready', 'in_doubt') and run_at < clock_timestamp() - interval '30 seconds') as overdue
-            from messaging.inbox
-            where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
-            group by queue
-        )
-        select name as "name!", coalesce(dead, 0) as "dead!", coalesce(in_doubt, 0) as "in_doubt!", coalesce(silent, 0) as "silent!",
-               coalesce(overdue, 0) as "overdue!", paused_at, paused_by, paused_reason
-        from messaging.queues left join open using (name) order by name
-        "#
+            from (
+                (select status, run_at, leased_until from messaging.open_jobs
+                 where queue = name and status in ('ready', 'in_doubt') limit $1)
+                union all
+                (select status, run_at, leased_until from messaging.open_jobs
+                 where queue = name and status in ('running', 'dead') limit $1)
+            ) as open
+        ) as counted
+        order by name
+        "#,
+        COUNTED,
     )
     .fetch_all(pool)
     .await?;
@@ -59,4 +73,32 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// The projector has no jobs. It follows the log, and its marks say how far it has come.
+async fn projections(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
+    let behind = sqlx::query!(
+        r#"
+        select event.shard, extract(epoch from clock_timestamp() - occurred_at)::bigint as "seconds!",
+               (select count(*) from messaging.readers where consumer = 'projections' and expires_at > clock_timestamp()) as "alive!"
+        from messaging.outbox as event
+        join messaging.last_marks as last on last.consumer = 'projections' and last.shard = event.shard
+        where event.position > (select min(mark) from messaging.last_marks where consumer = 'projections')
+          and event.position > last.mark and occurred_at < clock_timestamp() - interval '30 seconds'
+          and not exists (select from messaging.queues where name = 'projections' and paused_at is not null)
+        order by event.position
+        limit 1
+        "#
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(behind.map(|behind| {
+        let (shard, seconds) = (behind.shard, behind.seconds);
+        let cause = format!("an event of the shard {shard} has waited for the projector for {seconds} s");
+        let remedy = match behind.alive {
+            0 => "start query: no projector is alive",
+            _ => "see the other findings; if there are none, it is working off a backlog, or the log of query says what is wrong",
+        };
+        Finding::problem("PROJECTIONS_BEHIND", cause, remedy)
+    }))
 }

@@ -1,6 +1,10 @@
 //! The database itself: schema, clock, old transactions, partitions.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
+use messaging::RetentionConfig;
+use runtime::database::interval;
 use schema::MIGRATOR;
 use sqlx::{PgPool, Row};
 
@@ -8,12 +12,14 @@ use super::{Finding, Surroundings};
 
 /// Clocks that differ by more mislead people who compare times.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) async fn findings(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Vec<Finding>> {
     let mut findings = migrations(pool).await?;
     findings.extend(skew(pool, surroundings).await?);
     findings.extend(old_transactions(pool).await?);
-    findings.extend(partitions(pool, surroundings.retention.days).await?);
+    findings.extend(partitions(pool, surroundings.retention).await?);
     Ok(findings)
 }
 
@@ -70,7 +76,8 @@ async fn skew(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Result<Option
     }))
 }
 
-/// Transactions that keep vacuum from removing the dead rows of every publish, and the relay's low-water mark from moving.
+/// Transactions that keep vacuum from removing dead rows, and those that write from letting the marks of relays and projectors
+/// move.
 async fn old_transactions(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let holders = sqlx::query!(
         r#"
@@ -104,29 +111,32 @@ fn code(code: &str) -> &'static str {
     }
 }
 
-async fn partitions(pool: &PgPool, retention_days: i32) -> sqlx::Result<Vec<Finding>> {
+/// Partitions must exist ahead of time, and go when their time is over. The relay looks every hour, or every minute when they are
+/// narrow.
+async fn partitions(pool: &PgPool, retention: RetentionConfig) -> sqlx::Result<Vec<Finding>> {
     let found = sqlx::query!(
         r#"
-        with today as (
-            select (clock_timestamp() at time zone 'UTC')::date as day
-        )
-        select (select count(*) < 2 from messaging.partitions where from_day <= today.day + 1 and until_day > today.day + 1)
-                   as "lacks_tomorrow!",
+        select now() + $1::interval as "soon!",
+               array(select required.parent from unnest(array['outbox', 'inbox', 'claims', 'relay_batches']) as required (parent)
+                     where not exists (select from messaging.partitions
+                                       where partitions.parent = required.parent and not detaching
+                                         and from_at <= now() + $1 and until_at > now() + $1)) as "lacking!: Vec<String>",
                array(select name from messaging.partitions
-                     where parent = 'outbox' and until_day <= today.day - $1::int order by from_day) as "expired!: Vec<String>"
-        from today
+                     where parent = 'outbox' and until_at <= now() - $2::interval order by from_at) as "expired!: Vec<String>"
         "#,
-        retention_days,
+        interval(DAY.min(retention.ahead() / 2)),
+        interval(retention.keep + HOUR.min(retention.width())),
     )
     .fetch_one(pool)
     .await?;
     let mut findings = Vec::new();
-    if found.lacks_tomorrow {
-        let cause = "outbox or inbox has no partition for tomorrow: after midnight UTC every command would fail";
+    if !found.lacking.is_empty() {
+        let (tables, soon) = (found.lacking.join(", "), found.soon.format("%Y-%m-%d %H:%M UTC"));
+        let cause = format!("no partition for {soon}: {tables}; from then on commands, relays or workers would fail");
         findings.push(Finding::problem(
             "PARTITION_MISSING",
             cause,
-            "start a relay: it creates partitions a fortnight ahead",
+            "start a relay: it creates partitions ahead of time, or its log says why it cannot",
         ));
     }
     if let [first, ..] = found.expired.as_slice() {

@@ -7,9 +7,16 @@ use super::Finding;
 /// Most blocked aggregates that get a finding of their own.
 const NAMED: i64 = 10;
 
+/// Events that are counted, at most.
+const COUNTED: i64 = 10_000;
+/// Open exceptions of one shard at which its relay stops; the relay has the same number.
+const MOST_EXCEPTIONS: i64 = 10_000;
+
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let alive = sqlx::query_scalar!(
-        r#"select count(*) as "alive!" from messaging.relay_instances where expires_at > clock_timestamp()"#
+        r#"
+        select count(*) as "alive!" from messaging.readers where consumer = 'relay' and expires_at > clock_timestamp()
+        "#
     )
     .fetch_one(pool)
     .await?;
@@ -22,6 +29,7 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         findings.extend(listeners(pool, alive).await?);
     }
     findings.extend(overdue(pool).await?);
+    findings.extend(full(pool).await?);
     findings.extend(blocked(pool).await?);
     Ok(findings)
 }
@@ -29,12 +37,16 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
 async fn leases(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     let shards = sqlx::query_scalar!(
         r#"
-        select shard from messaging.shard_leases as lease
-        where (owner is null or expires_at <= clock_timestamp())
-          and exists (select from messaging.outbox
-                      where outbox.shard = lease.shard and published_at is null and parked_at is null)
+        with waiting as (
+            select shard from (select shard from messaging.pending_events limit $1) as pending
+            union
+            select shard from messaging.outbox_exceptions where status = 'WAITING' and next_attempt_at <= clock_timestamp()
+        )
+        select shard from messaging.shard_leases
+        where consumer = 'relay' and (owner is null or expires_at <= clock_timestamp()) and shard in (select shard from waiting)
         order by shard
-        "#
+        "#,
+        COUNTED,
     )
     .fetch_all(pool)
     .await?;
@@ -46,12 +58,14 @@ async fn leases(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     }))
 }
 
-/// Each relay listens on a connection of its own. Without that connection it polls, and is up to a second late.
+/// Each relay listens on a connection of its own. Without that connection it polls, and is up to a second late. Projectors listen
+/// to the same channel, and do not count.
 async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
     let seen = sqlx::query!(
         r#"
         select pg_has_role('pg_read_all_stats', 'usage') as "may_read!",
-               (select count(*) from pg_stat_activity where datname = current_database() and query = $1) as "listening!"
+               (select count(*) from pg_stat_activity
+                where datname = current_database() and application_name = 'outbox-relay' and query = $1) as "listening!"
         "#,
         format!("LISTEN \"{}\"", messaging::outbox::CHANNEL),
     )
@@ -71,13 +85,26 @@ async fn listeners(pool: &PgPool, alive: i64) -> sqlx::Result<Option<Finding>> {
     }))
 }
 
+/// An event that failed waits from the time at which it is due, and one behind an earlier event does not wait for the relay.
 async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     let waiting = sqlx::query!(
         r#"
-        select count(*) as "events!", extract(epoch from clock_timestamp() - min(occurred_at))::bigint as seconds
-        from messaging.due_events
-        where occurred_at < clock_timestamp() - interval '30 seconds'
+        with waiting as (
+            select occurred_at as since
+            from (select occurred_at from messaging.pending_events order by position limit $1) as pending
+            union all
+            (select next_attempt_at
+             from messaging.outbox_exceptions as exception
+             where status = 'WAITING' and next_attempt_at <= clock_timestamp() and not exists (
+                 select from messaging.outbox_exceptions as earlier
+                 where earlier.aggregate_id = exception.aggregate_id and earlier.status <> 'SKIPPED'
+                   and earlier.aggregate_version < exception.aggregate_version)
+             limit $1)
+        )
+        select count(*) as "events!", extract(epoch from clock_timestamp() - min(since))::bigint as seconds
+        from waiting where since < clock_timestamp() - interval '30 seconds'
         "#,
+        COUNTED,
     )
     .fetch_one(pool)
     .await?;
@@ -92,22 +119,47 @@ async fn overdue(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
     }))
 }
 
+async fn full(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let rows = sqlx::query!(
+        r#"
+        select shard, count(*) as "events!"
+        from messaging.outbox_exceptions where status <> 'SKIPPED'
+        group by shard having count(*) >= $1
+        order by shard
+        "#,
+        MOST_EXCEPTIONS,
+    )
+    .fetch_all(pool)
+    .await?;
+    let findings = rows.into_iter().map(|row| {
+        let (shard, events) = (row.shard, row.events);
+        let cause = format!("{events} events of the shard {shard} cannot go out; its relay has stopped there");
+        let remedy = "find out why: ops stuck; then replay or skip them until there are fewer";
+        Finding::problem("EXCEPTIONS_FULL", cause, remedy)
+    });
+    Ok(findings.collect())
+}
+
 async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query!(
         r#"
-        with line as (
-            select *, count(*) over (partition by aggregate_id) - 1 as behind,
-                   row_number() over (partition by aggregate_id order by aggregate_version) as place
-            from (select event_id, event_type, aggregate_type, aggregate_id, aggregate_version, parked_at, parked_reason, last_error
-                  from messaging.outbox
-                  where published_at is null and (parked_at is null or attempts > 0)
-                    and parked_reason is distinct from 'SKIPPED') as unpublished
+        with held as (
+            select aggregate_id, count(*) as events from messaging.outbox_exceptions where status = 'HELD' group by aggregate_id
+        ), blocking as (
+            select exception.*, coalesce(events, 0) as behind, count(*) over () as total
+            from messaging.outbox_exceptions as exception left join held using (aggregate_id)
+            where status = 'PARKED' and not exists (
+                select from messaging.outbox_exceptions as earlier
+                where earlier.aggregate_id = exception.aggregate_id and earlier.status <> 'SKIPPED'
+                  and earlier.aggregate_version < exception.aggregate_version)
+            order by behind desc, event_id
+            limit $1
         )
-        select event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!", aggregate_id as "aggregate_id!",
-               parked_reason as "parked_reason!", last_error, behind as "behind!", count(*) over () as "total!"
-        from line where place = 1 and parked_at is not null
+        select event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
+               event.aggregate_id as "aggregate_id!", parked_reason as "parked_reason!", last_error, behind as "behind!",
+               total as "total!"
+        from blocking join messaging.outbox as event using (event_id)
         order by behind desc, event_id
-        limit $1
         "#,
         NAMED,
     )

@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 use crate::OperationError;
 
+/// Rows of each queue, newest first, in which a list looks for jobs that are done or discarded. No index has the status.
+const NEWEST: i64 = 50_000;
+
 /// The states of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +23,8 @@ pub enum JobStatus {
     InDoubt,
     Dead,
     Done,
+    /// Dead, and closed by an operator.
+    Discarded,
 }
 
 impl JobStatus {
@@ -30,7 +35,12 @@ impl JobStatus {
             Self::InDoubt => "in_doubt",
             Self::Dead => "dead",
             Self::Done => "done",
+            Self::Discarded => "discarded",
         }
+    }
+
+    const fn is_open(self) -> bool {
+        !matches!(self, Self::Done | Self::Discarded)
     }
 }
 
@@ -39,19 +49,23 @@ impl JobStatus {
 pub struct Job {
     pub queue: String,
     pub event_id: Uuid,
+    /// Empty when the event is no longer in the outbox; the next field as well.
     pub event_type: String,
     pub aggregate_type: String,
     pub aggregate_id: Uuid,
     pub aggregate_version: i32,
-    /// `ready`, `running`, `in_doubt`, `dead` or `done`.
+    /// `ready`, `running`, `in_doubt`, `dead`, `done` or `discarded`.
     pub status: String,
     pub received_at: DateTime<Utc>,
     pub attempts: i32,
     /// The job does not run before this time.
     pub run_at: DateTime<Utc>,
+    /// The worker that runs it.
     pub lease_owner: Option<String>,
+    /// The lease of that worker; all its jobs share it.
     pub leased_until: Option<DateTime<Utc>>,
-    pub fence: i64,
+    /// The claim under which it runs or ran last.
+    pub claim_id: Option<Uuid>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub last_error: Option<String>,
@@ -77,49 +91,100 @@ pub struct Jobs {
     pub jobs: Vec<Job>,
 }
 
-/// Lists jobs, latest arrivals first.
+/// Reads jobs with their events. The query selects rows of the inbox, each with the lease of its worker.
+macro_rules! jobs {
+    ($pool:expr, $query:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Job,
+            "with job as (" + $query + r#")
+            select job.queue as "queue!", job.event_id as "event_id!", coalesce(event_type, '') as "event_type!",
+                   coalesce(aggregate_type, '') as "aggregate_type!", job.aggregate_id as "aggregate_id!",
+                   job.aggregate_version as "aggregate_version!", status as "status!", received_at as "received_at!",
+                   attempts as "attempts!", run_at as "run_at!", lease_owner as "lease_owner?",
+                   leased_until as "leased_until?", claim_id as "claim_id?", started_at as "started_at?",
+                   finished_at as "finished_at?", last_error as "last_error?", result as "result?"
+            from job left join messaging.outbox as event on event.event_id = job.event_id
+            order by job.event_id desc, job.queue
+            "#
+            $(, $argument)*
+        )
+        .fetch_all($pool)
+        .await
+    };
+}
+
+/// Lists jobs, latest arrivals first. Those that are done or discarded are looked for among the newest of each queue.
 pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Jobs, OperationError> {
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
     let default = [JobStatus::Dead, JobStatus::InDoubt];
     let statuses = if filter.statuses.is_empty() { &default[..] } else { &filter.statuses };
-    let names: Vec<String> = statuses.iter().map(|status| status.as_str().to_owned()).collect();
-    // The condition with $3 matches the partial indexes, which hold everything but done jobs.
-    let jobs = sqlx::query_as!(
-        Job,
+    let names = |is_open| -> Vec<String> {
+        let chosen = statuses.iter().filter(|status| status.is_open() == is_open);
+        chosen.map(|status| status.as_str().to_owned()).collect()
+    };
+    let (open, settled) = (names(true), names(false));
+    let queues = names_of(&filter.queue.map_or(Queue::ALL.to_vec(), |queue| vec![queue]));
+    let mut jobs = if open.is_empty() { Vec::new() } else { list_open(pool, &queues, &open, filter.limit).await? };
+    if !settled.is_empty() {
+        jobs.extend(list_settled(pool, &queues, &settled, filter.limit).await?);
+        jobs.sort_by(|a, b| b.event_id.cmp(&a.event_id).then_with(|| a.queue.cmp(&b.queue)));
+        jobs.truncate(usize::try_from(filter.limit).unwrap_or(0));
+    }
+    Ok(Jobs { at, jobs })
+}
+
+fn names_of(queues: &[Queue]) -> Vec<String> {
+    queues.iter().map(ToString::to_string).collect()
+}
+
+async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], limit: i64) -> sqlx::Result<Vec<Job>> {
+    jobs!(
+        pool,
         r#"
-        select queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, status, received_at, attempts,
-               run_at, lease_owner, leased_until, fence, started_at, finished_at, last_error, result
-        from messaging.inbox
-        where status = any($1) and ($2::text is null or queue = $2)
-          and ($3::boolean or status in ('ready', 'in_doubt') or status = 'running' or status = 'dead')
+        select * from messaging.open_jobs
+        where queue = any($1) and status = any($2)
         order by event_id desc, queue
+        limit $3
+        "#,
+        queues,
+        statuses,
+        limit,
+    )
+}
+
+async fn list_settled(pool: &PgPool, queues: &[String], statuses: &[String], limit: i64) -> sqlx::Result<Vec<Job>> {
+    jobs!(
+        pool,
+        r#"
+        select newest.*, null::text as lease_owner, null::timestamptz as leased_until
+        from unnest($1::text[]) as chosen (queue)
+        cross join lateral (
+            select * from messaging.inbox where inbox.queue = chosen.queue order by event_id desc limit $2
+        ) as newest
+        where status = any($3)
+        order by event_id desc, newest.queue
         limit $4
         "#,
-        &names,
-        filter.queue.map(Queue::as_str),
-        statuses.contains(&JobStatus::Done),
-        filter.limit,
+        queues,
+        NEWEST,
+        statuses,
+        limit,
     )
-    .fetch_all(pool)
-    .await?;
-    Ok(Jobs { at, jobs })
 }
 
 /// The jobs of these events, in all queues.
 pub(crate) async fn of_events(pool: &PgPool, event_ids: &[Uuid]) -> sqlx::Result<Vec<Job>> {
-    let queues = Queue::ALL.map(|queue| queue.as_str().to_owned());
-    sqlx::query_as!(
-        Job,
+    let queues = names_of(&Queue::ALL);
+    jobs!(
+        pool,
         r#"
-        select queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, status, received_at, attempts,
-               run_at, lease_owner, leased_until, fence, started_at, finished_at, last_error, result
+        select inbox.*, claim.owner as lease_owner, worker.expires_at as leased_until
         from messaging.inbox
-        where queue = any($1) and event_id = any($2)
-        order by queue
+        left join messaging.claims as claim on status = 'running' and claim.claim_id = inbox.claim_id
+        left join messaging.workers as worker on worker.queue = inbox.queue and worker.owner = claim.owner
+        where inbox.queue = any($1) and event_id = any($2)
         "#,
         &queues,
         event_ids,
     )
-    .fetch_all(pool)
-    .await
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-/// A queue.
+/// A queue. The counts end at 10,000 open jobs.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueStatus {
     pub name: String,

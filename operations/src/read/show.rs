@@ -25,7 +25,7 @@ pub struct Shown {
     pub actions: Vec<OperatorAction>,
 }
 
-/// An event: its row in the outbox, and its job in each queue.
+/// An event: its row in the outbox, its way out, and its job in each queue.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Event {
     pub event_id: Uuid,
@@ -35,12 +35,23 @@ pub struct Event {
     pub aggregate_version: i32,
     pub occurred_at: DateTime<Utc>,
     pub shard: i16,
+    /// Its place in the log.
+    pub position: i64,
+    /// It went out, and does not wait to go out again.
+    pub published: bool,
+    /// When its first batch had arrived. Null also for a published event whose batch is not found among the next 200.
     pub published_at: Option<DateTime<Utc>>,
+    /// `WAITING` for its next attempt, `PARKED`, `HELD` behind an earlier event, or `SKIPPED`. Null: it went or goes out with
+    /// the others.
+    pub exception: Option<String>,
     pub attempts: i32,
     pub last_error: Option<String>,
     pub next_attempt_at: Option<DateTime<Utc>>,
     pub parked_at: Option<DateTime<Utc>>,
     pub parked_reason: Option<String>,
+    /// The relay that sent its first batch.
+    pub relay: Option<String>,
+    /// The epoch of the lease under which it was sent.
     pub relay_epoch: Option<i64>,
     #[schema(value_type = Object)]
     pub headers: Value,
@@ -70,6 +81,9 @@ pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
 
 /// No index has the aggregate's id, because it would slow every command down. So finding an aggregate reads the whole
 /// outbox, and only when no event has the id.
+///
+/// A batch is found by its highest position, and most events are in the first batch that reaches theirs. One that failed and
+/// went out later is some batches further.
 async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
     let rows = sqlx::query!(
         r#"
@@ -77,14 +91,30 @@ async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
             select * from messaging.outbox where event_id = $1
         ), of_aggregate as (
             select * from messaging.outbox where aggregate_id = $1 and not exists (select from event)
+        ), found as materialized (
+            select * from event union all select * from of_aggregate order by aggregate_version limit $2
         )
-        select event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
-               aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!", occurred_at as "occurred_at!",
-               shard as "shard!", published_at, attempts as "attempts!", last_error, next_attempt_at, parked_at,
-               parked_reason, relay_epoch, headers as "headers!", payload as "payload!"
-        from (select * from event union all select * from of_aggregate) as found
-        order by aggregate_version
-        limit $2
+        select found.event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
+               found.aggregate_id as "aggregate_id!", found.aggregate_version as "aggregate_version!",
+               occurred_at as "occurred_at!", found.shard as "shard!", found.position as "position!",
+               exception.event_id is null and (batch.relay is not null or found.position <= last.mark) as "published!",
+               batch.confirmed_at as "published_at?", exception.status as "exception?",
+               coalesce(exception.attempts, batch.times, 0)::integer as "attempts!", exception.last_error as "last_error?",
+               exception.next_attempt_at as "next_attempt_at?", exception.parked_at as "parked_at?",
+               case when exception.status = 'SKIPPED' then 'SKIPPED' else exception.parked_reason end as "parked_reason?",
+               batch.relay as "relay?", batch.epochs[array_position(batch.shards, found.shard)] as "relay_epoch?",
+               headers as "headers!", payload as "payload!"
+        from found
+        join messaging.last_marks as last on last.consumer = 'relay' and last.shard = found.shard
+        left join messaging.outbox_exceptions as exception on exception.event_id = found.event_id
+        left join lateral (
+            select near.*, count(*) over () as times
+            from (select * from messaging.relay_batches where last_position >= found.position order by last_position limit 200) as near
+            where positions @> array[found.position]
+            order by confirmed_at
+            limit 1
+        ) as batch on true
+        order by found.aggregate_version, found.event_id
         "#,
         id,
         LIMIT,
@@ -99,12 +129,16 @@ async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
         aggregate_version: row.aggregate_version,
         occurred_at: row.occurred_at,
         shard: row.shard,
+        position: row.position,
+        published: row.published,
         published_at: row.published_at,
+        exception: row.exception,
         attempts: row.attempts,
         last_error: row.last_error,
         next_attempt_at: row.next_attempt_at,
         parked_at: row.parked_at,
         parked_reason: row.parked_reason,
+        relay: row.relay,
         relay_epoch: row.relay_epoch,
         headers: row.headers,
         payload: row.payload,

@@ -9,8 +9,6 @@ use super::actions::{self, OperatorAction};
 use super::queues::{self, QueueStatus};
 use crate::OperationError;
 
-/// The rate is computed from this many of the newest published events; reading a whole day would take seconds.
-const RATE_SAMPLE: i64 = 10_000;
 const ACTIONS_SHOWN: i64 = 5;
 
 /// How the system is doing.
@@ -38,7 +36,8 @@ pub struct RelayStatus {
     pub shards: Vec<i16>,
 }
 
-/// The outbox.
+/// The outbox. The counts of events end at 10,000 pending ones, as many that failed or wait behind others, and as many parked
+/// ones.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct OutboxStatus {
     pub pending: i64,
@@ -46,7 +45,7 @@ pub struct OutboxStatus {
     pub parked: i64,
     /// When the first event in line occurred.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// Above ten thousand a minute, an estimate from the last ten thousand.
+    /// Events in the batches of the last minute.
     pub published_per_minute: i64,
 }
 
@@ -56,7 +55,7 @@ pub async fn status(pool: &PgPool) -> Result<SystemStatus, OperationError> {
         r#"
         select clock_timestamp() as "at!",
                (select count(*) from messaging.shard_leases
-                where owner is null or expires_at <= clock_timestamp()) as "shards_free!"
+                where consumer = 'relay' and (owner is null or expires_at <= clock_timestamp())) as "shards_free!"
         "#
     )
     .fetch_one(pool)
@@ -77,9 +76,10 @@ async fn relays(pool: &PgPool) -> sqlx::Result<Vec<RelayStatus>> {
         r#"
         select name, expires_at,
                array(select shard from messaging.shard_leases as lease
-                     where owner = name and lease.expires_at > clock_timestamp() order by shard) as "shards!"
-        from messaging.relay_instances
-        where expires_at > clock_timestamp()
+                     where lease.consumer = 'relay' and owner = name and lease.expires_at > clock_timestamp()
+                     order by shard) as "shards!"
+        from messaging.readers
+        where consumer = 'relay' and expires_at > clock_timestamp()
         order by name
         "#
     )
@@ -95,21 +95,10 @@ async fn outbox(pool: &PgPool) -> sqlx::Result<OutboxStatus> {
     .await?;
     let published_per_minute = sqlx::query_scalar!(
         r#"
-        with newest as (
-            select published_at from messaging.outbox
-            where published_at is not null
-            order by event_id desc
-            limit $1
-        ), recent as (
-            select count(*) as events, count(*) filter (where published_at > clock_timestamp() - interval '1 minute') as last_minute,
-                   count(*) = $1 and bool_and(published_at > clock_timestamp() - interval '1 minute') as is_faster_than_sample,
-                   extract(epoch from clock_timestamp() - min(published_at)) as seconds
-            from newest
-        )
-        select case when is_faster_than_sample then (events * 60 / greatest(seconds, 0.001))::bigint else last_minute end as "rate!"
-        from recent
-        "#,
-        RATE_SAMPLE,
+        select coalesce(sum(cardinality(positions)), 0)::bigint as "events!"
+        from messaging.relay_batches
+        where batch_id >= messaging.lowest_event_id(now() - interval '1 minute')
+        "#
     )
     .fetch_one(pool)
     .await?;

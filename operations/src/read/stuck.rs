@@ -13,17 +13,19 @@ use crate::OperationError;
 
 /// The age at which a waiting event or job counts as stuck, unless the operator gives another.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Events that wait, and jobs of a queue that wait, or run, or are dead, are read up to this many.
+const MOST: i64 = 10_000;
 
 /// What is stuck.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Stuck {
     /// The database's clock.
     pub at: DateTime<Utc>,
-    /// All stuck events; `events` may list fewer.
+    /// All stuck events among the first 10,000 that wait; `events` may list fewer.
     pub events_total: i64,
     /// Oldest first. Only the first event of each order, return, document or refund: the others wait for it.
     pub events: Vec<StuckEvent>,
-    /// All stuck jobs; `jobs` may list fewer.
+    /// All stuck jobs among the first 10,000 of each queue that wait; `jobs` may list fewer.
     pub jobs_total: i64,
     /// Oldest first.
     pub jobs: Vec<StuckJob>,
@@ -73,31 +75,38 @@ pub async fn stuck(pool: &PgPool, older_than: Duration, limit: i64) -> Result<St
     Ok(Stuck { at, events_total, events, jobs_total, jobs })
 }
 
+/// Reads the events that wait, up to the limit, and all that are exceptions: a relay stops before these are too many.
 async fn events(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(i64, Vec<StuckEvent>)> {
-    // `parked_at is null or attempts > 0` matches the two partial indexes of unpublished events.
     let rows = sqlx::query!(
         r#"
-        with unpublished as (
-            select event_id, event_type, aggregate_type, aggregate_id, aggregate_version, occurred_at, attempts, last_error,
-                   next_attempt_at, parked_at, parked_reason
-            from messaging.outbox
-            where published_at is null and (parked_at is null or attempts > 0) and parked_reason is distinct from 'SKIPPED'
+        with waiting as (
+            select event_id, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at, parked_reason,
+                   coalesce(next_attempt_at, created_at) as since
+            from messaging.outbox_exceptions where status <> 'SKIPPED'
+            union all
+            (select event_id, aggregate_id, aggregate_version, 'PENDING', 0, null, null, null, occurred_at
+             from messaging.pending_events order by position limit $1)
         ), line as (
             select *, row_number() over (partition by aggregate_id order by aggregate_version) as place,
                    count(*) over (partition by aggregate_id) - 1 as behind
-            from unpublished
+            from waiting
+        ), listed as (
+            select *, count(*) over () as total
+            from line
+            where place = 1
+              and (status = 'PARKED' or next_attempt_at > clock_timestamp() or since < clock_timestamp() - $2::interval)
+            order by event_id
+            limit $3
         )
-        select event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
-               aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!", occurred_at as "occurred_at!",
+        select listed.event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
+               listed.aggregate_id as "aggregate_id!", listed.aggregate_version as "aggregate_version!",
+               occurred_at as "occurred_at!",
                coalesce(parked_reason, case when next_attempt_at > clock_timestamp() then 'BACK_OFF' else 'PENDING' end) as "reason!",
-               attempts as "attempts!", last_error, case when parked_at is null then next_attempt_at end as next_attempt_at,
-               behind as "behind!", count(*) over () as "total!"
-        from line
-        where place = 1
-          and (parked_at is not null or next_attempt_at > clock_timestamp() or occurred_at < clock_timestamp() - $1::interval)
-        order by occurred_at, event_id
-        limit $2
+               attempts as "attempts!", last_error, next_attempt_at, behind as "behind!", total as "total!"
+        from listed join messaging.outbox as event on event.event_id = listed.event_id
+        order by listed.event_id
         "#,
+        MOST,
         interval(older_than),
         limit,
     )
@@ -132,18 +141,24 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
                 when run_at > clock_timestamp() then 'BACK_OFF'
                 when run_at < clock_timestamp() - $1::interval then 'OVERDUE'
             end as reason
-            from messaging.inbox as job left join messaging.queues on name = queue
-            where status in ('ready', 'in_doubt') or status = 'running' or status = 'dead'
+            from messaging.queues
+            cross join lateral (
+                (select * from messaging.open_jobs where queue = name and status in ('ready', 'in_doubt') limit $2)
+                union all
+                (select * from messaging.open_jobs where queue = name and status in ('running', 'dead') limit $2)
+            ) as job
+        ), listed as (
+            select *, count(*) over () as total from open where reason is not null order by received_at, queue, event_id limit $3
         )
-        select queue as "queue!", event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
-               aggregate_id as "aggregate_id!", received_at as "received_at!", reason as "reason!", attempts as "attempts!",
-               last_error, case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at,
-               count(*) over () as "total!"
-        from open where reason is not null
-        order by received_at, queue, event_id
-        limit $2
+        select queue as "queue!", listed.event_id as "event_id!", coalesce(event_type, '') as "event_type!",
+               coalesce(aggregate_type, '') as "aggregate_type!", listed.aggregate_id as "aggregate_id!",
+               received_at as "received_at!", reason as "reason!", attempts as "attempts!", last_error,
+               case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at, total as "total!"
+        from listed left join messaging.outbox as event on event.event_id = listed.event_id
+        order by received_at, queue, listed.event_id
         "#,
         interval(older_than),
+        MOST,
         limit,
     )
     .fetch_all(pool)

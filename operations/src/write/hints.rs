@@ -9,7 +9,8 @@ pub(super) async fn wake_relays(pool: &PgPool) {
     wakeup::notify(pool, outbox::CHANNEL).await;
 }
 
-/// Wakes the consumers of a queue.
+/// Wakes the consumers of a queue. The projector follows the outbox, and listens there.
 pub(super) async fn wake_consumers(pool: &PgPool, queue: Queue) {
-    wakeup::notify(pool, &inbox::channel(queue)).await;
+    let channel = if queue == Queue::Projections { outbox::CHANNEL.to_owned() } else { inbox::channel(queue) };
+    wakeup::notify(pool, &channel).await;
 }

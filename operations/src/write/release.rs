@@ -13,8 +13,8 @@ use super::{Changed, hints};
 use crate::OperationError;
 use crate::read::jobs::{self, JobStatus};
 
-/// Makes an event in back-off due now, and its jobs as well, in one queue or in all. A running job loses its lease: it
-/// starts again, in doubt, and the result of its worker is refused.
+/// Makes an event in back-off due now, and its jobs as well, in one queue or in all. A running job is taken from its worker: it
+/// starts again, in doubt, under another claim, and the result of that worker is refused.
 ///
 /// # Errors
 /// [`OperationError::EventNotFound`], and [`OperationError::NothingToRelease`] when nothing of the event waits.
@@ -49,13 +49,11 @@ pub async fn release(
     Ok(Changed { rows_changed: released.len() as u64 })
 }
 
-/// A new position puts the event where the relay scans next.
 async fn release_event(conn: &mut PgConnection, event_id: Uuid) -> sqlx::Result<bool> {
     let released = sqlx::query!(
         r#"
-        update messaging.outbox
-        set next_attempt_at = null, position = default
-        where event_id = $1 and published_at is null and parked_at is null and next_attempt_at > clock_timestamp()
+        update messaging.outbox_exceptions set next_attempt_at = clock_timestamp()
+        where event_id = $1 and status = 'WAITING' and next_attempt_at > clock_timestamp()
         "#,
         event_id,
     )
@@ -75,11 +73,13 @@ async fn release_jobs(
         queue.map_or(Queue::ALL.to_vec(), |queue| vec![queue]).iter().map(ToString::to_string).collect();
     sqlx::query_scalar!(
         r#"
-        update messaging.inbox
+        update messaging.inbox as job
         set last_error = case when status = 'running'
-                              then format('released by %s while %s had it', $1::text, lease_owner) else last_error end,
+                              then format('released by %s while %s had it', $1::text,
+                                          (select owner from messaging.claims where claims.claim_id = job.claim_id))
+                              else last_error end,
             status = case when status = 'running' then 'in_doubt' else status end,
-            run_at = clock_timestamp(), lease_owner = null, leased_until = null
+            run_at = messaging.due_now(queue)
         where queue = any($2) and event_id = $3
           and (status = 'running' or status in ('ready', 'in_doubt') and run_at > clock_timestamp())
         returning queue
@@ -94,17 +94,27 @@ async fn release_jobs(
 
 /// Why nothing was released.
 async fn refusal(pool: &PgPool, id: Uuid, queue: Option<Queue>) -> Result<OperationError, OperationError> {
-    let event =
-        sqlx::query!("select parked_reason from messaging.outbox where event_id = $1", id).fetch_optional(pool).await?;
+    let event = sqlx::query!(
+        r#"
+        select exception.status as "exception?", parked_reason as "parked_reason?"
+        from messaging.outbox as event left join messaging.outbox_exceptions as exception using (event_id)
+        where event_id = $1
+        "#,
+        id,
+    )
+    .fetch_optional(pool)
+    .await?;
     let Some(event) = event else { return Ok(OperationError::EventNotFound(id)) };
     let jobs = jobs::of_events(pool, &[id]).await?;
     let dead = jobs
         .iter()
         .find(|job| job.status == JobStatus::Dead.as_str() && queue.is_none_or(|queue| queue.as_str() == job.queue));
-    let why = match (event.parked_reason, dead) {
-        (Some(parked), _) => format!("it is parked ({parked}); replay it or skip it"),
-        (None, Some(dead)) => format!("its job in the queue {} is dead; retry it", dead.queue),
-        (None, None) => "nothing of it waits".to_owned(),
+    let why = match (event.exception.as_deref(), event.parked_reason, dead) {
+        (_, Some(parked), _) => format!("it is parked ({parked}); replay it or skip it"),
+        (Some("HELD"), ..) => "it waits behind an earlier event; release, replay or skip that one".to_owned(),
+        (Some("SKIPPED"), ..) => "it is skipped; replay it".to_owned(),
+        (.., Some(dead)) => format!("its job in the queue {} is dead; retry it", dead.queue),
+        _ => "nothing of it waits".to_owned(),
     };
     Ok(OperationError::NothingToRelease { id, why })
 }

@@ -1,11 +1,13 @@
 //! Replaying events: the relay sends them again. Each keeps its id, so a consumer that already has it drops the copy.
 
+mod selection;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use runtime::database::in_transaction;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
@@ -15,34 +17,17 @@ use super::record::{Action, Operator, record};
 use super::{Changed, hints};
 use crate::OperationError;
 
+use selection::{Page, WINDOW, find};
+
+pub use selection::Selection;
+
 /// Events replayed in one transaction.
 const BATCH: i64 = 500;
-
-/// Which events. Each field narrows the selection, and at least one is required. Events that were never tried are left out,
-/// and skipped ones unless their ids are given.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema, clap::Args)]
-#[serde(deny_unknown_fields, default)]
-pub struct Selection {
-    /// The event with this id; may be given several times.
-    #[arg(long = "id", value_name = "ID")]
-    #[schema(max_items = 1000)]
-    pub ids: Vec<Uuid>,
-    /// Events of this type, as order.shipped.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub event_type: Option<String>,
-    /// Events of this order, return, document or refund.
-    #[arg(long = "aggregate", value_name = "ID")]
-    pub aggregate_id: Option<Uuid>,
-    /// Events that occurred at this time or later; RFC 3339.
-    #[arg(long)]
-    pub from: Option<DateTime<Utc>>,
-    /// Events that occurred before this time; RFC 3339.
-    #[arg(long)]
-    pub to: Option<DateTime<Utc>>,
-    /// Parked events.
-    #[arg(long)]
-    pub parked: bool,
-}
+/// A replay waits while a shard has this many events that are not out. At twice as many the relay would stop there.
+const MOST_OPEN: i64 = 5_000;
+/// How long a replay waits for the relay, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What a replay would send.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -55,73 +40,38 @@ pub struct Preview {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Group {
     pub event_type: String,
-    /// `PUBLISHED`, `BACK_OFF`, or why they are parked.
+    /// `PUBLISHED`, `BACK_OFF`, `HELD` behind an earlier event, why they are parked, or `SKIPPED`.
     pub state: String,
     pub events: i64,
-}
-
-impl Selection {
-    /// # Errors
-    /// For an empty selection, a time span that ends before it begins, and ids that no event has.
-    async fn check(&self, pool: &PgPool) -> Result<(), OperationError> {
-        let Self { ids, event_type, aggregate_id, from, to, parked } = self;
-        let given = !ids.is_empty() || event_type.is_some() || aggregate_id.is_some() || *parked;
-        if !given && from.is_none() && to.is_none() {
-            let message = "must give ids, a type, an aggregate, a time, or parked".to_owned();
-            return Err(OperationError::Invalid("selection", message));
-        }
-        if from.zip(*to).is_some_and(|(from, to)| to <= from) {
-            return Err(OperationError::Invalid("to", "must be after from".to_owned()));
-        }
-        let unknown = sqlx::query_scalar!(
-            r#"
-            select id as "id!" from unnest($1::uuid[]) as id
-            where not exists (select from messaging.outbox where event_id = id)
-            limit 1
-            "#,
-            ids,
-        );
-        match unknown.fetch_optional(pool).await? {
-            Some(id) => Err(OperationError::EventNotFound(id)),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Counts what a replay would send; changes nothing.
 pub async fn preview(pool: &PgPool, selection: &Selection) -> Result<Preview, OperationError> {
     selection.check(pool).await?;
-    let groups = sqlx::query_as!(
-        Group,
-        r#"
-        select event_type, coalesce(parked_reason, case when published_at is null then 'BACK_OFF' else 'PUBLISHED' end) as "state!",
-               count(*) as "events!"
-        from messaging.outbox
-        where (cardinality($1::uuid[]) = 0 or event_id = any($1))
-          and ($2::text is null or event_type = $2) and ($3::uuid is null or aggregate_id = $3)
-          and ($4::timestamptz is null or occurred_at >= $4) and ($5::timestamptz is null or occurred_at < $5)
-          and (not $6::boolean or parked_at is not null)
-          and (published_at is not null or parked_at is not null or attempts > 0)
-          and (parked_reason is distinct from 'SKIPPED' or cardinality($1) > 0)
-        group by 1, 2
-        order by 1, 2
-        "#,
-        &selection.ids,
-        selection.event_type,
-        selection.aggregate_id,
-        selection.from,
-        selection.to,
-        selection.parked,
-    )
-    .fetch_all(pool)
-    .await?;
+    let mut page = Page::first(pool, selection, WINDOW).await?;
+    let mut counts = BTreeMap::<(String, String), i64>::new();
+    loop {
+        let found = find(&mut *pool.acquire().await?, selection, page).await?;
+        for group in found.groups {
+            let events = i64::try_from(group.event_ids.len()).unwrap_or(i64::MAX);
+            *counts.entry((group.event_type, group.state)).or_default() += events;
+        }
+        let Some(next) = found.next else { break };
+        page = next;
+    }
+    let groups = counts.into_iter().map(|((event_type, state), events)| Group { event_type, state, events });
+    let groups: Vec<_> = groups.collect();
     let events = groups.iter().map(|group| group.events.unsigned_abs()).sum();
     Ok(Preview { events, groups })
 }
 
-/// Replays the selected events, at most `per_second` of them in a second.
+/// Replays the selected events, at most `per_second` of them in a second. Events that are held behind an earlier one, and those
+/// that are due already, count as replayed: they go out anyway.
 ///
 /// Each batch is a transaction of its own with its own record, so the record is right even when a replay is interrupted.
+///
+/// # Errors
+/// [`OperationError::ReplayStalled`] when the relay does not keep up. The batches before that are replayed.
 pub async fn replay(
     pool: &PgPool,
     selection: &Selection,
@@ -130,27 +80,31 @@ pub async fn replay(
 ) -> Result<Changed, OperationError> {
     selection.check(pool).await?;
     let started = Instant::now();
-    let end = end(pool).await?;
     let limit = per_second.map_or(BATCH, |rate| BATCH.min(i64::from(rate.get())));
-    let mut page = Page { after: Uuid::nil(), end, limit };
-    let mut rows_changed = 0;
+    let mut page = Page::first(pool, selection, limit).await?;
+    let (mut rows_changed, mut stalled_since) = (0, None);
     loop {
-        let replayed = replay_batch(pool, selection.clone(), page, operator.clone()).await?;
-        let Some(last) = replayed.last() else { return Ok(Changed { rows_changed }) };
-        page.after = *last;
-        rows_changed += replayed.len() as u64;
-        hints::wake_relays(pool).await;
+        let (replayed, next) = match replay_batch(pool, selection.clone(), page, operator.clone()).await? {
+            Batch::Replayed { events, next } => (events, next),
+            Batch::NoRoom { shard } => {
+                if stalled_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                    return Err(OperationError::ReplayStalled { shard, replayed: rows_changed });
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+        };
+        stalled_since = None;
+        rows_changed += replayed;
+        if replayed > 0 {
+            hints::wake_relays(pool).await;
+        }
+        let Some(next) = next else { return Ok(Changed { rows_changed }) };
+        page = next;
         if let Some(rate) = per_second {
             tokio::time::sleep_until((started + time_for(rows_changed, rate)).into()).await;
         }
     }
-}
-
-/// Where a replay ends, however many events occur meanwhile. Ids come from clocks that may be ahead of the database's.
-async fn end(pool: &PgPool) -> sqlx::Result<Uuid> {
-    sqlx::query_scalar!(r#"select messaging.lowest_event_id(clock_timestamp() + interval '1 minute') as "end!""#)
-        .fetch_one(pool)
-        .await
 }
 
 /// How long so many events take at a rate per second.
@@ -158,12 +112,13 @@ fn time_for(events: u64, rate: NonZeroU32) -> Duration {
     Duration::from_micros(events.saturating_mul(1_000_000) / u64::from(rate.get()))
 }
 
-/// The next events of a selection, in the order of their ids.
-#[derive(Debug, Clone, Copy)]
-struct Page {
-    after: Uuid,
-    end: Uuid,
-    limit: i64,
+/// What one transaction did.
+#[derive(Debug)]
+enum Batch {
+    /// It replayed so many events. There is no next page at the end.
+    Replayed { events: u64, next: Option<Page> },
+    /// Nothing: too many events of this shard are not out.
+    NoRoom { shard: i16 },
 }
 
 async fn replay_batch(
@@ -171,60 +126,82 @@ async fn replay_batch(
     selection: Selection,
     page: Page,
     operator: Operator,
-) -> Result<Vec<Uuid>, OperationError> {
+) -> Result<Batch, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
-            let replayed = set_pending(conn, &selection, page).await?;
-            if !replayed.is_empty() {
-                let target = json!({ "selection": selection, "event_ids": replayed });
-                record(conn, &operator, Action::Replay, target, replayed.len() as u64).await?;
+            let found = find(conn, &selection, page).await?;
+            let mut event_ids: Vec<Uuid> = found.groups.into_iter().flat_map(|group| group.event_ids).collect();
+            event_ids.sort_unstable();
+            if let Some(shard) = full_shard(conn, &event_ids).await? {
+                return Ok(Batch::NoRoom { shard });
             }
-            Ok(replayed)
+            set_waiting(conn, &event_ids).await?;
+            let events = event_ids.len() as u64;
+            if events > 0 {
+                let target = json!({ "selection": selection, "event_ids": event_ids });
+                record(conn, &operator, Action::Replay, target, events).await?;
+            }
+            Ok(Batch::Replayed { events, next: found.next })
         })
     })
     .await
 }
 
-/// Picks the next events under the conditions of [`preview`] and makes them pending. With an attempt on record, the later
-/// events of the same aggregate wait for this one; a new position puts it where the relay scans next.
-async fn set_pending(conn: &mut PgConnection, selection: &Selection, page: Page) -> sqlx::Result<Vec<Uuid>> {
-    let mut replayed = sqlx::query_scalar!(
+/// A shard that would get more exceptions from these events, and has too many that are open.
+async fn full_shard(conn: &mut PgConnection, event_ids: &[Uuid]) -> sqlx::Result<Option<i16>> {
+    let (Some(lowest), Some(highest)) = (event_ids.first(), event_ids.last()) else { return Ok(None) };
+    sqlx::query_scalar!(
         r#"
-        with picked as materialized (
-            select event_id
-            from messaging.outbox
-            where (cardinality($1::uuid[]) = 0 or event_id = any($1))
-              and ($2::text is null or event_type = $2) and ($3::uuid is null or aggregate_id = $3)
-              and ($4::timestamptz is null or occurred_at >= $4) and ($5::timestamptz is null or occurred_at < $5)
-              and (not $6::boolean or parked_at is not null)
-              and (published_at is not null or parked_at is not null or attempts > 0)
-              and (parked_reason is distinct from 'SKIPPED' or cardinality($1) > 0)
-              and event_id > $7 and event_id < $8
-            order by event_id
-            limit $9
-            for update
+        with added as materialized (
+            select distinct event.shard
+            from messaging.outbox as event
+            left join messaging.outbox_exceptions as exception on exception.event_id = event.event_id and status <> 'SKIPPED'
+            where event.event_id = any($1) and event.event_id between $2 and $3 and exception.event_id is null
         )
-        update messaging.outbox as event
-        set published_at = null, parked_at = null, parked_reason = null, next_attempt_at = null, last_error = null,
-            attempts = greatest(attempts, 1), position = default
-        from picked
-        where event.event_id = picked.event_id
-        returning event.event_id
+        select shard from messaging.outbox_exceptions
+        where status <> 'SKIPPED' and shard in (select shard from added)
+        group by shard having count(*) >= $4
+        order by shard
+        limit 1
         "#,
-        &selection.ids,
-        selection.event_type,
-        selection.aggregate_id,
-        selection.from,
-        selection.to,
-        selection.parked,
-        page.after,
-        page.end,
-        page.limit,
+        event_ids,
+        lowest,
+        highest,
+        MOST_OPEN,
     )
-    .fetch_all(conn)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Makes events due. They wait behind the earlier events of their aggregates, and the later ones wait for them.
+///
+/// What is held, and what is due already, goes out anyway: a relay may have its row at this moment.
+async fn set_waiting(conn: &mut PgConnection, event_ids: &[Uuid]) -> sqlx::Result<()> {
+    let (Some(lowest), Some(highest)) = (event_ids.first(), event_ids.last()) else { return Ok(()) };
+    sqlx::query!(
+        r#"
+        insert into messaging.outbox_exceptions as exception
+            (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, next_attempt_at)
+        select event_id, position, shard, aggregate_id, aggregate_version, 'WAITING', 1, clock_timestamp()
+        from messaging.outbox as event
+        where event_id = any($1) and event_id between $2 and $3
+          and not exists (
+              select from messaging.outbox_exceptions as open
+              where open.event_id = event.event_id
+                and (status = 'HELD' or status = 'WAITING' and next_attempt_at <= clock_timestamp()))
+        order by event_id
+        on conflict (event_id) do update
+        set status = 'WAITING', attempts = greatest(exception.attempts, 1), last_error = null,
+            next_attempt_at = excluded.next_attempt_at, parked_at = null, parked_reason = null
+        where exception.status <> 'HELD'
+        "#,
+        event_ids,
+        lowest,
+        highest,
+    )
+    .execute(conn)
     .await?;
-    replayed.sort_unstable();
-    Ok(replayed)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub async fn retry(pool: &PgPool, selection: &DeadJobs, operator: &Operator) -> 
     loop {
         let retried = retry_batch(pool, selection.clone(), operator.clone()).await?;
         rows_changed += retried;
-        if i64::try_from(retried).is_ok_and(|retried| retried < BATCH) {
+        if retried == 0 {
             break;
         }
     }
@@ -80,21 +80,25 @@ async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> 
     .await
 }
 
+/// The jobs of dead letters that another operator retries at the same moment are left to that one.
 async fn set_in_doubt(conn: &mut PgConnection, selection: &DeadJobs) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         r#"
         with picked as materialized (
             select queue, event_id
-            from messaging.inbox
-            where status = 'dead' and (cardinality($1::uuid[]) = 0 or event_id = any($1)) and ($2::text is null or queue = $2)
-            order by finished_at
+            from messaging.dead_letters
+            where (cardinality($1::uuid[]) = 0 or event_id = any($1)) and ($2::text is null or queue = $2)
+            order by died_at
             limit $3
-            for update
+        ), revived as (
+            delete from messaging.dead_letters as letter using picked
+            where letter.queue = picked.queue and letter.event_id = picked.event_id
+            returning letter.queue, letter.event_id
         )
         update messaging.inbox as job
-        set status = 'in_doubt', attempts = 0, run_at = clock_timestamp(), finished_at = null
-        from picked
-        where job.queue = picked.queue and job.event_id = picked.event_id
+        set status = 'in_doubt', attempts = 0, run_at = messaging.due_now(job.queue), finished_at = null
+        from revived
+        where job.queue = revived.queue and job.event_id = revived.event_id and status = 'dead'
         returning job.event_id
         "#,
         &selection.event_ids,

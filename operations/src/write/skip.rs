@@ -1,4 +1,5 @@
-//! Skipping an event: it is never delivered, and its order, return, document or refund continues without it.
+//! Skipping an event: no job queue gets it, and its order, return, document or refund continues without it. The projector reads
+//! the log, so read models show the event all the same.
 
 use runtime::database::in_transaction;
 use serde_json::json;
@@ -12,12 +13,15 @@ use crate::OperationError;
 /// Skips an event that is not published.
 ///
 /// # Errors
-/// [`OperationError::EventNotFound`], and [`OperationError::EventNotSkippable`] for an event that is published or skipped.
+/// [`OperationError::EventNotFound`], and [`OperationError::EventNotSkippable`] for an event that is published or skipped, or
+/// that a relay is sending.
 pub async fn skip(pool: &PgPool, event_id: Uuid, operator: Operator) -> Result<Changed, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
-            let shard = lock_skippable(conn, event_id).await?;
-            set_skipped(conn, event_id, shard).await?;
+            let event = find(conn, event_id).await?;
+            lock_skippable(conn, &event).await?;
+            set_skipped(conn, event.id).await?;
+            release_next(conn, event.aggregate_id).await?;
             record(conn, &operator, Action::Skip, json!({ "event_ids": [event_id] }), 1).await?;
             Ok::<_, OperationError>(())
         })
@@ -27,37 +31,100 @@ pub async fn skip(pool: &PgPool, event_id: Uuid, operator: Operator) -> Result<C
     Ok(Changed { rows_changed: 1 })
 }
 
-/// Locks the event, checks that it can be skipped, and returns its shard.
-async fn lock_skippable(conn: &mut PgConnection, id: Uuid) -> Result<i16, OperationError> {
-    let row = sqlx::query!(
-        "select shard, published_at, parked_reason from messaging.outbox where event_id = $1 for update",
-        id
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(OperationError::EventNotFound(id))?;
-    let refused = |why| Err(OperationError::EventNotSkippable { id, why });
-    match (row.published_at, row.parked_reason.as_deref()) {
-        (Some(_), _) => refused("it is published"),
-        (None, Some("SKIPPED")) => refused("it is already skipped"),
-        (None, _) => Ok(row.shard),
-    }
+#[derive(Debug)]
+struct Event {
+    id: Uuid,
+    shard: i16,
+    aggregate_id: Uuid,
 }
 
-/// The events behind the skipped one lie below the relay's low-water mark, so the relay is asked for a full sweep of the
-/// shard.
-async fn set_skipped(conn: &mut PgConnection, event_id: Uuid, shard: i16) -> sqlx::Result<()> {
-    sqlx::query!(
+async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Event, OperationError> {
+    let event = sqlx::query_as!(
+        Event,
+        "select event_id as id, shard, aggregate_id from messaging.outbox where event_id = $1",
+        id
+    );
+    event.fetch_optional(conn).await?.ok_or(OperationError::EventNotFound(id))
+}
+
+/// Makes sure that no relay sends the event: keeps relays away from its shard, or locks an exception that is not due. Relays lock
+/// in this order, too.
+async fn lock_skippable(conn: &mut PgConnection, event: &Event) -> Result<(), OperationError> {
+    let is_fenced = fence_off(conn, event.shard).await?;
+    let exception = sqlx::query!(
         r#"
-        with sweep as (
-            update messaging.shard_leases set sweeps = sweeps + 1 where shard = $1
-        )
-        update messaging.outbox
-        set parked_at = coalesce(parked_at, clock_timestamp()), parked_reason = 'SKIPPED', next_attempt_at = null
-        where event_id = $2
+        select status, coalesce(next_attempt_at <= clock_timestamp(), false) as "is_due!"
+        from messaging.outbox_exceptions where event_id = $1
+        for update
+        "#,
+        event.id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let refused = |why| Err(OperationError::EventNotSkippable { id: event.id, why });
+    let may_be_sent = match exception {
+        Some(exception) if exception.status == "SKIPPED" => return refused("it is already skipped"),
+        Some(exception) => exception.is_due,
+        None => {
+            if !is_pending(conn, event.id).await? {
+                return refused("it is published");
+            }
+            true
+        }
+    };
+    if may_be_sent && !is_fenced { refused("the relay is sending it") } else { Ok(()) }
+}
+
+/// Locks the lease of a shard until the transaction ends; returns `false` when a relay holds it. In a new epoch, a relay that
+/// sleeps past its lease records nothing about the event.
+async fn fence_off(conn: &mut PgConnection, shard: i16) -> sqlx::Result<bool> {
+    let fenced = sqlx::query!(
+        r#"
+        update messaging.shard_leases set epoch = epoch + 1
+        where consumer = 'relay' and shard = $1 and (owner is null or expires_at <= clock_timestamp())
         "#,
         shard,
+    )
+    .execute(conn)
+    .await?;
+    Ok(fenced.rows_affected() == 1)
+}
+
+async fn is_pending(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from messaging.pending_events where event_id = $1) as "is_pending!""#,
+        id
+    )
+    .fetch_one(conn)
+    .await
+}
+
+async fn set_skipped(conn: &mut PgConnection, event_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+        select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED' from messaging.outbox where event_id = $1
+        on conflict (event_id) do update
+        set status = 'SKIPPED', next_attempt_at = null, parked_at = null, parked_reason = null
+        "#,
         event_id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Lets the next event of an aggregate go that waits for no other one.
+async fn release_next(conn: &mut PgConnection, aggregate_id: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update messaging.outbox_exceptions as held set status = 'WAITING', next_attempt_at = clock_timestamp()
+        where aggregate_id = $1 and status = 'HELD' and not exists (
+            select from messaging.outbox_exceptions as earlier
+            where earlier.aggregate_id = held.aggregate_id and earlier.status <> 'SKIPPED'
+              and earlier.aggregate_version < held.aggregate_version)
+        "#,
+        aggregate_id,
     )
     .execute(conn)
     .await?;

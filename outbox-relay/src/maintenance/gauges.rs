@@ -6,7 +6,7 @@ use runtime::Tasks;
 use runtime::database::limited;
 use sqlx::PgPool;
 
-use crate::store;
+use crate::store::backlog as store;
 
 /// How often the gauges are refreshed.
 const EVERY: Duration = Duration::from_secs(5);

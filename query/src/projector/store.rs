@@ -10,7 +10,8 @@ mod refunds;
 mod history;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use contracts::Queue;
+use sqlx::{PgConnection, PgPool};
 
 use super::batch::Batch;
 
@@ -79,6 +80,16 @@ pub(crate) async fn write(conn: &mut PgConnection, models: Models, batch: &Batch
         history::write(conn, models, &batch.history).await?;
     }
     Ok(())
+}
+
+/// Whether an operator has paused the queue.
+pub(super) async fn is_paused(messaging: &PgPool, queue: Queue) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select paused_at is not null as "paused!" from messaging.queues where name = $1"#,
+        queue.as_str()
+    )
+    .fetch_one(messaging)
+    .await
 }
 
 /// Whether a rebuild needs the batch too. The lock is held until the transaction ends, so a rebuild that starts or ends waits

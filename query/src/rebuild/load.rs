@@ -36,7 +36,8 @@ pub(super) async fn load(messaging: &PgPool, read: &PgPool) -> sqlx::Result<Rebu
     let (events, unreadable) = loader.load(Newest::Known(HashMap::new())).await?;
     if !unreadable.is_empty() {
         // An unreadable newest version has superseded the newest readable one: load these aggregates again, whole.
-        Loader { aggregates: Some(&unreadable), ..loader }.load(Newest::Unknown).await?;
+        let aggregates = unreadable.iter().copied().collect();
+        Loader { aggregates: Some(&aggregates), ..loader }.load(Newest::Unknown).await?;
     }
     Ok(Rebuilt { events, unreadable: unreadable.len() as u64, loaded_in: started.elapsed() })
 }
@@ -94,7 +95,7 @@ struct Loader<'a> {
     messaging: &'a PgPool,
     read: &'a PgPool,
     /// Only these; `None`: all.
-    aggregates: Option<&'a [Uuid]>,
+    aggregates: Option<&'a HashSet<Uuid>>,
 }
 
 impl Loader<'_> {
@@ -110,9 +111,12 @@ impl Loader<'_> {
     async fn read_entries(self, mut newest: Newest, pages: mpsc::Sender<Page>) -> sqlx::Result<u64> {
         let (mut before, mut events) = (Uuid::max(), 0);
         loop {
-            let entries = log::entries_before(self.messaging, before, self.aggregates, PAGE).await?;
+            let mut entries = log::entries_before(self.messaging, before, PAGE).await?;
             let Some(last) = entries.last() else { return Ok(events) };
             before = last.event_id;
+            if let Some(aggregates) = self.aggregates {
+                entries.retain(|entry| aggregates.contains(&entry.aggregate_id));
+            }
             events += entries.len() as u64;
             if pages.send(newest.divide(&entries)).await.is_err() {
                 // A writer has failed and returns the error.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, Utc};
 use runtime::database::interval;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -133,17 +133,14 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| BUSY.contains(&&*code))
 }
 
-/// The last day whose events retention has dropped.
-pub(super) async fn dropped_through(messaging: &PgPool) -> sqlx::Result<Option<NaiveDate>> {
-    sqlx::query_scalar!("select dropped_through from messaging.retention").fetch_one(messaging).await
+/// The time up to which retention has dropped the events.
+pub(super) async fn dropped_until(messaging: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!("select dropped_until from messaging.retention").fetch_one(messaging).await
 }
 
-/// The programs that have published snapshots of all their aggregates after this day.
-pub(super) async fn snapshot_sources_after(messaging: &PgPool, day: NaiveDate) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
-        "select source from messaging.snapshot_runs where (started_at at time zone 'UTC')::date > $1",
-        day
-    )
-    .fetch_all(messaging)
-    .await
+/// The programs that have published snapshots of all their aggregates after this time.
+pub(super) async fn snapshot_sources_after(messaging: &PgPool, time: DateTime<Utc>) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar!("select source from messaging.snapshot_runs where started_at >= $1", time)
+        .fetch_all(messaging)
+        .await
 }

@@ -40,7 +40,8 @@ fn by_state(seen: &Seen) {
 async fn events(pool: &PgPool) -> Result<()> {
     heading("Events published");
     let counts: Vec<(String, i64)> = sqlx::query_as(
-        "select event_type, count(*) from messaging.outbox where published_at is not null group by event_type",
+        "select event_type, count(*) from messaging.outbox
+         where position in (select unnest(positions) from messaging.relay_batches) group by event_type",
     )
     .fetch_all(pool)
     .await?;

@@ -18,6 +18,8 @@ struct Backlog {
     expected: i64,
     /// Deliveries that have reached the inbox.
     received: i64,
+    /// Events that the read models do not show.
+    unprojected: i64,
     /// Open jobs by queue: `invoices 3, refunds 1`.
     open: Option<String>,
     dead: i64,
@@ -26,14 +28,20 @@ struct Backlog {
 impl Backlog {
     async fn read(pool: &PgPool) -> sqlx::Result<Self> {
         let routes: Vec<&str> = Queue::routes().map(|(event, _)| event.as_str()).collect();
+        // The history of the read models has a row for each event.
         sqlx::query_as(
             "select
-                (select count(*) from messaging.outbox where published_at is null) as pending,
+                (select count(*) from messaging.pending_events)
+                    + (select count(*) from messaging.outbox_exceptions where status <> 'SKIPPED') as pending,
                 (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type)) as expected,
-                (select count(*) from messaging.inbox) as received,
+                (select count(*) from messaging.inbox where queue <> 'projections') as received,
+                (select count(*) from messaging.outbox as event
+                   left join read.history on (history.aggregate_type, history.aggregate_id, version)
+                                           = (event.aggregate_type, event.aggregate_id, aggregate_version)
+                   where version is null) as unprojected,
                 (select string_agg(queue || ' ' || jobs, ', ' order by queue)
-                   from (select queue, count(*) as jobs from messaging.inbox where status <> 'done' group by queue) as open) as open,
-                (select count(*) from messaging.inbox where status = 'dead') as dead",
+                   from (select queue, count(*) as jobs from messaging.open_jobs group by queue) as open) as open,
+                (select count(*) from messaging.dead_letters) as dead",
         )
         .bind(routes)
         .fetch_one(pool)
@@ -41,7 +49,7 @@ impl Backlog {
     }
 
     fn is_empty(&self) -> bool {
-        self.pending == 0 && self.received == self.expected && self.open.is_none()
+        self.pending == 0 && self.received == self.expected && self.unprojected == 0 && self.open.is_none()
     }
 }
 

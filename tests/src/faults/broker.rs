@@ -27,7 +27,7 @@ const HANDFUL: u16 = 40;
 /// Takes messages from a queue, as another consumer would, and publishes each twice, in another order. If the broker dies
 /// first, it redelivers the unacknowledged ones.
 pub(super) async fn duplicate_and_reorder(stage: &Stage, chance: &mut StdRng, tally: &Tally) -> Result<()> {
-    let queue = *Queue::ALL.choose(chance).context("there are queues")?;
+    let queue = *Queue::JOBS.choose(chance).context("there are queues")?;
     let (_connection, channel) = rabbitmq::connect(&url(stage)?).await?;
     channel.basic_qos(HANDFUL, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();

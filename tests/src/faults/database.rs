@@ -19,7 +19,8 @@ const REFUSAL: &str = "
     grant select on faults.refused to public;
     create function faults.refuse() returns trigger language plpgsql as $$
     begin
-        if exists (select from faults.refused where customer_id = new.payload -> 'snapshot' ->> 'customer_id') then
+        if exists (select from faults.refused join messaging.outbox on customer_id = payload -> 'snapshot' ->> 'customer_id'
+                   where event_id = new.event_id) then
             raise exception 'refused by the fault harness' using errcode = 'check_violation';
         end if;
         return new;

@@ -101,15 +101,15 @@ impl Fleet {
             })
             .await?;
         }
-        eventually("live relays lease every shard", WELL_WITHIN, async || {
-            let leased: i64 = sqlx::query_scalar(
-                "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()
-                     and owner in (select name from messaging.relay_instances
-                                   where expires_at > clock_timestamp() + interval '5 s')",
+        eventually("live relays and projectors lease every shard", WELL_WITHIN, async || {
+            let free: i64 = sqlx::query_scalar(
+                "select count(*) from messaging.shard_leases as lease where expires_at <= clock_timestamp()
+                     or (consumer, owner) not in (select consumer, name from messaging.readers
+                                                  where readers.expires_at > clock_timestamp() + interval '5 s')",
             )
             .fetch_one(&stage.pool)
             .await?;
-            Ok((leased == 16).then_some(()))
+            Ok((free == 0).then_some(()))
         })
         .await
     }
@@ -157,7 +157,8 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
     environment.push(("DATABASE_MAX_CONNECTIONS", "10".to_owned()));
     // Processes give up a vanished connection soon after the statement time-out.
     environment.push(("DATABASE_STATEMENT_TIMEOUT_SECONDS", "5".to_owned()));
-    environment.extend(stage.broker_url().filter(|_| cast.role != Role::Command).map(|url| ("RABBITMQ_URL", url)));
+    let moves_events = matches!(cast.role, Role::Relay | Role::Workers);
+    environment.extend(stage.broker_url().filter(|_| moves_events).map(|url| ("RABBITMQ_URL", url)));
     match cast.role {
         // The relay parks a row that Postgres refuses after two attempts, so that it soon needs an operator.
         Role::Relay => environment.push(("RELAY_MAX_ATTEMPTS", "2".to_owned())),

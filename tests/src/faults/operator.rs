@@ -30,7 +30,10 @@ pub(super) async fn replay_parked(stage: &Stage) -> Result<u64> {
 
 /// Replays published rows, so that they arrive twice.
 pub(super) async fn replay_published(stage: &Stage, rows: u32) -> Result<u64> {
-    let published = "select event_id from messaging.outbox where published_at is not null order by random() limit $1";
+    let published = "select event_id from messaging.outbox
+                     where position in (select unnest(positions) from messaging.relay_batches)
+                       and event_id not in (select event_id from messaging.outbox_exceptions)
+                     order by random() limit $1";
     let ids: Vec<Uuid> = sqlx::query_scalar(published).bind(i64::from(rows)).fetch_all(&stage.pool).await?;
     if ids.is_empty() {
         return Ok(0);

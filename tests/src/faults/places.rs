@@ -18,8 +18,6 @@ enum Only {
     Always,
     Postgres,
     RabbitMq,
-    /// With the read models in a separate database.
-    ReadDatabase,
 }
 
 /// A place and the processes that pass it. At a place passed many times a second, the kill may come at a later pass.
@@ -45,12 +43,9 @@ impl Place {
             Only::Always => true,
             Only::Postgres => !setup.rabbitmq,
             Only::RabbitMq => setup.rabbitmq,
-            Only::ReadDatabase => setup.read_database,
         }
     }
 }
-
-const INTAKES: &[Role] = &[Role::Workers, Role::Query];
 
 const PLACES: &[Place] = &[
     Place::often("command.batch.ready", &[Role::Command], Only::Always),
@@ -63,30 +58,23 @@ const PLACES: &[Place] = &[
     Place::often("relay.window.published", &[Role::Relay], Only::RabbitMq),
     Place::often("relay.batch.confirmed", &[Role::Relay], Only::RabbitMq),
     Place::often("relay.batch.marked", &[Role::Relay], Only::RabbitMq),
-    Place::often("intake.batch.received", INTAKES, Only::RabbitMq),
-    Place::often("intake.batch.committed", INTAKES, Only::RabbitMq),
-    Place::often("intake.batch.acknowledged", INTAKES, Only::RabbitMq),
+    Place::often("intake.batch.received", &[Role::Workers], Only::RabbitMq),
+    Place::often("intake.batch.committed", &[Role::Workers], Only::RabbitMq),
+    Place::often("intake.batch.acknowledged", &[Role::Workers], Only::RabbitMq),
     Place::seldom("worker.jobs.claimed", &[Role::Workers], Only::Always),
     Place::seldom("refund.row.committed", &[Role::Workers], Only::Always),
     Place::seldom("refund.paid", &[Role::Workers], Only::Always),
-    Place::seldom("refund.completion.ready", &[Role::Workers], Only::Always),
-    Place::seldom("refund.completion.committed", &[Role::Workers], Only::Always),
     Place::seldom("invoice.number.committed", &[Role::Workers], Only::Always),
     Place::seldom("invoice.rendered", &[Role::Workers], Only::Always),
     Place::seldom("invoice.stored", &[Role::Workers], Only::Always),
-    Place::seldom("invoice.completion.ready", &[Role::Workers], Only::Always),
-    Place::seldom("invoice.completion.committed", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.number.committed", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.stored", &[Role::Workers], Only::Always),
-    Place::seldom("credit_note.completion.ready", &[Role::Workers], Only::Always),
-    Place::seldom("credit_note.completion.committed", &[Role::Workers], Only::Always),
     Place::seldom("notification.recorded", &[Role::Workers], Only::Always),
     Place::seldom("notification.sent", &[Role::Workers], Only::Always),
-    Place::seldom("notification.completion.ready", &[Role::Workers], Only::Always),
-    Place::seldom("notification.completion.committed", &[Role::Workers], Only::Always),
+    Place::seldom("worker.completion.ready", &[Role::Workers], Only::Always),
+    Place::seldom("worker.completion.committed", &[Role::Workers], Only::Always),
     Place::often("projector.batch.ready", &[Role::Query], Only::Always),
     Place::often("projector.batch.committed", &[Role::Query], Only::Always),
-    Place::often("projector.models.committed", &[Role::Query], Only::ReadDatabase),
     Place::seldom("gateway.refund.received", &[Role::Gateway], Only::Always),
     Place::seldom("gateway.refund.entered", &[Role::Gateway], Only::Always),
 ];

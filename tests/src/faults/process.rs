@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use embedded::child::{Child, Signal, bound_to_parent};
+use messaging::leases;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -219,9 +220,9 @@ impl Keeper {
     /// Keeps a process frozen for longer than its leases, or until the storm is over.
     async fn thaw(&mut self, child: &Child) {
         let (shortest, longest) = match self.recipe.role {
-            Role::Relay => (outbox_relay::LEASE.as_secs() + 1, outbox_relay::LEASE.as_secs() + 4),
+            Role::Relay | Role::Query => (leases::LEASE.as_secs() + 1, leases::LEASE.as_secs() + 4),
             Role::Workers => (messaging::worker::LEASE.as_secs() + 1, messaging::worker::LEASE.as_secs() + 8),
-            Role::Command | Role::Query | Role::Gateway => (1, 4),
+            Role::Command | Role::Gateway => (1, 4),
         };
         let length = Duration::from_secs(self.chance.random_range(shortest..=longest));
         let mut weather = self.weather.clone();

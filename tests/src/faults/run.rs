@@ -58,7 +58,7 @@ async fn play(plan: &Plan, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tall
         trouble::storm(stage, plan, &mut chance, tally).await?;
         fleet.calm(stage).await?;
         trouble::measure_recoveries(stage, tally).await?;
-        trouble::measure_stuck_row(stage, round, &mut chance, book, tally).await?;
+        trouble::measure_stuck_row(stage, round, book, tally).await?;
         let (kills, returns, elapsed) = (tally.kills(), book.completed_returns(), started.elapsed());
         eprintln!("round {round}: {elapsed:.0?}, {kills} kills, {returns} completed returns");
         if elapsed >= plan.at_least && kills >= plan.kills && returns >= plan.returns {

@@ -107,7 +107,7 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
         Act::DuplicateAndReorder => broker::duplicate_and_reorder(stage, chance, tally).await?,
         Act::RaiseMemoryAlarm => broker::raise_memory_alarm(stage, chance, tally).await?,
         Act::DeleteBinding => {
-            let queue = Queue::ALL[chance.random_range(0..Queue::ALL.len())];
+            let queue = Queue::JOBS[chance.random_range(0..Queue::JOBS.len())];
             broker::unbind(stage, queue, tally).await?;
         }
         Act::CrashBroker => broker::crash(stage, tally).await?,
@@ -140,13 +140,7 @@ async fn measure_recovery(stage: &Stage, service: &'static str, tally: &Tally) -
 
 /// Measures how soon operators see a row that the relay cannot deliver. Then it removes the cause, and the relay must
 /// deliver the row.
-pub(super) async fn measure_stuck_row(
-    stage: &Stage,
-    round: u64,
-    chance: &mut StdRng,
-    book: &Arc<Book>,
-    tally: &Arc<Tally>,
-) -> Result<()> {
+pub(super) async fn measure_stuck_row(stage: &Stage, round: u64, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<()> {
     operator::replay_parked(stage).await?;
     let customer = format!("unlucky-{round}");
     if !stage.setup.rabbitmq {
@@ -156,10 +150,9 @@ pub(super) async fn measure_stuck_row(
     let (started, since) = (Instant::now(), database::now(&stage.pool).await?);
     loop {
         if stage.setup.rabbitmq {
-            // Orders send to this queue all the time. Repeated in each attempt, because a process that reconnects to the
+            // Every new order sends to this queue. Repeated in each attempt, because a process that reconnects to the
             // restarted broker declares the binding again.
-            let queue = [Queue::Notifications, Queue::Projections][usize::from(chance.random_bool(0.5))];
-            broker::unbind(stage, queue, tally).await?;
+            broker::unbind(stage, Queue::Notifications, tally).await?;
         }
         if customer.place().await.is_err() {
             break;

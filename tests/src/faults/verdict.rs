@@ -39,17 +39,20 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
     let drained = eventually("everything has drained", DRAINED_WITHIN, async || {
         tally.did_often("dead jobs retried", operator::retry_dead(stage).await?);
         tally.did_often("parked rows replayed", operator::replay_parked(stage).await?);
-        let open: (i64, i64, i64) = sqlx::query_as(
-            "select (select count(*) from messaging.outbox where published_at is null),
+        let open: (i64, i64, i64, i64) = sqlx::query_as(
+            "select (select count(*) from messaging.pending_events) + (select count(*) from messaging.outbox_exceptions),
                     (select count(*) from messaging.outbox join unnest($1::text[]) as route (event_type) using (event_type))
-                    - (select count(*) from messaging.inbox),
-                    (select count(*) from messaging.inbox where status <> 'done')",
+                    - (select count(*) from messaging.inbox where queue <> 'projections'),
+                    (select count(*) from messaging.inbox where status <> 'done'),
+                    (select count(*) from messaging.outbox as event
+                     join messaging.last_marks as last on consumer = 'projections' and last.shard = event.shard
+                     where position > mark)",
         )
         .bind(&routes)
         .fetch_one(&stage.pool)
         .await?;
-        last = format!("{} unpublished, {} undelivered, {} unfinished", open.0, open.1, open.2);
-        if open != (0, 0, 0) {
+        last = format!("{} unpublished, {} undelivered, {} unfinished, {} unprojected", open.0, open.1, open.2, open.3);
+        if open != (0, 0, 0, 0) {
             tokio::time::sleep(Duration::from_millis(500)).await;
             return Ok(None);
         }

@@ -29,7 +29,9 @@ fn one_function_inserts_into_the_outbox_and_one_into_the_audit() {
         for (path, text) in &texts {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
             if !TEXTBOOK.iter().any(|textbook| path.ends_with(textbook)) {
-                inserts.extend(text.matches(&insert).map(|_| path.display().to_string()));
+                // Not tables whose names begin like this one.
+                let same = |(at, _): &(usize, &str)| !text[at + insert.len()..].starts_with('_');
+                inserts.extend(text.match_indices(&insert).filter(same).map(|_| path.display().to_string()));
             }
         }
         assert_eq!(inserts, [owner], "everything else calls the function in {owner}");

@@ -78,9 +78,8 @@ async fn each_process_sees_no_more_than_its_own() -> Result<()> {
         forbidden.push(("articurated_workers", statement.to_owned()));
     }
     forbidden.push(("articurated_command", "select from messaging.inbox".to_owned()));
-    forbidden.push(("articurated_command", "update messaging.outbox set payload = '{}'".to_owned()));
-    forbidden.push(("articurated_query", "update messaging.outbox set payload = '{}'".to_owned()));
     for role in ROLES {
+        forbidden.push((role, "update messaging.outbox set payload = '{}'".to_owned()));
         forbidden.push((role, "delete from messaging.outbox".to_owned()));
         forbidden.push((role, "create table command.mine (n int)".to_owned()));
     }
@@ -109,8 +108,26 @@ async fn a_row_that_cannot_be_true_is_refused_by_its_constraint() -> Result<()> 
         ("update command.returns set refund_amount_minor = -1", "returns_refund_not_negative"),
         ("update command.return_items set quantity = 100001", "return_items_quantity_range"),
         ("update messaging.outbox set shard = 16", "outbox_shard_range"),
-        ("update messaging.outbox set parked_at = now()", "outbox_parked_has_reason"),
-        ("update messaging.outbox set parked_at = now(), parked_reason = 'TIRED'", "outbox_parked_reason_known"),
+        (
+            "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+             select event_id, position, shard, aggregate_id, 1, 'EATEN' from messaging.outbox limit 1",
+            "outbox_exceptions_status_known",
+        ),
+        (
+            "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+             select event_id, position, shard, aggregate_id, 1, 'WAITING' from messaging.outbox limit 1",
+            "outbox_exceptions_waiting_has_time",
+        ),
+        (
+            "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status, parked_at)
+             select event_id, position, shard, aggregate_id, 1, 'PARKED', now() from messaging.outbox limit 1",
+            "outbox_exceptions_parked_has_reason",
+        ),
+        (
+            "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status, parked_at, parked_reason)
+             select event_id, position, shard, aggregate_id, 1, 'PARKED', now(), 'TIRED' from messaging.outbox limit 1",
+            "outbox_exceptions_parked_reason_known",
+        ),
         (
             "insert into command.state_transitions select entity_type, entity_id, 99, null, to_state, actor, actor_type,
              trigger, reason, metadata, ip_address, request_id, trace_id, created_at from command.state_transitions limit 1",
@@ -132,9 +149,9 @@ async fn a_row_that_cannot_be_true_is_refused_by_its_constraint() -> Result<()> 
             "invoices_number_rule46",
         ),
         (
-            "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status)
-             select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, 'running' from messaging.outbox limit 1",
-            "inbox_running_has_lease",
+            "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status)
+             select 'refunds', event_id, aggregate_id, 1, now(), 'running' from messaging.outbox limit 1",
+            "inbox_running_has_claim",
         ),
     ] {
         let (code, broken) = refusal(&mut owner, statement).await?;

@@ -19,7 +19,7 @@ async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
     let broker = Broker::new().await?;
     let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
-    let intakes = system.intakes(&broker.transport(), &Queue::ALL).await?;
+    let intakes = system.intakes(&broker.transport(), &Queue::JOBS).await?;
     shop::order_in(&system.api, OrderState::Paid).await?;
     books::delivered(pool, SOON).await?;
 
@@ -31,15 +31,14 @@ async fn a_memory_alarm_holds_events_back_and_loses_none() -> Result<()> {
         })
         .await?;
         shop::order_in(&system.api, OrderState::Shipped).await?;
-        let waiting = "select count(*) from messaging.outbox where published_at is null and attempts = 0";
-        eventually_equal("events placed during the alarm wait", SOON, 4, async || count(pool, waiting).await).await
+        eventually_equal("events placed during the alarm wait", SOON, 4, async || books::pending(pool).await).await
     }
     .await;
     broker.memory_alarm(false).await?;
     blocked?;
     books::delivered(pool, SOON).await?;
-    let parked = count(pool, "select count(*) from messaging.outbox where parked_at is not null").await?;
-    assert_eq!(parked, 0, "an alarm parks no event");
+    let exceptions = count(pool, "select count(*) from messaging.outbox_exceptions").await?;
+    assert_eq!(exceptions, 0, "an alarm parks no event");
     intakes.drain(SOON).await?;
     system.finish().await
 }
@@ -50,7 +49,7 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
     assert_eq!(defects(&broker).await, [Defect::ExchangeMissing], "nothing has been declared yet");
 
     let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
-    let intakes = system.intakes(&broker.transport(), &Queue::ALL).await?;
+    let intakes = system.intakes(&broker.transport(), &Queue::JOBS).await?;
     eventually_equal("the examination finds no defect", SOON, Vec::new(), async || Ok(defects(&broker).await)).await?;
 
     broker.unbind(Queue::Refunds).await?;
@@ -58,7 +57,7 @@ async fn an_examination_names_what_is_missing_and_changes_nothing() -> Result<()
     assert_eq!(defects(&broker).await, [Defect::BindingMissing(Queue::Refunds)], "an examination repairs nothing");
     intakes.drain(SOON).await?;
     // The broker takes a while to notice; then the probes stay in the queues until they expire.
-    eventually_equal("no queue has a consumer", SOON, Queue::ALL.to_vec(), async || {
+    eventually_equal("no queue has a consumer", SOON, Queue::JOBS.to_vec(), async || {
         let alone = |defect| if let Defect::NoConsumer(queue, _) = defect { Some(queue) } else { None };
         Ok(defects(&broker).await.into_iter().filter_map(alone).collect())
     })
@@ -98,12 +97,13 @@ async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
     })
     .await?;
     let pool = &system.database.pool;
-    let out = "select count(*) from messaging.outbox where aggregate_id = $1 and published_at is not null";
+    let out = "select count(*) from messaging.outbox
+               where aggregate_id = $1 and position in (select unnest(positions) from messaging.relay_batches)";
     eventually_equal("the healthy order goes out", SOON, 2_i64, async || {
         Ok(sqlx::query_scalar(out).bind(healthy).fetch_one(pool).await?)
     })
     .await?;
-    let parked = "select parked_reason from messaging.outbox where parked_at is not null order by 1";
+    let parked = "select parked_reason from messaging.outbox_exceptions where status = 'PARKED' order by 1";
     eventually_equal(
         "each of the others is parked",
         SOON,
@@ -117,7 +117,8 @@ async fn what_cannot_be_sent_is_parked_with_the_reason() -> Result<()> {
         },
     )
     .await?;
-    let waiting = "select count(*) from messaging.outbox where published_at is null and parked_at is null";
-    assert_eq!(count(pool, waiting).await?, 3, "and holds back the next event of its own order");
+    let held = "select count(*) from messaging.outbox_exceptions where status = 'HELD'";
+    let what = "and each holds back the next event of its own order";
+    eventually_equal(what, SOON, 3, async || count(pool, held).await).await?;
     system.finish().await
 }

@@ -1,39 +1,139 @@
 //! A worker or relay that was replaced without noticing can do nothing. An event that arrives twice is handled once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono::DateTime;
 use contracts::{OrderState, Queue};
-use messaging::inbox;
-use messaging::worker::{Completed, Failure};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use messaging::inbox::{self, Claim, Job};
+use messaging::leases::Consumer;
+use messaging::retry::RetryPolicy;
+use messaging::worker::{Completed, Effect, Failure, Handler, Outcome, PATIENCE, Worker, WorkerConfig};
+use runtime::Ids;
 use serde_json::json;
+use sqlx::{PgConnection, PgPool};
 use standalone::Part;
-use tests::events::event;
+use tests::events::{deliver, event};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
+use tokio::sync::{Semaphore, mpsc};
 
 const QUEUE: Queue = Queue::Notifications;
+
+/// Claims jobs as a worker does whose lease ends in a while.
+async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
+    let claim = Claim { id: Ids::system().next(), owner, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
+    inbox::extend_lease(pool, QUEUE, owner, claim.id, SOON).await?;
+    Ok(inbox::claim(pool, QUEUE, claim).await?.jobs)
+}
+
+/// Whether a job becomes done, as its worker records it.
+async fn complete(pool: &PgPool, job: &Job) -> Result<bool> {
+    let key = (job.event_id, job.claim_id);
+    let done = inbox::complete(&mut *pool.acquire().await?, QUEUE, &[key], &[&json!({})]).await?;
+    Ok(done == [job.event_id])
+}
 
 #[tokio::test]
 async fn a_worker_that_slept_past_its_lease_completes_nothing() -> Result<()> {
     let database = Database::new().await?;
     let pool = database.pool_as("articurated_workers").await?;
     inbox::insert(&pool, QUEUE, &[event()]).await?;
-    let claimed = inbox::claim(&pool, QUEUE, "sleeper", 1, Duration::ZERO).await?;
+    let claimed = claim(&pool, "sleeper").await?;
+    inbox::extend_lease(&pool, QUEUE, "sleeper", claimed[0].claim_id, Duration::ZERO).await?;
     assert_eq!(inbox::reclaim_expired(&pool, QUEUE).await?, 1, "its lease has expired");
-    let taken_over = inbox::claim(&pool, QUEUE, "successor", 1, SOON).await?;
+    let taken_over = claim(&pool, "successor").await?;
     assert!(taken_over[0].in_doubt, "the sleeper may have had its effect");
 
+    // When it wakes it renews the lease of its process, and that does not give it its job back.
+    inbox::extend_lease(&pool, QUEUE, "sleeper", claimed[0].claim_id, SOON).await?;
+    assert!(!complete(&pool, &claimed[0]).await?);
     let mut effect = pool.begin().await?;
-    let late = Completed::mark(&mut effect, &claimed[0], &json!({})).await;
-    assert!(matches!(late, Err(Failure::LeaseLost)), "{late:?}");
+    assert!(!inbox::hold(&mut effect, &claimed[0]).await?, "nor can it hold the job for an effect of its own");
+    assert!(inbox::hold(&mut effect, &taken_over[0]).await?, "its successor can");
     effect.rollback().await?;
-    assert!(!inbox::extend_lease(&pool, &claimed[0], SOON).await?, "nor can it have its lease back");
+    assert!(complete(&pool, &taken_over[0]).await?);
+    Ok(())
+}
 
-    let mut effect = pool.begin().await?;
-    Completed::mark(&mut effect, &taken_over[0], &json!({})).await?;
-    effect.commit().await?;
+/// Waits at a gate, and then writes down who has done the job.
+struct Signing {
+    name: &'static str,
+    started: Arc<Semaphore>,
+    gate: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Signature(&'static str);
+
+impl Effect for Signature {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        async move {
+            sqlx::query("insert into signatures values ($1)").bind(self.0).execute(conn).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+impl Handler for Signing {
+    async fn handle(&self, _job: &Job) -> Result<Completed, Failure> {
+        self.started.add_permits(1);
+        self.gate.acquire().await.map_err(|error| Failure::Retry(error.to_string()))?.forget();
+        Ok(Completed::with(json!({}), Signature(self.name)))
+    }
+}
+
+impl Signing {
+    fn new(name: &'static str) -> Self {
+        Self { name, started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// Takes the one job there is.
+    async fn take(self, pool: &PgPool) -> Result<tokio::task::JoinHandle<sqlx::Result<Vec<Outcome>>>> {
+        let (dead_jobs, _) = mpsc::unbounded_channel();
+        let config = WorkerConfig {
+            queue: QUEUE,
+            slots: 1,
+            policy: RetryPolicy::DOCUMENTS,
+            owner: self.name.to_owned(),
+            patience: PATIENCE,
+            dead_jobs,
+            relay: None,
+        };
+        let started = self.started.clone();
+        let worker = Worker::new(pool.clone(), config, self);
+        let working = tokio::spawn(async move { worker.tick().await });
+        started.acquire().await?.forget();
+        Ok(working)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_effect_of_a_job_that_was_lost_is_not_written() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    sqlx::raw_sql("create table signatures (name text); grant insert on signatures to articurated_workers")
+        .execute(&database.pool)
+        .await?;
+    deliver(&pool, QUEUE, &[event()]).await?;
+    let (sleeper, successor) = (Signing::new("sleeper"), Signing::new("successor"));
+    let (wake, end) = (sleeper.gate.clone(), successor.gate.clone());
+    let sleeping = sleeper.take(&pool).await?;
+    sqlx::query("update messaging.workers set expires_at = clock_timestamp()").execute(&database.pool).await?;
+    assert_eq!(inbox::reclaim_expired(&pool, QUEUE).await?, 1, "its lease has expired");
+    let working = successor.take(&pool).await?;
+
+    wake.add_permits(1);
+    assert_eq!(sleeping.await??, [Outcome::LeaseLost]);
+    end.add_permits(1);
+    assert_eq!(working.await??, [Outcome::Done]);
+    let signatures: Vec<String> = sqlx::query_scalar("select name from signatures").fetch_all(&database.pool).await?;
+    assert_eq!(signatures, ["successor"]);
     Ok(())
 }
 
@@ -44,35 +144,37 @@ async fn an_event_that_comes_twice_is_one_job() -> Result<()> {
     let (event, other) = (event(), event());
     assert_eq!(inbox::insert(&pool, QUEUE, std::slice::from_ref(&event)).await?, 1);
     assert_eq!(inbox::insert(&pool, QUEUE, &[event.clone(), other]).await?, 1, "only the other is new");
-    for job in inbox::claim(&pool, QUEUE, "worker", 10, SOON).await? {
-        Completed::mark(&mut *pool.acquire().await?, &job, &json!({})).await?;
+    for job in claim(&pool, "worker").await? {
+        assert!(complete(&pool, &job).await?);
     }
     // A replay, long after it was done.
     assert_eq!(inbox::insert(&pool, QUEUE, &[event]).await?, 0);
-    assert!(inbox::claim(&pool, QUEUE, "worker", 10, SOON).await?.is_empty(), "a done job is not claimed again");
+    assert!(claim(&pool, "worker").await?.is_empty(), "a done job is not claimed again");
     Ok(())
 }
 
-/// The broker has confirmed, and before the relay can mark the event another relay owns its shard.
+/// The broker has confirmed, and before the relay can record that, another relay owns the shard.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_has_lost_its_shards_marks_nothing() -> Result<()> {
+async fn a_relay_that_has_lost_its_shards_records_nothing() -> Result<()> {
     let broker = Broker::new().await?;
     let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
     let pool = &system.database.pool;
     let published = async || books::published(pool).await;
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
-    eventually_equal("the relay is at work", SOON, 1, published).await?;
+    // Then the relay will wait for the leases with the batch, and not with its mark.
+    books::passed(pool, Consumer::Relay, SOON).await?;
+    assert_eq!(published().await?, 1);
 
     let mut takeover = pool.begin().await?;
     sqlx::query("update messaging.shard_leases set owner = 'successor', epoch = epoch + 1, expires_at = 'infinity'")
         .execute(&mut *takeover)
         .await?;
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
-    let marking = async || books::marking(pool).await;
-    eventually("the relay is about to mark", SOON, async || Ok((marking().await? > 0).then_some(()))).await?;
+    let recording = async || books::recording(pool).await;
+    eventually("the relay is about to record", SOON, async || Ok((recording().await? > 0).then_some(()))).await?;
     takeover.commit().await?;
-    eventually_equal("the relay has tried to mark", SOON, 0, marking).await?;
-    assert_eq!(published().await?, 1, "only the successor may mark this event");
+    eventually_equal("the relay has tried to record", SOON, 0, recording).await?;
+    assert_eq!(published().await?, 1, "only the successor may record this event");
 
     sqlx::query("update messaging.shard_leases set owner = null, expires_at = '-infinity'").execute(pool).await?;
     eventually_equal("the next owner publishes it", SOON, 2, published).await?;

@@ -58,9 +58,10 @@ async fn main_job(transport: &TransportConfig) -> Result<()> {
     rejected_return(&system, order).await?;
     messages_to_the_customer(&system, order).await?;
     one_trace(&system, order, refunded.id).await?;
-    for queue in Queue::ALL {
+    for queue in Queue::JOBS {
         books::drained(&system.database.pool, queue, SOON).await?;
     }
+    books::projected(&system.database.pool, SOON).await?;
     system.finish().await
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use chrono::{DateTime, Utc};
 use contracts::{Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
-use messaging::inbox::{self, Job};
+use messaging::inbox::Job;
+use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
 use messaging::{Hint, Wakeup, outbox};
@@ -14,8 +14,8 @@ use runtime::Tasks;
 use serde_json::json;
 use sqlx::PgPool;
 use standalone::Part;
-use tests::events::event;
-use tests::waiting::{SOON, eventually_equal};
+use tests::events::{deliver, event};
+use tests::waiting::SOON;
 use tests::{Database, System, books, shop};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -25,19 +25,15 @@ const QUEUE: Queue = Queue::Notifications;
 
 /// Signals that it has started, and ends when the gate opens.
 struct Gated {
-    pool: PgPool,
     started: Arc<Semaphore>,
     gate: Arc<Semaphore>,
 }
 
 impl Handler for Gated {
-    async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+    async fn handle(&self, _job: &Job) -> Result<Completed, Failure> {
         self.started.add_permits(1);
         self.gate.acquire().await.map_err(|error| Failure::Retry(error.to_string()))?.forget();
-        let mut tx = self.pool.begin().await?;
-        let completed = Completed::mark(&mut tx, job, &json!({})).await?;
-        tx.commit().await?;
-        Ok(completed)
+        Ok(Completed::new(json!({})))
     }
 }
 
@@ -63,9 +59,9 @@ async fn job(pool: &PgPool) -> Result<(String, i32, Option<String>)> {
 async fn a_worker_that_is_stopped_finishes_its_job_or_gives_it_back() -> Result<()> {
     let database = Database::new().await?;
     let pool = database.pool_as("articurated_workers").await?;
-    inbox::insert(&pool, QUEUE, &[event()]).await?;
+    deliver(&pool, QUEUE, &[event()]).await?;
     let (started, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let handler = || Gated { pool: pool.clone(), started: started.clone(), gate: gate.clone() };
+    let handler = || Gated { started: started.clone(), gate: gate.clone() };
 
     // Stopped while the job hangs: it goes back to the queue as in doubt, and the attempt does not count.
     let tasks = Tasks::new(CancellationToken::new());
@@ -95,14 +91,14 @@ async fn an_undecodable_row_dies_and_takes_no_other_with_it() -> Result<()> {
     let from_the_future =
         Envelope { headers: Headers { schema_version: Some(SCHEMA_VERSION + 1), ..Headers::default() }, ..event() };
     let (garbled, good) = (event(), event());
-    inbox::insert(&pool, QUEUE, &[from_the_future.clone(), garbled.clone(), good.clone()]).await?;
-    sqlx::query(r#"update messaging.inbox set headers = '{"actor": 7}' where event_id = $1"#)
+    deliver(&pool, QUEUE, &[from_the_future.clone(), garbled.clone(), good.clone()]).await?;
+    sqlx::query(r#"update messaging.outbox set headers = '{"actor": 7}' where event_id = $1"#)
         .bind(garbled.event_id)
         .execute(&database.pool)
         .await?;
 
     let gate = Arc::new(Semaphore::new(1));
-    let handler = Gated { pool: pool.clone(), started: Arc::new(Semaphore::new(0)), gate };
+    let handler = Gated { started: Arc::new(Semaphore::new(0)), gate };
     let outcomes = Worker::new(pool.clone(), config("reader", SOON), handler).tick().await?;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Dead).count(), 2, "{outcomes:?}");
 
@@ -128,9 +124,9 @@ async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
     let tasks = Tasks::new(CancellationToken::new());
     let mut woken = Wakeup::start(&pool, outbox::CHANNEL, &tasks);
     timeout(SOON, woken.wait(Duration::MAX)).await?;
-    inbox::insert(&pool, QUEUE, &[event()]).await?;
+    deliver(&pool, QUEUE, &[event()]).await?;
 
-    let handler = Gated { pool: pool.clone(), started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(1)) };
+    let handler = Gated { started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(1)) };
     let relay = Some(Hint::start(&pool, outbox::CHANNEL, &tasks));
     let worker = Worker::new(pool.clone(), WorkerConfig { relay, ..config("telling", SOON) }, handler);
     assert_eq!(worker.tick().await?, [Outcome::Done]);
@@ -138,64 +134,22 @@ async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
     tasks.drain(SOON).await
 }
 
-/// The projector has a loop of its own, and dead-letters by itself.
+/// The projector has a loop of its own, and dead-letters by itself. It has no other rows in the inbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_projector_dead_letters_what_it_cannot_decode_and_goes_on() -> Result<()> {
-    let system = System::start(|options| options.parts = vec![Part::Command, Part::Relay]).await?;
-    let pool = &system.database.pool;
+    let system = System::commands_only().await?;
     shop::order_in(&system.api, OrderState::Paid).await?;
-    let arrived = "select count(*) from messaging.inbox where queue = 'projections'";
-    eventually_equal("both events arrived", SOON, 2, async || books::count(pool, arrived).await).await?;
-    sqlx::query(
-        r#"update messaging.inbox set headers = '{"schema_version": 9}' where queue = 'projections' and aggregate_version = 1"#,
-    )
-    .execute(pool)
-    .await?;
     let database = system.stop().await?;
+    sqlx::query(r#"update messaging.outbox set headers = '{"schema_version": 9}' where aggregate_version = 1"#)
+        .execute(&database.pool)
+        .await?;
     let system = System::start_on(database, |options| options.parts = vec![Part::Query]).await?;
-    let statuses = "select status from messaging.inbox where queue = 'projections' order by aggregate_version";
-    eventually_equal("one dead, one done", SOON, vec!["dead".to_owned(), "done".to_owned()], async || {
-        Ok(sqlx::query_scalar(statuses).fetch_all(&system.database.pool).await?)
-    })
-    .await?;
+    let pool = &system.database.pool;
+    books::passed(pool, Consumer::Projections, SOON).await?;
+    let rows: Vec<(String, i32, String)> =
+        sqlx::query_as("select queue, aggregate_version, status from messaging.inbox").fetch_all(pool).await?;
+    assert_eq!(rows, [("projections".to_owned(), 1, "dead".to_owned())]);
+    let shown: Vec<i32> = sqlx::query_scalar("select version from read.history").fetch_all(pool).await?;
+    assert_eq!(shown, [2], "the event after it is applied");
     system.finish().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn days_beyond_the_retention_are_dropped_once_they_are_settled() -> Result<()> {
-    let database = Database::new().await?;
-    let pool = &database.pool;
-    let relay = database.pool_as("articurated_relay").await?;
-    sqlx::query("select messaging.ensure_partitions(12, 0, 1)").execute(pool).await?;
-    let days_ago = async |days: i32| -> Result<(DateTime<Utc>, String)> {
-        let day = "select date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' - make_interval(days => $1) + interval '1 h',
-                          to_char(now() at time zone 'UTC' - make_interval(days => $1), 'YYYYMMDD')";
-        Ok(sqlx::query_as(day).bind(days).fetch_one(pool).await?)
-    };
-    let insert = "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard,
-                      event_type, payload, occurred_at, published_at)
-                  values (messaging.lowest_event_id($1), 'order', gen_random_uuid(), 1, 0, 'order.created', '{}', $1,
-                          case when $2 then now() end)";
-    let (settled, settled_day) = days_ago(12).await?;
-    let (pending, pending_day) = days_ago(11).await?;
-    for (at, published) in [(settled, true), (pending, false)] {
-        sqlx::query(insert).bind(at).bind(published).execute(pool).await?;
-    }
-    let mut dropped = Vec::new();
-    let drop_one = "select messaging.drop_expired_partition(9)";
-    while let Some(name) = sqlx::query_scalar::<_, Option<String>>(drop_one).fetch_one(&relay).await? {
-        dropped.push(name);
-    }
-    let (_, tenth_day) = days_ago(10).await?;
-    let expected: Vec<_> = ["outbox", "inbox"]
-        .iter()
-        .flat_map(|table| [&settled_day, &tenth_day].map(|day| format!("{table}_{day}")))
-        .collect();
-    assert_eq!(dropped, expected, "the day of the pending row ({pending_day}) and the last nine days stay");
-
-    sqlx::query("update messaging.outbox set published_at = now() where published_at is null").execute(pool).await?;
-    let dropped: Option<String> = sqlx::query_scalar(drop_one).fetch_one(&relay).await?;
-    assert_eq!(dropped, Some(format!("outbox_{pending_day}")), "once it is settled, its day goes as well");
-    assert!(sqlx::query("select messaging.drop_expired_partition(0)").execute(&relay).await.is_err());
-    Ok(())
 }

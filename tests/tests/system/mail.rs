@@ -230,7 +230,7 @@ async fn only_an_operator_resends_an_e_mail_that_a_killed_worker_may_have_sent()
         eventually("the worker is killed", SOON, async || Ok(killed.exited())).await?;
         assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENDING".to_owned()], sent), "{place}");
 
-        let expire = "update messaging.inbox set leased_until = clock_timestamp() where status = 'running'";
+        let expire = "update messaging.workers set expires_at = clock_timestamp()";
         sqlx::query(expire).execute(&system.database.pool).await?;
         let successor = workers(&system, &server.url, &[]).await?;
         eventually_equal("another worker takes over", SOON, "dead".to_owned(), async || Ok(job(&system).await?.0))

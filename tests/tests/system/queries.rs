@@ -11,7 +11,7 @@ use reqwest::Method;
 use runtime::Clock;
 use serde_json::Value;
 use tests::waiting::SOON;
-use tests::{Api, System, shop};
+use tests::{Api, System, books, shop};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,6 +20,7 @@ async fn a_query_never_gets_an_older_version_than_its_token_asks_for() -> Result
     let pool = &system.database.pool;
     let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
     let path = format!("/orders/{order}");
+    books::projected(pool, SOON).await?;
     system.api.read(&path, &format!("order:{order}@1")).await?.expect(200);
 
     let future = format!("order:{order}@9");

@@ -1,7 +1,8 @@
 //! Rebuilds of the read models: equal row by row, during live traffic, and after retention has dropped events.
 
 use anyhow::Result;
-use contracts::{OrderState, Queue, ReturnState};
+use contracts::{OrderState, ReturnState};
+use messaging::leases::Consumer;
 use messaging::snapshots::Republisher;
 use query::RebuildError;
 use runtime::{Clock, Ids};
@@ -13,12 +14,6 @@ use tests::{System, books, shop};
 async fn rebuild(system: &System) -> Result<query::Rebuilt, RebuildError> {
     let pool = system.database.pool_as("articurated_query").await.expect("a pool");
     query::rebuild(pool, None, Ids::system().next()).await
-}
-
-/// Waits until the read models show every event; no workers run.
-async fn projected(pool: &PgPool) -> Result<()> {
-    books::delivered(pool, SOON).await?;
-    books::drained(pool, Queue::Projections, SOON).await
 }
 
 async fn republisher(system: &System, role: &'static str) -> Result<Republisher> {
@@ -72,7 +67,7 @@ async fn a_rebuild_includes_events_that_happen_during_it() -> Result<()> {
         sold?;
         rebuilt?;
     }
-    projected(pool).await?;
+    books::projected(pool, SOON).await?;
     let live = books::read_models(pool).await?;
     assert_eq!(live["orders"].len(), 280);
     rebuild(&system).await?;
@@ -98,15 +93,16 @@ async fn events_that_retention_has_dropped_are_republished() -> Result<()> {
     rebuild(&system).await?;
     assert_eq!(books::read_models(pool).await?, before);
     // The projector applies the snapshots like all events. They change nothing where nothing was lost.
-    books::settled(pool).await?;
+    books::passed(pool, Consumer::Projections, SOON).await?;
     assert_eq!(books::read_models(pool).await?, before);
     // `abandon`, because the audit would compare with the times of the dropped events.
     system.abandon().await
 }
 
-/// Moves all events to a day long ago, and lets retention drop that day.
+/// Moves all events to a day long ago, and drops that day as retention does.
 async fn forget_all_events(pool: &PgPool) -> Result<()> {
-    sqlx::query("select messaging.ensure_partitions(20, 0, 1)").execute(pool).await?;
+    let make = "select messaging.ensure_partitions(interval '20 days', interval '0', interval '1 day')";
+    sqlx::query(make).execute(pool).await?;
     // The time of a `UUIDv7` is its first 48 bits.
     for table in ["messaging.outbox", "messaging.inbox"] {
         let aged = format!(
@@ -115,8 +111,11 @@ async fn forget_all_events(pool: &PgPool) -> Result<()> {
         );
         sqlx::query(sqlx::AssertSqlSafe(aged)).execute(pool).await?;
     }
-    let drop_one = "select messaging.drop_expired_partition(9)";
-    while sqlx::query_scalar::<_, Option<String>>(drop_one).fetch_one(pool).await?.is_some() {}
+    let old = "select name from messaging.partitions where until_at <= now() - interval '9 days'";
+    for name in sqlx::query_scalar::<_, String>(old).fetch_all(pool).await? {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop table messaging.\"{name}\""))).execute(pool).await?;
+    }
+    sqlx::query("update messaging.retention set dropped_until = now() - interval '9 days'").execute(pool).await?;
     assert_eq!(books::count(pool, "select count(*) from messaging.outbox").await?, 0);
     Ok(())
 }
@@ -126,7 +125,7 @@ async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
     let system = System::start(|_| ()).await?;
     shop::sell(&system.api, 3).await?;
     let pool = &system.database.pool;
-    projected(pool).await?;
+    books::projected(pool, SOON).await?;
     sqlx::query("delete from messaging.outbox where aggregate_id = (select id from read.orders limit 1)")
         .execute(pool)
         .await?;
@@ -155,7 +154,7 @@ async fn neither_clocks_nor_unreadable_events_hide_a_document() -> Result<()> {
     let system = System::start(|_| ()).await?;
     shop::sell(&system.api, 2).await?;
     let pool = &system.database.pool;
-    projected(pool).await?;
+    books::projected(pool, SOON).await?;
     let before = books::read_models(pool).await?;
     let mut ids: Vec<uuid::Uuid> = sqlx::query_scalar("select id from read.orders order by id").fetch_all(pool).await?;
     let (unreadable, mixed_up) = (ids.remove(0), ids.remove(0));
@@ -172,9 +171,9 @@ async fn neither_clocks_nor_unreadable_events_hide_a_document() -> Result<()> {
     // The last event of the other order has an unknown type.
     sqlx::query(
         "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload,
-                                       occurred_at, published_at)
+                                       occurred_at)
          select overlay(event_id::text placing 'ffffffffffff' from 25)::uuid, aggregate_type, aggregate_id, 5, shard, 'order.eaten',
-                payload, occurred_at, published_at
+                payload, occurred_at
          from messaging.outbox where aggregate_id = $1 and aggregate_version = 4",
     )
     .bind(unreadable)

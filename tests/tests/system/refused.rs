@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::operations::execute;
 
-const QUEUE: Queue = Queue::Projections;
-const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
+const QUEUE: Queue = Queue::Notifications;
+const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'notifications'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_inbox_refuses_is_a_dead_letter_and_its_neighbours_arrive() -> Result<()> {
@@ -55,8 +55,8 @@ async fn an_event_that_the_inbox_refuses_waits_alone_and_goes_out_once_it_is_tak
     }
     events.commit().await?;
     let relay = system.another_relay("relay").await?;
-    let refused = "select count(*) from messaging.outbox
-                   where attempts > 0 and published_at is null and last_error like '%violates check constraint%'";
+    let refused = "select count(*) from messaging.outbox_exceptions
+                   where status = 'WAITING' and attempts > 0 and last_error like '%violates check constraint%'";
     eventually_equal("it is refused alone", SOON, 1, async || count(pool, refused).await).await?;
     eventually_equal("the others go out", SOON, 2, async || published(pool).await).await?;
 

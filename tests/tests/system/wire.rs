@@ -3,13 +3,14 @@
 use anyhow::{Context, Result};
 use contracts::{OrderState, Queue};
 use futures_util::future::try_join_all;
+use messaging::leases::Consumer;
 use messaging::rabbitmq::{Outgoing, Publisher, Verdict};
 use messaging::{TransportConfig, intake};
 use reqwest::Url;
 use runtime::{Ids, Tasks, database};
 use secrecy::ExposeSecret;
 use standalone::Part;
-use tests::books::{count, marking, published};
+use tests::books::{count, passed, published, recording};
 use tests::events::{event, record};
 use tests::faults::proxy::{Direction, Mode, Proxy};
 use tests::services::Broker;
@@ -17,8 +18,9 @@ use tests::waiting::{SOON, eventually_equal};
 use tests::{System, eventually, shop};
 use tokio_util::sync::CancellationToken;
 
-const QUEUE: Queue = Queue::Projections;
-const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'projections'";
+/// Every order is announced in this queue, and so is every event that [`record`] writes.
+const QUEUE: Queue = Queue::Notifications;
+const ARRIVED: &str = "select count(*) from messaging.inbox where queue = 'notifications'";
 
 /// The same broker, through a proxy.
 async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportConfig)> {
@@ -29,7 +31,7 @@ async fn behind_a_proxy(direct: &TransportConfig) -> Result<(Proxy, TransportCon
     Ok((proxy, TransportConfig { rabbitmq_url: Some(url.to_string().into()) }))
 }
 
-/// The broker has the messages and its confirms get lost: the relay cannot know, so it must not mark them.
+/// The broker has the messages and its confirms get lost: the relay cannot know, so it must not record them as sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_counts_as_published_only_once_its_confirm_has_arrived() -> Result<()> {
     let broker = Broker::new().await?;
@@ -122,12 +124,13 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
     let pool = &system.database.pool;
     let ids = Ids::system();
     record(&mut *pool.acquire().await?, ids.next(), 1).await?;
-    eventually_equal("the relay is at work", SOON, 1, async || published(pool).await).await?;
+    // Then nothing but this backlog can make the relay wait for the locks below.
+    passed(pool, Consumer::Relay, SOON).await?;
 
     let order = ids.next();
     let mut late = pool.begin().await?;
     record(&mut late, order, 1).await?;
-    // Marking waits for these locks, so the relay stops in the middle of the backlog, perhaps with some of it read ahead.
+    // Recording waits for these locks, so the relay stops in the middle of the backlog, perhaps with some of it read ahead.
     let mut leases = pool.begin().await?;
     sqlx::query("select from messaging.shard_leases for update").execute(&mut *leases).await?;
     let mut backlog = pool.begin().await?;
@@ -135,7 +138,7 @@ async fn what_is_read_ahead_does_not_overtake_what_commits_late() -> Result<()> 
         record(&mut backlog, ids.next(), 1).await?;
     }
     backlog.commit().await?;
-    eventually_equal("the relay is about to mark", SOON, 1, async || marking(pool).await).await?;
+    eventually_equal("the relay is about to record a batch", SOON, 1, async || recording(pool).await).await?;
     late.commit().await?;
     let mut newer = pool.begin().await?;
     record(&mut newer, order, 2).await?;
@@ -164,11 +167,11 @@ async fn every_message_gets_the_verdict_that_is_its_own() -> Result<()> {
     let broker = Broker::new().await?;
     let url = broker.transport().rabbitmq_url.context("RabbitMQ")?;
     let publisher = Publisher::connect(&url).await?;
-    broker.unbind(Queue::Notifications).await?;
+    broker.unbind(Queue::Refunds).await?;
     for _ in 0..WINDOWS {
         let events: Vec<_> = (0..MESSAGES).map(|_| event()).collect();
         // Both kinds are mixed, so that a confirm for several messages covers both.
-        let queue = |place: usize| if place % 7 < 3 { Queue::Notifications } else { QUEUE };
+        let queue = |place: usize| if place % 7 < 3 { Queue::Refunds } else { QUEUE };
         let window: Vec<_> = events
             .iter()
             .enumerate()

@@ -1,103 +1,251 @@
-//! Claiming jobs under a lease, keeping the lease, and taking back what was claimed.
+//! Claiming jobs, and giving back what was claimed.
+//!
+//! All jobs of a worker share the lease of the worker's row in `messaging.workers`. A claim is a row as well, so the jobs
+//! of a worker that died are found without an index over the jobs.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use contracts::Queue;
-use runtime::database::interval;
+use futures_util::FutureExt;
+use runtime::database::{in_transaction, interval};
 use serde_json::value::RawValue;
-use sqlx::PgExecutor;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
 
 use super::job::{Job, Row};
 
-/// Claims up to `limit` rows for `owner`; none while the queue is paused. The lease runs on the database's clock.
-pub async fn claim(
-    executor: impl PgExecutor<'_>,
-    queue: Queue,
-    owner: &str,
-    limit: i64,
-    lease: Duration,
-) -> sqlx::Result<Vec<Job>> {
-    let rows = sqlx::query_as!(
-        Row,
+/// Who claims, and under which id.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// `UUIDv7`, greater than those of the worker's earlier claims.
+    pub id: Uuid,
+    pub owner: &'a str,
+    /// No job that could start is due earlier.
+    pub bound: DateTime<Utc>,
+    pub limit: i64,
+    /// Whether to find out what the claim leaves, so that the bound can move.
+    pub find_left: bool,
+}
+
+/// What a claim got.
+#[derive(Debug)]
+pub struct Claimed {
+    /// `false`: the queue is paused, or the lease of the worker is about to expire. Then nothing is known about the jobs.
+    pub looked: bool,
+    pub jobs: Vec<Job>,
+    /// When the first of the due jobs was due that the claim left, because it had enough, or because another transaction
+    /// holds it. That transaction may give it back.
+    pub first_left: Option<DateTime<Utc>>,
+}
+
+/// The lease of a worker that keeps its heartbeat never has less than this left. With less it starts nothing.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// Claims due jobs; none while the queue is paused, or when the lease of the worker is about to expire.
+pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
+    let rows = sqlx::query!(
         r#"
-        with picked as materialized (
+        with alive as materialized (
+            -- The lock makes a reclaim of this worker's jobs wait, so that it sees this claim too.
+            select from messaging.workers
+            where workers.queue = $1 and owner = $3 and expires_at > clock_timestamp() + $7
+            for key share
+        ), may as materialized (
+            select not exists (select from messaging.queues where name = $1 and paused_at is not null)
+                   and exists (select from alive) as look
+        ), due as materialized (
             select event_id, status
             from messaging.inbox
-            where queue = $1 and status in ('ready', 'in_doubt') and run_at <= clock_timestamp()
-              and not exists (select from messaging.queues where name = $1 and paused_at is not null)
+            where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+              and (select look from may)
             order by run_at
-            limit $2
+            limit $4
             for update skip locked
+        ), left_over as (
+            select min(run_at) as first_left
+            from messaging.inbox
+            where $6 and queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+              and (select look from may) and event_id not in (select event_id from due)
+        ), claim as (
+            insert into messaging.claims (claim_id, queue, owner, event_ids)
+            select $5, $1, $3, array_agg(event_id) from due having count(*) > 0
+        ), started as (
+            update messaging.inbox as job
+            set status = 'running', attempts = attempts + 1, claim_id = $5, started_at = clock_timestamp()
+            from due
+            where job.queue = $1 and job.event_id = due.event_id
+            returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
+                      due.status = 'in_doubt' as in_doubt
         )
-        update messaging.inbox as job
-        set status = 'running', attempts = attempts + 1, fence = fence + 1, lease_owner = $3,
-            leased_until = clock_timestamp() + $4, started_at = clock_timestamp()
-        from picked
-        where job.queue = $1 and job.event_id = picked.event_id
-        returning job.event_id, event_type, aggregate_type, aggregate_id, aggregate_version,
-                  payload as "payload: Json<Box<RawValue>>", headers as "headers: Json<Box<RawValue>>",
-                  occurred_at, received_at, attempts, picked.status = 'in_doubt' as "in_doubt!", fence
+        select look as "look!", first_left, started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
+               started.aggregate_version as "aggregate_version?", received_at as "received_at?", run_at as "run_at?",
+               attempts as "attempts?", in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
+               payload as "payload?: Json<Box<RawValue>>", headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
+        from may cross join left_over left join started on true left join messaging.outbox as event on event.event_id = started.event_id
+        order by run_at
         "#,
         queue.as_str(),
-        limit,
-        owner,
-        interval(lease),
+        claim.bound,
+        claim.owner,
+        claim.limit,
+        claim.id,
+        claim.find_left,
+        interval(HEALTHY),
     )
     .fetch_all(executor)
     .await?;
-    Ok(rows.into_iter().map(|row| row.into_job(queue)).collect())
+    let looked = rows.first().is_some_and(|row| row.look);
+    let first_left = rows.first().and_then(|row| row.first_left);
+    // Without a job there is one row, in which all else is null.
+    let jobs = rows.into_iter().filter_map(|row| {
+        let row = Row {
+            event_id: row.event_id?,
+            event_type: row.event_type,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id?,
+            aggregate_version: row.aggregate_version?,
+            payload: row.payload,
+            headers: row.headers,
+            occurred_at: row.occurred_at,
+            received_at: row.received_at?,
+            attempts: row.attempts?,
+            in_doubt: row.in_doubt?,
+        };
+        Some(row.into_job(queue, claim.id))
+    });
+    Ok(Claimed { looked, jobs: jobs.collect(), first_left })
 }
 
-/// Extends a lease. `false` when the caller no longer holds it.
-pub async fn extend_lease(executor: impl PgExecutor<'_>, job: &Job, lease: Duration) -> sqlx::Result<bool> {
-    let extended = sqlx::query!(
+/// Extends the lease of a worker, or starts it. None of its running jobs has an earlier claim than `oldest_claim`, and no
+/// later claim will.
+pub async fn extend_lease(
+    pool: &PgPool,
+    queue: Queue,
+    owner: &str,
+    oldest_claim: Uuid,
+    lease: Duration,
+) -> sqlx::Result<()> {
+    sqlx::query!(
         r#"
-        update messaging.inbox set leased_until = clock_timestamp() + $1
-        where queue = $2 and event_id = $3 and fence = $4 and status = 'running'
+        insert into messaging.workers (queue, owner, expires_at, oldest_claim) values ($1, $2, clock_timestamp() + $3, $4)
+        on conflict (queue, owner) do update set expires_at = excluded.expires_at, oldest_claim = excluded.oldest_claim
         "#,
+        queue.as_str(),
+        owner,
         interval(lease),
-        job.queue.as_str(),
-        job.event_id,
-        job.fence,
+        oldest_claim,
     )
-    .execute(executor)
+    .execute(pool)
     .await?;
-    Ok(extended.rows_affected() == 1)
+    Ok(())
 }
 
 /// Makes the jobs of dead workers available again. The attempt that the worker started counts.
 ///
-/// They come back as `in_doubt`, because the dead worker may have had its effect.
-pub async fn reclaim_expired(executor: impl PgExecutor<'_>, queue: Queue) -> sqlx::Result<u64> {
-    let reclaimed = sqlx::query!(
-        r#"
-        update messaging.inbox
-        set status = 'in_doubt', run_at = clock_timestamp(), lease_owner = null, leased_until = null,
-            last_error = 'the worker ' || lease_owner || ' let its lease expire'
-        where queue = $1 and status = 'running' and leased_until < clock_timestamp()
-        "#,
+/// They come back as `in_doubt`, because the dead worker may have had its effect. The dead are removed in a statement of its
+/// own, which waits for a claim that is being made: the second one sees it.
+pub async fn reclaim_expired(pool: &PgPool, queue: Queue) -> sqlx::Result<u64> {
+    in_transaction(pool, move |conn| reclaim(conn, queue).boxed()).await
+}
+
+async fn reclaim(conn: &mut PgConnection, queue: Queue) -> sqlx::Result<u64> {
+    let dead = sqlx::query!(
+        "delete from messaging.workers where queue = $1 and expires_at < clock_timestamp() returning owner, oldest_claim",
         queue.as_str(),
     )
-    .execute(executor)
+    .fetch_all(&mut *conn)
+    .await?;
+    if dead.is_empty() {
+        return Ok(0);
+    }
+    let (owners, oldest): (Vec<String>, Vec<Uuid>) = dead.into_iter().map(|row| (row.owner, row.oldest_claim)).unzip();
+    let reclaimed = sqlx::query!(
+        r#"
+        with lost as materialized (
+            select claim_id, dead.owner, unnest(event_ids) as event_id
+            from unnest($1::text[], $2::uuid[]) as dead (owner, oldest_claim)
+            join messaging.claims on claims.owner = dead.owner and claims.queue = $3 and claim_id >= oldest_claim
+        )
+        update messaging.inbox as job
+        set status = 'in_doubt', run_at = messaging.due_now($3), last_error = 'the worker ' || owner || ' let its lease expire'
+        from lost
+        where job.queue = $3 and job.event_id = lost.event_id and job.claim_id = lost.claim_id and status = 'running'
+        "#,
+        &owners,
+        &oldest,
+        queue.as_str(),
+    )
+    .execute(conn)
     .await?;
     Ok(reclaimed.rows_affected())
 }
 
-/// Gives the jobs that `owner` still holds back to the queue when its process ends. The attempt does not count, because
-/// the job did not fail. They come back as `in_doubt`, because the effect may have happened.
-pub async fn release(executor: impl PgExecutor<'_>, queue: Queue, owner: &str) -> sqlx::Result<u64> {
+/// Ends a worker: gives the jobs of these claims that still run back to the queue. The attempt does not count, because the
+/// job did not fail. They come back as `in_doubt`, because the effect may have happened.
+pub async fn release(pool: &PgPool, queue: Queue, owner: &str, claims: &[Uuid]) -> sqlx::Result<u64> {
     let released = sqlx::query!(
         r#"
-        update messaging.inbox
-        set status = 'in_doubt', run_at = clock_timestamp(), attempts = attempts - 1, lease_owner = null,
-            leased_until = null, last_error = 'the worker ' || lease_owner || ' was stopped'
-        where queue = $1 and status = 'running' and lease_owner = $2
+        with ended as (
+            delete from messaging.workers where queue = $1 and owner = $2
+        ), mine as materialized (
+            select claim_id, unnest(event_ids) as event_id from messaging.claims where claim_id = any($3)
+        )
+        update messaging.inbox as job
+        set status = 'in_doubt', run_at = messaging.due_now($1), attempts = attempts - 1,
+            last_error = 'the worker ' || $2 || ' was stopped'
+        from mine
+        where job.queue = $1 and job.event_id = mine.event_id and job.claim_id = mine.claim_id and status = 'running'
         "#,
         queue.as_str(),
         owner,
+        claims,
     )
-    .execute(executor)
+    .execute(pool)
     .await?;
     Ok(released.rows_affected())
+}
+
+/// Gives back the jobs of one claim that still run under it, or only the job of one event.
+pub async fn give_back(pool: &PgPool, queue: Queue, claim: Uuid, only: Option<Uuid>) -> sqlx::Result<u64> {
+    let given_back = sqlx::query!(
+        r#"
+        with mine as materialized (
+            select unnest(event_ids) as event_id from messaging.claims where claim_id = $2
+        )
+        update messaging.inbox as job
+        set status = 'in_doubt', run_at = messaging.due_now($1), last_error = 'the database did not answer its worker'
+        from mine
+        where job.queue = $1 and job.event_id = mine.event_id and job.claim_id = $2 and status = 'running'
+          and ($3::uuid is null or job.event_id = $3)
+        "#,
+        queue.as_str(),
+        claim,
+        only,
+    )
+    .execute(pool)
+    .await?;
+    Ok(given_back.rows_affected())
+}
+
+/// Locks a claimed job in the caller's transaction. `false` when the worker's lease is about to expire or has expired, or when
+/// the job runs under another claim: a worker that was asleep must not begin what cannot be undone.
+pub async fn hold(conn: &mut PgConnection, job: &Job) -> sqlx::Result<bool> {
+    let held = sqlx::query_scalar!(
+        r#"
+        select 1 as "held!" from messaging.inbox as job
+        where queue = $1 and event_id = $2 and claim_id = $3 and status = 'running'
+          and exists (select from messaging.claims join messaging.workers using (queue, owner)
+                      where claims.claim_id = $3 and expires_at > clock_timestamp() + $4)
+        for update of job
+        "#,
+        job.queue.as_str(),
+        job.event_id,
+        job.claim_id,
+        interval(HEALTHY),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(held.is_some())
 }

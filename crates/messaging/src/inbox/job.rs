@@ -27,8 +27,8 @@ pub struct Job {
     pub attempts: i32,
     /// An earlier attempt may have had its effect: look it up before trying again.
     pub in_doubt: bool,
-    /// Grows with every claim. A completion under an older fence is refused.
-    pub fence: i64,
+    /// The claim under which it runs. A completion under another claim is refused.
+    pub claim_id: Uuid,
 }
 
 impl Job {
@@ -43,50 +43,56 @@ impl Job {
     }
 }
 
-/// A row as the queries over inbox and log return it.
+/// A row as the queries over inbox and log return it. Without its event, what belongs to the event is null.
 pub(crate) struct Row {
     pub(crate) event_id: Uuid,
-    pub(crate) event_type: String,
-    pub(crate) aggregate_type: String,
+    pub(crate) event_type: Option<String>,
+    pub(crate) aggregate_type: Option<String>,
     pub(crate) aggregate_id: Uuid,
     pub(crate) aggregate_version: i32,
-    pub(crate) payload: Json<Box<RawValue>>,
-    pub(crate) headers: Json<Box<RawValue>>,
-    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) payload: Option<Json<Box<RawValue>>>,
+    pub(crate) headers: Option<Json<Box<RawValue>>>,
+    pub(crate) occurred_at: Option<DateTime<Utc>>,
     pub(crate) received_at: DateTime<Utc>,
     pub(crate) attempts: i32,
     pub(crate) in_doubt: bool,
-    pub(crate) fence: i64,
 }
 
 impl Row {
     /// Never fails: one row that cannot be decoded must not fail the claim of the others.
-    pub(crate) fn into_job(self, queue: Queue) -> Job {
-        let (headers, undecodable) = match serde_json::from_str::<Headers>(self.headers.get()) {
-            Ok(headers) if headers.schema_is_known() => (headers, None),
-            Ok(headers) => {
-                let version = headers.schema_version.unwrap_or_default();
-                let reason =
-                    format!("schema version {version} is unknown to this release, which reads {SCHEMA_VERSION}");
-                (headers, Some(reason))
-            }
-            Err(error) => (Headers::default(), Some(format!("undecodable headers: {error}"))),
+    pub(crate) fn into_job(self, queue: Queue, claim_id: Uuid) -> Job {
+        let (headers, undecodable) = match self.headers.as_ref().map(|headers| decode(headers.0.get())) {
+            Some((headers, undecodable)) => (headers, undecodable),
+            None => (Headers::default(), Some("the event is not in the outbox".to_owned())),
         };
         Job {
             queue,
             event_id: self.event_id,
-            event_type: self.event_type,
-            aggregate_type: self.aggregate_type,
+            event_type: self.event_type.unwrap_or_default(),
+            aggregate_type: self.aggregate_type.unwrap_or_default(),
             aggregate_id: self.aggregate_id,
             aggregate_version: self.aggregate_version,
-            payload: self.payload.0,
+            payload: self.payload.map_or_else(|| RawValue::NULL.to_owned(), |payload| payload.0),
             headers,
             undecodable,
-            occurred_at: self.occurred_at,
+            occurred_at: self.occurred_at.unwrap_or(self.received_at),
             received_at: self.received_at,
             attempts: self.attempts,
             in_doubt: self.in_doubt,
-            fence: self.fence,
+            claim_id,
         }
+    }
+}
+
+/// The headers, and why this release cannot read them.
+fn decode(text: &str) -> (Headers, Option<String>) {
+    match serde_json::from_str::<Headers>(text) {
+        Ok(headers) if headers.schema_is_known() => (headers, None),
+        Ok(headers) => {
+            let version = headers.schema_version.unwrap_or_default();
+            let reason = format!("schema version {version} is unknown to this release, which reads {SCHEMA_VERSION}");
+            (headers, Some(reason))
+        }
+        Err(error) => (Headers::default(), Some(format!("undecodable headers: {error}"))),
     }
 }

@@ -1,30 +1,40 @@
-//! How a claim ends: completed with its effect, or failed.
+//! How a job ends: completed with its effect, or failed.
 
 use std::time::Duration;
 
+use contracts::Queue;
 use runtime::database::interval;
+use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::job::Job;
 
-/// Marks a claimed row as done, in the transaction that writes its effect. `false` when the lease was lost:
-/// then the caller must roll back.
-pub async fn complete(conn: &mut PgConnection, job: &Job, result: &serde_json::Value) -> sqlx::Result<bool> {
-    let completed = sqlx::query!(
+/// Marks claimed jobs as done, in the transaction that writes their effects. `keys` are event ids, each with the claim under
+/// which it was done. Returns the events whose jobs are done now: the others run under another claim by now, and their
+/// effects must not be written.
+pub async fn complete(
+    conn: &mut PgConnection,
+    queue: Queue,
+    keys: &[(Uuid, Uuid)],
+    results: &[&Value],
+) -> sqlx::Result<Vec<Uuid>> {
+    let (event_ids, claims): (Vec<Uuid>, Vec<Uuid>) = keys.iter().copied().unzip();
+    sqlx::query_scalar!(
         r#"
-        update messaging.inbox
-        set status = 'done', finished_at = clock_timestamp(), result = $1, last_error = null,
-            lease_owner = null, leased_until = null
-        where queue = $2 and event_id = $3 and fence = $4 and status = 'running'
+        update messaging.inbox as job
+        set status = 'done', finished_at = clock_timestamp(), result = done.result, last_error = null
+        from unnest($1::uuid[], $2::uuid[], $3::jsonb[]) as done (event_id, claim_id, result)
+        where queue = $4 and job.event_id = done.event_id and job.claim_id = done.claim_id and status = 'running'
+        returning job.event_id
         "#,
-        result,
-        job.queue.as_str(),
-        job.event_id,
-        job.fence,
+        &event_ids,
+        &claims,
+        results as _,
+        queue.as_str(),
     )
-    .execute(conn)
-    .await?;
-    Ok(completed.rows_affected() == 1)
+    .fetch_all(conn)
+    .await
 }
 
 /// What happens next to a claimed row that was not completed.
@@ -38,29 +48,34 @@ pub enum Next {
     Dead,
 }
 
-/// Ends a claim that did not complete. `false` when the lease was lost.
+/// Ends an attempt that did not complete. `false` when the job runs under another claim by now.
 pub async fn fail(conn: &mut PgConnection, job: &Job, error: &str, next: Next) -> sqlx::Result<bool> {
     let (status, delay) = match next {
         Next::Retry(delay) => ("ready", delay),
         Next::LookUp(delay) => ("in_doubt", delay),
         Next::Dead => ("dead", Duration::ZERO),
     };
-    let failed = sqlx::query!(
+    let failed = sqlx::query_scalar!(
         r#"
-        update messaging.inbox
-        set status = $1, last_error = $2, run_at = clock_timestamp() + $3,
-            finished_at = case when $1 = 'dead' then clock_timestamp() end,
-            lease_owner = null, leased_until = null
-        where queue = $4 and event_id = $5 and fence = $6 and status = 'running'
+        with failed as (
+            update messaging.inbox
+            set status = $1, last_error = $2, run_at = messaging.due_now($3) + $4,
+                finished_at = case when $1 = 'dead' then clock_timestamp() end
+            where queue = $3 and event_id = $5 and claim_id = $6 and status = 'running'
+            returning queue, event_id
+        ), dead as (
+            insert into messaging.dead_letters (queue, event_id) select queue, event_id from failed where $1 = 'dead'
+        )
+        select count(*) as "rows!" from failed
         "#,
         status,
         error,
-        interval(delay),
         job.queue.as_str(),
+        interval(delay),
         job.event_id,
-        job.fence,
+        job.claim_id,
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(failed.rows_affected() == 1)
+    Ok(failed == 1)
 }

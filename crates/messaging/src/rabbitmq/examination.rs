@@ -67,7 +67,7 @@ async fn look(url: &SecretString) -> Result<Vec<Defect>, BrokerError> {
     }
     let mut defects = Vec::new();
     let mut present = Vec::new();
-    for queue in Queue::ALL {
+    for queue in Queue::JOBS {
         match counts(&connection, &broker_queue(queue)).await? {
             None => defects.push(Defect::QueueMissing(queue)),
             Some((messages, consumers)) => {

@@ -1,10 +1,13 @@
 //! One attempt at one job: heartbeats while the handler works, and the record of how it ended.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 use runtime::database::limited;
 use tracing::Instrument;
 
-use super::handler::{Completed, DeadJob, Failure, Handler};
-use super::{HEARTBEAT, LEASE, Worker};
+use super::handler::{DeadJob, Failure, Handler};
+use super::{JobKey, Worker};
 use crate::inbox::{self, Job, Next};
 
 /// How one attempt ended.
@@ -15,6 +18,8 @@ pub enum Outcome {
     InDoubt,
     Dead,
     LeaseLost,
+    /// It failed, and that could not be recorded. The job is given back once the database answers.
+    Unrecorded,
 }
 
 impl Outcome {
@@ -25,13 +30,16 @@ impl Outcome {
             Self::InDoubt => "in_doubt",
             Self::Dead => "dead",
             Self::LeaseLost => "lease_lost",
+            Self::Unrecorded => "unrecorded",
         }
     }
 }
 
 impl<H: Handler> Worker<H> {
-    /// Does one claimed job and records how it ended.
+    /// Does one claimed job and records how it ended. The handler is never cancelled half-way: if the lease is lost
+    /// meanwhile, its completion is refused.
     pub(super) async fn attempt(&self, job: Job) -> Outcome {
+        let key = JobKey { event_id: job.event_id, claim_id: job.claim_id };
         let span = tracing::info_span!(
             "worker.job.run",
             queue = %job.queue,
@@ -42,7 +50,14 @@ impl<H: Handler> Worker<H> {
             request_id = job.headers.request_id.as_deref().unwrap_or_default(),
         );
         runtime::telemetry::continue_trace(&span, job.headers.traceparent.as_deref());
-        self.attempt_in_span(job).instrument(span).await
+        let outcome = self.attempt_in_span(job).instrument(span).await;
+        match outcome {
+            // The job may still run under our claim: a worker whose lease is about to expire gives up before its effect. What
+            // another worker has is not touched.
+            Outcome::LeaseLost | Outcome::Unrecorded => self.give_back_later(key),
+            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => self.running.ended(key.claim_id),
+        }
+        outcome
     }
 
     async fn attempt_in_span(&self, job: Job) -> Outcome {
@@ -52,13 +67,18 @@ impl<H: Handler> Worker<H> {
         let result = if let Some(reason) = &job.undecodable {
             Err(Failure::Dead(reason.clone()))
         } else if self.config.policy.allows_another(job.attempts - 1) {
-            self.with_heartbeat(&job).await
+            // A panic must not leave the job running for as long as the worker lives.
+            match AssertUnwindSafe(self.handler.handle(&job)).catch_unwind().await {
+                Ok(Ok(completed)) => self.completions.complete(&job, completed).await,
+                Ok(Err(failure)) => Err(failure),
+                Err(_panic) => Err(Failure::InDoubt("the handler panicked; the log says where".to_owned())),
+            }
         } else {
             // Claimed once more after its worker died during the last attempt.
             Err(Failure::Dead(format!("gave up after {} attempts", job.attempts - 1)))
         };
         let outcome = match result {
-            Ok(Completed { .. }) => Outcome::Done,
+            Ok(()) => Outcome::Done,
             Err(failure) => self.settle(&job, failure).await,
         };
         if let (Some(relay), Outcome::Done | Outcome::Dead) = (&self.config.relay, outcome) {
@@ -69,31 +89,7 @@ impl<H: Handler> Worker<H> {
         outcome
     }
 
-    async fn with_heartbeat(&self, job: &Job) -> Result<Completed, Failure> {
-        let mut work = std::pin::pin!(self.handler.handle(job));
-        let mut beats = std::pin::pin!(self.keep_lease(job));
-        tokio::select! {
-            result = &mut work => result,
-            // The handler is never cancelled half-way: if the lease is gone, its completion will be refused.
-            () = &mut beats => work.await,
-        }
-    }
-
-    /// Returns when the lease is lost.
-    async fn keep_lease(&self, job: &Job) {
-        let mut beat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
-        loop {
-            beat.tick().await;
-            match tokio::time::timeout(HEARTBEAT, inbox::extend_lease(&self.pool, job, LEASE)).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return tracing::warn!("lease lost while working"),
-                Ok(Err(error)) => tracing::warn!(%error, "heartbeat failed"),
-                Err(_elapsed) => tracing::warn!("heartbeat not answered within {HEARTBEAT:?}"),
-            }
-        }
-    }
-
-    /// Records a failure. If that fails too, the lease expires and the job comes back as in doubt.
+    /// Records a failure. If that fails too, the job is given back later, as in doubt.
     async fn settle(&self, job: &Job, failure: Failure) -> Outcome {
         let reason = failure.to_string();
         let retry = self.config.policy.allows_another(job.attempts);
@@ -107,8 +103,8 @@ impl<H: Handler> Worker<H> {
             Ok(true) => {}
             Ok(false) => return Outcome::LeaseLost,
             Err(error) => {
-                tracing::warn!(%error, %reason, "could not record the failure; the lease will expire");
-                return Outcome::LeaseLost;
+                tracing::warn!(%error, %reason, "could not record the failure; the job is given back later");
+                return Outcome::Unrecorded;
             }
         }
         match next {

@@ -1,11 +1,14 @@
 //! What a queue's jobs do, and how they may end.
 
+use std::fmt;
 use std::future::Future;
 
 use contracts::Queue;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
 use sqlx::PgConnection;
 
-use crate::inbox::{self, Job};
+use crate::inbox::Job;
 
 /// What a queue's jobs do.
 pub trait Handler: Send + Sync + 'static {
@@ -24,17 +27,28 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// Proof that a job was completed in the transaction of its effect.
+/// The work of a job is done. The worker records it as done, and writes its effect in the same commit.
 #[derive(Debug)]
-pub struct Completed(());
+pub struct Completed {
+    pub(super) result: Value,
+    pub(super) effect: Option<Box<dyn Effect>>,
+}
+
+/// The rows that a job writes when it is done.
+pub trait Effect: fmt::Debug + Send + Sync {
+    /// Writes them in the caller's transaction. It may be called again, when that transaction was rolled back.
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>>;
+}
 
 impl Completed {
-    /// Completes `job` in the caller's transaction, which must then be committed.
-    ///
-    /// # Errors
-    /// [`Failure::LeaseLost`] when another worker has the job now: roll back.
-    pub async fn mark(conn: &mut PgConnection, job: &Job, result: &serde_json::Value) -> Result<Self, Failure> {
-        if inbox::complete(conn, job, result).await? { Ok(Self(())) } else { Err(Failure::LeaseLost) }
+    /// Nothing is to be written but the result, which operators see.
+    pub const fn new(result: Value) -> Self {
+        Self { result, effect: None }
+    }
+
+    /// The effect is written together with the result.
+    pub fn with(result: Value, effect: impl Effect + 'static) -> Self {
+        Self { result, effect: Some(Box::new(effect)) }
     }
 }
 

@@ -63,7 +63,7 @@ fn job() -> Job {
         run_at: ago(-120),
         lease_owner: None,
         leased_until: None,
-        fence: 2,
+        claim_id: Some(id(5)),
         started_at: Some(ago(10)),
         finished_at: None,
         last_error: Some("gateway: 503\nretry later".to_owned()),
@@ -80,13 +80,17 @@ fn event(version: i32, published: bool) -> Event {
         aggregate_version: version,
         occurred_at: ago(7_200),
         shard: 5,
+        position: 1_000 + i64::from(version),
+        published,
         published_at: published.then(|| ago(7_199)),
+        exception: (!published).then(|| "PARKED".to_owned()),
         attempts: 1,
         last_error: (!published).then(|| "no queue consumes events of this type".to_owned()),
         next_attempt_at: None,
         parked_at: (!published).then(|| ago(7_000)),
         parked_reason: (!published).then(|| "UNROUTABLE".to_owned()),
-        relay_epoch: Some(3),
+        relay: published.then(|| "relay-1".to_owned()),
+        relay_epoch: published.then_some(3),
         headers: json!({ "request_id": "r-1" }),
         payload: json!({ "snapshot": { "state": "PAID" } }),
         jobs: Vec::new(),
@@ -159,6 +163,27 @@ fn one_event_with_its_job_and_the_actions() {
 fn the_events_of_an_aggregate() {
     let report = Shown { at: at(), events: vec![event(1, true), event(2, false)], actions: Vec::new() };
     insta::assert_snapshot!("show_aggregate", shown(&report));
+}
+
+#[test]
+fn the_state_of_an_event() {
+    let of = |exception: Option<&str>| Event {
+        exception: exception.map(ToOwned::to_owned),
+        parked_reason: None,
+        ..event(1, exception.is_none())
+    };
+    let lost_batch = Event { published_at: None, ..of(None) };
+    let pending = Event { published: false, published_at: None, ..of(None) };
+    for (event, expected) in [
+        (of(None), "published at 2026-11-21 08:00:01.000"),
+        (lost_batch, "published"),
+        (pending, "pending"),
+        (of(Some("WAITING")), "waiting"),
+        (of(Some("HELD")), "held"),
+        (event(2, false), "parked: UNROUTABLE"),
+    ] {
+        assert_eq!(state(&event), expected);
+    }
 }
 
 #[test]

@@ -3,23 +3,19 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgPool};
 
-/// Counts the events from before midnight that the projector has not applied. It skips parked and dead events, which need an
-/// operator first, the events blocked behind a parked one, and events older than two days.
+/// Counts the events from before midnight that the projector has not passed yet, up to 1,000.
 pub(super) async fn unprojected_before(messaging: &PgPool, midnight: DateTime<Utc>) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"
-        with recent as (select messaging.lowest_event_id(now() - interval '2 days') as first)
         select count(*) as "missing!"
-        from messaging.outbox as event
-        where event_id >= (select first from recent) and occurred_at < $1 and parked_at is null
-          and not exists (
-              select from messaging.inbox as job
-              where job.queue = 'projections' and job.event_id = event.event_id and job.status in ('done', 'dead'))
-          and not exists (
-              select from messaging.outbox as earlier
-              where earlier.aggregate_id = event.aggregate_id and earlier.aggregate_version < event.aggregate_version
-                and earlier.published_at is null and earlier.attempts > 0 and earlier.parked_at is not null
-                and earlier.parked_reason <> 'SKIPPED')
+        from (
+            select
+            from messaging.outbox as event
+            join messaging.last_marks as last on last.consumer = 'projections' and last.shard = event.shard
+            where event.position > (select min(mark) from messaging.last_marks where consumer = 'projections')
+              and event.position > last.mark and occurred_at < $1
+            limit 1000
+        ) as missing
         "#,
         midnight,
     )

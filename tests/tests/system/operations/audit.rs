@@ -14,29 +14,36 @@ use tests::{Database, System, books, shop};
 use super::{execute, ops, ops_with};
 
 /// Violations: the number of the rule, a description, the statements.
-const VIOLATIONS: [(u8, &str, &str); 22] = [
-    (1, "a transition without an event",
-     "delete from messaging.inbox where event_type = 'order.paid'; delete from messaging.outbox where event_type = 'order.paid'"),
+const VIOLATIONS: [(u8, &str, &str); 25] = [
+    (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.paid'"),
     (1, "an event with another state",
      r#"update messaging.outbox set payload = jsonb_set(payload, '{transition,to_state}', '"EATEN"') where event_type = 'order.paid'"#),
     (1, "a transition with two events",
-     "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, parked_at, parked_reason)
-      select messaging.lowest_event_id(now()), aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at, now(), 'SKIPPED'
-      from messaging.outbox where event_type = 'order.paid' limit 1"),
+     "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
+      select messaging.lowest_event_id(now()), aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at
+      from messaging.outbox where event_type = 'order.paid' limit 1;
+      insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+      select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED'
+      from messaging.outbox where event_id = messaging.lowest_event_id(now())"),
     (2, "a state that no transition leads to", "update command.orders set version = version + 1"),
     (2, "a transition from another state",
      "alter table command.state_transitions disable trigger user;
       update command.state_transitions set from_state = 'EATEN' where entity_type = 'order' and version = 3"),
-    (3, "an event both published and parked",
-     "update messaging.outbox set parked_at = now(), parked_reason = 'UNROUTABLE' where event_type = 'order.paid'"),
+    (3, "an exception that fits no event",
+     "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+      select event_id, position + 1, shard, aggregate_id, aggregate_version, 'SKIPPED' from messaging.outbox where event_type = 'order.paid'"),
+    (3, "a skipped event that was delivered after that",
+     "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status, created_at)
+      select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED', now() - interval '1 hour'
+      from messaging.outbox where event_type = 'order.created'"),
     (4, "an event that was not delivered", "delete from messaging.inbox where queue = 'refunds'"),
     (4, "a job without an event",
-     "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
-      select 'projections', messaging.lowest_event_id(now()), event_type, aggregate_type, aggregate_id, 99, payload, occurred_at, 'dead', now()
+     "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
+      select 'projections', messaging.lowest_event_id(now()), aggregate_id, 99, now(), 'done', now()
       from messaging.outbox where event_type = 'order.paid' limit 1"),
     (4, "an event in a queue without a subscription",
-     "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, status, finished_at)
-      select 'invoices', event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, 'done', now()
+     "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
+      select 'invoices', event_id, aggregate_id, aggregate_version, now(), 'done', now()
       from messaging.outbox where event_type = 'order.paid' limit 1"),
     (4, "an e-mail that was not made", "delete from work.emails where kind = 'order_confirmation'"),
     (4, "an e-mail about nothing", "insert into work.emails (event_id, kind, message_id, status, sent_at) select messaging.lowest_event_id(now()), kind, message_id, status, sent_at from work.emails limit 1"),
@@ -50,9 +57,16 @@ const VIOLATIONS: [(u8, &str, &str); 22] = [
     (7, "a number that is on no invoice", "update work.document_series set last_number = last_number + 1"),
     (7, "another PDF", "update work.invoices set sha256 = repeat('0', 64)"),
     (8, "a job in an unknown status",
-     "alter table messaging.inbox drop constraint inbox_status_known, drop constraint inbox_finished_has_time;
-      update messaging.inbox set status = 'lost' where event_type = 'order.paid'"),
-    (10, "an event that was not published", "update messaging.outbox set published_at = null where event_type = 'order.paid'"),
+     "alter table messaging.inbox drop constraint inbox_status_known;
+      insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status)
+      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'lost' from messaging.outbox where event_type = 'order.paid'"),
+    (8, "a dead job that is no dead letter",
+     "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
+      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'dead', now() from messaging.outbox where event_type = 'order.paid'"),
+    (10, "events that were not published", "delete from messaging.relay_batches; delete from messaging.marks where consumer = 'relay'"),
+    (10, "an event that is held",
+     "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+      select event_id, position, shard, aggregate_id, aggregate_version, 'HELD' from messaging.outbox where event_type = 'order.paid'"),
 ];
 
 /// A stopped system without open jobs.
@@ -122,8 +136,14 @@ async fn each_violation_is_caught_by_its_own_rule_only() -> Result<()> {
     }
 
     let database = settled.database.copy().await?;
-    let expired = "update messaging.inbox set status = 'running', lease_owner = 'ghost', leased_until = now() - interval '1 minute', finished_at = null
-                   where queue = 'projections' and event_type = 'order.paid'";
+    let expired = "insert into messaging.claims
+                       select messaging.lowest_event_id(now()), 'projections', 'ghost', array[event_id]
+                       from messaging.outbox where event_type = 'order.paid' limit 1;
+                   insert into messaging.workers
+                       select queue, owner, now() - interval '1 minute', claim_id from messaging.claims where owner = 'ghost';
+                   insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, claim_id, started_at)
+                       select queue, event_id, aggregate_id, aggregate_version, now(), 'running', claim_id, now()
+                       from messaging.claims join messaging.outbox on event_id = event_ids[1] where owner = 'ghost'";
     execute(&database.pool, expired).await?;
     let busy = Scope { drained: false, ..scope.clone() };
     assert_eq!(violated(&database, &busy).await?, [9], "a job whose worker is gone");
@@ -166,7 +186,7 @@ async fn the_exit_code_of_an_audit_says_how_it_ended() -> Result<()> {
     assert_eq!(holds["rules"][4]["status"], "not_checked", "without the gateway's address the rule is not checked");
 
     let violated = ops(&database, &["audit", "--drained"]).await?.exited(1);
-    assert!(violated.out.contains("is still ready in the queue projections"), "{}", violated.out);
+    assert!(violated.out.contains("is still ready in the queue notifications"), "{}", violated.out);
 
     let nowhere = ["audit", "--gateway-url", "http://127.0.0.1:1", "--json"];
     let incomplete = ops(&database, &nowhere).await?.exited(2).json();

@@ -12,17 +12,34 @@ use tests::{Database, System};
 use super::{execute, ops, ops_with, untold_order};
 
 /// A live relay without shards.
-const GHOST: &str = "insert into messaging.relay_instances values ('ghost', clock_timestamp() + interval '1 hour');";
+const GHOST: &str = "insert into messaging.readers values ('relay', 'ghost', clock_timestamp() + interval '1 hour');";
 /// The ghost holds every shard.
 const HOLDS: &str =
-    "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour';";
+    "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour'
+    where consumer = 'relay';";
+/// The events are an hour old; the appended SQL names the consumer that has passed them.
+const OLD: &str = "update messaging.outbox set occurred_at = occurred_at - interval '1 hour';
+    insert into messaging.marks (consumer, shard, epoch, mark) select consumer, shard, 0, 100 from messaging.last_marks where consumer =";
+/// An exception for the first event; the appended SQL gives its status.
+const EXCEPTION: &str = "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, attempts, status, parked_at, parked_reason)
+    select event_id, position, shard, aggregate_id, aggregate_version, 1,";
 /// A schedule that was due an hour ago, and a run of it; the appended SQL gives the run's status.
 const SCHEDULE: &str = "insert into messaging.schedules (name, cron, timezone, next_due_at) values ('tea', '0 * * * *', 'UTC', now() - interval '1 hour');";
 const RUN: &str = "insert into messaging.schedule_runs (name, due_at, attempt, owner, started_at, error, status, retry_at, finished_at)
     select name, next_due_at, 1, 'the cook', next_due_at, 'no tea is left',";
 /// A job of the inbox that is an hour old; the appended SQL gives its status.
-const JOB: &str = "insert into messaging.inbox (queue, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, payload, occurred_at, run_at, status, leased_until, finished_at)
-    select 'refunds', event_id, event_type, aggregate_type, aggregate_id, 1, payload, occurred_at, now() - interval '1 hour',";
+const JOB: &str = "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, claim_id, finished_at)
+    select 'refunds', event_id, aggregate_id, 1, now() - interval '1 hour',";
+/// The dead letters of the dead jobs.
+const LETTERS: &str = "; insert into messaging.dead_letters select queue, event_id from messaging.inbox";
+/// The claim of the running jobs, and their worker, which is silent.
+const SILENT: &str =
+    "; insert into messaging.claims select claim_id, queue, 'ghost', array[event_id] from messaging.inbox;
+    insert into messaging.workers select queue, owner, now() - interval '1 minute', claim_id from messaging.claims";
+/// Ten thousand events that are held.
+const HELD: &str =
+    "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
+    select gen_random_uuid(), n, 7, gen_random_uuid(), 2, 'HELD' from generate_series(1, 10000) as n";
 
 fn surroundings(clock: Clock) -> Surroundings {
     Surroundings { transport: TransportConfig::default(), retention: RetentionConfig::default(), clock }
@@ -36,22 +53,24 @@ async fn each_cause_is_named() -> Result<()> {
         ("NO_RELAY", String::new()),
         ("LEASE_EXPIRED", GHOST.to_owned()),
         ("LISTENER_DEAD", format!("{GHOST} {HOLDS}")),
-        ("OUTBOX_OVERDUE", "update messaging.outbox set occurred_at = occurred_at - interval '1 hour'".to_owned()),
-        ("AGGREGATE_BLOCKED", "update messaging.outbox set attempts = 1, parked_at = now(), parked_reason = 'TOO_LARGE' where aggregate_version = 1".to_owned()),
+        ("OUTBOX_OVERDUE", format!("{OLD} 'projections'")),
+        ("PROJECTIONS_BEHIND", format!("{OLD} 'relay'")),
+        ("AGGREGATE_BLOCKED", format!("{EXCEPTION} 'PARKED', now(), 'TOO_LARGE' from messaging.outbox where aggregate_version = 1")),
+        ("EXCEPTIONS_FULL", HELD.to_owned()),
         ("QUEUE_PAUSED", "update messaging.queues set paused_at = now(), paused_by = 'anita', paused_reason = 'tea' where name = 'refunds'".to_owned()),
         ("JOBS_OVERDUE", of("'ready', null, null")),
-        ("JOBS_DEAD", of("'dead', null, now()")),
+        ("JOBS_DEAD", of("'dead', null, now()") + LETTERS),
         ("JOBS_IN_DOUBT", of("'in_doubt', null, null")),
-        ("JOBS_SILENT", of("'running', now() - interval '1 minute', null")),
+        ("JOBS_SILENT", of("'running', messaging.lowest_event_id(now()), null") + SILENT),
         ("MIGRATIONS_NEWER", "insert into _sqlx_migrations select 9999, description, installed_on, true, checksum, 0 from _sqlx_migrations limit 1".to_owned()),
         ("MIGRATIONS_MISSING", "delete from _sqlx_migrations where version = 5".to_owned()),
         ("MIGRATIONS_UNKNOWN", "drop table _sqlx_migrations".to_owned()),
-        ("PARTITION_MISSING", "do $$ begin execute (select 'drop table messaging.' || name from messaging.partitions where parent = 'outbox' and until_day > (now() at time zone 'UTC')::date + 1 order by from_day limit 1); end $$".to_owned()),
+        ("PARTITION_MISSING", "do $$ begin execute (select format('drop table messaging.%I', name) from messaging.partitions where parent = 'outbox' and until_at > now() + interval '1 day' order by from_at limit 1); end $$".to_owned()),
         ("SCHEDULE_OVERDUE", SCHEDULE.to_owned()),
         ("SCHEDULE_OVERDUE", format!("{SCHEDULE} {RUN} 'running', null, null from messaging.schedules; update messaging.schedule_runs set error = null")),
         ("SCHEDULE_FAILING", format!("{SCHEDULE} {RUN} 'waiting', now() + interval '1 minute', null from messaging.schedules")),
         ("SCHEDULE_FAILED", format!("{SCHEDULE} {RUN} 'failed', null, now() from messaging.schedules; update messaging.schedules set next_due_at = now() + interval '1 hour'")),
-        ("PARTITION_EXPIRED", "select messaging.ensure_partitions(100, 0, 7)".to_owned()),
+        ("PARTITION_EXPIRED", "select messaging.ensure_partitions(interval '100 days', interval '0', interval '7 days')".to_owned()),
     ] {
         let database = untold.copy().await?;
         // Makes these rows recent, even on a slow machine.

@@ -79,7 +79,8 @@ async fn an_unreviewed_return_is_rejected_after_its_last_business_day() -> Resul
     assert_eq!((entry.from_state.as_deref(), entry.to_state.as_str()), (Some("REQUESTED"), "REJECTED"));
     assert_eq!((entry.reason.as_deref(), &entry.request_id), (Some("not reviewed within 7 days"), &None));
     assert_eq!(rows_about(pool, forgotten.id).await?, (2, 2), "one audit row and one event");
-    let told = "select count(*) from messaging.inbox where queue = 'notifications' and event_type = 'return.rejected'";
+    let told = "select count(*) from messaging.inbox join messaging.outbox using (event_id)
+                where queue = 'notifications' and event_type = 'return.rejected'";
     eventually_equal("the customer will be told", SOON, 1, async || count(pool, told).await).await?;
     assert_eq!(
         (state(pool, &approved).await?, state(pool, &a_day_later).await?),

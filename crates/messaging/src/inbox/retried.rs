@@ -1,0 +1,78 @@
+//! The dead events of a consumer that follows the log: it has rows in the inbox only for what it could not read.
+
+use contracts::Queue;
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::job::{Job, Row};
+
+/// Locks up to `limit` jobs that an operator has retried, for the caller's transaction.
+pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> sqlx::Result<Vec<Job>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"
+        with due as materialized (
+            select event_id, aggregate_id, aggregate_version, received_at, attempts, status
+            from messaging.inbox
+            where queue = $1 and status in ('ready', 'in_doubt') and run_at <= clock_timestamp()
+            order by run_at
+            limit $2
+            for update skip locked
+        )
+        select due.event_id as "event_id!", due.aggregate_id as "aggregate_id!", due.aggregate_version as "aggregate_version!",
+               received_at as "received_at!", attempts + 1 as "attempts!", status = 'in_doubt' as "in_doubt!",
+               event_type as "event_type?", aggregate_type as "aggregate_type?", payload as "payload?: Json<Box<RawValue>>",
+               headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
+        from due left join messaging.outbox as event on event.event_id = due.event_id
+        "#,
+        queue.as_str(),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| row.into_job(queue, Uuid::nil())).collect())
+}
+
+/// Marks rows taken with [`take_retried`] as done.
+pub async fn finish_retried(conn: &mut PgConnection, queue: Queue, event_ids: &[Uuid]) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        update messaging.inbox
+        set status = 'done', attempts = attempts + 1, finished_at = clock_timestamp()
+        where queue = $1 and event_id = any($2)
+        "#,
+        queue.as_str(),
+        event_ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records an event as dead: it cannot be consumed (undecodable, unknown type), and a retry would not change that.
+pub async fn dead_letter(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with dead as (
+            insert into messaging.inbox as job
+                (queue, event_id, aggregate_id, aggregate_version, run_at, status, attempts, finished_at, last_error)
+            values ($1, $2, $3, $4, clock_timestamp(), 'dead', 1, clock_timestamp(), $5)
+            on conflict (queue, event_id) do update
+            set status = 'dead', attempts = job.attempts + 1, finished_at = clock_timestamp(), last_error = excluded.last_error
+            where job.status not in ('done', 'discarded')
+            returning queue, event_id
+        )
+        insert into messaging.dead_letters (queue, event_id) select queue, event_id from dead on conflict do nothing
+        "#,
+        job.queue.as_str(),
+        job.event_id,
+        job.aggregate_id,
+        job.aggregate_version,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The SQL over `messaging.shard_leases` and `messaging.readers`.
+
+use std::time::Duration;
+
+use runtime::database::interval;
+use sqlx::PgPool;
+
+use super::Consumer;
+use super::shards::Leases;
+
+/// Renews this reader's leases, takes free shards up to its fair share and gives back the rest.
+pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: Duration) -> sqlx::Result<Leases> {
+    sqlx::query!(
+        r#"
+        insert into messaging.readers (consumer, name, expires_at) values ($1, $2, clock_timestamp() + $3)
+        on conflict (consumer, name) do update set expires_at = excluded.expires_at
+        "#,
+        consumer.as_str(),
+        name,
+        interval(lease),
+    )
+    .execute(pool)
+    .await?;
+    let rows = sqlx::query!(
+        r#"
+        with quota as (
+            select ceil(16.0 / greatest(count(*), 1))::int as shards
+            from messaging.readers where consumer = $1 and expires_at > clock_timestamp()
+        ), mine as materialized (
+            select shard from messaging.shard_leases
+            where consumer = $1 and owner = $2 and expires_at > clock_timestamp()
+            order by shard limit (select shards from quota)
+            for update
+        ), free as materialized (
+            select shard from messaging.shard_leases
+            where consumer = $1 and (owner is null or expires_at <= clock_timestamp())
+            order by shard limit (select greatest(shards - (select count(*) from mine), 0) from quota)
+            for update skip locked
+        ), given_back as (
+            update messaging.shard_leases set owner = null, expires_at = '-infinity'
+            where consumer = $1 and owner = $2 and expires_at > clock_timestamp() and shard not in (select shard from mine)
+        )
+        update messaging.shard_leases as lease
+        set owner = $2,
+            epoch = epoch + case when lease.shard in (select shard from mine) then 0 else 1 end,
+            expires_at = clock_timestamp() + $3
+        where consumer = $1 and lease.shard in (select shard from mine union all select shard from free)
+        returning lease.shard, lease.epoch, messaging.timeline() as "timeline!"
+        "#,
+        consumer.as_str(),
+        name,
+        interval(lease),
+    )
+    .fetch_all(pool)
+    .await?;
+    let timeline = rows.first().map(|row| row.timeline.clone()).unwrap_or_default();
+    let mut held: Vec<_> = rows.into_iter().map(|row| (row.shard, row.epoch)).collect();
+    held.sort_unstable();
+    let (shards, epochs) = held.into_iter().unzip();
+    Ok(Leases { timeline, shards, epochs })
+}
+
+/// Gives up everything this reader holds.
+pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with gone as (delete from messaging.readers where consumer = $1 and name = $2)
+        update messaging.shard_leases set owner = null, expires_at = '-infinity' where consumer = $1 and owner = $2
+        "#,
+        consumer.as_str(),
+        name,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

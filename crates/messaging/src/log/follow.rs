@@ -1,0 +1,93 @@
+//! Reading the log as it grows.
+
+use contracts::Queue;
+use serde_json::value::RawValue;
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::place::Place;
+use super::progress::LookAt;
+use crate::inbox::{Job, Row};
+
+/// How much one statement reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub rows: i64,
+    /// Of stored payload. The first event is read however large it is.
+    pub bytes: i64,
+}
+
+/// What a statement saw.
+#[derive(Debug)]
+pub struct Seen {
+    /// All positions, ascending, those of other readers' shards among them.
+    pub positions: Vec<i64>,
+    /// It stopped at its limit: there may be more.
+    pub stopped_at_limit: bool,
+    /// The events of the reader's own shards that lie above the marks of their shards, in the order of their positions.
+    pub events: Vec<Job>,
+}
+
+/// Reads what is new: behind the head, and in the gaps below it.
+pub async fn follow(
+    executor: impl PgExecutor<'_>,
+    queue: Queue,
+    place: &Place,
+    look_at: &LookAt,
+    limit: Limit,
+) -> sqlx::Result<Seen> {
+    let rows = sqlx::query!(
+        r#"
+        select position as "position!", event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
+               aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!", occurred_at as "occurred_at!",
+               case when mark < position then payload end as "payload: Json<Box<RawValue>>",
+               headers as "headers!: Json<Box<RawValue>>", available as "available!"
+        from (
+            select event.*, mine.mark, count(*) over () as available,
+                   coalesce(sum(case when mine.mark < position then pg_column_size(payload) end)
+                            over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+            from (
+                (select * from messaging.outbox where position > $1 order by position limit $2)
+                union all
+                select event.* from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
+                join messaging.outbox as event on position between first and last
+                order by position
+                limit $2
+            ) as event
+            left join unnest($5::smallint[], $6::bigint[]) as mine (shard, mark) using (shard)
+        ) as event
+        where bytes_before <= $7
+        order by position
+        "#,
+        look_at.after,
+        limit.rows,
+        &look_at.gap_first,
+        &look_at.gap_last,
+        &place.leases().shards,
+        place.marks(),
+        limit.bytes,
+    )
+    .fetch_all(executor)
+    .await?;
+    let available = rows.first().map_or(0, |row| row.available);
+    let returned = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let positions = rows.iter().map(|row| row.position).collect();
+    let events = rows.into_iter().filter_map(|row| {
+        let row = Row {
+            payload: Some(row.payload?),
+            event_id: row.event_id,
+            event_type: Some(row.event_type),
+            aggregate_type: Some(row.aggregate_type),
+            aggregate_id: row.aggregate_id,
+            aggregate_version: row.aggregate_version,
+            headers: Some(row.headers),
+            occurred_at: Some(row.occurred_at),
+            received_at: row.occurred_at,
+            attempts: 1,
+            in_doubt: false,
+        };
+        Some(row.into_job(queue, Uuid::nil()))
+    });
+    Ok(Seen { positions, stopped_at_limit: available >= limit.rows || returned < available, events: events.collect() })
+}

@@ -1,0 +1,129 @@
+//! Where a reader stands in the log, and how its place outlives it.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+
+use super::marks;
+use super::progress::{Covered, LookAt, Mark, Progress};
+use crate::fence;
+use crate::leases::{ARRIVED, Consumer, Leases};
+
+/// How often a reader asks for the writers, while the mark could move.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often the mark is stored while it moves.
+const STORE_EVERY: Duration = Duration::from_secs(2);
+
+/// The place of one reader in its leased shards.
+#[derive(Debug)]
+pub struct Place {
+    consumer: Consumer,
+    /// What its marks are called.
+    names: Vec<&'static str>,
+    leases: Leases,
+    /// Shards of which nothing new is read.
+    held_back: Vec<i16>,
+    /// A position for each shard: events up to it are known.
+    marks: Vec<i64>,
+    progress: Progress,
+    ask_at: Instant,
+    stored: i64,
+    store_at: Instant,
+}
+
+impl Place {
+    /// Where the readers before this one stopped.
+    pub async fn load(pool: &PgPool, consumer: Consumer, leases: Leases) -> sqlx::Result<Self> {
+        let stored = marks::load(pool, consumer, &leases).await?;
+        let lowest = stored.iter().map(|mark| mark.position).min().unwrap_or(0);
+        // A shard that has no mark yet makes `since` unknown.
+        let since = stored.iter().map(|mark| mark.since).min().flatten();
+        Ok(Self {
+            consumer,
+            names: vec![consumer.as_str()],
+            held_back: Vec::new(),
+            marks: stored.iter().map(|mark| mark.position).collect(),
+            progress: Progress::from_mark(Mark { position: lowest, since }),
+            ask_at: Instant::now(),
+            stored: lowest,
+            store_at: Instant::now() + STORE_EVERY,
+            leases,
+        })
+    }
+
+    /// Reading an event is also its arrival in the inbox: the marks say so.
+    #[must_use]
+    pub fn and_arrived(mut self) -> Self {
+        self.names.push(ARRIVED);
+        self
+    }
+
+    /// Nothing new is read of these shards, and their marks stay where they are.
+    #[must_use]
+    pub fn holding_back(mut self, shards: &[i16]) -> Self {
+        for (shard, mark) in self.leases.shards.iter().zip(&mut self.marks) {
+            if shards.contains(shard) {
+                *mark = i64::MAX;
+            }
+        }
+        self.held_back = shards.to_vec();
+        self
+    }
+
+    pub const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// A position for each leased shard: events up to it are known.
+    pub fn marks(&self) -> &[i64] {
+        &self.marks
+    }
+
+    /// Up to here every event is handled.
+    pub const fn mark(&self) -> Mark {
+        self.progress.mark()
+    }
+
+    /// Positions that were not there when the reader passed them, and may still come.
+    pub fn gaps(&self) -> i64 {
+        self.progress.gaps()
+    }
+
+    /// Where the next statement has to look. Asks for the writers first, if it is time to.
+    pub async fn look_at(&mut self, pool: &PgPool) -> sqlx::Result<LookAt> {
+        if self.progress.needs_writers() && Instant::now() >= self.ask_at {
+            let drawn = marks::drawn(pool).await?;
+            self.progress.note_writers(drawn, fence::writers(pool, "outbox").await?);
+            self.ask_at = Instant::now() + ASK_EVERY;
+        }
+        Ok(self.progress.look_at())
+    }
+
+    /// Notes what a statement saw there: positions in ascending order, and whether it stopped at its limit. Call
+    /// [`Place::handled`] with the answer once all these events are handled, in the order of the reads.
+    pub fn saw(&mut self, looked_at: &LookAt, positions: &[i64], stopped_at_limit: bool) -> Covered {
+        self.progress.saw(looked_at, positions, stopped_at_limit)
+    }
+
+    /// Everything that the statement saw is handled.
+    pub fn handled(&mut self, covered: Covered) {
+        self.progress.handled(covered);
+    }
+
+    /// Stores the mark if it has moved and was not stored lately.
+    pub async fn store(&mut self, pool: &PgPool) -> sqlx::Result<()> {
+        if Instant::now() < self.store_at { Ok(()) } else { self.store_now(pool).await }
+    }
+
+    /// Stores the mark if it has moved.
+    pub async fn store_now(&mut self, pool: &PgPool) -> sqlx::Result<()> {
+        let mark = self.progress.mark();
+        if mark.position > self.stored {
+            let leases = self.leases.clone().without(&self.held_back);
+            marks::store(pool, self.consumer, &self.names, &leases, mark).await?;
+            self.stored = mark.position;
+        }
+        self.store_at = Instant::now() + STORE_EVERY;
+        Ok(())
+    }
+}

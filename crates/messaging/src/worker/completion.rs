@@ -1,0 +1,139 @@
+//! Completions in groups: jobs that end while a commit is in flight are completed together by the next one.
+//!
+//! A job whose effect is rows only costs no commit of its own. When the database refuses a group, each half is tried alone,
+//! until the job that causes the refusal is alone: it spoils no other.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use contracts::Queue;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use runtime::database::in_transaction;
+use runtime::faults;
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::handler::{Completed, Failure};
+use crate::inbox::{self, Job};
+
+/// Most jobs that one commit completes.
+const MOST: usize = 64;
+
+/// The completions of one worker.
+#[derive(Debug)]
+pub(super) struct Completions {
+    pool: PgPool,
+    queue: Queue,
+    waiting: Mutex<Vec<Finished>>,
+    /// Who holds this commits for all that wait.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A job whose work is done, and which is not recorded as done yet.
+#[derive(Debug)]
+struct Finished {
+    event_id: Uuid,
+    claim_id: Uuid,
+    completed: Completed,
+    reply: Mutex<Option<oneshot::Sender<Result<(), Failure>>>>,
+}
+
+impl Finished {
+    fn reply(&self, outcome: Result<(), Failure>) {
+        let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reply) = reply {
+            // The receiver is gone when the worker gives up its jobs.
+            let _gone = reply.send(outcome);
+        }
+    }
+}
+
+impl Completions {
+    pub(super) fn new(pool: PgPool, queue: Queue) -> Self {
+        Self { pool, queue, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Records a job as done, and writes its effect in the same commit.
+    ///
+    /// # Errors
+    /// [`Failure::LeaseLost`] when the job runs under another claim by now; otherwise what the database said.
+    pub(super) async fn complete(&self, job: &Job, completed: Completed) -> Result<(), Failure> {
+        let (reply, mut outcome) = oneshot::channel();
+        let finished =
+            Finished { event_id: job.event_id, claim_id: job.claim_id, completed, reply: Mutex::new(Some(reply)) };
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(finished);
+        loop {
+            let _turn = tokio::select! {
+                biased;
+                done = &mut outcome => {
+                    return done.unwrap_or_else(|_| Err(Failure::Retry("the worker was stopped".to_owned())));
+                }
+                turn = self.turn.lock() => turn,
+            };
+            let group = self.next_group();
+            if !group.is_empty() {
+                let all = 0..group.len();
+                self.commit(Arc::new(group), all).await;
+            }
+        }
+    }
+
+    fn next_group(&self) -> Vec<Finished> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.len().min(MOST);
+        waiting.drain(..count).collect()
+    }
+
+    fn commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> BoxFuture<'_, ()> {
+        async move {
+            match self.try_commit(Arc::clone(&group), part.clone()).await {
+                Ok(done) => {
+                    faults::point("worker.completion.committed");
+                    for finished in &group[part] {
+                        let is_done = done.contains(&finished.event_id);
+                        finished.reply(if is_done { Ok(()) } else { Err(Failure::LeaseLost) });
+                    }
+                }
+                Err(sqlx::Error::Database(error)) if part.len() > 1 => {
+                    tracing::warn!(queue = %self.queue, %error, jobs = part.len(), "completions refused, trying halves");
+                    let middle = part.start + part.len() / 2;
+                    self.commit(Arc::clone(&group), part.start..middle).await;
+                    self.commit(group, middle..part.end).await;
+                }
+                Err(error) => {
+                    for finished in &group[part] {
+                        finished.reply(Err(Failure::Retry(format!("database: {error}"))));
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Returns the events whose jobs are done now.
+    async fn try_commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> sqlx::Result<HashSet<Uuid>> {
+        let queue = self.queue;
+        in_transaction(&self.pool, move |conn| {
+            async move {
+                let group = &group[part];
+                let keys: Vec<(Uuid, Uuid)> = group.iter().map(|job| (job.event_id, job.claim_id)).collect();
+                let results: Vec<&Value> = group.iter().map(|job| &job.completed.result).collect();
+                let done: HashSet<Uuid> =
+                    inbox::complete(&mut *conn, queue, &keys, &results).await?.into_iter().collect();
+                for finished in group.iter().filter(|finished| done.contains(&finished.event_id)) {
+                    if let Some(effect) = &finished.completed.effect {
+                        effect.write(&mut *conn).await?;
+                    }
+                }
+                faults::point("worker.completion.ready");
+                Ok(done)
+            }
+            .boxed()
+        })
+        .await
+    }
+}

@@ -1,0 +1,46 @@
+//! What waits in the outbox and in the queues.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+/// What waits in the outbox.
+#[derive(Debug)]
+pub(crate) struct OutboxBacklog {
+    pub(crate) pending: i64,
+    pub(crate) parked: i64,
+    pub(crate) oldest_pending: Option<DateTime<Utc>>,
+}
+
+/// Counts unpublished events, up to a limit.
+pub(crate) async fn outbox_backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
+    sqlx::query_as!(
+        OutboxBacklog,
+        r#"select pending as "pending!", parked as "parked!", oldest_pending from messaging.outbox_backlog"#
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// What waits in a queue.
+#[derive(Debug)]
+pub(crate) struct QueueBacklog {
+    pub(crate) name: String,
+    pub(crate) ready: i64,
+    pub(crate) running: i64,
+    pub(crate) in_doubt: i64,
+    pub(crate) dead: i64,
+    pub(crate) oldest_ready: Option<DateTime<Utc>>,
+}
+
+/// Counts the open jobs of each queue, up to a limit.
+pub(crate) async fn queue_backlogs(pool: &PgPool) -> sqlx::Result<Vec<QueueBacklog>> {
+    sqlx::query_as!(
+        QueueBacklog,
+        r#"
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready
+        from messaging.queue_backlog
+        "#
+    )
+    .fetch_all(pool)
+    .await
+}

@@ -1,0 +1,196 @@
+//! The statement of the Postgres queue.
+
+use contracts::{EventType, Queue};
+use messaging::log::LookAt;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::Standing;
+use super::look::{Candidate, Look};
+
+/// The routing table as two columns for `unnest`, and all event types that this release knows.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    event_types: Vec<String>,
+    queues: Vec<String>,
+    known: Vec<String>,
+}
+
+impl Routes {
+    pub(crate) fn new() -> Self {
+        let (event_types, queues) =
+            Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string())).unzip();
+        Self { event_types, queues, known: EventType::ALL.iter().map(ToString::to_string).collect() }
+    }
+}
+
+/// Which events a relay may move.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) relay: &'a str,
+    /// Where the relay believes to stand. The statement takes only shards that it still holds.
+    pub(crate) standing: Standing<'a>,
+    pub(crate) look_at: &'a LookAt,
+    /// Only this event.
+    pub(crate) only: Option<Uuid>,
+}
+
+/// What one statement moved.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    /// All positions seen, ascending, those of other relays' shards among them.
+    pub(crate) positions: Vec<i64>,
+    pub(crate) stopped_at_limit: bool,
+    /// Events that went out.
+    pub(crate) sent: i64,
+    /// Events that became exceptions.
+    pub(crate) failed: i64,
+    /// `traceparent` of the events that went out and whose trace is sampled.
+    pub(crate) traceparents: Vec<String>,
+}
+
+impl Forwarded {
+    /// The frame of a batch that goes out one by one.
+    pub(crate) fn of(look: Look) -> (Self, Vec<Candidate>) {
+        let Look { positions, stopped_at_limit, candidates } = look;
+        (Self { positions, stopped_at_limit, ..Self::default() }, candidates)
+    }
+
+    pub(crate) fn add(&mut self, one: Self) {
+        self.sent += one.sent;
+        self.failed += one.failed;
+        self.traceparents.extend(one.traceparents);
+    }
+}
+
+/// Moves up to `limit` events to the inboxes of their queues.
+///
+/// The statement share-locks the lease rows, so that a take-over waits for it: the fence. It locks them in the order in
+/// which renewals lock them; in any other order the two could deadlock. The statement is bounded, so the lock is short.
+///
+/// An event whose type no release so far knows is parked. An event behind an exception of its aggregate is held. The
+/// notifications go out with the commit. They may be inside the transaction because relays do not contend for the lock of
+/// NOTIFY as commands do.
+#[expect(clippy::too_many_lines, reason = "it is one statement")]
+pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, limit: i64) -> sqlx::Result<Forwarded> {
+    let Source { relay, standing, look_at, only } = source;
+    let row = sqlx::query!(
+        r#"
+        with held as materialized (
+            select shard, mine.epoch, mark
+            from messaging.shard_leases as lease
+            join unnest($1::smallint[], $2::bigint[], $3::bigint[]) as mine (shard, epoch, mark) using (shard, epoch)
+            where consumer = 'relay' and owner = $4 and expires_at > clock_timestamp() and messaging.timeline() = $5
+            order by shard
+            for share of lease
+        ), route as materialized (
+            select event_type, queue, messaging.due_now(queue) as run_at
+            from unnest($6::text[], $7::text[]) as route (event_type, queue)
+        ), seen as materialized (
+            (select position, event_id, event_type, aggregate_id, aggregate_version, shard, headers ->> 'traceparent' as traceparent
+             from messaging.outbox where position > $8 order by position limit $9)
+            union all
+            select position, event_id, event_type, aggregate_id, aggregate_version, shard, headers ->> 'traceparent'
+            from unnest($10::bigint[], $11::bigint[]) as gap (first, last)
+            join messaging.outbox on position between first and last
+            order by position
+            limit $9
+        ), due as materialized (
+            select exception.*
+            from messaging.outbox_exceptions as exception join held using (shard)
+            where status = 'WAITING' and next_attempt_at <= clock_timestamp() and ($12::uuid is null or event_id = $12)
+              and not exists (
+                  select from messaging.outbox_exceptions as earlier
+                  where earlier.aggregate_id = exception.aggregate_id and earlier.status <> 'SKIPPED'
+                    and earlier.aggregate_version < exception.aggregate_version)
+            order by next_attempt_at
+            limit $9
+            for update of exception skip locked
+        ), candidate as materialized (
+            select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent, false as is_due,
+                   exists (select from messaging.outbox_exceptions as open
+                           where open.aggregate_id = seen.aggregate_id and open.status <> 'SKIPPED'
+                             and not exists (select from due where due.event_id = open.event_id)) as is_blocked
+            from seen join held using (shard)
+            where position > mark and position <> all($13::bigint[]) and ($12 is null or event_id = $12)
+              and not exists (select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
+            union all
+            select due.position, event_id, event_type, due.aggregate_id, due.aggregate_version, due.shard,
+                   headers ->> 'traceparent', true, false
+            from due join messaging.outbox using (event_id)
+        ), judged as materialized (
+            select candidate.*, event_type = any($14::text[]) as is_known,
+                   is_blocked or exists (
+                       select from candidate as earlier
+                       where earlier.aggregate_id = candidate.aggregate_id and earlier.aggregate_version < candidate.aggregate_version
+                         and not earlier.event_type = any($14)) as waits
+            from candidate
+        ), sent as materialized (
+            select * from judged where is_known and not waits
+        ), delivered as (
+            insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at)
+            select queue, event_id, aggregate_id, aggregate_version, run_at
+            from sent join route using (event_type)
+            order by position
+            on conflict do nothing
+            returning queue
+        ), excepted as (
+            insert into messaging.outbox_exceptions as exception
+                (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, parked_at, parked_reason)
+            select event_id, position, shard, aggregate_id, aggregate_version,
+                   case when waits then 'HELD' else 'PARKED' end, case when waits then 0 else 1 end,
+                   case when not waits then 'this release does not know events of this type' end,
+                   case when not waits then clock_timestamp() end, case when not waits then 'UNROUTABLE' end
+            from judged where waits or not is_known
+            on conflict (event_id) do update
+            set status = excluded.status, attempts = exception.attempts + excluded.attempts, last_error = excluded.last_error,
+                next_attempt_at = null, parked_at = excluded.parked_at, parked_reason = excluded.parked_reason
+            returning 1
+        ), resolved as (
+            delete from messaging.outbox_exceptions as exception using sent
+            where is_due and exception.event_id = sent.event_id
+            returning exception.aggregate_id
+        ), next as (
+            update messaging.outbox_exceptions as exception set status = 'WAITING', next_attempt_at = clock_timestamp()
+            where status = 'HELD' and event_id in (
+                select distinct on (aggregate_id) event_id
+                from messaging.outbox_exceptions as open
+                where aggregate_id in (select aggregate_id from resolved) and status <> 'SKIPPED'
+                  and not exists (select from due where due.event_id = open.event_id)
+                order by aggregate_id, aggregate_version)
+        ), recorded as (
+            insert into messaging.relay_batches (batch_id, relay, shards, epochs, positions, last_position, sent_at)
+            select messaging.new_id(), $4, array(select shard from held), array(select epoch from held),
+                   array_agg(position order by position), max(position), clock_timestamp()
+            from sent having count(*) > 0
+        )
+        select array(select position from seen order by position) as "positions!",
+               (select count(*) from sent) as "sent!", (select count(*) from excepted) as "failed!",
+               coalesce((select array_agg(traceparent) from sent where traceparent like '%-01'), '{}') as "traceparents!",
+               (select count(pg_notify('inbox_' || queue, '')) from (select distinct queue from delivered) as woken) as "woken!"
+        "#,
+        &standing.leases.shards,
+        &standing.leases.epochs,
+        standing.marks,
+        relay,
+        standing.leases.timeline,
+        &routes.event_types,
+        &routes.queues,
+        look_at.after,
+        limit,
+        &look_at.gap_first,
+        &look_at.gap_last,
+        only,
+        standing.sent,
+        &routes.known,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Forwarded {
+        stopped_at_limit: i64::try_from(row.positions.len()).is_ok_and(|seen| seen >= limit),
+        positions: row.positions,
+        sent: row.sent,
+        failed: row.failed,
+        traceparents: row.traceparents,
+    })
+}

@@ -1,0 +1,120 @@
+//! Attempts that end in an unusual way. The job must not stay with a worker that does nothing about it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Result;
+use contracts::Queue;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use messaging::inbox::Job;
+use messaging::retry::RetryPolicy;
+use messaging::worker::{Completed, Effect, Failure, Handler, Worker, WorkerConfig};
+use runtime::Tasks;
+use runtime::backoff::Backoff;
+use serde_json::json;
+use sqlx::PgConnection;
+use tests::events::{deliver, event};
+use tests::waiting::{SOON, eventually_equal};
+use tests::{Database, books};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::operations::execute;
+
+const QUEUE: Queue = Queue::Notifications;
+
+fn config(slots: usize) -> WorkerConfig {
+    let (dead_jobs, _) = mpsc::unbounded_channel();
+    let at_once = Backoff::new(std::time::Duration::from_millis(1), std::time::Duration::from_millis(1));
+    let policy = RetryPolicy { max_retries: 3, backoff: at_once };
+    let owner = "worker".to_owned();
+    WorkerConfig { queue: QUEUE, slots, policy, owner, patience: SOON, dead_jobs, relay: None }
+}
+
+/// Fails at first, and then does its job.
+struct Recovering(fn() -> Failure, AtomicUsize);
+
+impl Handler for Recovering {
+    async fn handle(&self, _job: &Job) -> Result<Completed, Failure> {
+        if self.1.fetch_add(1, Ordering::Relaxed) == 0 { Err((self.0)()) } else { Ok(Completed::new(json!({}))) }
+    }
+}
+
+async fn is_done_in_the_end(failure: fn() -> Failure) -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    deliver(&database.pool, QUEUE, &[event()]).await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let worker = Worker::new(pool, config(4), Recovering(failure, AtomicUsize::new(0)));
+    tasks.spawn("worker", worker.run(tasks.clone()));
+    let done = "select count(*) from messaging.inbox where status = 'done' and attempts = 2";
+    eventually_equal("another attempt does the job", SOON, 1, async || books::count(&database.pool, done).await)
+        .await?;
+    tasks.drain(SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_its_worker_gave_up_is_given_back() -> Result<()> {
+    is_done_in_the_end(|| Failure::LeaseLost).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_handler_panics_is_tried_again() -> Result<()> {
+    is_done_in_the_end(|| panic!("a bug in a handler")).await
+}
+
+/// Writes a row that the database may refuse.
+#[derive(Debug)]
+struct Number(i32);
+
+impl Effect for Number {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        async move {
+            sqlx::query("insert into numbers values ($1)").bind(self.0).execute(conn).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// All its jobs end at the same time, so they are completed together.
+struct Counting {
+    next: AtomicUsize,
+    all_there: Arc<tokio::sync::Barrier>,
+}
+
+impl Handler for Counting {
+    async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+        let number = i32::try_from(self.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(i32::MAX);
+        if job.attempts == 1 {
+            self.all_there.wait().await;
+        }
+        Ok(Completed::with(json!({ "number": number }), Number(number)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_that_the_database_refuses_spoils_no_other() -> Result<()> {
+    const JOBS: usize = 20;
+    let database = Database::new().await?;
+    execute(
+        &database.pool,
+        "create table public.numbers (number int constraint lucky check (number <> 13));
+         grant insert on public.numbers to articurated_workers",
+    )
+    .await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let events: Vec<_> = (0..JOBS).map(|_| event()).collect();
+    deliver(&database.pool, QUEUE, &events).await?;
+    let handler = Counting { next: AtomicUsize::new(0), all_there: Arc::new(tokio::sync::Barrier::new(JOBS)) };
+    let tasks = Tasks::new(CancellationToken::new());
+    tasks.spawn("worker", Worker::new(pool, config(JOBS), handler).run(tasks.clone()));
+    let done = "select count(*) from messaging.inbox where status = 'done'";
+    eventually_equal("every job is done", SOON, 20, async || books::count(&database.pool, done).await).await?;
+    let retried = "select count(*) from messaging.inbox where attempts > 1";
+    assert_eq!(books::count(&database.pool, retried).await?, 1, "only the one that was refused");
+    let numbers = "select count(*) from public.numbers where number < 20";
+    assert_eq!(books::count(&database.pool, numbers).await?, 19, "each effect is written once");
+    tasks.drain(SOON).await
+}
