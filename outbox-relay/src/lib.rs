@@ -2,7 +2,7 @@
 //!
 //! - [`relay`]: the loop over one group of the leased shards, and [`position`], where it stands in the log;
 //! - [`postgres_queue`]: outbox → inbox in one statement (the default);
-//! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms;
+//! - [`stream`]: outbox → RabbitMQ, and [`broker`], one batch of it with confirms; [`arrivals`], what has come out of it;
 //! - [`row`], [`outcome`] and [`error`]: what happens when an event, or a batch, does not go out;
 //! - [`maintenance`]: partitions and gauges.
 //!
@@ -13,6 +13,7 @@ mod position;
 mod postgres_queue;
 mod stream;
 mod broker;
+mod arrivals;
 mod row;
 mod outcome;
 mod error;
@@ -70,6 +71,9 @@ pub fn start(
     let leases = leases::start(pool.clone(), Consumer::Relay, name.to_owned(), tasks);
     partitions::start(pool, database, settings.retention, name, clock, tasks);
     gauges::start(pool, tasks);
+    if transport.rabbitmq_url.is_some() {
+        arrivals::start(pool, leases.clone(), tasks);
+    }
     let wakeup = Wakeup::start(pool, messaging::outbox::CHANNEL, tasks);
     for group in ShardGroup::all(settings.shard_groups) {
         let relay = Relay::new(pool.clone(), transport, settings, name, group, leases.clone(), wakeup.clone());

@@ -3,6 +3,7 @@
 pub(crate) mod look;
 pub(crate) mod forward;
 pub(crate) mod exceptions;
+pub(crate) mod arrivals;
 pub(crate) mod backlog;
 pub(crate) mod partitions;
 

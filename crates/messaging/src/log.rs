@@ -10,15 +10,21 @@ mod follow;
 
 use contracts::Queue;
 use serde_json::value::RawValue;
-use sqlx::PgExecutor;
 use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::inbox::{Job, Row};
+use crate::leases::{ARRIVED, Consumer, Leases};
 
 pub use follow::{Limit, Seen, follow};
 pub use place::Place;
 pub use progress::{Covered, LookAt, Mark};
+
+/// Records that every event of these shards up to a position has arrived in the inboxes of its queues.
+pub async fn record_arrival(pool: &PgPool, leases: &Leases, position: i64) -> sqlx::Result<()> {
+    marks::store(pool, Consumer::Relay, &[ARRIVED], leases, Mark { position, since: None }).await
+}
 
 /// An event without its content.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use super::look::{Candidate, Look};
 /// The routing table as two columns for `unnest`, and all event types that this release knows.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    event_types: Vec<String>,
-    queues: Vec<String>,
+    pub(super) event_types: Vec<String>,
+    pub(super) queues: Vec<String>,
     known: Vec<String>,
 }
 

@@ -85,6 +85,28 @@ async fn a_message_is_acknowledged_only_once_it_is_in_the_inbox() -> Result<()> 
     system.finish().await
 }
 
+/// Retention waits for it: what is in the broker is not in the inbox yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mark_of_arrivals_waits_for_the_inbox_and_not_for_the_confirm() -> Result<()> {
+    const BEHIND: &str = "select count(*) from messaging.last_marks
+                          where consumer = 'arrived' and mark < (select max(position) from messaging.outbox)";
+    let broker = Broker::new().await?;
+    let system = System::start_via(&broker.transport(), &[Part::Command, Part::Relay]).await?;
+    let pool = &system.database.pool;
+    shop::order_in(&system.api, OrderState::Paid).await?;
+    eventually_equal("both events are published", SOON, 2, async || published(pool).await).await?;
+    eventually_equal("the relay has passed them", SOON, 0, async || {
+        count(pool, "select count(*) from messaging.last_marks where consumer = 'relay' and mark < 2").await
+    })
+    .await?;
+    assert_eq!(count(pool, BEHIND).await?, 16, "the broker has one of them, and no consumer has taken it");
+
+    let intakes = system.intakes(&broker.transport(), &Queue::JOBS).await?;
+    eventually_equal("all have arrived", SOON, 0, async || count(pool, BEHIND).await).await?;
+    intakes.drain(SOON).await?;
+    system.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_versions_of_an_order_say_what_comes_first_and_not_their_positions() -> Result<()> {
     let broker = Broker::new().await?;
