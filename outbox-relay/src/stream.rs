@@ -47,7 +47,6 @@ struct Batch {
     blocked: Vec<Uuid>,
     covered: Covered,
     stopped_at_limit: bool,
-    is_empty: bool,
 }
 
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Stream {
             self.read(position).await?
         };
         if batch.events.is_empty() {
-            let outcome = if batch.is_empty { Outcome::Idle } else { Outcome::CaughtUp };
+            let outcome = if batch.blocked.is_empty() { Outcome::Idle } else { Outcome::CaughtUp };
             let more = batch.stopped_at_limit;
             self.unrecorded = Some(self.answered(&batch, Published::default()));
             self.record(position).await?;
@@ -183,14 +182,12 @@ async fn read(pool: &PgPool, position: &mut Position, limit: i64) -> sqlx::Resul
     let look_at = limited(position.look_at(pool)).await?;
     let seen = limited(look(pool, position.standing(), &look_at, limit)).await?;
     let (blocked, free) = seen.candidates.into_iter().partition::<Vec<_>, _>(|candidate| candidate.is_blocked);
-    let is_empty = blocked.is_empty() && free.is_empty();
     let events = limited(store::envelopes(pool, free)).await?;
     Ok(Batch {
         events,
         blocked: blocked.into_iter().map(|candidate| candidate.event_id).collect(),
         covered: position.saw(&look_at, &seen.positions, seen.stopped_at_limit),
         stopped_at_limit: seen.stopped_at_limit,
-        is_empty,
     })
 }
 

@@ -73,17 +73,17 @@ pub struct Worker<H> {
     handler: H,
     running: RunningClaims,
     completions: Completions,
-    /// Claims that the database did not answer, and when.
-    unanswered: Mutex<Vec<(Uuid, Instant)>>,
-    /// Jobs that have ended, while the database did not answer.
-    unrecorded: Mutex<Vec<JobKey>>,
+    /// What may still run under a claim of ours, while nothing here works on it.
+    to_give_back: Mutex<Vec<GiveBack>>,
 }
 
-/// A job, and the claim under which it ran.
+/// Jobs to give back to the queue.
 #[derive(Debug, Clone, Copy)]
-struct JobKey {
-    event_id: Uuid,
+struct GiveBack {
     claim_id: Uuid,
+    /// `None`: all jobs of the claim.
+    event_id: Option<Uuid>,
+    not_before: Instant,
 }
 
 impl<H: Handler> Worker<H> {
@@ -95,8 +95,7 @@ impl<H: Handler> Worker<H> {
             handler,
             running: RunningClaims::new(),
             completions,
-            unanswered: Mutex::default(),
-            unrecorded: Mutex::default(),
+            to_give_back: Mutex::default(),
         })
     }
 
@@ -198,7 +197,11 @@ impl<H: Handler> Worker<H> {
         let claimed = match limited(inbox::claim(&self.pool, queue, claim)).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push((id, Instant::now()));
+                self.give_back_later(GiveBack {
+                    claim_id: id,
+                    event_id: None,
+                    not_before: Instant::now() + UNANSWERED,
+                });
                 return Err(error);
             }
         };
@@ -232,36 +235,26 @@ impl<H: Handler> Worker<H> {
             Ok(jobs) => tracing::warn!(%queue, jobs, "reclaimed jobs of workers that went silent"),
             Err(error) => tracing::warn!(%queue, %error, "could not look for expired leases"),
         }
-        let unrecorded = std::mem::take(&mut *self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner));
-        for job in unrecorded {
-            match limited(inbox::give_back(&self.pool, queue, job.claim_id, Some(job.event_id))).await {
-                Ok(_) => self.running.ended(job.claim_id),
+        for given_back in self.due_to_give_back() {
+            let GiveBack { claim_id, event_id, .. } = given_back;
+            match limited(inbox::give_back(&self.pool, queue, claim_id, event_id)).await {
+                Ok(_) if event_id.is_some() => self.running.ended(claim_id),
+                Ok(_) => self.running.got(claim_id, 0),
                 Err(error) => {
-                    tracing::warn!(%queue, %error, "could not give back a job whose end was not recorded");
-                    self.give_back_later(job);
-                }
-            }
-        }
-        for claim in self.unanswered() {
-            match limited(inbox::give_back(&self.pool, queue, claim, None)).await {
-                Ok(_) => self.running.got(claim, 0),
-                Err(error) => {
-                    tracing::warn!(%queue, %error, "could not give back the jobs of a claim that was not answered");
-                    self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).push((claim, Instant::now()));
+                    tracing::warn!(%queue, %error, "could not give back jobs; retrying in {RECLAIM:?}");
+                    self.give_back_later(given_back);
                 }
             }
         }
     }
 
-    fn give_back_later(&self, job: JobKey) {
-        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+    fn give_back_later(&self, jobs: GiveBack) {
+        self.to_give_back.lock().unwrap_or_else(PoisonError::into_inner).push(jobs);
     }
 
-    /// The unanswered claims that the server cannot carry out any more.
-    fn unanswered(&self) -> Vec<Uuid> {
-        let mut unanswered = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = unanswered.extract_if(.., |(_, since)| since.elapsed() >= UNANSWERED);
-        old.map(|(claim, _)| claim).collect()
+    fn due_to_give_back(&self) -> Vec<GiveBack> {
+        let mut waiting = self.to_give_back.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extract_if(.., |jobs| jobs.not_before <= Instant::now()).collect()
     }
 
     async fn sweep(&self, bound: &mut Bound) {

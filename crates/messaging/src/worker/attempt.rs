@@ -1,13 +1,14 @@
-//! One attempt at one job: heartbeats while the handler works, and the record of how it ended.
+//! One attempt at one job, and the record of how it ended.
 
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use runtime::database::limited;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::handler::{DeadJob, Failure, Handler};
-use super::{JobKey, Worker};
+use super::{GiveBack, Worker};
 use crate::inbox::{self, Job, Next};
 
 /// How one attempt ended.
@@ -39,7 +40,7 @@ impl<H: Handler> Worker<H> {
     /// Does one claimed job and records how it ended. The handler is never cancelled half-way: if the lease is lost
     /// meanwhile, its completion is refused.
     pub(super) async fn attempt(&self, job: Job) -> Outcome {
-        let key = JobKey { event_id: job.event_id, claim_id: job.claim_id };
+        let (event_id, claim_id) = (job.event_id, job.claim_id);
         let span = tracing::info_span!(
             "worker.job.run",
             queue = %job.queue,
@@ -54,14 +55,16 @@ impl<H: Handler> Worker<H> {
         match outcome {
             // The job may still run under our claim: a worker whose lease is about to expire gives up before its effect. What
             // another worker has is not touched.
-            Outcome::LeaseLost | Outcome::Unrecorded => self.give_back_later(key),
-            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => self.running.ended(key.claim_id),
+            Outcome::LeaseLost | Outcome::Unrecorded => {
+                self.give_back_later(GiveBack { claim_id, event_id: Some(event_id), not_before: Instant::now() });
+            }
+            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => self.running.ended(claim_id),
         }
         outcome
     }
 
     async fn attempt_in_span(&self, job: Job) -> Outcome {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let waited = (job.received_at - job.occurred_at).to_std().unwrap_or_default();
         metrics::histogram!("inbox_delivery_seconds", "queue" => job.queue.as_str()).record(waited);
         let result = if let Some(reason) = &job.undecodable {
