@@ -3,9 +3,9 @@
 -- Long documents are compressed with lz4. Postgres' default, pglz, took a sixth of the server's time under load.
 
 -- One row per order. What never changes after the order is placed (customer, addresses, items, amounts) is frozen in
--- `document`. What transitions add (transaction id, tracking number, times) is merged into `progress`.
--- `document || progress || {state, version}` is the order as clients and events see it, so an event carries the full
--- state without a join.
+-- `document`, written once and stored nowhere else on this side. What transitions add (transaction id, tracking number,
+-- times) is merged into `progress`. Both, with state and version, are the order as clients and events see it:
+-- `command.whole` below.
 create table command.orders (
     id            uuid        not null constraint orders_pkey primary key,
     order_number  text        not null constraint orders_order_number_key unique
@@ -16,8 +16,8 @@ create table command.orders (
     version       integer     not null constraint orders_version_positive check (version >= 1),
     currency      text        not null constraint orders_currency_iso4217 check (char_length(currency) = 3),
     total_minor   bigint      not null constraint orders_total_not_negative check (total_minor >= 0),
-    document      jsonb       compression lz4 not null,
-    progress      jsonb       not null default '{}',
+    document      json        compression lz4 not null,
+    progress      jsonb       not null,
     delivered_at  timestamptz,
     created_at    timestamptz not null,
     updated_at    timestamptz not null,
@@ -55,8 +55,8 @@ create table command.returns (
                                      ('REQUESTED', 'APPROVED', 'REJECTED', 'IN_TRANSIT', 'RECEIVED', 'COMPLETED')),
     version              integer     not null constraint returns_version_positive check (version >= 1),
     refund_amount_minor  bigint      not null constraint returns_refund_not_negative check (refund_amount_minor >= 0),
-    document             jsonb       compression lz4 not null,
-    progress             jsonb       not null default '{}',
+    document             json        compression lz4 not null,
+    progress             jsonb       not null,
     created_at           timestamptz not null,
     updated_at           timestamptz not null
 ) with (fillfactor = 80);
@@ -125,32 +125,42 @@ create trigger state_transitions_no_truncate
 
 -- Appends rows to the audit, and returns how many. It is the only insert into the table, and a batch is one call.
 --
--- Each transition is JSON with a key per column, exactly as the event of the change carries it: what the audit says and
--- what the event says cannot differ. A missing key is null; other keys are ignored.
---
 -- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call.
-create function command.append_transitions(transitions jsonb[]) returns bigint
+create function command.append_transitions(transitions command.state_transitions[]) returns bigint
     language plpgsql security invoker as $$
 declare
     appended bigint;
 begin
-    insert into command.state_transitions
-        (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason,
-         metadata, ip_address, request_id, trace_id, created_at)
-    select transition ->> 'entity_type', (transition ->> 'entity_id')::uuid, (transition ->> 'version')::integer,
-           transition ->> 'from_state', transition ->> 'to_state', transition ->> 'actor', transition ->> 'actor_type',
-           transition ->> 'trigger', transition ->> 'reason', transition -> 'metadata', (transition ->> 'ip_address')::inet,
-           transition ->> 'request_id', transition ->> 'trace_id', (transition ->> 'created_at')::timestamptz
-    from (select unnest(transitions) as transition) as given;
+    insert into command.state_transitions select * from unnest(transitions);
     get diagnostics appended = row_count;
     return appended;
 end $$;
 revoke all on function command.append_transitions from public;
 grant execute on function command.append_transitions to articurated_command, articurated_workers;
 
+-- An order or a return as clients and events see it: the frozen document, what has been added since, state and version. The
+-- parts are joined as text, because Postgres would take longer to merge them as jsonb. The command service does the same for
+-- its answers (command/src/document.rs); a test compares the two.
+create function command.whole(document json, progress jsonb, state text, version integer) returns json
+    language sql immutable parallel safe
+    return case when jsonb_typeof(progress) = 'object' then
+        (left(document::text, -1) || coalesce(',' || nullif(substr(progress::text, 2, length(progress::text) - 2), ''), '')
+         || ',"state":' || to_json(state)::text || ',"version":' || version || '}')::json end;
+
+-- A row of the audit as events carry it and clients see it.
+create function command.transition(step command.state_transitions) returns json
+    language sql stable parallel safe
+    return json_build_object(
+        'entity_type', (step).entity_type, 'entity_id', (step).entity_id, 'version', (step).version, 'from_state', (step).from_state,
+        'to_state', (step).to_state, 'actor', (step).actor, 'actor_type', (step).actor_type, 'trigger', (step).trigger,
+        'reason', (step).reason, 'metadata', (step).metadata, 'ip_address', host((step).ip_address),
+        'request_id', (step).request_id, 'trace_id', (step).trace_id,
+        'created_at', to_char((step).created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'));
+
 -- Answers already given, by (caller, route, key). An answer is stored in the same commit as the change it answers for, so
 -- a repeated request either finds the answer or finds that nothing was done. Rows are deleted after
 -- IDEMPOTENCY_RETENTION_HOURS.
+--   state, version, progress  of the order or return at that time. Its frozen document completes the answer
 create table command.idempotency_keys (
     caller        text        not null,
     route         text        not null,
@@ -159,7 +169,9 @@ create table command.idempotency_keys (
     entity_type   text        not null,
     entity_id     uuid        not null,
     status        smallint    not null,
-    response      jsonb       not null,
+    state         text        not null,
+    version       integer     not null,
+    progress      jsonb       not null,
     created_at    timestamptz not null,
     constraint idempotency_keys_pkey primary key (caller, route, key)
 );

@@ -5,11 +5,19 @@
 -- The log -------------------------------------------------------------------------------------------------------------
 
 -- The outbox: one row per event, written in the transaction that makes the change. It is a log: a row is written once and
--- never updated, so the payload is stored once, and someone's open snapshot keeps no dead versions of it.
+-- never updated, so someone's open snapshot keeps no dead versions of it.
+--
+-- The row holds only what nothing else holds. The same transaction writes the audit row of the change, and the aggregate's
+-- frozen document is written once, at its creation; both stay. `messaging.events` below puts the three together, and that is
+-- what every reader sees. An event with its document would be three times as large, and a command would take half as long
+-- again (docs/decisions/0023-an-event-is-composed.md).
 --   position           order of insertion, drawn by the inserting statement. Not the order of the commits: see below
---   aggregate_version  the order that counts within an aggregate
+--   aggregate_version  the order that counts within an aggregate; with type and id it is the key of the audit row
 --   shard              hash of the aggregate, 0..15; at any time one process reads a shard for a consumer
---   headers            traceparent, request id, actor: what a consumer needs to continue the trace
+--   schema_version     the shape of the event
+--   traceparent        with which a consumer continues the trace (W3C Trace Context)
+--   payload            of an order or a return, what its transitions have added to the frozen document so far; of all others
+--                      the whole document
 create table messaging.outbox (
     event_id           uuid        not null,
     position           bigint      not null generated always as identity (cache 1),
@@ -17,10 +25,11 @@ create table messaging.outbox (
     aggregate_id       uuid        not null,
     aggregate_version  integer     not null,
     shard              smallint    not null constraint outbox_shard_range check (shard between 0 and 15),
+    schema_version     smallint    not null default 1,
     event_type         text        not null,
-    payload            jsonb       compression lz4 not null,
-    headers            jsonb       not null default '{}',
     occurred_at        timestamptz not null,
+    traceparent        text,
+    payload            jsonb       compression lz4 not null,
     constraint outbox_pkey primary key (event_id)
 ) partition by range (event_id);
 -- The log in its order.
@@ -45,24 +54,73 @@ create function messaging.shard_of(aggregate_id uuid) returns smallint
 -- arrays are unnested in the select list because `from unnest(…)` would copy every payload once more.
 create function messaging.append_events(
     aggregate_type text, event_ids uuid[], aggregate_ids uuid[], aggregate_versions integer[], event_types text[],
-    payloads jsonb[], event_headers jsonb[], times timestamptz[]
+    payloads jsonb[], traceparents text[], times timestamptz[]
 ) returns bigint
     language plpgsql security invoker as $$
 declare
     appended bigint;
 begin
     insert into messaging.outbox
-        (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
+        (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, traceparent, occurred_at)
     select event_id, aggregate_type, aggregate_id, aggregate_version, messaging.shard_of(aggregate_id), event_type,
-           payload, headers, occurred_at
+           payload, traceparent, occurred_at
     from (select unnest(event_ids) as event_id, unnest(aggregate_ids) as aggregate_id,
                  unnest(aggregate_versions) as aggregate_version, unnest(event_types) as event_type,
-                 unnest(payloads) as payload, unnest(event_headers) as headers, unnest(times) as occurred_at) as event;
+                 unnest(payloads) as payload, unnest(traceparents) as traceparent, unnest(times) as occurred_at) as event;
     get diagnostics appended = row_count;
     return appended;
 end $$;
 revoke all on function messaging.append_events from public;
 grant execute on function messaging.append_events to articurated_command, articurated_workers;
+
+-- The history of an entity up to a version, for those who may read events and not the audit.
+create function messaging.history(type text, id uuid, until integer) returns json
+    language sql stable security definer set search_path = pg_catalog
+    return (select json_agg(command.transition(step) order by step.version)
+            from command.state_transitions as step
+            where step.entity_type = type and step.entity_id = id and step.version <= until);
+revoke all on function messaging.history from public;
+
+-- The payload of an event: {"snapshot": the whole document after the change, "transition": the audit row}; of snapshot.taken
+-- also {"history": all audit rows until then}.
+create function messaging.payload_of(event_type text, payload jsonb, document json, audit command.state_transitions) returns json
+    language sql stable
+    return case when event_type = 'snapshot.taken'
+        then json_build_object(
+            'snapshot', coalesce(command.whole(document, payload, (audit).to_state, (audit).version), payload::json),
+            'transition', case when (audit).version is not null then command.transition(audit) end,
+            'history', messaging.history((audit).entity_type, (audit).entity_id, (audit).version))
+        else json_build_object(
+            'snapshot', coalesce(command.whole(document, payload, (audit).to_state, (audit).version), payload::json),
+            'transition', case when (audit).version is not null then command.transition(audit) end)
+        end;
+
+-- What a consumer needs to continue the trace and the request that caused the event.
+create function messaging.headers_of(traceparent text, schema_version smallint, audit command.state_transitions) returns json
+    language sql stable
+    return json_strip_nulls(json_build_object(
+        'traceparent', traceparent, 'request_id', (audit).request_id, 'actor', (audit).actor, 'schema_version', nullif(schema_version, 1)));
+
+-- The events as their readers see them: the row of the outbox, with the audit row and the frozen document. Without an audit
+-- row, which no command leaves out, there is only what the outbox has.
+--   payload, headers  as above. Composing them is most of the cost of reading an event; a column that a query does not use
+--                     costs nothing
+--   added, audit, document  of what they are composed, for readers that choose first and compose then
+--   stored_bytes      what of the event is stored, for readers that limit their batches
+-- The view reads with the rights of its owner: who may read events needs no right on the schema `command`.
+create view messaging.events as
+select event_id, position, event.aggregate_type, aggregate_id, aggregate_version, shard, schema_version, event_type, occurred_at,
+       traceparent, payload as added, audit, coalesce(placed.document, requested.document) as document,
+       messaging.headers_of(traceparent, schema_version, audit) as headers,
+       messaging.payload_of(event_type, payload, coalesce(placed.document, requested.document), audit) as payload,
+       pg_column_size(payload) + coalesce(pg_column_size(placed.document), pg_column_size(requested.document), 0) as stored_bytes
+from messaging.outbox as event
+left join command.state_transitions as audit
+    on audit.entity_type = event.aggregate_type and audit.entity_id = aggregate_id and audit.version = aggregate_version
+left join command.orders as placed on event.aggregate_type = 'order' and placed.id = aggregate_id
+left join command.returns as requested on event.aggregate_type = 'return' and requested.id = aggregate_id;
+grant select on messaging.events to articurated_relay, articurated_workers, articurated_query;
+grant execute on function messaging.history to articurated_relay, articurated_workers, articurated_query, articurated_operator;
 
 grant insert on messaging.outbox to articurated_command;
 grant select, insert on messaging.outbox to articurated_workers;

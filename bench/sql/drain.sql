@@ -12,4 +12,4 @@ with picked as materialized (
     from picked
     where job.queue = 'notifications' and job.event_id = picked.event_id
 )
-select run_at, payload from picked join messaging.outbox using (event_id)
+select run_at, payload from picked join messaging.events using (event_id)

@@ -1,20 +1,13 @@
--- Events $2 to $3 of a backlog, as commands write them. 1,024 orders at a time take four steps each, so that a thousand
--- other events lie between two steps of an order. The orders are copies of order $1; the id of an order is its number.
+-- Events $2 to $3 of a backlog, as commands write them, with their audit rows and orders. 1,024 orders at a time take four
+-- steps each, so that a thousand other events lie between two steps of an order. The orders are copies of order $1; the id of
+-- an order is its number.
 -- Every event has a type that goes to one queue: all those of an order to the notifications, or all to the invoices. So the
 -- relay has a message for each, and the order of the messages can be checked.
-with event as (
+with event as materialized (
     select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid as event_id,
-           id, version, (array['order.created', 'order.shipped'])[("order" % 2 + 1)::int] as event_type,
-           jsonb_build_object(
-               'snapshot', $1 || jsonb_build_object('id', id, 'order_number', number, 'state', states[version + 1], 'version', version,
-                   'updated_at', now()) || times,
-               'transition', jsonb_build_object(
-                   'entity_type', 'order', 'entity_id', id, 'version', version,
-                   'from_state', states[version], 'to_state', states[version + 1],
-                   'actor', 'warehouse.jaipur', 'actor_type', 'USER', 'trigger', 'API_CALL', 'reason', null,
-                   'metadata', '{"tracking_number": "BD69351142IN"}'::jsonb, 'ip_address', '127.0.0.1',
-                   'request_id', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', 'trace_id', '4bf92f3577b34da6a3ce929d0e0e4736',
-                   'created_at', now())) as payload
+           n, id, version, (array['order.created', 'order.shipped'])[("order" % 2 + 1)::int] as event_type,
+           number, states[version] as from_state, states[version + 1] as to_state,
+           jsonb_build_object('updated_at', now()) || times as progress
     from generate_series($2::bigint, $3::bigint) as n
     cross join lateral (
         select (n - 1) / 4096 * 1024 + (n - 1) % 1024 + 1 as "order", ((n - 1) % 4096 / 1024 + 1)::int as version,
@@ -27,9 +20,21 @@ with event as (
     cross join lateral (
         select lpad(to_hex("order"), 32, '0')::uuid as id, 'AC-20260101-' || lpad("order"::text, 8, '0') as number
     ) as made
-    order by n
+), placed as (
+    insert into command.orders
+        (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at)
+    select id, number, $1 ->> 'customer_id', 'PENDING_PAYMENT', 1, $1 ->> 'currency', ($1 ->> 'total_minor')::bigint,
+           ($1 - '{state,version,updated_at}'::text[] || jsonb_build_object('id', id, 'order_number', number))::json, progress, now(), now()
+    from event where version = 1
+), audited as materialized (
+    select command.append_transitions(array_agg(row(
+               'order', id, version, from_state, to_state, 'warehouse.jaipur', 'USER', 'API_CALL', null,
+               '{"tracking_number": "BD69351142IN"}', '127.0.0.1', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d',
+               '4bf92f3577b34da6a3ce929d0e0e4736', now())::command.state_transitions)) as rows
+    from event
 )
-select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(version), array_agg(event_type), array_agg(payload),
-           array_agg('{"actor": "warehouse.jaipur", "request_id": "019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"}'::jsonb),
-           array_agg(now()))
-from event
+select messaging.append_events(
+           'order', array_agg(event_id order by n), array_agg(id order by n), array_agg(version order by n),
+           array_agg(event_type order by n), array_agg(progress order by n),
+           array_agg('00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00'::text), array_agg(now())), min(rows)
+from event cross join audited

@@ -17,7 +17,7 @@ values ('order', :id::uuid, :version::int + 1, :state, (array['PAID', 'PROCESSIN
     'warehouse.jaipur', 'USER', 'API_CALL', null, '{"tracking_number": "BD69351142IN"}', '127.0.0.1',
     '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now());
 insert into messaging.outbox
-    (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, headers, occurred_at)
+    (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, traceparent, occurred_at)
 values (public.id_now(:event::bigint), 'order', :id::uuid, :version::int + 1, messaging.shard_of(:id::uuid),
     (array['order.paid', 'order.processing', 'order.shipped', 'order.delivered'])[:step::int],
     jsonb_build_object(
@@ -30,6 +30,6 @@ values (public.id_now(:event::bigint), 'order', :id::uuid, :version::int + 1, me
             'metadata', '{"tracking_number": "BD69351142IN"}'::jsonb, 'ip_address', '127.0.0.1',
             'request_id', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', 'trace_id', '4bf92f3577b34da6a3ce929d0e0e4736',
             'created_at', now())),
-    '{"actor": "warehouse.jaipur", "request_id": "019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"}',
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00',
     now());
 commit;

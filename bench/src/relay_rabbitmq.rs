@@ -93,7 +93,7 @@ fn in_order(events: &[Envelope]) -> Result<()> {
 /// The messages that the relay makes from the outbox.
 async fn messages(database: &Database) -> Result<Vec<Message>> {
     let mut messages = Vec::new();
-    for row in sqlx::query("select * from messaging.outbox order by position").fetch_all(&database.pool).await? {
+    for row in sqlx::query("select * from messaging.events order by position").fetch_all(&database.pool).await? {
         let event = envelope(&row)?;
         let event_type: EventType = event.event_type.parse()?;
         for queue in Queue::JOBS.into_iter().filter(|queue| queue.wants(event_type)) {

@@ -3,12 +3,11 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
-use contracts::{ActorType, EntityType, Headers, Trigger};
+use contracts::{ActorType, Trigger};
 use runtime::ApiError;
 use runtime::http::RequestContext;
 use serde::Serialize;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::Value;
 
 use crate::idempotency::KeyedRequest;
 
@@ -83,39 +82,32 @@ impl CommandContext {
         }
     }
 
-    /// The audit row as JSON, without what only the database knows: the version and the state before.
-    pub(crate) fn audit_row(
-        &self,
-        entity_type: EntityType,
-        entity_id: Uuid,
-        to_state: &str,
-        metadata: &impl Serialize,
-    ) -> Value {
-        json!({
-            "entity_type": entity_type,
-            "entity_id": entity_id,
-            "to_state": to_state,
-            "actor": self.actor,
-            "actor_type": self.actor_type,
-            "trigger": self.trigger,
-            "reason": self.reason,
-            "metadata": metadata,
-            "ip_address": self.ip_address,
-            "request_id": self.request_id,
-            "trace_id": self.trace_id,
-            "created_at": self.at,
-        })
-    }
-
-    /// The event's headers, with which consumers continue the same request and trace.
-    pub(crate) fn headers(&self) -> Headers {
-        Headers {
-            traceparent: self.traceparent.clone(),
+    /// What the audit says about the command; the statement adds what only the database knows.
+    pub(crate) fn audit_row(&self, metadata: Value) -> AuditRow {
+        AuditRow {
+            actor: self.actor.clone(),
+            actor_type: self.actor_type,
+            trigger: self.trigger,
+            reason: self.reason.clone(),
+            metadata,
+            ip_address: self.ip_address.clone(),
             request_id: self.request_id.clone(),
-            actor: Some(self.actor.clone()),
-            schema_version: None,
+            trace_id: self.trace_id.clone(),
         }
     }
+}
+
+/// A row of the audit, without the entity, its version and its states.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditRow {
+    pub(crate) actor: String,
+    pub(crate) actor_type: ActorType,
+    pub(crate) trigger: Trigger,
+    pub(crate) reason: Option<String>,
+    pub(crate) metadata: Value,
+    pub(crate) ip_address: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
 }
 
 /// `"3"` as in the `ETag`, or without quotes. `*` accepts any version.

@@ -7,7 +7,7 @@
 //!    bears;
 //! 4. [`batcher`]: commands that arrive while a commit is in flight form the next batch;
 //! 5. [`store`]: the SQL. A batch is one statement;
-//! 6. [`outcome`]: how a command ends.
+//! 6. [`outcome`]: how a command ends; [`document`]: the document that it answers with.
 //!
 //! Beside it: [`maintenance`] deletes old idempotency keys and rejects returns that were not reviewed in time;
 //! [`republish`] writes a snapshot of every order and return into the outbox, from which read models can be rebuilt.
@@ -24,6 +24,7 @@ mod request_return;
 mod taxation;
 mod batcher;
 mod store;
+mod document;
 mod outcome;
 mod maintenance;
 mod republish;

@@ -3,12 +3,12 @@
 use axum::http::StatusCode;
 use contracts::EntityType;
 use runtime::ApiError;
-use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::document::whole;
 use crate::idempotency::{KeyedRequest, key_reused};
-use crate::store::KnownAnswer;
+use crate::store::{KnownAnswer, Stored};
 
 /// A command that was executed, now or before under the same idempotency key.
 #[derive(Debug)]
@@ -17,13 +17,20 @@ pub(crate) struct Outcome {
     pub(crate) entity: EntityType,
     pub(crate) id: Uuid,
     pub(crate) version: i32,
-    /// The entity's document as JSON, as the database wrote it.
+    /// The entity's document as JSON.
     pub(crate) document: String,
     /// Whether this is the stored answer of an earlier request.
     pub(crate) replayed: bool,
 }
 
 impl Outcome {
+    /// The entity as the database has it.
+    pub(crate) fn of(entity: EntityType, id: Uuid, stored: &Stored) -> Self {
+        let Stored { state, version, document, progress } = stored;
+        let document = whole(document, progress, state, *version);
+        Self { status: StatusCode::OK, entity, id, version: *version, document, replayed: false }
+    }
+
     /// A new entity.
     pub(crate) fn created(entity: EntityType, id: Uuid, document: String) -> Self {
         Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false }
@@ -38,20 +45,15 @@ impl Outcome {
         request: Option<&KeyedRequest>,
         entity: EntityType,
     ) -> Result<Self, ApiError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: i32,
-        }
         if request.is_none_or(|request| request.request_hash != known.request_hash) {
             return Err(key_reused());
         }
         let status = u16::try_from(known.status).ok().and_then(|status| StatusCode::from_u16(status).ok());
-        let Versioned { version } = serde_json::from_str(&known.body).map_err(ApiError::internal)?;
         Ok(Self {
             status: status.unwrap_or(StatusCode::OK),
             entity,
             id: known.entity_id,
-            version,
+            version: known.version,
             document: known.body,
             replayed: true,
         })

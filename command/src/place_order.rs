@@ -15,6 +15,7 @@ pub(crate) use pricing::{Draft, DraftItem, Price};
 use crate::App;
 use crate::batcher::Batched;
 use crate::context::CommandContext;
+use crate::document::{frozen, whole};
 use crate::idempotency::KeyedRequest;
 use crate::outcome::Outcome;
 use crate::store::{self, NewOrder, NewOrderItem, PlacementOutcome};
@@ -94,8 +95,13 @@ pub(crate) async fn place(app: &App, context: &CommandContext, order: PlaceOrder
         let id = app.ids.next();
         let number = order.order_number.clone().unwrap_or_else(|| generated_number(id, context.at));
         let document = order.document(id, number, &app.ids, context.at);
-        match app.placements.execute(new_order(app, context, &document)?).await? {
-            PlacementOutcome::Placed { document } => return Ok(Outcome::created(EntityType::Order, id, document)),
+        let new = new_order(app, context, &document)?;
+        let frozen = new.document.clone();
+        match app.placements.execute(new).await? {
+            PlacementOutcome::Placed { progress } => {
+                let answer = whole(&frozen, &progress, OrderState::PendingPayment.as_str(), 1);
+                return Ok(Outcome::created(EntityType::Order, id, answer));
+            }
             PlacementOutcome::Known(known) => {
                 return Outcome::replayed(known, context.idempotency.as_ref(), EntityType::Order);
             }
@@ -137,11 +143,12 @@ fn new_order(app: &App, context: &CommandContext, order: &OrderDocument) -> Resu
         customer_id: order.customer_id.clone(),
         currency: order.currency.clone(),
         total_minor: order.total_minor,
-        document: serde_json::to_value(order).map_err(ApiError::internal)?,
+        document: frozen(order)?,
+        progress: json!({ "updated_at": context.at }),
         items: items.collect(),
-        transition: context.audit_row(EntityType::Order, order.id, OrderState::PendingPayment.as_str(), &json!({})),
+        audit: context.audit_row(json!({})),
         event_id: app.ids.next(),
-        headers: context.headers(),
+        traceparent: context.traceparent.clone(),
         at: context.at,
         idempotency: context.idempotency.clone(),
     })

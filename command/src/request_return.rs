@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::context::CommandContext;
+use crate::document::{frozen, whole};
 use crate::idempotency::key_in_progress;
 use crate::outcome::{Outcome, unknown_entity};
 use crate::store::{self, NewReturn, OrderUnderLock};
@@ -64,7 +65,6 @@ impl Work {
             return Outcome::replayed(known, Some(request), EntityType::Return);
         }
         let Some(order) = order else { return Err(unknown_entity(EntityType::Order, order_id)) };
-        // A return needs nothing of the order but what the stored document says: how it was placed.
         let placed = OrderDocument::deserialize(&order.document).map_err(ApiError::internal)?;
         let lines = self.decide(conn, &order, &placed).await?;
         let document = self.document(&placed, &lines)?;
@@ -149,22 +149,24 @@ impl Work {
     }
 
     async fn insert(&self, conn: &mut PgConnection, document: &ReturnDocument) -> Result<Outcome, ApiError> {
-        let transition = self.context.audit_row(EntityType::Return, document.id, document.state.as_str(), &json!({}));
+        let (frozen, progress) = (frozen(document)?, json!({ "updated_at": self.context.at }));
         let new = NewReturn {
             id: document.id,
             order_id: document.order_id,
             refund_amount_minor: document.refund_amount_minor,
-            document: &serde_json::to_value(document).map_err(ApiError::internal)?,
+            document: &frozen,
+            progress: &progress,
             items: &document.items,
-            transition: &transition,
+            audit: &self.context.audit_row(json!({})),
             event_id: self.app.ids.next(),
-            headers: &self.context.headers(),
+            traceparent: self.context.traceparent.as_deref(),
             at: self.context.at,
             idempotency: self.context.idempotency.as_ref(),
         };
         let stored = store::insert_return(conn, &new).await;
-        let stored = stored.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
-        Ok(Outcome::created(EntityType::Return, document.id, stored))
+        let progress = stored.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
+        let answer = whole(&frozen, &progress, document.state.as_str(), document.version);
+        Ok(Outcome::created(EntityType::Return, document.id, answer))
     }
 }
 

@@ -6,6 +6,7 @@
 mod placements;
 mod transitions;
 mod returns;
+mod audit;
 mod idempotency_keys;
 mod snapshots;
 
@@ -15,4 +16,4 @@ pub(crate) use returns::{
     NewReturn, OrderUnderLock, UnreviewedReturn, insert_return, items_elsewhere, lock_order, unreviewed_returns,
 };
 pub(crate) use snapshots::{current_orders, current_returns};
-pub(crate) use transitions::{NewTransition, TransitionOutcome, transition_orders, transition_returns};
+pub(crate) use transitions::{NewTransition, Stored, TransitionOutcome, transition_orders, transition_returns};

@@ -133,7 +133,7 @@ impl<S: Machine> Batched for Transitions<S> {
     }
 
     fn changed(outcome: &TransitionOutcome) -> bool {
-        matches!(outcome, TransitionOutcome::Applied { .. })
+        matches!(outcome, TransitionOutcome::Applied(_))
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn change_state<S: Machine>(
     let mut outcome = S::batchers(app).execute(transition).await?;
     // The same request may have made this step a moment ago in another process. The statement waited for it but could
     // not see its answer; a second look finds it.
-    if let (TransitionOutcome::Unchanged { .. }, Some(repeated)) = (&outcome, repeated) {
+    if let (TransitionOutcome::Unchanged(_), Some(repeated)) = (&outcome, repeated) {
         outcome = S::batchers(app).execute(repeated).await?;
     }
     answer(context, &command, outcome)
@@ -169,7 +169,7 @@ pub(crate) async fn reject_unreviewed(app: &App, context: &CommandContext, id: U
     let command = ChangeState { id, to: ReturnState::Rejected, details };
     let transition = new_transition(app, context, &command)?;
     let outcome = app.return_transitions.execute(transition).await?;
-    Ok(matches!(outcome, TransitionOutcome::Applied { .. }))
+    Ok(matches!(outcome, TransitionOutcome::Applied(_)))
 }
 
 fn new_transition<S: Machine>(
@@ -189,10 +189,10 @@ fn new_transition<S: Machine>(
         to_state: command.to.as_str(),
         at: context.at,
         progress: Value::Object(progress),
-        audit: context.audit_row(S::ENTITY, command.id, command.to.as_str(), &details),
+        audit: context.audit_row(Value::Object(details)),
         event_id: app.ids.next(),
         event_type,
-        headers: context.headers(),
+        traceparent: context.traceparent.clone(),
         expected_version: context.expected_version,
         idempotency: context.idempotency.clone(),
     })
@@ -204,21 +204,22 @@ fn answer<S: Machine>(
     outcome: TransitionOutcome,
 ) -> Result<Outcome, ApiError> {
     let (entity, id, to) = (S::ENTITY, command.id, command.to);
-    let done = |version, document| Outcome { status: StatusCode::OK, entity, id, version, document, replayed: false };
     match outcome {
         TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
         TransitionOutcome::Known(known) => Outcome::replayed(known, context.idempotency.as_ref(), entity),
-        TransitionOutcome::Applied { version, document } => Ok(done(version, document)),
-        TransitionOutcome::Unchanged { state, version, document } => {
+        TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
+        TransitionOutcome::Unchanged(stored) => {
             if let Some(expected) = context.expected_version
-                && expected != version
+                && expected != stored.version
             {
-                return Err(version_mismatch(entity, version, expected));
+                return Err(version_mismatch(entity, stored.version, expected));
             }
-            match decide(state.parse::<S>().map_err(ApiError::internal)?, to) {
-                Ok(Decision::AlreadyThere) => Ok(done(version, document)),
+            match decide(stored.state.parse::<S>().map_err(ApiError::internal)?, to) {
+                Ok(Decision::AlreadyThere) => Ok(Outcome::of(entity, id, &stored)),
                 Err(invalid) => Err(invalid_transition(&invalid)),
-                Ok(Decision::Apply) => Err(ApiError::internal(format!("{state} to {to} is legal but was not applied"))),
+                Ok(Decision::Apply) => {
+                    Err(ApiError::internal(format!("{} to {to} is legal but was not applied", stored.state)))
+                }
             }
         }
     }

@@ -62,7 +62,7 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
         select event_type as "event_type!", aggregate_type as "aggregate_type!", payload as "payload!: Json<Box<RawValue>>",
                headers as "headers!: Json<Box<RawValue>>", occurred_at as "occurred_at!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
-        join messaging.outbox on event_id = id
+        join messaging.events on event_id = id
         where event_id between $2 and $3
         order by place
         "#,

@@ -41,8 +41,7 @@ pub async fn deliver(pool: &PgPool, queue: Queue, events: &[Envelope]) -> Result
 
 async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     sqlx::query(
-        "select messaging.append_events($1, array[$2], array[$3], array[$4], array[$5], array[$6::jsonb], array[$7::jsonb],
-                                        array[$8])",
+        "select messaging.append_events($1, array[$2], array[$3], array[$4], array[$5], array[$6::jsonb], array[$7], array[$8])",
     )
     .bind(event.aggregate_type.as_str())
     .bind(event.event_id)
@@ -50,7 +49,7 @@ async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     .bind(event.aggregate_version)
     .bind(&event.event_type)
     .bind(Json(&event.payload))
-    .bind(Json(&event.headers))
+    .bind(event.headers.traceparent.as_deref())
     .bind(event.occurred_at)
     .execute(conn)
     .await?;

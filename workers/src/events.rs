@@ -1,7 +1,7 @@
 //! The event that a job consumes, and the one that it causes.
 
 use chrono::{DateTime, Utc};
-use contracts::{ActorType, EntityType, EventType, Headers, StateChanged, Transition, Trigger};
+use contracts::{ActorType, EntityType, EventType, StateChanged, Transition, Trigger};
 use messaging::inbox::Job;
 use messaging::outbox::{self, NewEvent};
 use messaging::worker::Failure;
@@ -17,21 +17,16 @@ pub(crate) fn snapshot<T: DeserializeOwned>(job: &Job) -> Result<T, Failure> {
         .map_err(|error| Failure::Dead(format!("undecodable {} event: {error}", job.event_type)))
 }
 
-/// The headers of an event that `job` causes: the same request, this span's trace.
-pub(crate) fn headers(job: &Job) -> Headers {
-    Headers {
-        traceparent: runtime::telemetry::traceparent().or_else(|| job.headers.traceparent.clone()),
-        request_id: job.headers.request_id.clone(),
-        actor: Some("system".to_owned()),
-        schema_version: None,
-    }
+/// The trace that an event continues which `job` causes: that of this span, or of the job's own event.
+pub(crate) fn traceparent(job: &Job) -> Option<String> {
+    runtime::telemetry::traceparent().or_else(|| job.headers.traceparent.clone())
 }
 
 /// A change that a job has made, with the event that tells of it.
 #[derive(Debug)]
 pub(crate) struct Caused<T> {
     pub(crate) event_id: Uuid,
-    pub(crate) headers: Headers,
+    pub(crate) traceparent: Option<String>,
     pub(crate) change: StateChanged<T>,
 }
 
@@ -40,10 +35,10 @@ pub(crate) async fn record<T: Serialize>(
     conn: &mut PgConnection,
     event_id: Uuid,
     event_type: EventType,
-    headers: &Headers,
+    traceparent: Option<&str>,
     change: &StateChanged<T>,
 ) -> sqlx::Result<()> {
-    outbox::record(conn, &NewEvent { event_id, event_type, headers, change }).await
+    outbox::record(conn, &NewEvent { event_id, event_type, traceparent, change }).await
 }
 
 /// The audit row of a change that `job` made.

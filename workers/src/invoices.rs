@@ -96,7 +96,10 @@ impl Invoices {
         tracing::info!(result = %result, "invoice stored");
         let transition = events::transition(job, EntityType::Invoice, row.id, 1, None, "GENERATED", at);
         let change = StateChanged { snapshot, transition };
-        Completed::with(result, Issued(Caused { event_id: self.ids.next(), headers: events::headers(job), change }))
+        Completed::with(
+            result,
+            Issued(Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change }),
+        )
     }
 }
 
@@ -106,10 +109,10 @@ struct Issued(Caused<InvoiceDocument>);
 
 impl Effect for Issued {
     fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
-        let Caused { event_id, headers, change } = &self.0;
+        let Caused { event_id, traceparent, change } = &self.0;
         async move {
             if store::mark_stored(conn, &change.snapshot).await? {
-                events::record(conn, *event_id, EventType::InvoiceGenerated, headers, change).await?;
+                events::record(conn, *event_id, EventType::InvoiceGenerated, traceparent.as_deref(), change).await?;
             }
             Ok(())
         }

@@ -9,7 +9,7 @@ mod store;
 
 use chrono::{DateTime, Utc};
 use contracts::{
-    EntityType, EventType, GatewayRefund, GatewayRefundRequest, Headers, RefundDocument, RefundStatus, ReturnDocument,
+    EntityType, EventType, GatewayRefund, GatewayRefundRequest, RefundDocument, RefundStatus, ReturnDocument,
     StateChanged,
 };
 use futures_util::FutureExt;
@@ -70,7 +70,7 @@ impl Handler for Refunds {
         );
         transition.reason = Some(reason.to_owned());
         let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Failed, version), transition };
-        record(conn, self.ids.next(), EventType::RefundFailed, &events::headers(job), &change).await
+        record(conn, self.ids.next(), EventType::RefundFailed, events::traceparent(job).as_deref(), &change).await
     }
 }
 
@@ -79,7 +79,7 @@ impl Refunds {
     async fn initiate(&self, job: &Job, returned: &ReturnDocument) -> Result<RefundRow, Failure> {
         let (id, event_id, at) = (self.ids.next(), self.ids.next(), self.clock.now());
         let transition = events::transition(job, EntityType::Refund, id, 1, None, RefundStatus::Pending.as_str(), at);
-        let (headers, returned) = (events::headers(job), returned.clone());
+        let (traceparent, returned) = (events::traceparent(job), returned.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
                 if let Some(row) = store::lock(conn, returned.id).await? {
@@ -88,7 +88,7 @@ impl Refunds {
                 let (amount, currency) = (returned.refund_amount_minor, &returned.currency);
                 let row = store::insert(conn, id, returned.id, returned.order_id, amount, currency, at).await?;
                 let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Pending, 1), transition };
-                record(conn, event_id, EventType::RefundInitiated, &headers, &change).await?;
+                record(conn, event_id, EventType::RefundInitiated, traceparent.as_deref(), &change).await?;
                 Ok::<_, Failure>(row)
             })
         })
@@ -136,7 +136,7 @@ impl Refunds {
         snapshot.transaction_id = Some(transaction_id.clone());
         snapshot.processed_at = Some(at);
         let change = StateChanged { snapshot, transition };
-        let caused = Caused { event_id: self.ids.next(), headers: events::headers(job), change };
+        let caused = Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change };
         Completed::with(result, Paid { refund: row.id, transaction_id, at, caused })
     }
 }
@@ -154,8 +154,8 @@ impl Effect for Paid {
     fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
         async move {
             if store::mark_processed(conn, self.refund, &self.transaction_id, self.at).await? {
-                let Caused { event_id, headers, change } = &self.caused;
-                record(conn, *event_id, EventType::RefundProcessed, headers, change).await?;
+                let Caused { event_id, traceparent, change } = &self.caused;
+                record(conn, *event_id, EventType::RefundProcessed, traceparent.as_deref(), change).await?;
             }
             Ok(())
         }
@@ -168,10 +168,10 @@ async fn record(
     conn: &mut PgConnection,
     event_id: Uuid,
     event_type: EventType,
-    headers: &Headers,
+    traceparent: Option<&str>,
     change: &StateChanged<RefundDocument>,
 ) -> sqlx::Result<()> {
-    events::record(conn, event_id, event_type, headers, change).await?;
+    events::record(conn, event_id, event_type, traceparent, change).await?;
     store::keep_document(conn, &change.snapshot).await
 }
 

@@ -11,6 +11,8 @@ use crate::idempotency::KeyedRequest;
 pub(crate) struct KnownAnswer {
     pub(crate) request_hash: Vec<u8>,
     pub(crate) status: i16,
+    /// Of the entity at that time.
+    pub(crate) version: i32,
     /// The JSON document that was answered.
     pub(crate) body: String,
     pub(crate) entity_id: Uuid,
@@ -34,13 +36,15 @@ impl<'a> KeyColumns<'a> {
     }
 }
 
-/// The answer given before under a key.
+/// The answer given before to a request for a return.
 pub(crate) async fn known_answer(conn: &mut PgConnection, request: &KeyedRequest) -> sqlx::Result<Option<KnownAnswer>> {
     sqlx::query_as!(
         KnownAnswer,
         r#"
-        select request_hash, status, response::text as "body!", entity_id
-        from command.idempotency_keys where caller = $1 and route = $2 and key = $3
+        select request_hash, status, answer.version, entity_id,
+               command.whole(requested.document, answer.progress, answer.state, answer.version)::text as "body!"
+        from command.idempotency_keys as answer join command.returns as requested on requested.id = entity_id
+        where caller = $1 and route = $2 and key = $3
         "#,
         request.caller,
         request.route,

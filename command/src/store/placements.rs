@@ -1,13 +1,14 @@
 //! A batch of new orders, in one statement.
 
 use chrono::{DateTime, Utc};
-use contracts::{CustomerId, EventType, Headers, OrderNumber, Sku};
+use contracts::{CustomerId, EventType, OrderNumber, Sku};
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::audit::AuditColumns;
 use super::idempotency_keys::{KeyColumns, KnownAnswer};
+use crate::context::AuditRow;
 use crate::idempotency::KeyedRequest;
 
 /// An order to insert.
@@ -18,13 +19,13 @@ pub(crate) struct NewOrder {
     pub(crate) customer_id: CustomerId,
     pub(crate) currency: String,
     pub(crate) total_minor: i64,
-    /// The document as it was placed, state and version included. It never changes, and it is the first answer.
-    pub(crate) document: Value,
+    /// The frozen document as JSON.
+    pub(crate) document: String,
+    pub(crate) progress: Value,
     pub(crate) items: Vec<NewOrderItem>,
-    /// The audit row, without version and `from_state`.
-    pub(crate) transition: Value,
+    pub(crate) audit: AuditRow,
     pub(crate) event_id: Uuid,
-    pub(crate) headers: Headers,
+    pub(crate) traceparent: Option<String>,
     pub(crate) at: DateTime<Utc>,
     pub(crate) idempotency: Option<KeyedRequest>,
 }
@@ -44,8 +45,8 @@ pub(crate) struct NewOrderItem {
 /// What the statement did about one order.
 #[derive(Debug)]
 pub(crate) enum PlacementOutcome {
-    /// Committed.
-    Placed { document: String },
+    /// Committed. `progress` is the text that the database keeps.
+    Placed { progress: String },
     /// Another order has the number; nothing was written.
     NumberTaken,
     /// The same key was answered before.
@@ -59,11 +60,12 @@ struct Columns<'a> {
     customer_id: Vec<&'a str>,
     currency: Vec<&'a str>,
     total_minor: Vec<i64>,
-    document: Vec<&'a Value>,
-    transition: Vec<&'a Value>,
+    document: Vec<&'a str>,
+    progress: Vec<&'a Value>,
     event_id: Vec<Uuid>,
-    headers: Vec<Json<&'a Headers>>,
+    traceparent: Vec<Option<&'a str>>,
     at: Vec<DateTime<Utc>>,
+    audit: AuditColumns<'a>,
     keys: KeyColumns<'a>,
     items: ItemColumns<'a>,
 }
@@ -91,10 +93,11 @@ impl<'a> Columns<'a> {
             columns.currency.push(&order.currency);
             columns.total_minor.push(order.total_minor);
             columns.document.push(&order.document);
-            columns.transition.push(&order.transition);
+            columns.progress.push(&order.progress);
             columns.event_id.push(order.event_id);
-            columns.headers.push(Json(&order.headers));
+            columns.traceparent.push(order.traceparent.as_deref());
             columns.at.push(order.at);
+            columns.audit.push(&order.audit);
             columns.keys.push(order.idempotency.as_ref());
             for (line_no, item) in (1..).zip(&order.items) {
                 columns.items.push(order.id, line_no, item);
@@ -124,17 +127,21 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
     let rows = sqlx::query!(
         r#"
         with command as materialized (
-            select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::jsonb[],
-                                 $8::uuid[], $9::jsonb[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::bytea[])
-                with ordinality as command (id, order_number, customer_id, currency, total_minor, document, transition,
-                                            event_id, headers, at, caller, route, key, request_hash, n)
+            select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[],
+                                 $8::uuid[], $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
+                                 $15::jsonb[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[])
+                with ordinality as command (id, order_number, customer_id, currency, total_minor, document, progress,
+                                            event_id, traceparent, at, actor, actor_type, trigger, reason, metadata, ip_address,
+                                            request_id, trace_id, caller, route, key, request_hash, n)
         ), known as materialized (
-            select n, answer.request_hash, status, response, entity_id
+            select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
+                   command.whole(entity.document, answer.progress, answer.state, answer.version)::text as body
             from command join command.idempotency_keys as answer using (caller, route, key)
+            join command.orders as entity on entity.id = answer.entity_id
         ), placed as (
             insert into command.orders
-                (id, order_number, customer_id, state, version, currency, total_minor, document, created_at, updated_at)
-            select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document, at, at
+                (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at)
+            select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document::json, progress, at, at
             from command where not exists (select from known where known.n = command.n)
             order by order_number
             on conflict (order_number) do nothing
@@ -143,31 +150,29 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
             insert into command.order_items
                 (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
             select item.*
-            from unnest($15::uuid[], $16::uuid[], $17::int[], $18::text[], $19::text[], $20::int[], $21::bigint[], $22::bigint[],
-                        $23::bigint[])
+            from unnest($23::uuid[], $24::uuid[], $25::int[], $26::text[], $27::text[], $28::int[], $29::bigint[], $30::bigint[],
+                        $31::bigint[])
                 as item (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
             join placed on placed.id = item.order_id
         ), created as materialized (
-            select event_id, id, document, headers, at,
-                   transition || jsonb_build_object('version', 1, 'from_state', null) as step
-            from command join placed using (id)
-            order by n
+            select command.* from command join placed using (id) order by n
         ), audited as materialized (
-            select command.append_transitions(array_agg(step)) from created
+            select command.append_transitions(array_agg(row(
+                       'order', id, 1, null, 'PENDING_PAYMENT', actor, actor_type, trigger, reason, metadata, ip_address::inet,
+                       request_id, trace_id, at)::command.state_transitions))
+            from created
         ), published as materialized (
-            select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($24::text),
-                       array_agg(jsonb_build_object('snapshot', document, 'transition', step)),
-                       array_agg(headers), array_agg(at))
+            select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($32::text),
+                       array_agg(progress), array_agg(traceparent), array_agg(at))
             from created
         ), remembered as (
             insert into command.idempotency_keys
-                (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-            select caller, route, key, request_hash, 'order', id, 201, document, at
-            from command join placed using (id) where key is not null
+                (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
+            select caller, route, key, request_hash, 'order', id, 201, 'PENDING_PAYMENT', 1, progress, at
+            from created where key is not null
         )
-        select case when placed.id is not null then command.document::text end as body,
-               known.request_hash as "known_hash?", known.status as "known_status?",
-               known.response::text as known_body, known.entity_id as "known_id?"
+        select case when placed.id is not null then command.progress::text end as progress, known.request_hash as "known_hash?", known.status as "known_status?",
+               known.version as "known_version?", known.body as known_body, known.entity_id as "known_id?"
         from command cross join audited cross join published
         left join placed using (id) left join known using (n)
         order by n
@@ -178,10 +183,18 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         &columns.currency as _,
         &columns.total_minor,
         &columns.document as _,
-        &columns.transition as _,
+        &columns.progress as _,
         &columns.event_id,
-        &columns.headers as _,
+        &columns.traceparent as _,
         &columns.at,
+        &columns.audit.actor as _,
+        &columns.audit.actor_type as _,
+        &columns.audit.trigger as _,
+        &columns.audit.reason as _,
+        &columns.audit.metadata as _,
+        &columns.audit.ip_address as _,
+        &columns.audit.request_id as _,
+        &columns.audit.trace_id as _,
         &columns.keys.caller as _,
         &columns.keys.route as _,
         &columns.keys.key as _,
@@ -201,12 +214,14 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| match (row.body, row.known_hash, row.known_status, row.known_body, row.known_id) {
-            (Some(document), ..) => PlacementOutcome::Placed { document },
-            (None, Some(request_hash), Some(status), Some(body), Some(entity_id)) => {
-                PlacementOutcome::Known(KnownAnswer { request_hash, status, body, entity_id })
+        .map(|row| {
+            match (row.progress, row.known_hash, row.known_status, row.known_version, row.known_body, row.known_id) {
+                (Some(progress), ..) => PlacementOutcome::Placed { progress },
+                (None, Some(request_hash), Some(status), Some(version), Some(body), Some(entity_id)) => {
+                    PlacementOutcome::Known(KnownAnswer { request_hash, status, version, body, entity_id })
+                }
+                _ => PlacementOutcome::NumberTaken,
             }
-            _ => PlacementOutcome::NumberTaken,
         })
         .collect())
 }

@@ -2,12 +2,12 @@
 //! manager's review.
 
 use chrono::{DateTime, Utc};
-use contracts::{EventType, Headers, ReturnItemDocument};
+use contracts::{EventType, ReturnItemDocument};
 use serde_json::Value;
-use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::context::AuditRow;
 use crate::idempotency::KeyedRequest;
 
 /// What a return needs to know of its order.
@@ -15,9 +15,8 @@ use crate::idempotency::KeyedRequest;
 pub(crate) struct OrderUnderLock {
     pub(crate) state: String,
     pub(crate) delivered_at: Option<DateTime<Utc>>,
-    /// The document as it was placed.
     pub(crate) document: Value,
-    /// The documents of its earlier returns as they were requested, without the rejected ones.
+    /// The documents of its earlier returns, without the rejected ones.
     pub(crate) returns: Vec<Value>,
 }
 
@@ -26,14 +25,22 @@ pub(crate) struct OrderUnderLock {
 /// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
 /// return that was committed before the lock was granted.
 pub(crate) async fn lock_order(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<OrderUnderLock>> {
-    let order =
-        sqlx::query!("select state, delivered_at, document from command.orders where id = $1 for update", order_id)
-            .fetch_optional(&mut *conn)
-            .await?;
+    let order = sqlx::query!(
+        r#"
+            select state, delivered_at, command.whole(document, progress, state, version) as "document!"
+            from command.orders where id = $1 for update
+            "#,
+        order_id,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
     let Some(order) = order else { return Ok(None) };
     let returns = sqlx::query_scalar!(
-        "select document from command.returns where order_id = $1 and state <> 'REJECTED'",
-        order_id
+        r#"
+        select command.whole(document, progress, state, version) as "document!"
+        from command.returns where order_id = $1 and state <> 'REJECTED'
+        "#,
+        order_id,
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -53,69 +60,75 @@ pub(crate) struct NewReturn<'a> {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,
     pub(crate) refund_amount_minor: i64,
-    /// The document as it was requested, state and version included. It never changes, and it is the first answer.
-    pub(crate) document: &'a Value,
+    /// The frozen document as JSON.
+    pub(crate) document: &'a str,
+    pub(crate) progress: &'a Value,
     pub(crate) items: &'a [ReturnItemDocument],
-    /// The audit row.
-    pub(crate) transition: &'a Value,
+    pub(crate) audit: &'a AuditRow,
     pub(crate) event_id: Uuid,
-    pub(crate) headers: &'a Headers,
+    pub(crate) traceparent: Option<&'a str>,
     pub(crate) at: DateTime<Utc>,
     pub(crate) idempotency: Option<&'a KeyedRequest>,
 }
 
-/// Writes a return with its items, audit row, outbox row and stored answer. Returns its document.
+/// Writes a return with its items, audit row, outbox row and stored answer. Returns its progress as the database keeps it.
 pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
     let item_ids: Vec<_> = new.items.iter().map(|item| item.id).collect();
     let order_item_ids: Vec<_> = new.items.iter().map(|item| item.order_item_id).collect();
     let quantities: Vec<_> = new.items.iter().map(|item| item.quantity).collect();
     let amounts: Vec<_> = new.items.iter().map(|item| item.amount_minor).collect();
     let shippings: Vec<_> = new.items.iter().map(|item| item.shipping_minor).collect();
-    sqlx::query_scalar!(
+    let inserted = sqlx::query!(
         r#"
         with requested as (
-            insert into command.returns (id, order_id, state, version, refund_amount_minor, document, created_at, updated_at)
-            values ($1, $2, 'REQUESTED', 1, $3, $4, $5, $5)
-            returning document
+            insert into command.returns
+                (id, order_id, state, version, refund_amount_minor, document, progress, created_at, updated_at)
+            values ($1, $2, 'REQUESTED', 1, $3, $4::text::json, $5, $6, $6)
         ), listed as (
             insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor, shipping_minor)
-            select $1, item.* from unnest($6::uuid[], $7::uuid[], $8::int[], $9::bigint[], $10::bigint[]) as item
-        ), step as (
-            select $11::jsonb || jsonb_build_object('version', 1, 'from_state', null) as step
-        ), audited as materialized (
-            select command.append_transitions(array[step]) from step
-        ), published as materialized (
-            select messaging.append_events('return', array[$12::uuid], array[$1], array[1], array[$13::text],
-                       array[jsonb_build_object('snapshot', $4, 'transition', step)], array[$14::jsonb], array[$5])
-            from step
+            select $1, item.* from unnest($7::uuid[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[]) as item
         ), remembered as (
             insert into command.idempotency_keys
-                (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-            select $15, $16, $17, $18, 'return', $1, 201, $4, $5 where $17::text is not null
+                (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
+            select $12, $13, $14, $15, 'return', $1, 201, 'REQUESTED', 1, $5, $6 where $14::text is not null
         )
-        select document::text as "body!" from requested cross join audited cross join published
+        select command.append_transitions(array[row(
+                   'return', $1, 1, null, 'REQUESTED', $16::text, $17::text, $18::text, $19::text, $20::jsonb, $21::text::inet,
+                   $22::text, $23::text, $6)::command.state_transitions]),
+               messaging.append_events('return', array[$24::uuid], array[$1], array[1], array[$25::text], array[$5], array[$26::text],
+                   array[$6]),
+               $5::text as "progress!"
         "#,
         new.id,
         new.order_id,
         new.refund_amount_minor,
         new.document,
+        new.progress,
         new.at,
         &item_ids,
         &order_item_ids,
         &quantities,
         &amounts,
         &shippings,
-        new.transition,
-        new.event_id,
-        EventType::ReturnRequested.as_str(),
-        Json(new.headers) as _,
         new.idempotency.map(|request| request.caller.as_str()),
         new.idempotency.map(|request| request.route.as_str()),
         new.idempotency.map(|request| request.key.as_str()),
         new.idempotency.map(|request| request.request_hash.as_slice()),
+        new.audit.actor,
+        new.audit.actor_type.as_str(),
+        new.audit.trigger.as_str(),
+        new.audit.reason,
+        new.audit.metadata,
+        new.audit.ip_address,
+        new.audit.request_id,
+        new.audit.trace_id,
+        new.event_id,
+        EventType::ReturnRequested.as_str(),
+        new.traceparent,
     )
     .fetch_one(conn)
-    .await
+    .await?;
+    Ok(inserted.progress)
 }
 
 /// A requested return that no manager has reviewed.

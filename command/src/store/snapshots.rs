@@ -4,15 +4,16 @@ use messaging::snapshots::Current;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Builds the document as a transition does, so that a snapshot equals the snapshot of the last event.
+/// What an event of an order or a return holds: what has been added to its frozen document.
 macro_rules! page {
     ($conn:expr, $after:expr, $limit:expr, $table:literal) => {
         sqlx::query_as!(
             Current,
             r#"
-            select id, version,
-                   document || (progress || jsonb_build_object('state', state, 'version', version)) as "document!: _"
-            from "# + $table + " where id > $1 order by id limit $2",
+            select id, version, progress as "payload!: _"
+            from "#
+                + $table
+                + " where id > $1 order by id limit $2",
             $after,
             $limit,
         )

@@ -1,14 +1,15 @@
 //! A batch of transitions, in one statement: lock, check, update, audit, outbox, stored answer.
 
 use chrono::{DateTime, Utc};
-use contracts::{EventType, Headers};
+use contracts::EventType;
 use domain::{OrderState, ReturnState, State};
 use serde_json::Value;
 use sqlx::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::audit::AuditColumns;
 use super::idempotency_keys::{KeyColumns, KnownAnswer};
+use crate::context::AuditRow;
 use crate::idempotency::KeyedRequest;
 
 /// A step of one order or return.
@@ -17,13 +18,12 @@ pub(crate) struct NewTransition {
     pub(crate) id: Uuid,
     pub(crate) to_state: &'static str,
     pub(crate) at: DateTime<Utc>,
-    /// Merged into the aggregate's document.
+    /// Added to the aggregate's document.
     pub(crate) progress: Value,
-    /// The audit row, without version and `from_state`.
-    pub(crate) audit: Value,
+    pub(crate) audit: AuditRow,
     pub(crate) event_id: Uuid,
     pub(crate) event_type: EventType,
-    pub(crate) headers: Headers,
+    pub(crate) traceparent: Option<String>,
     pub(crate) expected_version: Option<i32>,
     pub(crate) idempotency: Option<KeyedRequest>,
 }
@@ -35,16 +35,20 @@ pub(crate) enum TransitionOutcome {
     /// The same key was answered before.
     Known(KnownAnswer),
     /// Committed.
-    Applied {
-        version: i32,
-        document: String,
-    },
+    Applied(Stored),
     /// The step is not legal from this state, or the version is not the expected one; nothing was written.
-    Unchanged {
-        state: String,
-        version: i32,
-        document: String,
-    },
+    Unchanged(Stored),
+}
+
+/// An order or a return as the database has it.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) state: String,
+    pub(crate) version: i32,
+    /// The frozen document as JSON.
+    pub(crate) document: String,
+    /// What transitions have added to it, as JSON.
+    pub(crate) progress: String,
 }
 
 /// A batch as columns for `unnest`.
@@ -54,11 +58,11 @@ struct Columns<'a> {
     to_state: Vec<&'a str>,
     at: Vec<DateTime<Utc>>,
     progress: Vec<&'a Value>,
-    transition: Vec<&'a Value>,
     event_id: Vec<Uuid>,
     event_type: Vec<&'a str>,
-    headers: Vec<Json<&'a Headers>>,
+    traceparent: Vec<Option<&'a str>>,
     expected_version: Vec<Option<i32>>,
+    audit: AuditColumns<'a>,
     keys: KeyColumns<'a>,
 }
 
@@ -70,11 +74,11 @@ impl<'a> Columns<'a> {
             columns.to_state.push(command.to_state);
             columns.at.push(command.at);
             columns.progress.push(&command.progress);
-            columns.transition.push(&command.audit);
             columns.event_id.push(command.event_id);
             columns.event_type.push(command.event_type.as_str());
-            columns.headers.push(Json(&command.headers));
+            columns.traceparent.push(command.traceparent.as_deref());
             columns.expected_version.push(command.expected_version);
+            columns.audit.push(&command.audit);
             columns.keys.push(command.idempotency.as_ref());
         }
         columns
@@ -87,28 +91,32 @@ fn legal_steps<S: State>() -> (Vec<&'static str>, Vec<&'static str>) {
 }
 
 struct Row {
+    applied: bool,
     state: Option<String>,
     version: Option<i32>,
-    applied_version: Option<i32>,
-    body: Option<String>,
+    document: Option<String>,
+    progress: Option<String>,
     known_hash: Option<Vec<u8>>,
     known_status: Option<i16>,
+    known_version: Option<i32>,
     known_body: Option<String>,
     known_id: Option<Uuid>,
 }
 
 impl From<Row> for TransitionOutcome {
     fn from(row: Row) -> Self {
-        if let (Some(request_hash), Some(status), Some(body), Some(entity_id)) =
-            (row.known_hash, row.known_status, row.known_body, row.known_id)
+        if let (Some(request_hash), Some(status), Some(version), Some(body), Some(entity_id)) =
+            (row.known_hash, row.known_status, row.known_version, row.known_body, row.known_id)
         {
-            return Self::Known(KnownAnswer { request_hash, status, body, entity_id });
+            return Self::Known(KnownAnswer { request_hash, status, version, body, entity_id });
         }
-        match (row.state, row.version, row.body, row.applied_version) {
-            (Some(_), Some(_), Some(document), Some(version)) => Self::Applied { version, document },
-            (Some(state), Some(version), Some(document), None) => Self::Unchanged { state, version, document },
-            _ => Self::NotFound,
-        }
+        let (Some(state), Some(version), Some(document), Some(progress)) =
+            (row.state, row.version, row.document, row.progress)
+        else {
+            return Self::NotFound;
+        };
+        let stored = Stored { state, version, document, progress };
+        if row.applied { Self::Applied(stored) } else { Self::Unchanged(stored) }
     }
 }
 
@@ -123,7 +131,7 @@ impl From<Row> for TransitionOutcome {
 /// `audited` and `published` are one row each. The main query joins them because a `select` in a CTE runs only when it
 /// is read.
 ///
-/// The parentheses in `document || (progress || …)` matter: without them Postgres copies the long document twice.
+/// The frozen document is read, not written: event and stored answer need only what is new.
 macro_rules! transition_statement {
     ($conn:expr, $batch:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
         let (columns, (legal_from, legal_to)) = (Columns::of($batch), legal_steps::<$machine>());
@@ -131,51 +139,53 @@ macro_rules! transition_statement {
             Row,
             r#"
             with command as materialized (
-                select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[], $5::jsonb[], $6::uuid[], $7::text[],
-                                     $8::jsonb[], $9::int[], $10::text[], $11::text[], $12::text[], $13::bytea[])
-                    with ordinality as command (id, to_state, at, progress, transition, event_id, event_type,
-                                                headers, expected_version, caller, route, key, request_hash, n)
+                select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[], $5::uuid[], $6::text[], $7::text[], $8::int[],
+                                     $9::text[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::text[], $15::text[], $16::text[],
+                                     $17::text[], $18::text[], $19::text[], $20::bytea[])
+                    with ordinality as command (id, to_state, at, progress, event_id, event_type, traceparent, expected_version,
+                                                actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id,
+                                                caller, route, key, request_hash, n)
             ), known as materialized (
-                select n, answer.request_hash, status, response, entity_id
+                select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
+                       command.whole(entity.document, answer.progress, answer.state, answer.version)::text as body
                 from command join command.idempotency_keys as answer using (caller, route, key)
+                join "# + $table + r#" as entity on entity.id = answer.entity_id
             ), locked as materialized (
                 select id, state, version, document, progress from "# + $table + r#"
                 where id = any($1) order by id for update
             ), legal as materialized (
-                select * from unnest($14::text[], $15::text[]) as legal (state, to_state)
+                select * from unnest($21::text[], $22::text[]) as legal (state, to_state)
             ), step as materialized (
-                select n, id, to_state, at, event_id, event_type, headers, locked.version + 1 as version,
-                       locked.progress || command.progress as progress,
-                       transition || jsonb_build_object('version', locked.version + 1, 'from_state', state) as transition
+                select command.*, state as from_state, locked.version + 1 as version, locked.progress || command.progress as merged
                 from command join locked using (id) join legal using (state, to_state)
                 where (expected_version is null or expected_version = locked.version)
                   and not exists (select from known where known.n = command.n)
             ), changed as (
                 update "# + $table + r#" as entity
-                set state = to_state, version = step.version, progress = step.progress, updated_at = at"# + $also + r#"
+                set state = to_state, version = step.version, progress = merged, updated_at = at"# + $also + r#"
                 from step
                 where entity.id = step.id
-                returning n, step.id, event_id, event_type, headers, at, entity.version, transition,
-                          entity.document || (entity.progress
-                              || jsonb_build_object('state', entity.state, 'version', entity.version)) as body
+                returning step.*
             ), audited as materialized (
-                select command.append_transitions(array_agg(transition)) from changed
+                select command.append_transitions(array_agg(row(
+                           "# + $entity + r#", id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata,
+                           ip_address::inet, request_id, trace_id, at)::command.state_transitions))
+                from changed
             ), published as materialized (
                 select messaging.append_events("# + $entity + r#", array_agg(event_id), array_agg(id), array_agg(version),
-                           array_agg(event_type), array_agg(jsonb_build_object('snapshot', body, 'transition', transition)),
-                           array_agg(headers), array_agg(at))
+                           array_agg(event_type), array_agg(merged), array_agg(traceparent), array_agg(at))
                 from (select * from changed order by n) as in_order
             ), remembered as (
                 insert into command.idempotency_keys
-                    (caller, route, key, request_hash, entity_type, entity_id, status, response, created_at)
-                select caller, route, key, request_hash, "# + $entity + r#", changed.id, 200, body, changed.at
-                from changed join command using (n) where key is not null
+                    (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
+                select caller, route, key, request_hash, "# + $entity + r#", id, 200, to_state, version, merged, at
+                from changed where key is not null
             )
-            select locked.state as "state?", locked.version as "version?", changed.version as "applied_version?",
-                   coalesce(changed.body, locked.document || (locked.progress
-                       || jsonb_build_object('state', locked.state, 'version', locked.version)))::text as body,
-                   known.request_hash as "known_hash?", known.status as "known_status?",
-                   known.response::text as known_body, known.entity_id as "known_id?"
+            select changed.n is not null as "applied!", coalesce(changed.to_state, locked.state) as state,
+                   coalesce(changed.version, locked.version) as version, locked.document::text as document,
+                   coalesce(changed.merged, locked.progress)::text as progress,
+                   known.request_hash as "known_hash?", known.status as "known_status?", known.version as "known_version?",
+                   known.body as known_body, known.entity_id as "known_id?"
             from command cross join audited cross join published
             left join locked using (id) left join changed using (n) left join known using (n)
             order by n
@@ -184,11 +194,18 @@ macro_rules! transition_statement {
             &columns.to_state as _,
             &columns.at,
             &columns.progress as _,
-            &columns.transition as _,
             &columns.event_id,
             &columns.event_type as _,
-            &columns.headers as _,
+            &columns.traceparent as _,
             &columns.expected_version as _,
+            &columns.audit.actor as _,
+            &columns.audit.actor_type as _,
+            &columns.audit.trigger as _,
+            &columns.audit.reason as _,
+            &columns.audit.metadata as _,
+            &columns.audit.ip_address as _,
+            &columns.audit.request_id as _,
+            &columns.audit.trace_id as _,
             &columns.keys.caller as _,
             &columns.keys.route as _,
             &columns.keys.key as _,

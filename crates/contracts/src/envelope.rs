@@ -54,22 +54,14 @@ impl Headers {
     }
 }
 
-/// The payload of every event: the aggregate's full state after the change, and the change itself.
+/// The payload of every event: the aggregate's full state after the change, and the change itself. [`EventType::SnapshotTaken`]
+/// also has a `history`: every [`Transition`] so far, oldest first.
 ///
 /// Because every event has the full state, the order of arrival does not matter: the highest version wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateChanged<T> {
     pub snapshot: T,
     pub transition: Transition,
-}
-
-/// The payload of [`EventType::SnapshotTaken`]: the `StateChanged` of the last change, and all changes so far.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retold<T> {
-    #[serde(flatten)]
-    pub last: StateChanged<T>,
-    /// Oldest first; the last one is `last.transition`.
-    pub history: Vec<Transition>,
 }
 
 /// Every event type. The names are in the past tense: a command says what to do, an event what has happened.

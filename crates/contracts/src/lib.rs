@@ -21,7 +21,7 @@ pub use documents::{
 };
 pub use domain::{OrderState, ReturnState, Supply};
 pub use email::Email;
-pub use envelope::{Envelope, EventType, Headers, Retold, SCHEMA_VERSION, StateChanged, UnknownEventType};
+pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};
 pub use transition::{ActorType, EntityType, Transition, Trigger};

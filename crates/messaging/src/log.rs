@@ -67,12 +67,13 @@ pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payloa
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select event_id, event_type as "event_type?", aggregate_type as "aggregate_type?", aggregate_id, aggregate_version,
-               case when $1 and jsonb_typeof(payload -> 'snapshot') = 'object'
-                    then jsonb_set(payload, '{snapshot}', '{}') else payload end as "payload?: Json<Box<RawValue>>",
+        select event_id as "event_id!", event_type as "event_type?", aggregate_type as "aggregate_type?",
+               aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!",
+               case when $1 then messaging.payload_of(event_type, '{}', null, audit) else payload end
+                   as "payload?: Json<Box<RawValue>>",
                headers as "headers?: Json<Box<RawValue>>",
-               occurred_at as "occurred_at?", occurred_at as received_at, 1 as "attempts!", false as "in_doubt!"
-        from messaging.outbox
+               occurred_at as "occurred_at?", occurred_at as "received_at!", 1 as "attempts!", false as "in_doubt!"
+        from messaging.events
         where event_id = any($2) and event_id between $3 and $4
         "#,
         payload == Payload::WithoutSnapshot,

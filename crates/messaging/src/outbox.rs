@@ -3,8 +3,7 @@
 //! The command service writes its events in the statement that makes the change. The workers write theirs here: their
 //! effects cause events of their own (`invoice.generated`, `refund.processed`).
 
-use contracts::{EntityType, EventType, Headers, StateChanged};
-use serde_json::value::to_raw_value;
+use contracts::{EntityType, EventType, StateChanged};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -18,7 +17,7 @@ pub struct NewEvent<'a, T> {
     /// `UUIDv7`.
     pub event_id: Uuid,
     pub event_type: EventType,
-    pub headers: &'a Headers,
+    pub traceparent: Option<&'a str>,
     pub change: &'a StateChanged<T>,
 }
 
@@ -32,12 +31,11 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote | EntityType::Refund),
         "orders and returns change through the command service only"
     );
-    let payload = to_raw_value(event.change).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         r#"
-        select command.append_transitions(array[$1::jsonb]),
+        select command.append_transitions(array[jsonb_populate_record(null::command.state_transitions, $1)]),
                messaging.append_events($2, array[$3::uuid], array[$4::uuid], array[$5::integer], array[$6::text],
-                   array[$7::jsonb], array[$8::jsonb], array[$9::timestamptz])
+                   array[$7::jsonb], array[$8::text], array[$9::timestamptz])
         "#,
         Json(transition) as _,
         transition.entity_type.as_str(),
@@ -45,8 +43,8 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         transition.entity_id,
         transition.version,
         event.event_type.as_str(),
-        Json(&payload) as _,
-        Json(event.headers) as _,
+        Json(&event.change.snapshot) as _,
+        event.traceparent,
         transition.created_at,
     )
     .fetch_one(conn)

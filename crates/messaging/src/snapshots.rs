@@ -4,14 +4,12 @@
 //! aggregates republishes all of its own. It does not ask which ones have lost events, because retention goes on
 //! dropping partitions while it runs.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::{ActorType, EntityType, EventType, Headers, Retold, StateChanged, Transition, Trigger};
+use contracts::{EntityType, EventType};
 use runtime::{Clock, Ids};
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -24,8 +22,8 @@ const PAGE: i64 = 500;
 pub struct Current {
     pub id: Uuid,
     pub version: i32,
-    /// As the snapshot of its last event.
-    pub document: Json<Box<RawValue>>,
+    /// As in the outbox row of its last event.
+    pub payload: Json<Box<RawValue>>,
 }
 
 /// How fast snapshots are published, on the command line of each owner.
@@ -68,33 +66,18 @@ impl Republisher {
         }
     }
 
+    /// A reader of the event finds the history in the audit, up to this version.
     async fn record(&self, conn: &mut PgConnection, kind: EntityType, aggregates: &[Current]) -> sqlx::Result<u64> {
-        let ids: Vec<Uuid> = aggregates.iter().map(|aggregate| aggregate.id).collect();
-        let mut histories = histories(conn, kind, &ids).await?;
-        let headers = Headers { actor: Some("snapshots".to_owned()), ..Headers::default() };
-        let (mut event_ids, mut aggregate_ids, mut versions, mut payloads) = (vec![], vec![], vec![], vec![]);
-        for aggregate in aggregates {
-            let mut history = histories.remove(&aggregate.id).unwrap_or_default();
-            // It may have changed since it was read; that change has an event of its own.
-            history.retain(|step| step.version <= aggregate.version);
-            let Some(transition) = history.last().cloned() else { continue };
-            let last = StateChanged { snapshot: &aggregate.document.0, transition };
-            let payload = to_raw_value(&Retold { last, history }).map_err(|error| sqlx::Error::Encode(error.into()))?;
-            event_ids.push(self.ids.next());
-            aggregate_ids.push(aggregate.id);
-            versions.push(aggregate.version);
-            payloads.push(Json(payload));
-        }
-        let count = event_ids.len();
+        let count = aggregates.len();
         sqlx::query_scalar!(
             "select messaging.append_events($1, $2, $3, $4, $5, $6, $7, $8)",
             kind.as_str(),
-            &event_ids,
-            &aggregate_ids,
-            &versions,
+            &aggregates.iter().map(|_| self.ids.next()).collect::<Vec<_>>(),
+            &aggregates.iter().map(|aggregate| aggregate.id).collect::<Vec<_>>(),
+            &aggregates.iter().map(|aggregate| aggregate.version).collect::<Vec<_>>(),
             &vec![EventType::SnapshotTaken.as_str(); count] as _,
-            &payloads as _,
-            &vec![Json(&headers); count] as _,
+            &aggregates.iter().map(|aggregate| &aggregate.payload).collect::<Vec<_>>() as _,
+            &vec![None::<&str>; count] as _,
             &vec![self.clock.now(); count],
         )
         .fetch_one(conn)
@@ -119,71 +102,4 @@ impl Republisher {
         .await?;
         Ok(())
     }
-}
-
-/// A row of the audit.
-struct Step {
-    entity_id: Uuid,
-    version: i32,
-    from_state: Option<String>,
-    to_state: String,
-    actor: String,
-    actor_type: String,
-    trigger: String,
-    reason: Option<String>,
-    metadata: Value,
-    ip_address: Option<String>,
-    request_id: Option<String>,
-    trace_id: Option<String>,
-    created_at: DateTime<Utc>,
-}
-
-impl Step {
-    fn into_transition(self, entity_type: EntityType) -> sqlx::Result<Transition> {
-        let unknown = |what: &str| {
-            sqlx::Error::Decode(format!("the audit names {what}, which this release does not know").into())
-        };
-        Ok(Transition {
-            entity_type,
-            entity_id: self.entity_id,
-            version: self.version,
-            from_state: self.from_state,
-            to_state: self.to_state,
-            actor: self.actor,
-            actor_type: ActorType::parse(&self.actor_type).ok_or_else(|| unknown(&self.actor_type))?,
-            trigger: Trigger::parse(&self.trigger).ok_or_else(|| unknown(&self.trigger))?,
-            reason: self.reason,
-            metadata: self.metadata,
-            ip_address: self.ip_address,
-            request_id: self.request_id,
-            trace_id: self.trace_id,
-            created_at: self.created_at,
-        })
-    }
-}
-
-async fn histories(
-    conn: &mut PgConnection,
-    kind: EntityType,
-    ids: &[Uuid],
-) -> sqlx::Result<HashMap<Uuid, Vec<Transition>>> {
-    let steps = sqlx::query_as!(
-        Step,
-        r#"
-        select entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata,
-               host(ip_address) as ip_address, request_id, trace_id, created_at
-        from command.state_transitions
-        where entity_type = $1 and entity_id = any($2)
-        order by entity_id, version
-        "#,
-        kind.as_str(),
-        ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut histories: HashMap<Uuid, Vec<Transition>> = HashMap::with_capacity(ids.len());
-    for step in steps {
-        histories.entry(step.entity_id).or_default().push(step.into_transition(kind)?);
-    }
-    Ok(histories)
 }

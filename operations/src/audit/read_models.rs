@@ -124,9 +124,9 @@ fn events(conn: &mut PgConnection) -> Rows<'_, Event> {
                 window aggregate as (partition by aggregate_type, aggregate_id)
             )
             select aggregate_type as "kind!", aggregate_id as "id!", version as "version!", projected as "projected!",
-                   discarded as "discarded!", md5((payload -> 'snapshot')::text) as "digest!", dropped as "dropped!",
+                   discarded as "discarded!", md5((payload::jsonb -> 'snapshot')::text) as "digest!", dropped as "dropped!",
                    projected_events as "projected_events!"
-            from counted join messaging.outbox using (event_id)
+            from counted join messaging.events using (event_id)
             where version >= newest
             order by aggregate_type collate "C", aggregate_id, version
             "#

@@ -6,7 +6,6 @@ use super::snapshot::{Snapshot, violations};
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Transitions, unmatched(snapshot).await?);
     findings.add(Rule::Transitions, with_several_events(snapshot).await?);
-    findings.add(Rule::Transitions, with_another_state(snapshot).await?);
     findings.add(Rule::Versions, broken_chains(snapshot).await?);
     findings.add(Rule::Versions, unfounded_states(snapshot).await?);
     Ok(())
@@ -40,19 +39,6 @@ async fn with_several_events(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         select format('%s %s@%s has %s events', aggregate_type, aggregate_id, aggregate_version, count(*))
         from messaging.outbox where event_type <> 'snapshot.taken'
         group by aggregate_type, aggregate_id, aggregate_version having count(*) > 1
-        "#
-    )
-}
-
-async fn with_another_state(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
-    violations!(
-        snapshot,
-        r#"
-        select format('the event %s says %s, the audit of %s %s@%s says %s',
-                      event_id, payload #>> '{transition,to_state}', entity_type, entity_id, version, to_state)
-        from command.state_transitions join messaging.outbox
-            on (entity_type, entity_id, version) = (aggregate_type, aggregate_id, aggregate_version)
-        where payload #>> '{transition,to_state}' is distinct from to_state
         "#
     )
 }

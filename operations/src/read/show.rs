@@ -88,9 +88,9 @@ async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
     let rows = sqlx::query!(
         r#"
         with event as (
-            select * from messaging.outbox where event_id = $1
+            select * from messaging.events where event_id = $1
         ), of_aggregate as (
-            select * from messaging.outbox where aggregate_id = $1 and not exists (select from event)
+            select * from messaging.events where aggregate_id = $1 and not exists (select from event)
         ), found as materialized (
             select * from event union all select * from of_aggregate order by aggregate_version limit $2
         )

@@ -87,10 +87,10 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             select event_type, queue, messaging.due_now(queue) as run_at
             from unnest($6::text[], $7::text[]) as route (event_type, queue)
         ), seen as materialized (
-            (select position, event_id, event_type, aggregate_id, aggregate_version, shard, headers ->> 'traceparent' as traceparent
+            (select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
              from messaging.outbox where position > $8 order by position limit $9)
             union all
-            select position, event_id, event_type, aggregate_id, aggregate_version, shard, headers ->> 'traceparent'
+            select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
             from unnest($10::bigint[], $11::bigint[]) as gap (first, last)
             join messaging.outbox on position between first and last
             order by position
@@ -116,7 +116,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
               and not exists (select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
             union all
             select due.position, event_id, event_type, due.aggregate_id, due.aggregate_version, due.shard,
-                   headers ->> 'traceparent', true, false
+                   traceparent, true, false
             from due join messaging.outbox using (event_id)
         ), judged as materialized (
             select candidate.*, event_type = any($14::text[]) as is_known,

@@ -69,12 +69,12 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
                             over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before,
                    count(*) over () as available
             from (
-                (select position, event_id, aggregate_id, aggregate_version, shard, pg_column_size(payload) as bytes
-                 from messaging.outbox where position > $1 order by position limit $2)
+                (select position, event_id, aggregate_id, aggregate_version, shard, stored_bytes as bytes
+                 from messaging.events where position > $1 order by position limit $2)
                 union all
-                select position, event_id, aggregate_id, aggregate_version, shard, pg_column_size(payload)
+                select position, event_id, aggregate_id, aggregate_version, shard, stored_bytes
                 from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
-                join messaging.outbox on position between first and last
+                join messaging.events on position between first and last
                 order by position
                 limit $2
             ) as event

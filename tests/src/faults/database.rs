@@ -19,7 +19,7 @@ const REFUSAL: &str = "
     grant select on faults.refused to public;
     create function faults.refuse() returns trigger language plpgsql as $$
     begin
-        if exists (select from faults.refused join messaging.outbox on customer_id = payload -> 'snapshot' ->> 'customer_id'
+        if exists (select from faults.refused join messaging.events on customer_id = payload -> 'snapshot' ->> 'customer_id'
                    where event_id = new.event_id) then
             raise exception 'refused by the fault harness' using errcode = 'check_violation';
         end if;

@@ -101,7 +101,7 @@ pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sq
     sqlx::query_as!(
         Current,
         r#"
-        select id, version, document as "document!: _"
+        select id, version, document as "payload!: _"
         from work.refunds where id > $1 and document is not null
         order by id limit $2
         "#,

@@ -83,7 +83,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
                started.aggregate_version as "aggregate_version?", received_at as "received_at?", run_at as "run_at?",
                attempts as "attempts?", in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
                payload as "payload?: Json<Box<RawValue>>", headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
-        from may cross join left_over left join started on true left join messaging.outbox as event on event.event_id = started.event_id
+        from may cross join left_over left join started on true left join messaging.events as event on event.event_id = started.event_id
         order by run_at
         "#,
         queue.as_str(),

@@ -25,7 +25,7 @@ pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> 
                received_at as "received_at!", attempts + 1 as "attempts!", status = 'in_doubt' as "in_doubt!",
                event_type as "event_type?", aggregate_type as "aggregate_type?", payload as "payload?: Json<Box<RawValue>>",
                headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
-        from due left join messaging.outbox as event on event.event_id = due.event_id
+        from due left join messaging.events as event on event.event_id = due.event_id
         "#,
         queue.as_str(),
         limit,

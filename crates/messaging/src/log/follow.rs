@@ -41,17 +41,22 @@ pub async fn follow(
         r#"
         select position as "position!", event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
                aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!", occurred_at as "occurred_at!",
-               case when mark < position then payload end as "payload: Json<Box<RawValue>>",
-               headers as "headers!: Json<Box<RawValue>>", available as "available!"
+               case when mark < position then messaging.payload_of(event_type, added, document, audit) end
+                   as "payload: Json<Box<RawValue>>",
+               messaging.headers_of(traceparent, schema_version, audit) as "headers!: Json<Box<RawValue>>", available as "available!"
         from (
             select event.*, mine.mark, count(*) over () as available,
-                   coalesce(sum(case when mine.mark < position then pg_column_size(payload) end)
+                   coalesce(sum(case when mine.mark < position then stored_bytes end)
                             over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
             from (
-                (select * from messaging.outbox where position > $1 order by position limit $2)
+                (select position, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, shard, occurred_at,
+                        schema_version, traceparent, added, audit, document, stored_bytes
+                 from messaging.events where position > $1 order by position limit $2)
                 union all
-                select event.* from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
-                join messaging.outbox as event on position between first and last
+                select position, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, shard, occurred_at,
+                       schema_version, traceparent, added, audit, document, stored_bytes
+                from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
+                join messaging.events on position between first and last
                 order by position
                 limit $2
             ) as event

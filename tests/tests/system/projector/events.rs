@@ -3,7 +3,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use contracts::{
-    ActorType, CustomerId, EntityType, EventType, Headers, InvoiceDocument, OrderNumber, OrderState, RefundDocument,
+    ActorType, CustomerId, EntityType, EventType, InvoiceDocument, OrderNumber, OrderState, RefundDocument,
     RefundStatus, ReturnState, StateChanged, Transition, Trigger,
 };
 use messaging::outbox::{self, NewEvent};
@@ -64,7 +64,7 @@ fn by_worker(
 }
 
 async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &StateChanged<T>) -> Result<()> {
-    let event = NewEvent { event_id: Ids::system().next(), event_type, headers: &Headers::default(), change };
+    let event = NewEvent { event_id: Ids::system().next(), event_type, traceparent: None, change };
     outbox::record(&mut *pool.acquire().await?, &event).await?;
     Ok(())
 }

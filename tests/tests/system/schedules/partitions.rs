@@ -120,7 +120,7 @@ async fn set_marks(pool: &PgPool, position: i64) -> Result<()> {
 /// Writes an event of this time that goes to no queue.
 async fn event_at(pool: &PgPool, at: DateTime<Utc>) -> Result<()> {
     let event = "select messaging.append_events('order', array[messaging.lowest_event_id($1)], array[gen_random_uuid()], array[1],
-                                                array['order.paid'], array['{}'::jsonb], array['{}'::jsonb], array[$1])";
+                                                array['order.paid'], array['{}'::jsonb], array[null::text], array[$1])";
     sqlx::query(event).bind(at).execute(pool).await?;
     Ok(())
 }

@@ -1,0 +1,63 @@
+//! The document of an order or a return: what is frozen when it is created, and what its transitions add.
+//!
+//! The frozen part is stored once, with the order or the return. Events and stored answers keep only the rest. Whoever needs the
+//! whole document joins the parts as text: the command service here, all others in SQL (`command.whole`).
+
+use std::fmt::Write;
+
+use runtime::ApiError;
+use serde::Serialize;
+
+/// The members of a document that change, and therefore are not in its frozen part.
+const CHANGING: [&str; 3] = ["state", "version", "updated_at"];
+
+/// The frozen part of a new document, as JSON.
+pub(crate) fn frozen(document: &impl Serialize) -> Result<String, ApiError> {
+    let mut value = serde_json::to_value(document).map_err(ApiError::internal)?;
+    let members = value.as_object_mut().ok_or_else(|| ApiError::internal("a document is not an object"))?;
+    for name in CHANGING {
+        members.remove(name);
+    }
+    serde_json::to_string(&value).map_err(ApiError::internal)
+}
+
+/// The whole document. Both parts are JSON objects.
+pub(crate) fn whole(frozen: &str, progress: &str, state: &str, version: i32) -> String {
+    let mut whole = String::with_capacity(frozen.len() + progress.len() + 48);
+    whole.push('{');
+    for part in [members(frozen), members(progress)] {
+        if !part.is_empty() {
+            whole.push_str(part);
+            whole.push(',');
+        }
+    }
+    let _infallible = write!(whole, "\"state\":\"{state}\",\"version\":{version}}}");
+    whole
+}
+
+/// A JSON object without its braces.
+fn members(object: &str) -> &str {
+    object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_parts_make_the_whole() {
+        let placed =
+            json!({ "id": 7, "items": [{ "sku": "A}" }], "state": "OLD", "version": 1, "updated_at": "yesterday" });
+        let frozen = frozen(&placed).expect("an object");
+        for (progress, more) in [(json!({}), None), (json!({ "paid_at": "today" }), Some("today"))] {
+            let whole: Value = serde_json::from_str(&whole(&frozen, &progress.to_string(), "PAID", 2)).expect("JSON");
+            let mut expected = json!({ "id": 7, "items": [{ "sku": "A}" }], "state": "PAID", "version": 2 });
+            if let Some(more) = more {
+                expected["paid_at"] = json!(more);
+            }
+            assert_eq!(whole, expected);
+        }
+    }
+}
