@@ -51,7 +51,7 @@ async fn invoice(system: &System) -> Result<String> {
     system.drop(database).await?;
     let view = InvoiceView {
         order: &order,
-        invoice_number: "AC/26-27/000001",
+        invoice_number: "AC/26-27/0000001",
         issued_at: order.shipped_at.context("the order is not shipped")?,
         return_window_days: 30,
     };

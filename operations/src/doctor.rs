@@ -1,9 +1,10 @@
-//! What keeps events from arriving, or schedules from running, and the remedy. The doctor changes and repairs nothing.
+//! What keeps events from arriving, schedules from running, or documents from being numbered, and the remedy. The doctor changes and repairs nothing.
 
 mod database;
 mod relays;
 mod consumers;
 mod schedules;
+mod series;
 mod broker;
 
 use chrono::{DateTime, Utc};
@@ -81,6 +82,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     findings.extend(broker::findings(&surroundings.transport).await);
     findings.extend(consumers::findings(pool).await?);
     findings.extend(schedules::findings(pool, &surroundings.clock).await?);
+    findings.extend(series::findings(pool, &surroundings.clock).await?);
     Ok(Diagnosis::of(surroundings.clock.now(), findings))
 }
 

@@ -1,7 +1,7 @@
 //! What invoices and credit notes share.
 //!
 //! - [`issuer`]: number, PDF and file of a document;
-//! - [`numbering`]: the form of numbers, and the financial year they belong to;
+//! - [`numbering`]: the series that a number comes from;
 //! - [`layout`]: the page, with masthead, addresses and foot;
 //! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`];
 //! - [`money`], [`words`], [`format`](self::format): amounts, dates and addresses as text, for e-mails too;

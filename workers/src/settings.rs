@@ -35,10 +35,10 @@ pub struct Settings {
     /// Notifications processed at the same time (1 to 64).
     #[arg(long, env = "NOTIFICATION_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub notification_slots: u16,
-    /// Prefix of invoice numbers: `AC` gives `AC/26-27/000001`. At most 3 characters.
+    /// Prefix of invoice numbers: `AC` gives `AC/26-27/0000001`. At most 3 characters.
     #[arg(long, env = "INVOICE_PREFIX", default_value = "AC", value_parser = check_invoice_prefix)]
     pub invoice_prefix: String,
-    /// Prefix of credit note numbers: `CN` gives `CN/26-27/000001`. At most 3 letters and digits.
+    /// Prefix of credit note numbers: `CN` gives `CN/26-27/0000001`. At most 3 letters and digits.
     #[arg(long, env = "CREDIT_NOTE_PREFIX", default_value = "CN", value_parser = check_credit_note_prefix)]
     pub credit_note_prefix: String,
     /// The shop's registered name, printed on invoices.

@@ -9,6 +9,7 @@ mod queues;
 mod transition;
 mod documents;
 mod values;
+mod series;
 mod email;
 mod gateway;
 mod names;
@@ -24,6 +25,7 @@ pub use email::Email;
 pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
 pub use queues::{Queue, UnknownQueue};
+pub use series::{InvalidNumber, Series, financial_year};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
 pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
 

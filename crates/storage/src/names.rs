@@ -15,7 +15,7 @@ impl InvoiceStore {
         name("invoice_", order_number)
     }
 
-    /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-000001.pdf`.
+    /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-0000001.pdf`.
     pub fn credit_note_name(number: &str) -> String {
         name("credit_note_", &number.replace('/', "-"))
     }

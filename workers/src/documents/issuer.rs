@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use contracts::InvalidNumber;
 use maud::Markup;
 use messaging::worker::Failure;
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use sqlx::PgConnection;
 use storage::InvoiceStore;
 
 use super::layout::Brand;
-use super::numbering::{document_number, financial_year};
+use super::numbering::series_at;
 use super::store;
 use crate::pdf::{Renderer, reproducible};
 
@@ -31,10 +32,10 @@ impl DocumentIssuer {
         prefix: &str,
         at: DateTime<Utc>,
     ) -> Result<String, Failure> {
-        let year = financial_year(at, self.timezone);
-        let n = store::next_in_series(conn, &format!("{prefix}/{year}")).await?;
-        let n = u32::try_from(n).map_err(|_| Failure::Dead(format!("the series {prefix}/{year} is exhausted")))?;
-        document_number(prefix, &year, n).map_err(|error| Failure::Dead(error.to_string()))
+        let dead = |error: InvalidNumber| Failure::Dead(error.to_string());
+        let series = series_at(prefix, at, self.timezone).map_err(dead)?;
+        let n = store::next_in_series(conn, series.name()).await?;
+        series.number(n.unsigned_abs()).map_err(dead)
     }
 
     /// The document as a PDF. Every attempt returns the same bytes.

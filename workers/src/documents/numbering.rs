@@ -1,45 +1,12 @@
-//! Numbers of invoices and credit notes, as rule 46(b) of the CGST Rules requires them: consecutive, unique in a financial
-//! year, at most 16 characters of letters, digits, `-` and `/`.
+//! The series of numbers that a document's number comes from. `contracts` defines their form.
 
-use chrono::{DateTime, Datelike, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use thiserror::Error;
+use contracts::{InvalidNumber, Series, financial_year};
 
-const MAX_LENGTH: usize = 16;
-const APRIL: u32 = 4;
-
-/// Why a text cannot be the number of a document.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum InvalidNumber {
-    #[error("document number {0:?} must have 1 to {MAX_LENGTH} characters")]
-    Length(String),
-    #[error("document number {number:?} must not contain {character:?}: only letters, digits, - and / are allowed")]
-    Character { number: String, character: char },
-}
-
-/// The Indian financial year (1 April to 31 March) of the local day of `at`: "26-27".
-pub(super) fn financial_year(at: DateTime<Utc>, timezone: Tz) -> String {
-    let day = at.with_timezone(&timezone).date_naive();
-    let start = if day.month() >= APRIL { day.year() } else { day.year() - 1 };
-    format!("{:02}-{:02}", start.rem_euclid(100), (start + 1).rem_euclid(100))
-}
-
-/// The `n`th number of a series: `AC/25-26/000001`. Six digits, so that numbers sort as text. A seventh digit is valid
-/// where the prefix leaves room for it.
-pub(super) fn document_number(series_prefix: &str, financial_year: &str, n: u32) -> Result<String, InvalidNumber> {
-    let number = format!("{series_prefix}/{financial_year}/{n:06}");
-    check_number(&number)?;
-    Ok(number)
-}
-
-fn check_number(number: &str) -> Result<(), InvalidNumber> {
-    if let Some(character) = number.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '/'))) {
-        return Err(InvalidNumber::Character { number: number.to_owned(), character });
-    }
-    if number.is_empty() || number.len() > MAX_LENGTH {
-        return Err(InvalidNumber::Length(number.to_owned()));
-    }
-    Ok(())
+/// The series of the financial year that the local day of `at` belongs to.
+pub(super) fn series_at(prefix: &str, at: DateTime<Utc>, timezone: Tz) -> Result<Series, InvalidNumber> {
+    Series::new(prefix, &financial_year(at.with_timezone(&timezone).date_naive()))
 }
 
 /// The value parser of `INVOICE_PREFIX`.
@@ -47,7 +14,7 @@ pub(crate) fn check_invoice_prefix(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("must have at least one character".to_owned());
     }
-    document_number(text, "99-00", 999_999).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    Series::new(text, "99-00").map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// The value parser of `CREDIT_NOTE_PREFIX`. Stricter than that of invoices, because a credit note's number becomes part
@@ -66,58 +33,33 @@ mod tests {
 
     use super::*;
 
+    fn series(instant: &str) -> String {
+        let at = instant.parse::<DateTime<Utc>>().expect("an instant");
+        series_at("AC", at, Kolkata).expect("a valid series").name().to_owned()
+    }
+
     /// Independent figures; the file names the source of each.
-    fn vectors() -> Value {
-        let all: Value =
+    #[test]
+    fn a_series_belongs_to_the_financial_year_in_india() {
+        let vectors: Value =
             serde_json::from_str(include_str!("../../../crates/domain/tests/vectors/money.json")).expect("JSON");
-        all["invoice_number"].clone()
-    }
-
-    fn array(value: &Value) -> &Vec<Value> {
-        value.as_array().filter(|values| !values.is_empty()).expect("a list with something in it")
-    }
-
-    fn text(value: &Value) -> &str {
-        value.as_str().expect("a text")
+        let vectors = vectors["invoice_number"]["financial_year"].as_array().expect("a list");
+        assert!(!vectors.is_empty());
+        for vector in vectors {
+            let year = vector["financial_year"].as_str().expect("a text");
+            assert_eq!(series(vector["instant_utc"].as_str().expect("a text")), format!("AC/{year}"));
+        }
+        assert_eq!(series("2026-03-31T18:29:59Z"), "AC/25-26");
+        assert_eq!(series("2026-03-31T18:30:00Z"), "AC/26-27");
     }
 
     #[test]
-    fn numbers_keep_to_rule_46() {
-        let vectors = vectors();
-        for good in array(&vectors["good"]) {
-            assert_eq!(check_number(text(good)), Ok(()), "{good}");
+    fn a_prefix_leaves_room_for_six_digits() {
+        assert_eq!(check_invoice_prefix("A/1").as_deref(), Ok("A/1"));
+        assert_eq!(check_credit_note_prefix("CN1").as_deref(), Ok("CN1"));
+        for bad in ["", "ABCD", "A C", "A_C"] {
+            assert!(check_invoice_prefix(bad).is_err() && check_credit_note_prefix(bad).is_err(), "{bad}");
         }
-        for bad in array(&vectors["bad"]) {
-            assert!(check_number(text(bad)).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_financial_year_begins_on_the_first_of_april_in_india() {
-        let year = |instant: &str| financial_year(instant.parse::<DateTime<Utc>>().expect("an instant"), Kolkata);
-        let vectors = vectors();
-        for vector in array(&vectors["financial_year"]) {
-            assert_eq!(year(text(&vector["instant_utc"])), text(&vector["financial_year"]));
-        }
-        assert_eq!(year("2026-03-31T18:29:59Z"), "25-26");
-        assert_eq!(year("2026-03-31T18:30:00Z"), "26-27");
-        assert_eq!(year("2026-12-31T18:30:00Z"), "26-27");
-        assert_eq!(year("2099-06-01T00:00:00Z"), "99-00");
-    }
-
-    #[test]
-    fn a_series_counts_on_until_its_numbers_no_longer_fit() {
-        assert_eq!(document_number("AC", "25-26", 1).as_deref(), Ok("AC/25-26/000001"));
-        assert_eq!(document_number("AC", "25-26", 9_999_999).as_deref(), Ok("AC/25-26/9999999"));
-        let refusal = |prefix, n| document_number(prefix, "25-26", n).expect_err("no valid number");
-        assert_eq!(refusal("AC", 10_000_000), InvalidNumber::Length("AC/25-26/10000000".into()));
-        assert_eq!(
-            refusal("A C", 1).to_string(),
-            "document number \"A C/25-26/000001\" must not contain ' ': only letters, digits, - and / are allowed",
-        );
-        assert_eq!(
-            check_number("").expect_err("empty").to_string(),
-            "document number \"\" must have 1 to 16 characters",
-        );
+        assert!(check_credit_note_prefix("A/1").is_err());
     }
 }

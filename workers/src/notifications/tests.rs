@@ -13,7 +13,7 @@ const AT: &str = "2026-04-07T19:30:00Z";
 
 fn invoice(order: &OrderDocument) -> InvoiceDocument {
     serde_json::from_value(json!({
-        "id": order.id, "order_id": order.id, "order_number": order.order_number, "invoice_number": "AC/26-27/000123",
+        "id": order.id, "order_id": order.id, "order_number": order.order_number, "invoice_number": "AC/26-27/0000123",
         "customer_id": "CUST-0042", "customer_email": "meera@example.in", "currency": "INR",
         "total_minor": order.total_minor, "path": "invoice_AC-2026-000123.pdf", "size_bytes": 4, "sha256": "00",
         "issued_at": AT, "generated_at": AT, "carrier": order.carrier, "tracking_number": order.tracking_number,

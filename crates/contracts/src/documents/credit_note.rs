@@ -17,7 +17,7 @@ pub struct CreditNoteDocument {
     pub order_id: Uuid,
     #[schema(value_type = String, max_length = 32)]
     pub order_number: OrderNumber,
-    /// Consecutive in its financial year, e.g. `CN/26-27/000001`.
+    /// Consecutive in its financial year, e.g. `CN/26-27/0000001`.
     pub credit_note_number: String,
     /// Of the invoice that it corrects.
     pub invoice_number: String,

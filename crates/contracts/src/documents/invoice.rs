@@ -16,7 +16,7 @@ pub struct InvoiceDocument {
     pub order_id: Uuid,
     #[schema(value_type = String, max_length = 32)]
     pub order_number: OrderNumber,
-    /// Consecutive in its financial year, e.g. `AC/26-27/000001`.
+    /// Consecutive in its financial year, e.g. `AC/26-27/0000001`.
     pub invoice_number: String,
     #[schema(value_type = String, max_length = 64)]
     pub customer_id: CustomerId,

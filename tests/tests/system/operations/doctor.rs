@@ -48,6 +48,7 @@ fn surroundings(clock: Clock) -> Surroundings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_cause_is_named() -> Result<()> {
     let (untold, _) = untold_order().await?;
+    let year = contracts::financial_year(Clock::system().now().date_naive());
     let of = |status: &str| format!("{JOB} {status} from messaging.outbox limit 1");
     for (code, statements) in [
         ("NO_RELAY", String::new()),
@@ -70,6 +71,8 @@ async fn each_cause_is_named() -> Result<()> {
         ("SCHEDULE_OVERDUE", format!("{SCHEDULE} {RUN} 'running', null, null from messaging.schedules; update messaging.schedule_runs set error = null")),
         ("SCHEDULE_FAILING", format!("{SCHEDULE} {RUN} 'waiting', now() + interval '1 minute', null from messaging.schedules")),
         ("SCHEDULE_FAILED", format!("{SCHEDULE} {RUN} 'failed', null, now() from messaging.schedules; update messaging.schedules set next_due_at = now() + interval '1 hour'")),
+        ("SERIES_ENDING", format!("insert into work.document_series values ('AC/{year}', 9000000), ('AC/00-01', 9999999)")),
+        ("SERIES_ENDED", format!("insert into work.document_series values ('ABC/{year}', 999999), ('AC/{year}', 8999999)")),
         ("PARTITION_EXPIRED", "select messaging.ensure_partitions(interval '100 days', interval '0', interval '7 days')".to_owned()),
     ] {
         let database = untold.copy().await?;

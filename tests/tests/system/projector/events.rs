@@ -4,7 +4,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use contracts::{
     ActorType, CustomerId, EntityType, EventType, InvoiceDocument, OrderNumber, OrderState, RefundDocument,
-    RefundStatus, ReturnState, StateChanged, Transition, Trigger,
+    RefundStatus, ReturnState, Series, StateChanged, Transition, Trigger,
 };
 use messaging::outbox::{self, NewEvent};
 use runtime::{Clock, Ids};
@@ -74,8 +74,9 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> 
     let (id, at) = (Ids::system().next(), Clock::system().now());
     let next = "insert into work.document_series as series values ('AC/26-27', 1)
                 on conflict (series) do update set last_number = series.last_number + 1
-                returning format('AC/26-27/%s', lpad(last_number::text, 6, '0'))";
-    let invoice_number: String = sqlx::query_scalar(next).fetch_one(pool).await?;
+                returning last_number";
+    let n: i32 = sqlx::query_scalar(next).fetch_one(pool).await?;
+    let invoice_number = Series::new("AC", "26-27")?.number(n.unsigned_abs())?;
     let snapshot = InvoiceDocument {
         id,
         order_id,

@@ -5,9 +5,9 @@ fn html_of(order: &OrderDocument) -> String {
     let view = CreditNoteView {
         order,
         returned: &returned(order),
-        number: "CN/26-27/000007",
+        number: "CN/26-27/0000007",
         issued_at: "2026-04-21T06:00:00Z".parse().expect("a time"),
-        invoice_number: "AC/26-27/000123",
+        invoice_number: "AC/26-27/0000123",
         invoiced_at: "2026-04-07T19:30:00Z".parse().expect("a time"),
     };
     credit_note_html(&view, &Brand::default()).into_string()
@@ -27,9 +27,9 @@ fn a_credit_note_of_a_shop_that_is_not_registered() {
 fn a_credit_note_has_what_rule_53_requires() {
     let text = text_of(&html_of(&taxed_order()));
     for expected in [
-        "Credit Note CN/26-27/000007 Original for recipient",
+        "Credit Note CN/26-27/0000007 Original for recipient",
         "Date 21 April 2026",
-        "Against invoice AC/26-27/000123 Invoice date 8 April 2026",
+        "Against invoice AC/26-27/0000123 Invoice date 8 April 2026",
         "GSTIN 29AAACA0000A1ZU",
         "GSTIN 29ABCDE1234F1Z5",
         "Taxable value ₹484.78 CGST ₹12.11 SGST ₹12.11",

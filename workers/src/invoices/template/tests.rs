@@ -6,7 +6,7 @@ use crate::documents::fixtures::{order, readable, taxed_order, text_of};
 pub(super) fn html_of(order: &OrderDocument) -> String {
     let view = InvoiceView {
         order,
-        invoice_number: "AC/26-27/000123",
+        invoice_number: "AC/26-27/0000123",
         issued_at: "2026-04-07T19:30:00Z".parse().expect("a time"),
         return_window_days: 30,
     };
@@ -102,7 +102,7 @@ fn totals_add_up_on_the_page() {
 fn a_tax_invoice_has_what_rule_46_requires() {
     let text = text_of(&html_of(&taxed_order()));
     for expected in [
-        "Tax Invoice AC/26-27/000123 Original for recipient",
+        "Tax Invoice AC/26-27/0000123 Original for recipient",
         "Place of supply 29 Karnataka",
         "Reverse charge No",
         "# Item Qty (NOS) Price Taxable GST Amount",
