@@ -6,6 +6,7 @@ mod lists;
 mod pdf;
 pub mod reports;
 mod consistency;
+mod waiters;
 mod parameters;
 mod cursor;
 mod dates;
@@ -28,9 +29,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::projector::announcements::Announcements;
 use consistency::{Consistency, Scope, Tokens};
 use data_loader::DataLoader;
+
+pub(crate) use waiters::Waiters;
 
 pub use documents::History;
 pub use lists::{OrderPage, ReturnPage};
@@ -39,6 +41,7 @@ pub use lists::{OrderPage, ReturnPage};
 #[derive(Debug)]
 pub(crate) struct Api {
     read: PgPool,
+    reports: PgPool,
     orders: DataLoader,
     returns: DataLoader,
     consistency: Consistency,
@@ -49,15 +52,16 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(
         read: PgPool,
-        announcements: Announcements,
+        reports: PgPool,
+        waiters: Arc<Waiters>,
         consistency_wait: Duration,
         invoices: InvoiceStore,
         clock: Clock,
     ) -> Self {
         let orders = DataLoader::new(read.clone(), store::orders);
         let returns = DataLoader::new(read.clone(), store::returns);
-        let consistency = Consistency::new(read.clone(), announcements, consistency_wait);
-        Self { read, orders, returns, consistency, invoices, clock }
+        let consistency = Consistency::new(read.clone(), waiters, consistency_wait);
+        Self { read, reports, orders, returns, consistency, invoices, clock }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.

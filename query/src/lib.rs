@@ -8,30 +8,29 @@ mod rebuild;
 mod api;
 mod maintenance;
 mod business_day;
+mod pools;
 mod settings;
 
 use std::sync::Arc;
 
 use runtime::{Clock, Tasks};
-use sqlx::PgPool;
 use storage::InvoiceStore;
 
 pub use api::{History, OrderPage, ReturnPage, reports};
+pub use pools::{Pools, ROLE};
 pub use projector::Projector;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
-use api::Api;
+use api::{Api, Waiters};
 use projector::announcements::Announcements;
 use projector::follower::Follower;
 
 /// Starts the projector and the nightly report. Returns the routes without middleware.
 ///
-/// `messaging` is the database with the outbox. The read models are in it too, unless `read` is another one. `name` tells this
-/// instance from others in leases and logs; it must be unique among living projectors.
+/// `name` tells this instance from others in leases and logs; it must be unique among living projectors.
 pub fn start(
-    messaging: &PgPool,
-    read: Option<PgPool>,
+    pools: Pools,
     invoices: InvoiceStore,
     settings: &Settings,
     clock: Clock,
@@ -39,12 +38,14 @@ pub fn start(
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
-    let projector = Projector::announcing(messaging.clone(), read.clone(), clock.clone(), announcements.clone());
-    Follower::start(projector, messaging, settings, name, tasks);
+    let Pools { messaging, models, requests, waiting, reports } = pools;
+    let projector = Projector::announcing(messaging.clone(), models, clock.clone(), announcements.clone());
+    Follower::start(projector, &messaging, settings, name, tasks);
 
-    let read = read.unwrap_or_else(|| messaging.clone());
-    maintenance::nightly_report::start(messaging, &read, &clock, tasks);
-    let api = Arc::new(Api::new(read, announcements, settings.consistency_wait(), invoices, clock));
+    maintenance::nightly_report::start(&messaging, &reports, &clock, tasks);
+    let waiters = Arc::new(Waiters::new(announcements));
+    tasks.spawn("waiting requests", waiters.clone().run(waiting, tasks.shutdown.clone()));
+    let api = Arc::new(Api::new(requests, reports, waiters, settings.consistency_wait(), invoices, clock));
     let (router, _) = api::routes().split_for_parts();
     router.with_state(api)
 }

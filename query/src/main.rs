@@ -7,15 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
-use runtime::health::Check;
 use runtime::process::Server;
 use runtime::{Clock, Ids, Tasks, database, docs, health, http, process};
 use secrecy::SecretString;
-use sqlx::PgPool;
 use storage::StoreSettings;
 
 const NAME: &str = "query";
-const ROLE: &str = "articurated_query";
 /// Longest wait for the projector's batch in hand when the process is asked to stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -68,27 +65,29 @@ async fn main() -> ExitCode {
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.port), "QUERY_PORT").await?;
     let invoices = storage::open(&config.store.invoice_store_url).await?;
-    let messaging = database::connect(&config.database, Some(ROLE), NAME).await?;
-    let mut checks = vec![Check::database(&messaging)];
-    let read = read_database(config).await?;
-    checks.extend(read.as_ref().map(Check::database));
+    let pools = query::Pools::connect(&config.database, read_database(config).as_ref(), &config.settings).await?;
+    let checks = pools.checks();
     let name = format!("query-{}", Ids::system().next());
-    let router = query::start(&messaging, read, invoices, &config.settings, Clock::system(), name, tasks)
+    let router = query::start(pools, invoices, &config.settings, Clock::system(), name, tasks)
         .merge(health::routes(checks))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })
 }
 
-/// The database of the read models, when it is not the one that holds the inbox.
-async fn read_database(config: &Config) -> Result<Option<PgPool>> {
-    let Some(database_url) = config.query_database_url.clone() else { return Ok(None) };
-    let read = DatabaseConfig { database_url, ..config.database.clone() };
-    Ok(Some(database::connect(&read, Some(ROLE), NAME).await.context("QUERY_DATABASE_URL")?))
+/// The database of the read models, when it is not the one that holds the outbox.
+fn read_database(config: &Config) -> Option<DatabaseConfig> {
+    let database_url = config.query_database_url.clone()?;
+    Some(DatabaseConfig { database_url, ..config.database.clone() })
 }
 
 async fn rebuild(config: &Config) -> Result<()> {
-    let messaging = database::connect(&config.database, Some(ROLE), "query rebuild").await?;
-    let read = read_database(config).await?;
+    let messaging = database::connect(&config.database, Some(query::ROLE), "query rebuild").await?;
+    let read = match read_database(config) {
+        Some(read) => {
+            Some(database::connect(&read, Some(query::ROLE), "query rebuild").await.context("QUERY_DATABASE_URL")?)
+        }
+        None => None,
+    };
     let rebuilt = query::rebuild(messaging, read, Ids::system().next()).await?;
     let seconds = rebuilt.loaded_in.as_secs_f64();
     println!("Rebuilt from {} events in {seconds:.1} s; {} were unreadable.", rebuilt.events, rebuilt.unreadable);

@@ -16,11 +16,23 @@ pub struct Settings {
     /// Longest time in milliseconds that a request with a consistency token waits for the read model
     #[arg(long, env = "CONSISTENCY_WAIT_MS", default_value_t = 5_000, value_parser = value_parser!(u64).range(0..=20_000))]
     pub consistency_wait_ms: u64,
+    /// Connections of the projector, of `DATABASE_MAX_CONNECTIONS`
+    #[arg(long, env = "PROJECTOR_CONNECTIONS", default_value_t = 4, value_parser = value_parser!(u32).range(3..=64))]
+    pub projector_connections: u32,
+    /// Connections of reports, of `DATABASE_MAX_CONNECTIONS`
+    #[arg(long, env = "REPORT_CONNECTIONS", default_value_t = 3, value_parser = value_parser!(u32).range(1..=64))]
+    pub report_connections: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { projection_batch: 500, projection_poll_ms: 200, consistency_wait_ms: 5_000 }
+        Self {
+            projection_batch: 500,
+            projection_poll_ms: 200,
+            consistency_wait_ms: 5_000,
+            projector_connections: 4,
+            report_connections: 3,
+        }
     }
 }
 

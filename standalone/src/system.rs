@@ -45,7 +45,7 @@ impl Part {
             Self::Command => ("command", "articurated_command", 10),
             Self::Relay => ("outbox-relay", "articurated_relay", 6),
             Self::Workers => ("workers", "articurated_workers", 12),
-            Self::Query => ("query", "articurated_query", 12),
+            Self::Query => ("query", query::ROLE, 12),
             Self::Operations => ("operations", operations::ROLE, 3),
             Self::Gateway => unreachable!(),
         }
@@ -226,11 +226,11 @@ impl Running {
             checks.extend(workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks).await?);
         }
         if options.has(Part::Query) {
-            let pool = options.pool(Part::Query).await?;
-            checks.push(Check::database(&pool));
+            let pools = query::Pools::connect(&options.database(Part::Query), None, &options.query).await?;
+            checks.extend(pools.checks());
             let invoices = storage::open(&options.workers.store.invoice_store_url).await?;
             let name = format!("query-{}", ids.next());
-            router = router.merge(query::start(&pool, None, invoices, &options.query, clock.clone(), name, tasks));
+            router = router.merge(query::start(pools, invoices, &options.query, clock.clone(), name, tasks));
         }
         if options.has(Part::Operations) {
             let pool = options.pool(Part::Operations).await?;

@@ -3,33 +3,24 @@
 //! Every command returns a token, `order:<id>@<version>`. A query that sends it back gets its response once the read model has
 //! that version. If that takes too long the query is refused; it never gets an older version.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
 use contracts::{CONSISTENCY_TOKEN_HEADER, EntityType};
 use runtime::ApiError;
-use runtime::backoff::Backoff;
 use serde_json::json;
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::projector::announcements::Announcements;
+use super::waiters::{MAX_AWAITED, Waiters, Wanted, versions};
+
+pub(super) use super::waiters::Scope;
 
 /// Limit of tokens in one request.
 const MAX_TOKENS: usize = 20;
-/// Another process may run the projector, so a waiting request also polls: often at first, then less often.
-const POLL: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
-
-/// What a request reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Documents: any later version will do.
-    Documents,
-    /// The history: it must have every entry up to the version.
-    History,
-}
 
 /// The consistency tokens of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -49,6 +40,12 @@ impl Tokens {
         }
         tokens.add("consistency", parameter.unwrap_or_default(), &mut count)?;
         Ok(tokens)
+    }
+
+    fn wanted(&self, scope: Scope) -> Vec<Wanted> {
+        let wanted =
+            self.versions.iter().map(|((kind, id), version)| Wanted { scope, kind, id: *id, version: *version });
+        wanted.collect()
     }
 
     fn add(&mut self, field: &str, text: &str, count: &mut usize) -> Result<(), ApiError> {
@@ -84,92 +81,54 @@ fn malformed(field: &str) -> ApiError {
 #[derive(Debug)]
 pub(super) struct Consistency {
     read: PgPool,
-    announcements: Announcements,
+    waiters: Arc<Waiters>,
     max_wait: Duration,
 }
 
 impl Consistency {
-    pub(super) fn new(read: PgPool, announcements: Announcements, max_wait: Duration) -> Self {
-        Self { read, announcements, max_wait }
+    pub(super) fn new(read: PgPool, waiters: Arc<Waiters>, max_wait: Duration) -> Self {
+        Self { read, waiters, max_wait }
     }
 
-    /// Returns once the read model has these versions; 503 `READ_MODEL_BEHIND` when that takes too long.
+    /// Returns once the read model has these versions; 503 `READ_MODEL_BEHIND` when that takes too long, and
+    /// `TOO_MANY_WAITING` when too many requests wait already.
     pub(super) async fn wait_for(&self, tokens: &Tokens, scope: Scope) -> Result<(), ApiError> {
-        if tokens.versions.is_empty() {
+        let wanted = tokens.wanted(scope);
+        let deadline = Instant::now() + self.max_wait;
+        // Most requests find their versions at the first look, and do not wait.
+        if wanted.is_empty() || self.behind(&wanted).await?.is_none() {
             return Ok(());
         }
-        let ids: HashSet<Uuid> = tokens.versions.keys().map(|(_, id)| *id).collect();
-        // Listens before the first read, so that a batch that commits in between is not missed.
-        let mut listener = self.announcements.listen();
-        let deadline = Instant::now() + self.max_wait;
-        let mut polls = 1;
-        loop {
-            let have = versions(&self.read, tokens, scope).await?;
-            let behind = tokens.versions.values().zip(&have).any(|(wanted, have)| have < wanted);
-            if !behind {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                return Err(read_model_behind(tokens, &have));
-            }
-            tokio::select! {
-                () = listener.wait_for_any(&ids) => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + POLL.ceiling(polls))) => polls += 1,
-            }
+        let mut waiting = self.waiters.enter(wanted.clone()).ok_or_else(too_many_waiting)?;
+        match timeout_at(deadline, waiting.served()).await {
+            Ok(()) => Ok(()),
+            // The last look is the request's own. It says what is missing.
+            Err(_elapsed) => self.behind(&wanted).await?.map_or(Ok(()), Err),
         }
+    }
+
+    /// What is missing, as the error for the client; `None`: nothing.
+    async fn behind(&self, wanted: &[Wanted]) -> sqlx::Result<Option<ApiError>> {
+        let have = versions(&self.read, wanted).await?;
+        let behind = wanted.iter().zip(&have).any(|(wanted, have)| *have < wanted.version);
+        Ok(behind.then(|| read_model_behind(wanted, &have)))
     }
 }
 
-/// The versions that the read model has, in the order of `tokens`; 0 for an unknown order or return.
-async fn versions(read: &PgPool, tokens: &Tokens, scope: Scope) -> sqlx::Result<Vec<i32>> {
-    let kinds: Vec<&str> = tokens.versions.keys().map(|(kind, _)| *kind).collect();
-    let ids: Vec<Uuid> = tokens.versions.keys().map(|(_, id)| *id).collect();
-    match scope {
-        Scope::Documents => {
-            sqlx::query_scalar!(
-                r#"
-                select coalesce(
-                    case kind
-                        when 'order' then (select version from read.orders where orders.id = wanted.id)
-                        when 'return' then (select version from read.returns where returns.id = wanted.id)
-                    end, 0) as "have!"
-                from unnest($1::text[], $2::uuid[]) with ordinality as wanted (kind, id, place)
-                order by place
-                "#,
-                &kinds as &[&str],
-                &ids,
-            )
-            .fetch_all(read)
-            .await
-        }
-        // Versions run from 1 to n without a gap, so the history is complete when it has as many entries as the version says.
-        Scope::History => {
-            let versions: Vec<i32> = tokens.versions.values().copied().collect();
-            sqlx::query_scalar!(
-                r#"
-                select (
-                    select count(*)::int from read.history
-                    where aggregate_type = kind and aggregate_id = id and history.version <= wanted.version
-                ) as "have!"
-                from unnest($1::text[], $2::uuid[], $3::int[]) with ordinality as wanted (kind, id, version, place)
-                order by place
-                "#,
-                &kinds as &[&str],
-                &ids,
-                &versions,
-            )
-            .fetch_all(read)
-            .await
-        }
-    }
+fn too_many_waiting() -> ApiError {
+    let message = format!(
+        "requests wait for {MAX_AWAITED} versions that the read model does not have yet, and no more may wait; \
+         try again in a second, or read without a consistency token"
+    );
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "TOO_MANY_WAITING", message)
 }
 
-fn read_model_behind(tokens: &Tokens, have: &[i32]) -> ApiError {
-    let token = |(kind, id): &(&str, Uuid), version: i32| format!("{kind}:{id}@{version}");
-    let behind = || tokens.versions.iter().zip(have).filter(|((_, wanted), have)| have < wanted);
+fn read_model_behind(wanted: &[Wanted], have: &[i32]) -> ApiError {
+    let token = |Wanted { kind, id, .. }: &Wanted, version: i32| format!("{kind}:{id}@{version}");
+    let behind = || wanted.iter().zip(have).filter(|(wanted, have)| **have < wanted.version);
     let details = json!({
-        "wanted": behind().map(|((key, wanted), _)| token(key, *wanted)).collect::<Vec<_>>(),
-        "have": behind().map(|((key, _), have)| token(key, *have)).collect::<Vec<_>>(),
+        "wanted": behind().map(|(wanted, _)| token(wanted, wanted.version)).collect::<Vec<_>>(),
+        "have": behind().map(|(wanted, have)| token(wanted, *have)).collect::<Vec<_>>(),
     });
     let message = "the read model does not have the requested version yet; try again";
     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "READ_MODEL_BEHIND", message).with_details(details)
@@ -243,7 +202,7 @@ mod tests {
     #[test]
     fn the_error_names_what_is_behind() {
         let tokens = of(None, Some(&format!("order:{ID}@3,return:{ID}@1"))).expect("well-formed");
-        let error = read_model_behind(&tokens, &[2, 1]);
+        let error = read_model_behind(&tokens.wanted(Scope::Documents), &[2, 1]);
         assert_eq!((error.status.as_u16(), error.code), (503, "READ_MODEL_BEHIND"));
         assert_eq!(error.details, json!({"wanted": [format!("order:{ID}@3")], "have": [format!("order:{ID}@2")]}));
     }

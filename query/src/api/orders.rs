@@ -23,7 +23,7 @@ use super::{Api, ConsistencyParam, OrderId, store};
     responses(
         (status = 200, description = "One page.", body = OrderPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn list_orders(
@@ -57,7 +57,7 @@ pub(super) async fn list_orders(
         (status = 304, description = "Unchanged."),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_order(
@@ -85,7 +85,7 @@ pub(super) async fn get_order(
         (status = 200, description = "The history.", body = History),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_order_history(

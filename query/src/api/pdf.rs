@@ -42,7 +42,7 @@ use super::{Api, ConsistencyParam, OrderId, ReturnId, store};
             body = ErrorBody,
         ),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_order_invoice(
@@ -82,7 +82,7 @@ pub(super) async fn get_order_invoice(
             body = ErrorBody,
         ),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_return_credit_note(

@@ -23,7 +23,7 @@ use super::{Api, ConsistencyParam, ReturnId, store};
     responses(
         (status = 200, description = "One page.", body = ReturnPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn list_returns(
@@ -57,7 +57,7 @@ pub(super) async fn list_returns(
         (status = 304, description = "Unchanged."),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_return(
@@ -85,7 +85,7 @@ pub(super) async fn get_return(
         (status = 200, description = "The history.", body = History),
         (status = 404, description = "`RETURN_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn get_return_history(

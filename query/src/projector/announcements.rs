@@ -1,51 +1,73 @@
-//! Wakes the requests of this process that wait for an order or return, when the projector has committed it.
+//! Tells when the projector of this process has committed an order or return that a request waits for.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// Batches that are kept for a slow listener. A listener that falls further behind only learns that it missed some.
-const BACKLOG: usize = 64;
+/// The orders and returns that are awaited; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Announcements(Arc<Shared>);
 
-/// Announces the orders and returns of each committed batch; cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Announcements(broadcast::Sender<Arc<HashSet<Uuid>>>);
+#[derive(Debug, Default)]
+struct Shared {
+    /// How many requests await each.
+    awaited: Mutex<HashMap<Uuid, usize>>,
+    news: Notify,
+}
 
 impl Announcements {
     pub(crate) fn new() -> Self {
-        Self(broadcast::Sender::new(BACKLOG))
+        Self::default()
     }
 
-    /// Call this after the commit. Without a listener, `documents` is not called: a request that starts to listen later
-    /// reads the database first and finds the batch there.
+    /// Call this after the commit. While nothing is awaited, `documents` is not called.
     pub(super) fn send(&self, documents: impl FnOnce() -> HashSet<Uuid>) {
-        if self.0.receiver_count() > 0 {
-            // The last listener may have left since the check.
-            let _no_listener = self.0.send(Arc::new(documents()));
+        let awaited = self.awaited();
+        if !awaited.is_empty() && documents().iter().any(|id| awaited.contains_key(id)) {
+            self.0.news.notify_one();
         }
     }
 
-    pub(crate) fn listen(&self) -> Listener {
-        Listener(self.0.subscribe())
+    /// Awaits these orders and returns until the guard is dropped. That is news too: what was committed before is not
+    /// announced again.
+    pub(crate) fn await_any(&self, ids: Vec<Uuid>) -> Awaited {
+        let mut awaited = self.awaited();
+        for id in &ids {
+            *awaited.entry(*id).or_default() += 1;
+        }
+        drop(awaited);
+        self.0.news.notify_one();
+        Awaited { announcements: self.clone(), ids }
+    }
+
+    /// Returns once there is news, also if that came since the last call.
+    pub(crate) async fn news(&self) {
+        self.0.news.notified().await;
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, HashMap<Uuid, usize>> {
+        self.0.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One waiting request.
+/// What one request awaits.
 #[derive(Debug)]
-pub(crate) struct Listener(broadcast::Receiver<Arc<HashSet<Uuid>>>);
+pub(crate) struct Awaited {
+    announcements: Announcements,
+    ids: Vec<Uuid>,
+}
 
-impl Listener {
-    /// Returns once a batch with one of these orders or returns has been applied, or may have been.
-    pub(crate) async fn wait_for_any(&mut self, ids: &HashSet<Uuid>) {
-        loop {
-            match self.0.recv().await {
-                Ok(batch) if batch.is_disjoint(ids) => {}
-                Ok(_) | Err(RecvError::Lagged(_)) => return,
-                // This process runs no projector: the caller polls.
-                Err(RecvError::Closed) => std::future::pending().await,
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let mut awaited = self.announcements.awaited();
+        for id in &self.ids {
+            if let Some(requests) = awaited.get_mut(id) {
+                *requests -= 1;
+                if *requests == 0 {
+                    awaited.remove(id);
+                }
             }
         }
     }
@@ -53,40 +75,34 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn id(n: u128) -> Uuid {
         Uuid::from_u128(n)
     }
 
-    #[tokio::test]
-    async fn a_listener_is_woken_only_by_its_own_documents() {
-        let announcements = Announcements::new();
-        let mut listener = announcements.listen();
-        let mine = HashSet::from([id(1), id(2)]);
-        announcements.send(|| HashSet::from([id(3)]));
-        let mut waiting = std::pin::pin!(listener.wait_for_any(&mine));
-        tokio::select! {
-            biased;
-            () = &mut waiting => panic!("woken by another document"),
-            () = tokio::task::yield_now() => {}
-        }
-        announcements.send(|| HashSet::from([id(2), id(4)]));
-        waiting.await;
-    }
-
-    #[tokio::test]
-    async fn a_listener_that_fell_behind_is_woken() {
-        let announcements = Announcements::new();
-        let mut listener = announcements.listen();
-        for _ in 0..=BACKLOG {
-            announcements.send(|| HashSet::from([id(3)]));
-        }
-        listener.wait_for_any(&HashSet::from([id(1)])).await;
-    }
-
     #[test]
-    fn nothing_is_built_without_a_listener() {
-        Announcements::new().send(|| unreachable!("there is no listener"));
+    fn only_what_is_awaited_is_news() {
+        let announcements = Announcements::new();
+        announcements.send(|| unreachable!("nothing is awaited"));
+        let is_news = || announcements.news().now_or_never().is_some();
+        assert!(!is_news());
+
+        let (one, other) = (announcements.await_any(vec![id(1), id(2)]), announcements.await_any(vec![id(2)]));
+        assert!(is_news() && !is_news(), "it was committed before, perhaps");
+        announcements.send(|| HashSet::from([id(3)]));
+        assert!(!is_news());
+        announcements.send(|| HashSet::from([id(2), id(4)]));
+        assert!(is_news() && !is_news());
+
+        drop(one);
+        announcements.send(|| HashSet::from([id(1)]));
+        assert!(!is_news(), "that request is gone");
+        announcements.send(|| HashSet::from([id(2)]));
+        assert!(is_news(), "another one still waits");
+        drop(other);
+        announcements.send(|| unreachable!("nothing is awaited any more"));
     }
 }

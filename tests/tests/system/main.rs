@@ -22,6 +22,7 @@ mod projector;
 mod queries;
 mod races;
 mod rebuild;
+mod read_load;
 mod refused;
 mod relay;
 mod reports;

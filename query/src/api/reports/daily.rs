@@ -41,7 +41,7 @@ pub struct DailyFigure {
     responses(
         (status = 200, description = "The figures, day by day; with `format=csv` as CSV.", content((Report<DailyFigure> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn daily_reports(
@@ -50,7 +50,7 @@ pub(super) async fn daily_reports(
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
     let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::LastThirtyDays).await?;
-    respond("daily", period, format, stored(&api.read, period).await?)
+    respond("daily", period, format, stored(&api.reports, period).await?)
 }
 
 async fn stored(read: &PgPool, period: Period) -> sqlx::Result<Vec<DailyFigure>> {

@@ -159,7 +159,7 @@ impl Section {
     responses(
         (status = 200, description = "All tables, or the one of `section`; with `format=csv` as CSV.", content((GstReport = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn gst_report(
@@ -174,7 +174,7 @@ pub(super) async fn gst_report(
         request.parameters.reject("section", Section::EXPECTED);
     }
     let (period, format) = api.accept_report(&headers, request, consistency.as_deref()).await?;
-    let mut tx = begin_reading(&api.read).await?;
+    let mut tx = begin_reading(&api.reports).await?;
     let (conn, first, last) = (&mut *tx, period.first(), period.last());
     match table {
         Some(Section::Invoices) => {

@@ -39,7 +39,7 @@ pub struct LeadTime {
     responses(
         (status = 200, description = "The states in the order in which they are passed; with `format=csv` as CSV.", content((Report<LeadTime> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn lead_times(
@@ -48,7 +48,7 @@ pub(super) async fn lead_times(
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
     let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::LastThirtyDays).await?;
-    let rows = times(&mut *begin_reading(&api.read).await?, period).await?;
+    let rows = times(&mut *begin_reading(&api.reports).await?, period).await?;
     respond("lead-times", period, format, rows)
 }
 

@@ -42,7 +42,7 @@ pub struct RefundTotals {
     responses(
         (status = 200, description = "The currencies; with `format=csv` as CSV.", content((Report<RefundTotals> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn refunds_report(
@@ -51,7 +51,7 @@ pub(super) async fn refunds_report(
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
     let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::Everything).await?;
-    let rows = totals(&mut *begin_reading(&api.read).await?, period).await?;
+    let rows = totals(&mut *begin_reading(&api.reports).await?, period).await?;
     respond("refunds", period, format, rows)
 }
 

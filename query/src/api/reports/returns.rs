@@ -81,7 +81,7 @@ pub struct ReturnsForReason {
     responses(
         (status = 200, description = "By SKU. With `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsOfSku> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn returns_report(
@@ -95,7 +95,7 @@ pub(super) async fn returns_report(
     let by_order_date =
         request.parameters.one_of("dated", dated.as_deref(), &["return", "order"], |word| word) == Some("order");
     let (period, format) = api.accept_report(&headers, request, consistency.as_deref()).await?;
-    let mut tx = begin_reading(&api.read).await?;
+    let mut tx = begin_reading(&api.reports).await?;
     if by_reason {
         respond("returns-by-reason", period, format, reasons(&mut tx, period, by_order_date).await?)
     } else {

@@ -52,7 +52,7 @@ pub struct SalesDay {
     responses(
         (status = 200, description = "The days, oldest first; with `format=csv` as CSV.", content((Report<SalesDay> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn daily_sales(
@@ -61,7 +61,7 @@ pub(super) async fn daily_sales(
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
     let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::LastThirtyDays).await?;
-    let rows = by_day(&mut *begin_reading(&api.read).await?, period).await?;
+    let rows = by_day(&mut *begin_reading(&api.reports).await?, period).await?;
     respond("sales-daily", period, format, rows)
 }
 

@@ -34,7 +34,7 @@ pub struct OrdersInState {
     responses(
         (status = 200, description = "The states; with `format=csv` as CSV.", content((Report<OrdersInState> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
-        (status = 503, description = "`READ_MODEL_BEHIND`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
 )]
 pub(super) async fn orders_by_state(
@@ -43,7 +43,7 @@ pub(super) async fn orders_by_state(
     ApiQuery(params): ApiQuery<ReportParams>,
 ) -> Result<Response, ApiError> {
     let (period, format) = api.simple_report(&headers, &params, DefaultPeriod::Everything).await?;
-    let rows = totals(&mut *begin_reading(&api.read).await?, period).await?;
+    let rows = totals(&mut *begin_reading(&api.reports).await?, period).await?;
     respond("orders-by-state", period, format, rows)
 }
 
