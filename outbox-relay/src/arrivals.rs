@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use messaging::leases::Leases;
-use messaging::log;
+use messaging::{BatchSize, log};
 use runtime::Tasks;
 use runtime::database::limited;
 use sqlx::PgPool;
@@ -16,14 +16,14 @@ use crate::store::forward::Routes;
 
 /// How often a relay looks.
 const EVERY: Duration = Duration::from_secs(2);
-/// Positions in one look.
+/// Most positions in one look.
 const WINDOW: i64 = 5_000;
 
 /// Looks for arrivals until shutdown.
 pub(crate) fn start(pool: &PgPool, leases: watch::Receiver<Leases>, tasks: &Tasks) {
     let (pool, shutdown) = (pool.clone(), tasks.shutdown.clone());
     tasks.spawn("relay arrivals", async move {
-        let routes = Routes::new();
+        let (routes, mut window) = (Routes::new(), BatchSize::new("arrivals", WINDOW));
         let mut turn = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
@@ -31,7 +31,7 @@ pub(crate) fn start(pool: &PgPool, leases: watch::Receiver<Leases>, tasks: &Task
                 _ = turn.tick() => {}
             }
             let leases = leases.borrow().clone();
-            if let Err(error) = follow(&pool, &leases, &routes).await {
+            if let Err(error) = follow(&pool, &leases, &routes, &mut window).await {
                 tracing::warn!(%error, "could not look for arrivals; retrying in {EVERY:?}");
             }
         }
@@ -39,9 +39,12 @@ pub(crate) fn start(pool: &PgPool, leases: watch::Receiver<Leases>, tasks: &Task
 }
 
 /// Moves the mark as far as it goes, window by window.
-async fn follow(pool: &PgPool, leases: &Leases, routes: &Routes) -> sqlx::Result<()> {
+async fn follow(pool: &PgPool, leases: &Leases, routes: &Routes, window: &mut BatchSize) -> sqlx::Result<()> {
     while !leases.shards.is_empty() {
-        let arrived = limited(arrivals::arrived(pool, leases, routes, WINDOW)).await?;
+        let rows = window.rows();
+        let arrived = limited(arrivals::arrived(pool, leases, routes, rows)).await;
+        let arrived = arrived.inspect_err(|error| window.failed(rows, error))?;
+        window.succeeded(arrived.until - arrived.after);
         if arrived.position <= arrived.after {
             return Ok(());
         }

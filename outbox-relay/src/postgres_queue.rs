@@ -19,26 +19,25 @@ pub(crate) struct PostgresQueue {
     pool: PgPool,
     relay: String,
     routes: Routes,
-    batch: i64,
     max_attempts: i32,
 }
 
 impl PostgresQueue {
-    pub(crate) fn new(pool: PgPool, relay: String, batch: i64, max_attempts: i32) -> Self {
-        Self { pool, relay, routes: Routes::new(), batch, max_attempts }
+    pub(crate) fn new(pool: PgPool, relay: String, max_attempts: i32) -> Self {
+        Self { pool, relay, routes: Routes::new(), max_attempts }
     }
 
-    /// Forwards one batch.
-    pub(crate) async fn tick(&self, position: &mut Position) -> Result<Outcome, RelayError> {
+    /// Forwards one batch of up to `rows` events.
+    pub(crate) async fn tick(&self, position: &mut Position, rows: i64) -> Result<Outcome, RelayError> {
         let look_at = limited(position.look_at(&self.pool)).await?;
         faults::point("relay.batch.ready");
-        let forwarded = limited(forward(&self.pool, self.source(position, &look_at), &self.routes, self.batch)).await;
+        let forwarded = limited(forward(&self.pool, self.source(position, &look_at), &self.routes, rows)).await;
         faults::point("relay.batch.forwarded");
         let forwarded = match forwarded {
             Ok(forwarded) => forwarded,
             Err(error) if refuses_the_data(&error) => {
                 tracing::warn!(%error, "batch refused; forwarding its events one by one");
-                self.forward_one_by_one(position, &look_at).await?
+                self.forward_one_by_one(position, &look_at, rows).await?
             }
             Err(error) => return Err(error.into()),
         };
@@ -55,12 +54,11 @@ impl PostgresQueue {
     }
 
     /// Events that are refused become exceptions, and are retried and finally parked. The others go out.
-    async fn forward_one_by_one(&self, position: &Position, look_at: &LookAt) -> sqlx::Result<Forwarded> {
-        let (mut all, events) =
-            Forwarded::of(limited(look(&self.pool, position.standing(), look_at, self.batch)).await?);
+    async fn forward_one_by_one(&self, position: &Position, look_at: &LookAt, rows: i64) -> sqlx::Result<Forwarded> {
+        let (mut all, events) = Forwarded::of(limited(look(&self.pool, position.standing(), look_at, rows)).await?);
         for event in events {
             let source = Source { only: Some(event.event_id), ..self.source(position, look_at) };
-            match limited(forward(&self.pool, source, &self.routes, self.batch)).await {
+            match limited(forward(&self.pool, source, &self.routes, rows)).await {
                 Ok(one) => all.add(one),
                 Err(error) if refuses_the_data(&error) => {
                     let failed = event.failed(&error, self.max_attempts);

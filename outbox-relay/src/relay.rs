@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::TransportConfig;
 use messaging::leases::{Leases, ShardGroup};
 use messaging::wakeup::{Wakeup, gather};
+use messaging::{BatchSize, TransportConfig};
 use runtime::Tasks;
 use runtime::backoff::Backoff;
 use runtime::database::limited;
@@ -43,6 +43,7 @@ pub(crate) struct Relay {
     group: ShardGroup,
     leases: watch::Receiver<Leases>,
     wakeup: Wakeup,
+    batch: BatchSize,
     /// `None` after an error: what was read and not recorded is read again.
     position: Option<Position>,
     /// Shards at which the relay has stopped, because too many of their events cannot go out.
@@ -60,13 +61,14 @@ impl Relay {
         leases: watch::Receiver<Leases>,
         wakeup: Wakeup,
     ) -> Self {
-        let (relay, batch, max_attempts) = (name.to_owned(), settings.batch, settings.max_attempts);
+        let (relay, max_attempts) = (name.to_owned(), settings.max_attempts);
         let transport = match transport.rabbitmq_url.clone() {
-            None => Transport::PostgresQueue(PostgresQueue::new(pool.clone(), relay, batch, max_attempts)),
-            Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, relay, batch, max_attempts))),
+            None => Transport::PostgresQueue(PostgresQueue::new(pool.clone(), relay, max_attempts)),
+            Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, relay, max_attempts))),
         };
+        let batch = BatchSize::new("relay", settings.batch);
         let (position, full, tend_at) = (None, Vec::new(), Instant::now());
-        Self { pool, transport, group, leases, wakeup, position, full, tend_at }
+        Self { pool, transport, group, leases, wakeup, batch, position, full, tend_at }
     }
 
     /// Forwards until shutdown. A batch that is then running is finished if that is soon. Otherwise it is dropped
@@ -158,11 +160,17 @@ impl Relay {
         let Some(position) = self.position.as_mut().filter(|position| !position.leases().shards.is_empty()) else {
             return Ok(Outcome::Idle);
         };
-        let started = Instant::now();
-        let outcome = match &mut self.transport {
-            Transport::PostgresQueue(queue) => queue.tick(position).await?,
-            Transport::RabbitMq(stream) => stream.tick(position).await?,
+        let (started, rows) = (Instant::now(), self.batch.rows());
+        let moved = match &mut self.transport {
+            Transport::PostgresQueue(queue) => queue.tick(position, rows).await,
+            Transport::RabbitMq(stream) => stream.tick(position, rows).await,
         };
+        match &moved {
+            Ok(Outcome::Forwarded) => self.batch.succeeded(rows),
+            Err(RelayError::Database(error)) => self.batch.failed(rows, error),
+            _ => {}
+        }
+        let outcome = moved?;
         if outcome != Outcome::Idle {
             metrics::histogram!("outbox_batch_duration_seconds").record(started.elapsed());
         }

@@ -29,7 +29,6 @@ pub(crate) struct Stream {
     pool: PgPool,
     url: SecretString,
     relay: String,
-    batch: i64,
     max_attempts: i32,
     clock: Clock,
     publisher: Option<Publisher>,
@@ -58,9 +57,9 @@ struct Unrecorded {
 }
 
 impl Stream {
-    pub(crate) fn new(pool: PgPool, url: SecretString, relay: String, batch: i64, max_attempts: i32) -> Self {
+    pub(crate) fn new(pool: PgPool, url: SecretString, relay: String, max_attempts: i32) -> Self {
         let (clock, publisher, ahead, unrecorded) = (Clock::system(), None, None, None);
-        Self { pool, url, relay, batch, max_attempts, clock, publisher, ahead, unrecorded }
+        Self { pool, url, relay, max_attempts, clock, publisher, ahead, unrecorded }
     }
 
     /// Ends what was started, before another position takes the place of this one.
@@ -75,14 +74,14 @@ impl Stream {
         self.unrecorded = None;
     }
 
-    /// Publishes one batch.
-    pub(crate) async fn tick(&mut self, position: &mut Position) -> Result<Outcome, RelayError> {
+    /// Publishes one batch. The next one that it reads has up to `rows` events.
+    pub(crate) async fn tick(&mut self, position: &mut Position, rows: i64) -> Result<Outcome, RelayError> {
         let batch = if let Some(batch) = self.ahead.take() {
             batch
         } else {
             // Otherwise the exceptions that the batch before it caused would not be seen.
             self.record(position).await?;
-            self.read(position).await?
+            read(&self.pool, position, rows).await?
         };
         if batch.events.is_empty() {
             let outcome = if batch.blocked.is_empty() { Outcome::Idle } else { Outcome::CaughtUp };
@@ -100,7 +99,7 @@ impl Stream {
         let (sent, ahead) = tokio::join!(broker::publish(&publisher, &batch.events, self.max_attempts), async {
             // Recording first: what it makes of the batch before, the next one must see.
             record(&self.pool, &self.relay, position, &mut self.unrecorded).await?;
-            if read_ahead { read(&self.pool, position, self.batch).await.map(Some) } else { Ok(None) }
+            if read_ahead { read(&self.pool, position, rows).await.map(Some) } else { Ok(None) }
         });
         let ahead = ahead.map(|ahead| ahead.map(|ahead| ahead.without_those_of(&batch)));
         faults::point("relay.batch.confirmed");
@@ -137,10 +136,6 @@ impl Stream {
             self.record(position).await?;
         }
         Ok(if batch.stopped_at_limit { Outcome::Forwarded } else { Outcome::CaughtUp })
-    }
-
-    async fn read(&self, position: &mut Position) -> sqlx::Result<Batch> {
-        read(&self.pool, position, self.batch).await
     }
 
     async fn record(&mut self, position: &mut Position) -> sqlx::Result<()> {

@@ -11,9 +11,9 @@ use runtime::{Tasks, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
 
-use crate::rabbitmq::{BrokerError, Consumer, Received};
+use crate::rabbitmq::{BATCH, BrokerError, Consumer, Received};
 use crate::wakeup::Hint;
-use crate::{TransportConfig, inbox};
+use crate::{BatchSize, TransportConfig, inbox};
 
 /// Wait before the next connection to the broker, or the next attempt to store a batch. The cap is what an outage may
 /// cost beyond its end.
@@ -23,11 +23,11 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_s
 pub async fn run(pool: PgPool, transport: TransportConfig, queue: Queue, tasks: Tasks) {
     let Some(url) = transport.rabbitmq_url else { return tasks.shutdown.cancelled().await };
     let hint = Hint::start(&pool, inbox::channel(queue), &tasks);
-    let mut failures = 0;
+    let (mut failures, mut size) = (0, BatchSize::new("intake", i64::try_from(BATCH).unwrap_or(i64::MAX)));
     loop {
         let error = tokio::select! {
             () = tasks.shutdown.cancelled() => return,
-            Err(error) = consume(&pool, &url, queue, &hint, &mut failures) => error,
+            Err(error) = consume(&pool, &url, queue, &hint, &mut size, &mut failures) => error,
         };
         failures += 1;
         let wait = RETRY.delay(failures);
@@ -46,6 +46,7 @@ async fn consume(
     url: &SecretString,
     queue: Queue,
     hint: &Hint,
+    size: &mut BatchSize,
     failures: &mut u32,
 ) -> Result<std::convert::Infallible, BrokerError> {
     let mut consumer = Consumer::connect(url, queue).await?;
@@ -54,22 +55,31 @@ async fn consume(
     loop {
         let received = consumer.receive().await?;
         faults::point("intake.batch.received");
-        store(pool, queue, &consumer, &received).await?;
+        store(pool, queue, &consumer, &received, size).await?;
         faults::point("intake.batch.acknowledged");
         hint.send();
     }
 }
 
-/// Commits a batch and acknowledges it, and waits while the database is unreachable. A row that the database refuses
-/// (an id from beyond the dedupe horizon has no partition) goes to the dead-letter queue and does not block the rest.
-async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Received) -> Result<(), BrokerError> {
+/// Commits what was received and acknowledges it, and waits while the database is unreachable. If a commit takes too long,
+/// the next one has half of the rows. A row that the database refuses (an id from beyond the dedupe horizon has no partition)
+/// goes to the dead-letter queue and does not block the rest.
+async fn store(
+    pool: &PgPool,
+    queue: Queue,
+    consumer: &Consumer,
+    received: &Received,
+    size: &mut BatchSize,
+) -> Result<(), BrokerError> {
     let events: Vec<Envelope> = received.events.iter().map(|(_, event)| event.clone()).collect();
-    let mut failures = 0;
-    loop {
-        match limited(inbox::insert(pool, queue, &events)).await {
+    let (mut rest, mut failures) = (events.as_slice(), 0);
+    while !rest.is_empty() {
+        let part = &rest[..rest.len().min(usize::try_from(size.rows()).unwrap_or(usize::MAX))];
+        let rows = i64::try_from(part.len()).unwrap_or(i64::MAX);
+        match limited(inbox::insert(pool, queue, part)).await {
             Ok(_) => {
-                faults::point("intake.batch.committed");
-                return consumer.acknowledge(received).await;
+                size.succeeded(rows);
+                (rest, failures) = (&rest[part.len()..], 0);
             }
             Err(error) if refuses_the_data(&error) => {
                 tracing::warn!(%queue, %error, "batch refused; storing its rows one by one");
@@ -77,11 +87,14 @@ async fn store(pool: &PgPool, queue: Queue, consumer: &Consumer, received: &Rece
             }
             Err(error) => {
                 failures += 1;
+                size.failed(rows, &error);
                 tracing::warn!(%queue, %error, "inbox not reachable; holding the batch");
                 tokio::time::sleep(RETRY.delay(failures)).await;
             }
         }
     }
+    faults::point("intake.batch.committed");
+    consumer.acknowledge(received).await
 }
 
 async fn store_one_by_one(

@@ -7,6 +7,7 @@
 //! - [`leases`]: which shards of the log this process reads;
 //! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
 //! - [`worker`]: runs a handler over the jobs of a queue, and retries by [`retry`];
+//! - [`batch_size`]: batches that take too long are halved;
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
 //! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
 //! - [`snapshots`]: republishes what retention has dropped from that log.
@@ -24,9 +25,11 @@ pub mod log;
 pub mod inbox;
 pub mod retry;
 pub mod worker;
+mod batch_size;
 pub mod wakeup;
 pub mod snapshots;
 
+pub use batch_size::BatchSize;
 pub use rabbitmq::TransportConfig;
 pub use retention::RetentionConfig;
 pub use wakeup::{Hint, Wakeup};

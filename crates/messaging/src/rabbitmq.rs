@@ -22,6 +22,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use runtime::health::Check;
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use consumer::BATCH;
 pub use consumer::{Consumer, Received};
 pub use examination::{Defect, examine};
 pub use publisher::{Outgoing, Publisher, Verdict};

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
+use crate::BatchSize;
 use crate::inbox::{self, Bound, Claim, Job};
 use crate::retry::RetryPolicy;
 use crate::wakeup::{Hint, Wakeup};
@@ -111,9 +112,10 @@ impl<H: Handler> Worker<H> {
     async fn work(self: Arc<Self>, tasks: &Tasks) {
         let mut wakeup = Wakeup::start(&self.pool, inbox::channel(self.config.queue), tasks);
         let (mut running, mut bound, mut failures) = (JoinSet::new(), None, 0);
+        let mut size = BatchSize::new("claims", rows(self.config.slots));
         let (mut reclaim, mut sweep) = (every(RECLAIM), every(SWEEP));
         while !tasks.shutdown.is_cancelled() {
-            match self.fill(&mut running, &mut bound).await {
+            match self.fill(&mut running, &mut bound, &mut size).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     failures += 1;
@@ -171,16 +173,30 @@ impl<H: Handler> Worker<H> {
         Ok(outcomes)
     }
 
-    async fn fill(self: &Arc<Self>, running: &mut JoinSet<Outcome>, bound: &mut Option<Bound>) -> sqlx::Result<()> {
-        let free = self.config.slots.saturating_sub(running.len());
-        if free == 0 {
-            return Ok(());
+    /// Claims jobs until all slots have one, or no job is left.
+    async fn fill(
+        self: &Arc<Self>,
+        running: &mut JoinSet<Outcome>,
+        bound: &mut Option<Bound>,
+        size: &mut BatchSize,
+    ) -> sqlx::Result<()> {
+        loop {
+            let free = self.config.slots.saturating_sub(running.len());
+            let limit = free.min(usize::try_from(size.rows()).unwrap_or(free));
+            if limit == 0 {
+                return Ok(());
+            }
+            let jobs = self.claim(limit, bound).await.inspect_err(|error| size.failed(rows(limit), error))?;
+            let claimed = jobs.len();
+            size.succeeded(rows(claimed));
+            for job in jobs {
+                let worker = self.clone();
+                running.spawn(async move { worker.attempt(job).await });
+            }
+            if claimed < limit {
+                return Ok(());
+            }
         }
-        for job in self.claim(free, bound).await? {
-            let worker = self.clone();
-            running.spawn(async move { worker.attempt(job).await });
-        }
-        Ok(())
     }
 
     /// Without a `bound` it loads the stored one.
@@ -192,8 +208,7 @@ impl<H: Handler> Worker<H> {
         };
         let start_at = limited(bound.start_at(&self.pool)).await?;
         let id = self.running.begin();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let claim = Claim { id, owner, bound: start_at.bound, limit, find_left: start_at.settles() };
+        let claim = Claim { id, owner, bound: start_at.bound, limit: rows(limit), find_left: start_at.settles() };
         let claimed = match limited(inbox::claim(&self.pool, queue, claim)).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -262,6 +277,10 @@ impl<H: Handler> Worker<H> {
             tracing::warn!(queue = %self.config.queue, %error, "could not look for jobs below the bound");
         }
     }
+}
+
+fn rows(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Ticks for the first time after a period, and after a pause does not catch up.

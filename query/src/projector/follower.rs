@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use contracts::Queue;
+use messaging::BatchSize;
 use messaging::leases::{Consumer, Leases};
 use messaging::log::{self, Limit, Place};
 use messaging::wakeup::{Wakeup, gather};
@@ -45,7 +46,7 @@ pub(crate) struct Follower {
     leases: watch::Receiver<Leases>,
     wakeup: Wakeup,
     poll: Duration,
-    limit: Limit,
+    batch: BatchSize,
     /// `None` after an error: what was read and not applied is read again.
     place: Option<Place>,
     retried_at: Instant,
@@ -59,7 +60,7 @@ impl Follower {
             leases: messaging::leases::start(messaging.clone(), Consumer::Projections, name, tasks),
             wakeup: Wakeup::start(messaging, messaging::outbox::CHANNEL, tasks),
             poll: settings.projection_poll(),
-            limit: Limit { rows: settings.projection_batch, bytes: MAX_BATCH_BYTES },
+            batch: BatchSize::new("projector", settings.projection_batch),
             place: None,
             retried_at: Instant::now(),
         };
@@ -70,9 +71,12 @@ impl Follower {
     async fn run(mut self, shutdown: CancellationToken) {
         let mut failures = 0;
         while !shutdown.is_cancelled() {
-            let started = tokio::time::Instant::now();
-            match limited(self.tick()).await {
-                Ok(Outcome::Applied) => failures = 0,
+            let (started, rows) = (tokio::time::Instant::now(), self.batch.rows());
+            match limited(self.tick(rows)).await {
+                Ok(Outcome::Applied) => {
+                    failures = 0;
+                    self.batch.succeeded(rows);
+                }
                 Ok(outcome) => {
                     failures = 0;
                     // Events that arrived during the tick have sent their own wake-up.
@@ -91,6 +95,7 @@ impl Follower {
                 Err(error) => {
                     failures += 1;
                     self.place = None;
+                    self.batch.failed(rows, &error);
                     let pause = RETRY.delay(failures);
                     tracing::error!(%error, retry_in_ms = pause.as_millis(), "projection failed");
                     tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(pause) => {} }
@@ -104,8 +109,8 @@ impl Follower {
         }
     }
 
-    /// Applies one batch.
-    async fn tick(&mut self) -> sqlx::Result<Outcome> {
+    /// Applies one batch of up to `rows` events.
+    async fn tick(&mut self, rows: i64) -> sqlx::Result<Outcome> {
         let leases = self.leases.borrow_and_update().clone();
         if self.place.as_ref().is_none_or(|place| *place.leases() != leases) {
             if let Some(place) = &mut self.place {
@@ -120,11 +125,12 @@ impl Follower {
             return Ok(Outcome::Idle);
         }
         if Instant::now() >= self.retried_at {
-            self.projector.apply_retried(self.limit.rows).await?;
+            self.projector.apply_retried(rows).await?;
             self.retried_at = Instant::now() + RETRIED_EVERY;
         }
+        let limit = Limit { rows, bytes: MAX_BATCH_BYTES };
         let look_at = place.look_at(&self.messaging).await?;
-        let seen = log::follow(&self.messaging, Queue::Projections, place, &look_at, self.limit).await?;
+        let seen = log::follow(&self.messaging, Queue::Projections, place, &look_at, limit).await?;
         if !seen.events.is_empty() {
             self.projector.apply(&seen.events).await?;
         }

@@ -29,6 +29,7 @@ mod reports;
 mod return_window;
 mod schedules;
 mod takeover;
+mod slow_batches;
 mod taxes;
 mod transitions;
 mod wire;

@@ -12,8 +12,8 @@ use super::{BrokerError, PROBE, broker_queue, connect, within};
 
 /// Unacknowledged messages the broker sends ahead.
 const PREFETCH: u16 = 1_000;
-/// Messages stored and acknowledged together.
-const BATCH: usize = 500;
+/// Most messages stored and acknowledged together.
+pub(crate) const BATCH: usize = 500;
 
 /// A connection that consumes one queue.
 #[derive(Debug)]
