@@ -70,7 +70,7 @@ pub fn start(
 ) {
     let leases = leases::start(pool.clone(), Consumer::Relay, name.to_owned(), tasks);
     partitions::start(pool, database, settings.retention, name, clock, tasks);
-    gauges::start(pool, tasks);
+    gauges::start(pool, leases.clone(), tasks);
     if transport.rabbitmq_url.is_some() {
         arrivals::start(pool, leases.clone(), tasks);
     }

@@ -1,6 +1,6 @@
 //! Prometheus metrics: the recorder, the buckets, and the histograms of HTTP requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,6 +20,8 @@ const SECONDS: [f64; 18] =
 const COUNTS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 4_096.0];
 const BYTES: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
+/// Gauges that [`render`] leaves out.
+static HIDDEN: RwLock<BTreeSet<&'static str>> = RwLock::new(BTreeSet::new());
 static PROMETHEUS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// Makes `metrics`' macros count. Safe to call again; must run before the first handle is made, because a handle
@@ -54,7 +56,34 @@ fn recorder() -> anyhow::Result<PrometheusHandle> {
 
 /// Everything measured so far, in the Prometheus text format; empty before [`install`].
 pub fn render() -> String {
-    PROMETHEUS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default()
+    let text = PROMETHEUS.get().and_then(Option::as_ref).map(PrometheusHandle::render).unwrap_or_default();
+    without(text, &HIDDEN.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Shows gauges, or hides them. The recorder cannot forget a gauge, and a process that no longer keeps a figure up to date
+/// must not go on showing the last one.
+pub fn show(gauges: &[&'static str], shown: bool) {
+    let mut hidden = HIDDEN.write().unwrap_or_else(PoisonError::into_inner);
+    for &name in gauges {
+        if shown {
+            hidden.remove(name);
+        } else {
+            hidden.insert(name);
+        }
+    }
+}
+
+fn without(text: String, hidden: &BTreeSet<&'static str>) -> String {
+    if hidden.is_empty() {
+        return text;
+    }
+    text.split_inclusive('\n').filter(|line| !hidden.contains(metric_of(line))).collect()
+}
+
+/// The metric that a line is about: `name 1`, `name{label="value"} 1` or `# TYPE name gauge`.
+fn metric_of(line: &str) -> &str {
+    let line = line.strip_prefix("# TYPE ").or_else(|| line.strip_prefix("# HELP ")).unwrap_or(line);
+    line.split(['{', ' ']).next().unwrap_or_default()
 }
 
 /// The HTTP histograms by route, method and status, kept so that a request formats no label.
@@ -147,5 +176,19 @@ fn method_label(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_gauge_leaves_no_line_and_takes_no_other_with_it() {
+        let text = "# HELP rows Rows.\n# TYPE rows gauge\nrows{queue=\"a b\"} 1\nrows{queue=\"b\"} 2\n\n\
+                    # TYPE rows_parked gauge\nrows_parked 3\n";
+        let left = without(text.to_owned(), &BTreeSet::from(["rows"]));
+        assert_eq!(left, "\n# TYPE rows_parked gauge\nrows_parked 3\n");
+        assert_eq!(without(text.to_owned(), &BTreeSet::new()), text);
     }
 }

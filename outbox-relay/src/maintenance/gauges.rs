@@ -1,28 +1,56 @@
-//! Gauges of outbox and inbox, for operators. Every relay has them.
+//! Gauges of outbox and inbox, for operators.
+//!
+//! One relay asks for them: the one that has leased shard 0. The others show none, so that each figure comes from one process.
+//! A relay that could not ask shows none either, until it can.
 
 use std::time::Duration;
 
+use messaging::leases::Leases;
 use runtime::Tasks;
-use runtime::database::limited;
+use runtime::database::{limit_statements, within};
 use sqlx::PgPool;
+use tokio::sync::watch;
 
 use crate::store::backlog as store;
 
 /// How often the gauges are refreshed.
 const EVERY: Duration = Duration::from_secs(5);
+/// The limits of a refresh and of each of its statements: it has ended before the next one starts.
+const REFRESH_WITHIN: Duration = Duration::from_secs(4);
+const STATEMENT_WITHIN: Duration = Duration::from_millis(1_800);
+/// The relay that has leased this shard leads.
+const LEADS: i16 = 0;
 
-/// Refreshes the gauges until shutdown.
-pub(crate) fn start(pool: &PgPool, tasks: &Tasks) {
+const PENDING: &str = "outbox_pending_rows";
+const PARKED: &str = "outbox_parked_rows";
+const OLDEST_PENDING: &str = "outbox_oldest_pending_seconds";
+const JOBS: &str = "inbox_rows";
+const OLDEST_READY: &str = "inbox_oldest_ready_seconds";
+const GAUGES: [&str; 5] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY];
+
+/// Refreshes the gauges until shutdown, whenever this relay leads.
+pub(crate) fn start(pool: &PgPool, mut leases: watch::Receiver<Leases>, tasks: &Tasks) {
     let (pool, shutdown) = (pool.clone(), tasks.shutdown.clone());
     tasks.spawn("relay gauges", async move {
         let mut turn = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                Ok(()) = leases.changed() => {}
                 _ = turn.tick() => {}
             }
-            if let Err(error) = limited(refresh(&pool)).await {
-                tracing::warn!(%error, "could not refresh the gauges; retrying in {EVERY:?}");
+            let leads = leases.borrow_and_update().shards.contains(&LEADS);
+            if !leads {
+                runtime::metrics::show(&GAUGES, false);
+                continue;
+            }
+            let refreshed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                refreshed = within(REFRESH_WITHIN, refresh(&pool)) => refreshed,
+            };
+            runtime::metrics::show(&GAUGES, refreshed.is_ok());
+            if let Err(error) = refreshed {
+                tracing::warn!(%error, "could not refresh the gauges; they are not shown until that succeeds");
             }
         }
     });
@@ -30,17 +58,21 @@ pub(crate) fn start(pool: &PgPool, tasks: &Tasks) {
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are f64; counts stay far below 2^53")]
 async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
-    let backlog = store::outbox_backlog(pool).await?;
-    metrics::gauge!("outbox_pending_rows").set(backlog.pending as f64);
-    metrics::gauge!("outbox_parked_rows").set(backlog.parked as f64);
-    metrics::gauge!("outbox_oldest_pending_seconds").set(age(backlog.oldest_pending));
-    for queue in store::queue_backlogs(pool).await? {
+    let mut asking = pool.begin().await?;
+    limit_statements(&mut asking, STATEMENT_WITHIN).await?;
+    let backlog = store::outbox_backlog(&mut asking).await?;
+    let queues = store::queue_backlogs(&mut asking).await?;
+    asking.commit().await?;
+    metrics::gauge!(PENDING).set(backlog.pending as f64);
+    metrics::gauge!(PARKED).set(backlog.parked as f64);
+    metrics::gauge!(OLDEST_PENDING).set(age(backlog.oldest_pending));
+    for queue in queues {
         let jobs =
             [("ready", queue.ready), ("running", queue.running), ("in_doubt", queue.in_doubt), ("dead", queue.dead)];
         for (status, count) in jobs {
-            metrics::gauge!("inbox_rows", "queue" => queue.name.clone(), "status" => status).set(count as f64);
+            metrics::gauge!(JOBS, "queue" => queue.name.clone(), "status" => status).set(count as f64);
         }
-        metrics::gauge!("inbox_oldest_ready_seconds", "queue" => queue.name).set(age(queue.oldest_ready));
+        metrics::gauge!(OLDEST_READY, "queue" => queue.name).set(age(queue.oldest_ready));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What waits in the outbox and in the queues.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 /// What waits in the outbox.
 #[derive(Debug)]
@@ -12,12 +12,12 @@ pub(crate) struct OutboxBacklog {
 }
 
 /// Counts unpublished events, up to a limit.
-pub(crate) async fn outbox_backlog(pool: &PgPool) -> sqlx::Result<OutboxBacklog> {
+pub(crate) async fn outbox_backlog(conn: &mut PgConnection) -> sqlx::Result<OutboxBacklog> {
     sqlx::query_as!(
         OutboxBacklog,
         r#"select pending as "pending!", parked as "parked!", oldest_pending from messaging.outbox_backlog"#
     )
-    .fetch_one(pool)
+    .fetch_one(conn)
     .await
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct QueueBacklog {
 }
 
 /// Counts the open jobs of each queue, up to a limit.
-pub(crate) async fn queue_backlogs(pool: &PgPool) -> sqlx::Result<Vec<QueueBacklog>> {
+pub(crate) async fn queue_backlogs(conn: &mut PgConnection) -> sqlx::Result<Vec<QueueBacklog>> {
     sqlx::query_as!(
         QueueBacklog,
         r#"
@@ -41,6 +41,6 @@ pub(crate) async fn queue_backlogs(pool: &PgPool) -> sqlx::Result<Vec<QueueBackl
         from messaging.queue_backlog
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(conn)
     .await
 }

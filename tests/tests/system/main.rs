@@ -9,6 +9,7 @@ mod faults;
 mod fences;
 mod flows;
 mod gateway_faults;
+mod gauges;
 mod hangups;
 mod hints;
 mod idempotency;
