@@ -178,4 +178,14 @@ create table command.idempotency_keys (
 create index idempotency_keys_created_at on command.idempotency_keys (created_at);
 grant select, insert, delete on command.idempotency_keys to articurated_command;
 
+-- How far the deletion of old keys has come: every key that was created before the bound is deleted. Rows are inserted and
+-- never updated; the last one counts.
+--
+-- Without it, each deletion would walk over the index entries of all keys that were deleted since the oldest open snapshot.
+create table command.idempotency_key_bounds (
+    id     bigint      not null generated always as identity constraint idempotency_key_bounds_pkey primary key,
+    bound  timestamptz not null
+);
+grant select, insert, delete on command.idempotency_key_bounds to articurated_command;
+
 grant select on all tables in schema command to articurated_operator;

@@ -10,7 +10,9 @@ mod audit;
 mod idempotency_keys;
 mod snapshots;
 
-pub(crate) use idempotency_keys::{KnownAnswer, delete_answers, known_answer};
+pub(crate) use idempotency_keys::{
+    KnownAnswer, delete_answers, idempotency_key_bound, known_answer, store_idempotency_key_bound,
+};
 pub(crate) use placements::{NewOrder, NewOrderItem, PlacementOutcome, insert_orders};
 pub(crate) use returns::{
     NewReturn, OrderUnderLock, UnreviewedReturn, insert_return, items_elsewhere, lock_order, unreviewed_returns,

@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use crate::idempotency::KeyedRequest;
 
+/// The last bound counts; the others tell what happened.
+const BOUNDS_KEPT: i64 = 100;
+
 /// An answer that was given before under the same idempotency key.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownAnswer {
@@ -54,9 +57,62 @@ pub(crate) async fn known_answer(conn: &mut PgConnection, request: &KeyedRequest
     .await
 }
 
-/// Deletes the answers given before that time. Returns how many.
-pub(crate) async fn delete_answers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    let deleted =
-        sqlx::query!("delete from command.idempotency_keys where created_at < $1", before).execute(pool).await?;
-    Ok(deleted.rows_affected())
+/// What one step of the deletion has done.
+#[derive(Debug)]
+pub(crate) struct DeletionStep {
+    /// How many keys it has deleted.
+    pub(crate) keys: i64,
+    /// When the newest of them was created.
+    pub(crate) last: Option<DateTime<Utc>>,
+}
+
+/// Deletes the oldest `rows` of the keys that were created from `from` to just before `before`.
+pub(crate) async fn delete_answers(
+    pool: &PgPool,
+    from: DateTime<Utc>,
+    before: DateTime<Utc>,
+    rows: i64,
+) -> sqlx::Result<DeletionStep> {
+    sqlx::query_as!(
+        DeletionStep,
+        r#"
+        with old as materialized (
+            select ctid, created_at from command.idempotency_keys
+            where created_at >= $1 and created_at < $2
+            order by created_at
+            limit $3
+        ), deleted as (
+            delete from command.idempotency_keys where ctid = any(array(select ctid from old))
+        )
+        select count(*) as "keys!", max(created_at) as last from old
+        "#,
+        from,
+        before,
+        rows,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Every key that was created before this time is deleted.
+pub(crate) async fn idempotency_key_bound(pool: &PgPool) -> sqlx::Result<DateTime<Utc>> {
+    let bound = sqlx::query_scalar!("select bound from command.idempotency_key_bounds order by id desc limit 1");
+    Ok(bound.fetch_optional(pool).await?.unwrap_or(DateTime::UNIX_EPOCH))
+}
+
+/// Stores the bound, and deletes old ones.
+pub(crate) async fn store_idempotency_key_bound(pool: &PgPool, bound: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with stored as (
+            insert into command.idempotency_key_bounds (bound) values ($1) returning id
+        )
+        delete from command.idempotency_key_bounds where id < (select id from stored) - $2
+        "#,
+        bound,
+        BOUNDS_KEPT,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }

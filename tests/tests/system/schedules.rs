@@ -1,6 +1,7 @@
 //! Schedules run on one instance, once for each due time, and each run is recorded.
 
 mod expiry;
+mod old_keys;
 mod partitions;
 mod trouble;
 

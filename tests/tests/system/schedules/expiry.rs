@@ -188,6 +188,7 @@ async fn without_the_setting_a_request_waits_and_the_schedule_is_off() -> Result
     // A step of another return shows that the process is alive in the new year.
     shop::return_in(&system.api, ReturnState::Approved).await?;
     assert_eq!(state(pool, &returned).await?, "REQUESTED");
-    assert_eq!(count(pool, "select count(*) from messaging.schedule_runs").await?, 0);
+    let runs = "select count(*) from messaging.schedule_runs where name = 'unreviewed_returns'";
+    assert_eq!(count(pool, runs).await?, 0);
     system.finish().await
 }
