@@ -1,6 +1,6 @@
 -- One role for each process, and one schema for each side of the system.
 --
--- The five files build the whole database, in the order in which data flows:
+-- The first five files build the whole database, in the order in which data flows:
 --
 --   command    the truth about orders and returns, and the audit       0002, written by the command service
 --   messaging  the outbox, the inbox, and what moves events between    0003, written by everyone, kept by the relay
@@ -60,3 +60,59 @@ grant usage on schema messaging to articurated_command, articurated_relay, artic
 grant usage on schema work to articurated_workers;
 grant usage on schema read, read_next to articurated_query;
 grant usage on schema command, messaging, work, read, read_next to articurated_operator;
+
+
+-- Which programs may use this database. During an upgrade programs of two releases do. A program knows the migrations of its
+-- release and says so on each connection that it opens. It is refused when the schema is older than that, or when a later
+-- migration has removed something that the program may still use (docs/migrations.md).
+--   needs  a program must know the migrations up to this one
+create table messaging.oldest_program (
+    one    boolean not null default true constraint oldest_program_pkey primary key constraint oldest_program_single check (one),
+    needs  bigint  not null
+);
+insert into messaging.oldest_program (needs) values (0);
+
+-- A program runs this first on every connection. `knows` is its newest migration. The lock says, until the connection ends,
+-- that such a program is connected. It has two keys: the first is 1 and stands for programs, the second is `knows`.
+create function messaging.admit(knows bigint) returns void
+    language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    newest bigint;
+    needed bigint;
+begin
+    perform pg_advisory_lock_shared(1, knows::integer);
+    -- The table belongs to sqlx, and does not exist when another tool applies these files.
+    if to_regclass('public._sqlx_migrations') is not null then
+        execute 'select max(version) from public._sqlx_migrations where success' into newest;
+    end if;
+    if newest < knows then
+        raise exception 'the database has the migrations up to %, and this program needs those up to %: run `standalone migrate` of this release first',
+            newest, knows using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    select needs into needed from messaging.oldest_program;
+    if knows < needed then
+        raise exception 'the database needs programs that know migration %, and this one knows those up to %: start a later release',
+            needed, knows using errcode = 'object_not_in_prerequisite_state';
+    end if;
+end $$;
+
+-- A migration that removes or changes something calls this first: programs that do not know migration `number` may use what
+-- goes. While one is connected it fails, and the whole migration with it. From its commit on it keeps them out. The lock of the
+-- table makes programs that connect meanwhile wait for that commit: a program that did not wait is seen here.
+create function messaging.require_programs(number bigint) returns void
+    language plpgsql as $$
+declare
+    older text;
+begin
+    lock table messaging.oldest_program in access exclusive mode;
+    select string_agg(distinct format('%s (knows migration %s)', coalesce(nullif(application_name, ''), 'unnamed'), objid), ', ')
+    into older
+    from pg_locks join pg_stat_activity using (pid)
+    where locktype = 'advisory' and objsubid = 2 and classid = 1 and objid::bigint < number and datname = current_database()
+      and database = datid;
+    if older is not null then
+        raise exception 'older programs are connected: %; replace them, then migrate again', older using errcode = 'object_in_use';
+    end if;
+    update messaging.oldest_program set needs = greatest(needs, number);
+end $$;
+revoke all on function messaging.require_programs from public;

@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
-    let pool = database::connect(&config.database, Some(ROLE), NAME).await?;
+    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission()).await?;
     let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), tasks)
         .merge(health::routes(vec![Check::database(&pool)]))
         .merge(docs::routes(contracts::API_SPECIFICATION));
@@ -67,7 +67,7 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
 }
 
 async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
-    let pool = database::connect(database, Some(ROLE), "command snapshots").await?;
+    let pool = database::connect_admitted(database, ROLE, "command snapshots", schema::admission()).await?;
     let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
     let published = command::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");

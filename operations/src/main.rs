@@ -84,7 +84,7 @@ fn parse() -> Action {
 
 async fn start(config: &Run) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.ops_port), "OPS_PORT").await?;
-    let pool = database::connect(&config.database, Some(operations::ROLE), NAME).await?;
+    let pool = database::connect_admitted(&config.database, operations::ROLE, NAME, schema::admission()).await?;
     let checks = vec![Check::database(&pool)];
     let (transport, retention) = (config.transport.clone(), config.retention);
     let surroundings = Surroundings { transport, retention, clock: Clock::system() };

@@ -81,10 +81,11 @@ fn read_database(config: &Config) -> Option<DatabaseConfig> {
 }
 
 async fn rebuild(config: &Config) -> Result<()> {
-    let messaging = database::connect(&config.database, Some(query::ROLE), "query rebuild").await?;
+    let messaging = database::connect_admitted(&config.database, query::ROLE, "query rebuild", schema::admission()).await?;
     let read = match read_database(config) {
         Some(read) => {
-            Some(database::connect(&read, Some(query::ROLE), "query rebuild").await.context("QUERY_DATABASE_URL")?)
+            let read = database::connect_admitted(&read, query::ROLE, "query rebuild", schema::admission()).await;
+            Some(read.context("QUERY_DATABASE_URL")?)
         }
         None => None,
     };

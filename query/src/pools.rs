@@ -62,7 +62,8 @@ impl Pools {
 }
 
 async fn pool(config: &DatabaseConfig, max_connections: u32, name: &str) -> Result<PgPool> {
-    database::connect(&DatabaseConfig { max_connections, ..config.clone() }, Some(ROLE), name).await
+    let config = DatabaseConfig { max_connections, ..config.clone() };
+    database::connect_admitted(&config, ROLE, name, schema::admission()).await
 }
 
 /// What the others leave of the connections.

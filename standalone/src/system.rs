@@ -109,7 +109,7 @@ impl Options {
 
     async fn pool(&self, part: Part) -> Result<PgPool> {
         let (name, role, _) = part.database();
-        database::connect(&self.database(part), Some(role), name).await
+        database::connect_admitted(&self.database(part), role, name, schema::admission()).await
     }
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.

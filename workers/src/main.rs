@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
-    let pool = database::connect(&config.database, Some(ROLE), NAME).await?;
+    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission()).await?;
     let (clock, ids) = (Clock::system(), Ids::system());
     let name = format!("workers-{}", ids.next());
     let mut checks = vec![Check::database(&pool)];
@@ -73,7 +73,7 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
 }
 
 async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {
-    let pool = database::connect(database, Some(ROLE), "workers snapshots").await?;
+    let pool = database::connect_admitted(database, ROLE, "workers snapshots", schema::admission()).await?;
     let republisher = Republisher { pool, clock: Clock::system(), ids: Ids::system(), per_second: pace.per_second };
     let published = workers::republish::republish(&republisher).await?;
     println!("{published} snapshots are in the outbox.");

@@ -38,11 +38,32 @@ const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Opens a pool whose connections act as `role`, and waits for the first one.
 pub async fn connect(config: &DatabaseConfig, role: Option<&str>, application_name: &str) -> anyhow::Result<PgPool> {
+    open(config, role, application_name, None).await
+}
+
+/// As [`connect`], for a process: every connection begins with the statement `admission`. The database refuses it to a
+/// program that must not use it.
+pub async fn connect_admitted(
+    config: &DatabaseConfig,
+    role: &str,
+    application_name: &str,
+    admission: &'static str,
+) -> anyhow::Result<PgPool> {
+    open(config, Some(role), application_name, Some(admission)).await
+}
+
+async fn open(
+    config: &DatabaseConfig,
+    role: Option<&str>,
+    application_name: &str,
+    admission: Option<&'static str>,
+) -> anyhow::Result<PgPool> {
     let options = connect_options(config, role, application_name)?;
     let limit = u64::try_from(config.statement_timeout.as_millis()).unwrap_or(u64::MAX);
     STATEMENT_TIMEOUT_MS.fetch_max(limit, Ordering::Relaxed);
-    first_connection(&options).await?;
+    first_connection(&options, admission).await?;
     Ok(PgPoolOptions::new()
+        .after_connect(move |connection, _| Box::pin(admit(connection, admission)))
         .max_connections(config.max_connections)
         .acquire_timeout(config.acquire_timeout)
         // A ping before every use would cost a round trip on the hot path. A connection that was idle can afford one.
@@ -82,8 +103,15 @@ fn connect_options(
         ]))
 }
 
+async fn admit(connection: &mut PgConnection, admission: Option<&'static str>) -> sqlx::Result<()> {
+    if let Some(admission) = admission {
+        connection.execute(sqlx::raw_sql(admission)).await?;
+    }
+    Ok(())
+}
+
 /// Not through the pool, which would retry silently and end with "timed out" instead of the reason.
-async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
+async fn first_connection(options: &PgConnectOptions, admission: Option<&'static str>) -> anyhow::Result<()> {
     let address = format!("{}:{}", options.get_host(), options.get_port());
     let started = Instant::now();
     let mut warned = started;
@@ -91,7 +119,11 @@ async fn first_connection(options: &PgConnectOptions) -> anyhow::Result<()> {
     loop {
         attempt += 1;
         // A connection that breaks while it is being closed is retried like one that cannot be opened.
-        let connected = async { PgConnection::connect_with(options).await?.close().await };
+        let connected = async {
+            let mut connection = PgConnection::connect_with(options).await?;
+            admit(&mut connection, admission).await?;
+            connection.close().await
+        };
         let Err(error) = within(WARN_EVERY, connected).await else { return Ok(()) };
         if !may_still_come_up(&error) || started.elapsed() >= FIRST_CONNECTION_WITHIN {
             // sqlx's message contains its cause, so the cause is not chained.

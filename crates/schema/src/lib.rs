@@ -1,18 +1,30 @@
-//! The migrations as a library. The SQL files in `migrations/` explain the tables.
+//! The migrations as a library. The SQL files in `migrations/` explain the tables, and docs/migrations.md how to write
+//! another file.
 //!
 //! Only this crate embeds them. A process does not migrate its database: an operator runs `standalone migrate` once per
-//! release, as the owner of the schema.
+//! release, as the owner of the schema. A process only asks whether it may use the schema that is there ([`admission`]).
 
-use sqlx::PgPool;
-use sqlx::migrate::{MigrateError, Migrator};
+mod migrate;
+#[cfg(test)]
+mod rules;
+
+use std::sync::LazyLock;
+
+use sqlx::migrate::Migrator;
+
+pub use migrate::{SchemaError, apply, migrate};
 
 /// The schema that this release expects.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// Applies the missing migrations. Concurrent callers wait for each other.
-///
-/// # Errors
-/// A migration fails, or the database has a migration that this release does not know.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    MIGRATOR.run(pool).await
+/// The number of the newest migration that this release knows.
+pub fn newest() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// The statement with which each connection of a process begins. The database refuses it when the schema is older than this
+/// release, or when a later migration has removed something that this release may use.
+pub fn admission() -> &'static str {
+    static ADMISSION: LazyLock<String> = LazyLock::new(|| format!("select messaging.admit({})", newest()));
+    &ADMISSION
 }

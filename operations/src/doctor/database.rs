@@ -23,7 +23,7 @@ pub(super) async fn findings(pool: &PgPool, surroundings: &Surroundings) -> sqlx
     Ok(findings)
 }
 
-/// Whether the schema is the one that this program knows. The query is not checked at compile time, because the table is
+/// Whether the schema is the one that this program knows. The first query is not checked at compile time, because the table is
 /// sqlx's own and not in our migrations.
 async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let applied = sqlx::query("select version from _sqlx_migrations where success").fetch_all(pool).await;
@@ -49,11 +49,15 @@ async fn migrations(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     }
     if !newer.is_empty() {
         let cause = format!("the database has the migrations {}, which this program does not know", newer.join(", "));
-        findings.push(Finding::problem(
-            "MIGRATIONS_NEWER",
-            cause,
-            "use the release that the database was migrated for",
-        ));
+        let needs = sqlx::query_scalar!("select needs from messaging.oldest_program").fetch_one(pool).await?;
+        findings.push(if needs <= schema::newest() {
+            let remedy =
+                "older programs may run on it until the upgrade is over: then use the `ops` of the newer release";
+            Finding::warning("MIGRATIONS_NEWER", cause, remedy)
+        } else {
+            let remedy = "programs of this release are not admitted any more: use a later one";
+            Finding::problem("MIGRATIONS_NEWER", cause, remedy)
+        });
     }
     Ok(findings)
 }

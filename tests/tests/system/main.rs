@@ -33,4 +33,5 @@ mod slow_batches;
 mod takeover;
 mod taxes;
 mod transitions;
+mod upgrades;
 mod wire;
