@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults mutants bench coverage reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test faults upgrade mutants bench coverage reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -12,7 +12,7 @@ TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Option: TRANSPORT=rabbitmq with demo, run and faults. Every setting is in docs/settings.md."
+	@echo "  Option: TRANSPORT=rabbitmq with demo, run, faults and upgrade. Every setting is in docs/settings.md."
 
 demo: ## Play a dozen orders end to end, print the outcome, audit the database
 	@scripts/setup.sh demo $(TRANSPORT)
@@ -31,6 +31,10 @@ test: ## All tests, on real Postgres, RabbitMQ, Chromium, S3 and SMTP
 faults: ## Kill, freeze and disconnect everything for MINUTES=5, check that nothing is lost; SEED=n repeats a run
 	@scripts/setup.sh faults $(TRANSPORT)
 	@$(CARGO) run --bin faults -- --transport $(TRANSPORT)
+
+upgrade: ## Upgrade from the last tag to this tree and back, under load; FROM=revision takes another one
+	@scripts/setup.sh upgrade $(TRANSPORT)
+	@scripts/upgrade.sh "$(FROM)" $(TRANSPORT)
 
 mutants: ## Plant one bug after the other, and check that a test catches each; ONLY=name plants one
 	@scripts/setup.sh test

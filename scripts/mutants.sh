@@ -8,7 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+. scripts/shared-build.sh
+
 export SQLX_OFFLINE=true
+ours=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$PWD/target/mutants/build
 cargo=${CARGO:-cargo}
 tree=target/mutants/tree
@@ -25,25 +28,6 @@ copy_tree() {
     git -C "$tree" checkout --quiet --detach "$(git rev-parse HEAD)"
     git diff --binary HEAD | git -C "$tree" apply --allow-empty
     git ls-files --others --exclude-standard -z | xargs --null --no-run-if-empty cp --parents --target-directory "$tree"
-}
-
-# Links the compiled registry crates instead of copying them: cargo never writes to files that are up to date. Our own
-# crates are compiled again.
-share_dependencies() {
-    local from=target/debug to=$CARGO_TARGET_DIR/debug kept folder
-    mkdir -p "$CARGO_TARGET_DIR"
-    ln --symbolic --force --no-dereference "$PWD/target/servers" "$CARGO_TARGET_DIR/servers"
-    [[ -d $from/.fingerprint && ! -d $to ]] || return 0
-    mkdir -p "$to"/{.fingerprint,build,deps}
-    kept=$(mktemp)
-    find "$from/.fingerprint" -mindepth 1 -maxdepth 1 -printf '%f\n' |
-        grep -vE "^($(sed -nE 's/^name = "(.*)"/\1/p' ./*/Cargo.toml crates/*/Cargo.toml | paste -sd '|'))-[0-9a-f]{16}$" |
-        grep -oE '[0-9a-f]{16}$' | sed 's/^/-/' >"$kept"
-    for folder in .fingerprint build deps; do
-        find "$from/$folder" -mindepth 1 -maxdepth 1 | grep -F -f "$kept" |
-            xargs --no-run-if-empty cp --archive --link --target-directory "$to/$folder"
-    done
-    rm "$kept"
 }
 
 # The names of the tests behind "Caught by:", one a line.
@@ -77,7 +61,7 @@ done
 ((${#patches[@]})) || { echo "no patch in tests/mutants has that name" >&2; exit 1; }
 
 copy_tree
-share_dependencies
+share_dependencies "$ours" "$CARGO_TARGET_DIR"
 mkdir -p "$logs"
 echo "Running the tests without a bug: all must pass ..."
 # shellcheck disable=SC2046

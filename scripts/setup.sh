@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a target of the Makefile needs and this machine lacks. Prints nothing if nothing is missing.
 #
-#   scripts/setup.sh demo|run|faults [postgres|rabbitmq]
+#   scripts/setup.sh demo|run|faults|upgrade [postgres|rabbitmq]
 #   scripts/setup.sh test|bench|sqlx|check|coverage
 #
 # It installs Debian packages as root or with sudo. Without either it prints the command to run.
@@ -49,7 +49,7 @@ has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/nu
 root=$(dirname "$0")/..
 built=${CARGO_TARGET_DIR:-target}
 machete=0.9.2
-needs_servers() { [[ $target == test || $target == faults || $target == coverage ]] && ! cmp --silent "$root/tests/servers/requirements.txt" "$built/servers/list"; }
+needs_servers() { [[ $target == test || $target == faults || $target == upgrade || $target == coverage ]] && ! cmp --silent "$root/tests/servers/requirements.txt" "$built/servers/list"; }
 needs_tools() { [[ $target == check || $target == coverage ]] && ! cmp --silent "$root/scripts/tools.txt" "$built/tools/list"; }
 
 install_python() { # folder, list
@@ -110,7 +110,7 @@ fi
 if needs_servers || needs_tools; then
     need has_python_venv python3 python3-venv
 fi
-# make demo and make faults always start their own node.
+# make demo, make faults and make upgrade always start their own node.
 if [[ $target == test || $target == coverage || $target == bench || ($transport == rabbitmq && ($target != run || -z ${RABBITMQ_URL:-})) ]]; then
     has_rabbitmq || { packages+=(rabbitmq-server); services+=(rabbitmq-server epmd); }
 fi

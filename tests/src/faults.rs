@@ -25,6 +25,7 @@ mod operator;
 mod verdict;
 mod tally;
 mod run;
+pub mod upgrade;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;

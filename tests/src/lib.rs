@@ -9,7 +9,8 @@
 //! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
 //! - [`programs`]: builds the real programs;
-//! - [`faults`]: the fault harness, which runs the real programs while everything around them breaks.
+//! - [`faults`]: the fault harness, which runs the real programs while everything around them breaks, or while another release
+//!   takes their place.
 
 pub mod services;
 pub mod servers;

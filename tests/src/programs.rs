@@ -4,6 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+/// How long `standalone migrate` may take, which repeats what does not get its locks.
+const MIGRATED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The folder of the programs; the first call builds them if anything has changed.
 ///
@@ -29,6 +35,16 @@ pub fn folder() -> &'static Path {
         folder
     });
     &FOLDER
+}
+
+/// Migrates a database to the schema of the release whose programs are in this folder.
+pub async fn migrate(database_url: &str, programs: &Path) -> Result<()> {
+    let mut command = tokio::process::Command::new(programs.join("standalone"));
+    command.arg("migrate").kill_on_drop(true);
+    command.env_clear().envs(environment()).env("DATABASE_URL", database_url).env("LOG", "error");
+    let output = tokio::time::timeout(MIGRATED_WITHIN, command.output()).await.context("standalone migrate")??;
+    ensure!(output.status.success(), "standalone migrate: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// The variables that a program started by a test keeps from the environment of the test: where programs are found, and

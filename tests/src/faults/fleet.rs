@@ -1,6 +1,6 @@
 //! All processes of a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::process::{Keeper, Recipe, Status};
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{Plan, Weather, chance};
+use crate::Api;
 use crate::waiting::eventually;
-use crate::{Api, programs};
 
 /// How long the processes may take to be healthy after a storm: a dead relay's lease, and a start under load.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
@@ -33,23 +33,24 @@ pub(super) struct Fleet {
 struct Member {
     name: &'static str,
     health: Api,
+    release: watch::Sender<PathBuf>,
     status: watch::Receiver<Status>,
 }
 
 impl Fleet {
-    /// Starts all processes, in calm weather.
-    pub(super) async fn start(stage: &Stage, plan: &Plan, tally: &Arc<Tally>) -> Result<Self> {
-        let folder = tokio::task::spawn_blocking(programs::folder).await?;
+    /// Starts all processes, in calm weather. `programs` is the folder of their release.
+    pub(super) async fn start(stage: &Stage, plan: &Plan, programs: &Path, tally: &Arc<Tally>) -> Result<Self> {
         let weather = watch::Sender::new(Weather::Calm);
         let (mut members, mut keepers, stop) = (Vec::new(), JoinSet::new(), CancellationToken::new());
         for cast in cast(stage) {
             let (status, seen) = watch::channel(Status { weather: Weather::Calm, starts: 0 });
             let health = Api::new(&format!("http://127.0.0.1:{}", cast.port))?;
-            members.push(Member { name: cast.name, health, status: seen });
+            let (release, to_run) = watch::channel(programs.to_owned());
+            members.push(Member { name: cast.name, health, release, status: seen });
             let recipe = Recipe {
                 name: cast.name,
                 role: cast.role,
-                program: folder.join(cast.program),
+                program: cast.program,
                 environment: environment(stage, &cast),
                 log: stage.log(cast.name),
             };
@@ -58,6 +59,7 @@ impl Fleet {
                 setup: plan.setup,
                 chance: chance(plan.seed, cast.name),
                 weather: weather.subscribe(),
+                release: to_run,
                 status,
                 tally: tally.clone(),
                 stop: stop.clone(),
@@ -81,6 +83,17 @@ impl Fleet {
         self.well(stage).await
     }
 
+    /// Replaces a process by the program of another release, and waits until that is ready.
+    pub(super) async fn replace(&self, name: &str, programs: &Path) -> Result<()> {
+        let member = self.members.iter().find(|member| member.name == name).with_context(|| format!("no {name}"))?;
+        let mut status = member.status.clone();
+        let starts = status.borrow_and_update().starts;
+        member.release.send_replace(programs.to_owned());
+        let started = status.wait_for(|status| status.starts > starts);
+        tokio::time::timeout(WELL_WITHIN, started).await.with_context(|| format!("{name} was not replaced"))??;
+        member.ready().await
+    }
+
     /// Stops every process gracefully.
     pub(super) async fn stop(mut self) -> Result<()> {
         self.stop.cancel();
@@ -90,16 +103,13 @@ impl Fleet {
         Ok(())
     }
 
-    async fn well(&self, stage: &Stage) -> Result<()> {
+    /// Waits until every process is healthy.
+    pub(super) async fn well(&self, stage: &Stage) -> Result<()> {
         for member in &self.members {
             let mut status = member.status.clone();
             let alive = status.wait_for(|status| status.weather == Weather::Calm && status.starts > 0);
             tokio::time::timeout(WELL_WITHIN, alive).await.with_context(|| format!("{} is down", member.name))??;
-            eventually(&format!("{} is ready", member.name), WELL_WITHIN, async || {
-                let answer = member.health.get("/health/ready").await;
-                Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
-            })
-            .await?;
+            member.ready().await?;
         }
         eventually("live relays and projectors lease every shard", WELL_WITHIN, async || {
             let free: i64 = sqlx::query_scalar(
@@ -110,6 +120,16 @@ impl Fleet {
             .fetch_one(&stage.pool)
             .await?;
             Ok((free == 0).then_some(()))
+        })
+        .await
+    }
+}
+
+impl Member {
+    async fn ready(&self) -> Result<()> {
+        eventually(&format!("{} is ready", self.name), WELL_WITHIN, async || {
+            let answer = self.health.get("/health/ready").await;
+            Ok(answer.is_ok_and(|answer| answer.status == 200).then_some(()))
         })
         .await
     }
@@ -135,6 +155,11 @@ fn cast(stage: &Stage) -> [Cast; 7] {
         cast("workers 2", Role::Workers, "workers", ports.workers[1]),
         cast("query", Role::Query, "query", ports.query),
     ]
+}
+
+/// The settings of the command service.
+pub(super) fn command_environment(stage: &Stage) -> Vec<(&'static str, String)> {
+    environment(stage, &Cast { name: "command", role: Role::Command, program: "command", port: stage.ports.command })
 }
 
 /// Settings with which a run converges: back-offs of a second and short time-outs for the gateway.

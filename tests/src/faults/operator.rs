@@ -1,5 +1,6 @@
 //! The operator of a run, who uses the command line of `ops`: actions during the run, the audit at its end.
 
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
@@ -111,7 +112,12 @@ async fn act(stage: &Stage, arguments: &[&str]) -> Result<u64> {
 }
 
 async fn ask(stage: &Stage, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(programs::folder().join("ops"));
+    ask_of(stage, programs::folder(), arguments).await
+}
+
+/// Asks the `ops` of the release whose programs are in this folder.
+pub(super) async fn ask_of(stage: &Stage, programs: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(programs.join("ops"));
     command.args(arguments).arg("--json").kill_on_drop(true);
     command.env_clear().envs(programs::environment()).env("DATABASE_URL", stage.direct_url());
     command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));

@@ -1,4 +1,5 @@
-//! One process of ours. Its keeper restarts it after each death and decides how each of its lives ends.
+//! One process of ours. Its keeper restarts it after each death, decides how each of its lives ends, and replaces it by the
+//! program of another release when it is told to.
 
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -35,7 +36,7 @@ pub(super) struct Recipe {
     /// Distinguishes two processes of one program.
     pub(super) name: &'static str,
     pub(super) role: Role,
-    pub(super) program: PathBuf,
+    pub(super) program: &'static str,
     pub(super) environment: Vec<(&'static str, String)>,
     pub(super) log: PathBuf,
 }
@@ -75,6 +76,8 @@ pub(super) struct Keeper {
     pub(super) setup: Setup,
     pub(super) chance: StdRng,
     pub(super) weather: watch::Receiver<Weather>,
+    /// The folder of the programs of the release that is to run.
+    pub(super) release: watch::Receiver<PathBuf>,
     pub(super) status: watch::Sender<Status>,
     pub(super) tally: Arc<Tally>,
     pub(super) stop: CancellationToken,
@@ -82,9 +85,11 @@ pub(super) struct Keeper {
     pub(super) deck: Vec<&'static places::Place>,
 }
 
-/// How the process died.
+/// How the process ended.
 enum End {
     Died,
+    /// Another release takes its place.
+    Replaced,
     Stopped,
 }
 
@@ -119,15 +124,16 @@ impl Keeper {
             let mut life = Life { child: self.start(fate)?, killed: false };
             self.status.send_modify(|status| *status = Status { weather, starts: status.starts + 1 });
             match self.live(&mut life, fate).await {
-                End::Died => {}
+                End::Died | End::Replaced => {}
                 End::Stopped => return Ok(()),
             }
         }
     }
 
     fn start(&mut self, fate: Fate) -> Result<Child> {
+        let program = self.release.borrow_and_update().join(self.recipe.program);
         let recipe = &self.recipe;
-        let mut command = bound_to_parent(Signal::SIGKILL, &recipe.program);
+        let mut command = bound_to_parent(Signal::SIGKILL, program);
         // These processes must not inherit settings from the environment of the run.
         command.env_clear().envs(programs::environment());
         command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
@@ -156,7 +162,14 @@ impl Keeper {
             };
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return self.finish(life).await,
+                () = self.stop.cancelled() => {
+                    self.finish(life).await;
+                    return End::Stopped;
+                }
+                Ok(()) = self.release.changed() => {
+                    self.finish(life).await;
+                    return End::Replaced;
+                }
                 () = ended(&life.child) => return self.record_death(life, fate).await,
                 _ = self.weather.changed() => fate = self.heed_weather(life, fate),
                 () = frozen(&life.child), if matches!(fate, Fate::Freezes(..)) => {
@@ -250,19 +263,18 @@ impl Keeper {
     }
 
     /// Stops the process. Anything but a graceful exit is a violation.
-    async fn finish(&self, life: &mut Life) -> End {
+    async fn finish(&self, life: &mut Life) {
         life.child.signal(Signal::SIGCONT);
         life.child.signal(Signal::SIGTERM);
         let name = self.recipe.name;
         if tokio::time::timeout(DRAIN, ended(&life.child)).await.is_err() {
             self.tally.violated(format!("{name} did not stop within {DRAIN:?}"));
-            return End::Stopped;
+            return;
         }
         let status = life.child.exited().unwrap_or_default();
         if !status.success() {
             self.tally.violated(format!("{name} was asked to stop and ended with {status}"));
         }
-        End::Stopped
     }
 }
 

@@ -1,5 +1,6 @@
 //! A run from its first process to its verdict.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use super::load::Load;
 use super::stage::{self, Stage};
 use super::tally::{Report, Tally};
 use super::{Plan, chance, database, trouble, verdict};
+use crate::programs;
 
 /// Plays a run. After a failure it keeps logs and files in the folder that the error or the report names.
 ///
@@ -19,9 +21,10 @@ use super::{Plan, chance, database, trouble, verdict};
 pub async fn run(plan: &Plan) -> Result<Report> {
     let started = Instant::now();
     let (tally, book) = (Arc::new(Tally::default()), Arc::new(Book::default()));
-    let mut stage = Stage::set(plan).await?;
+    let programs = tokio::task::spawn_blocking(programs::folder).await?;
+    let mut stage = Stage::set(plan, programs).await?;
     let folder = stage.folder.clone();
-    let played = play(plan, &mut stage, &book, &tally).await;
+    let played = play(plan, programs, &mut stage, &book, &tally).await;
     for (kind, times) in stage.incidents() {
         tally.did_often(&format!("connections {kind}"), times);
     }
@@ -47,9 +50,9 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 }
 
 /// Returns the number of refunds in the gateway's ledger at the end.
-async fn play(plan: &Plan, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<usize> {
+async fn play(plan: &Plan, programs: &Path, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<usize> {
     database::prepare(&stage.pool).await?;
-    let fleet = Fleet::start(stage, plan, tally).await?;
+    let fleet = Fleet::start(stage, plan, programs, tally).await?;
     let load = Load::start(stage, plan, book, tally)?;
     let mut chance = chance(plan.seed, "trouble");
     let started = Instant::now();

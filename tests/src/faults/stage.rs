@@ -67,7 +67,8 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn set(plan: &Plan) -> Result<Self> {
+    /// Starts the services. The databases get the schema of the release whose programs are in this folder.
+    pub(super) async fn set(plan: &Plan, release: &Path) -> Result<Self> {
         let transport = if plan.setup.rabbitmq { "rabbitmq" } else { "postgres" };
         let folder = programs::profile_folder().join("fault-runs").join(format!("{transport}-{}", plan.seed));
         if folder.exists() {
@@ -78,7 +79,7 @@ impl Stage {
         let cluster = PrivateCluster::start(postgres::Options { fresh: true, ..options }).await?;
         for name in [DATABASE, READ_DATABASE] {
             cluster.create_database(name).await?;
-            standalone::private::migrate(&cluster.url(name).into()).await?;
+            programs::migrate(&cluster.url(name), release).await?;
         }
         let node = if plan.setup.rabbitmq {
             let options = rabbitmq::Options::new(services::folder("faults-rabbitmq")?);
@@ -116,6 +117,11 @@ impl Stage {
     /// The database without the proxy, for connections that the harness must not harm.
     pub(super) fn direct_url(&self) -> String {
         self.cluster.url(DATABASE)
+    }
+
+    /// Both databases, without the proxy.
+    pub(super) fn databases(&self) -> [String; 2] {
+        [DATABASE, READ_DATABASE].map(|name| self.cluster.url(name))
     }
 
     /// The database of the read models, if it is a separate one.

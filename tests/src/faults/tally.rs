@@ -64,6 +64,11 @@ impl Tally {
         self.lock().kills.values().sum()
     }
 
+    /// How often something was done.
+    pub(super) fn times(&self, act: &str) -> u64 {
+        self.lock().acts.get(act).copied().unwrap_or_default()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.lock().clone()
     }
