@@ -9,18 +9,22 @@ use contracts::{OrderState, Queue};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::{self, Claim, Job};
-use messaging::leases::Consumer;
+use messaging::leases::{self, Consumer};
+use messaging::log::Place;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Effect, Failure, Handler, Outcome, PATIENCE, Worker, WorkerConfig};
-use runtime::Ids;
+use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use standalone::Part;
-use tests::events::{deliver, event};
+use tests::events::{deliver, event, record};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::operations::execute;
 
 const QUEUE: Queue = Queue::Notifications;
 
@@ -135,6 +139,40 @@ async fn the_effect_of_a_job_that_was_lost_is_not_written() -> Result<()> {
     let signatures: Vec<String> = sqlx::query_scalar("select name from signatures").fetch_all(&database.pool).await?;
     assert_eq!(signatures, ["successor"]);
     Ok(())
+}
+
+/// After a failover to a replica that lacks the last commits, positions are given out again. What a reader knows of the old
+/// server would make its successors pass new events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_from_another_timeline_is_not_stored() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_relay").await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let mut leases = leases::start(pool.clone(), Consumer::Relay, "relay".to_owned(), &tasks);
+    let held = leases.wait_for(|leases| leases.shards.len() == 16).await?.clone();
+    let mut place = Place::load(&pool, Consumer::Relay, held).await?;
+    let stored = async || books::count(&database.pool, "select coalesce(max(mark), 0) from messaging.marks").await;
+
+    for position in [1, 2] {
+        record(&mut *database.pool.acquire().await?, Ids::system().next(), 1).await?;
+        let look_at = place.look_at(&pool).await?;
+        place.saw(&look_at, &[position], false);
+        eventually_equal("the writers are asked for, and there are none", SOON, position, async || {
+            let look_at = place.look_at(&pool).await?;
+            let covered = place.saw(&look_at, &[], false);
+            place.handled(covered);
+            Ok(place.mark().position)
+        })
+        .await?;
+        if position == 2 {
+            let promoted = "create or replace function messaging.timeline() returns text language sql stable return '000000FF'::text";
+            execute(&database.pool, promoted).await?;
+        }
+        place.store_now(&pool).await?;
+        assert_eq!(stored().await?, 1, "after position {position}");
+    }
+    drop(leases);
+    tasks.drain(SOON).await
 }
 
 #[tokio::test]

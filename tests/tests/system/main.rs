@@ -2,6 +2,7 @@
 
 mod attempts;
 mod audit_database;
+mod bounds;
 mod broker;
 mod demo;
 mod errors;

@@ -13,8 +13,10 @@ use tests::books::{count, pending, published};
 use tests::events::{record, send_all_to_one_queue};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{System, books, eventually, shop};
+use tests::{Database, System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
+
+use crate::operations::execute;
 
 /// How long relay and intakes may take to recover: their reconnects back off to 2 s, an answer may take 10 s.
 const BACK: Duration = Duration::from_secs(60);
@@ -152,6 +154,49 @@ async fn what_the_broker_returns_is_parked_and_what_it_took_beside_it_is_not() -
     eventually_equal("returned events are parked", SOON, 20, async || count(pool, parked).await).await?;
     eventually_equal("accepted events are published", SOON, 80, async || published(pool).await).await?;
     system.finish().await
+}
+
+/// What a read says about the mark is no more than it has seen: a read stops at the size of a batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_many_batches_goes_out_whole() -> Result<()> {
+    const EVENTS: i64 = 40;
+    let database = Database::new().await?;
+    let mut backlog = database.pool.begin().await?;
+    for _ in 0..EVENTS {
+        record(&mut backlog, Ids::system().next(), 1).await?;
+    }
+    backlog.commit().await?;
+    let system = System::start_on(database, |options| {
+        options.parts = vec![Part::Relay];
+        options.relay.batch = 5;
+    })
+    .await?;
+    eventually_equal("every event is delivered", SOON, EVENTS, async || {
+        count(&system.database.pool, "select count(*) from messaging.inbox").await
+    })
+    .await?;
+    // Not `finish`: no command wrote these.
+    system.abandon().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_waits_behind_one_in_back_off() -> Result<()> {
+    let database = Database::new().await?;
+    let order = Ids::system().next();
+    record(&mut *database.pool.acquire().await?, order, 1).await?;
+    let back_off = "insert into messaging.outbox_exceptions
+                        (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
+                    select event_id, position, shard, aggregate_id, 1, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
+                    from messaging.outbox";
+    execute(&database.pool, back_off).await?;
+    let system = System::start_on(database, |options| options.parts = vec![Part::Relay]).await?;
+    let pool = &system.database.pool;
+    record(&mut *pool.acquire().await?, order, 2).await?;
+    let held = "select count(*) from messaging.outbox_exceptions where aggregate_version = 2 and status = 'HELD'";
+    eventually_equal("the later event is held", SOON, 1, async || count(pool, held).await).await?;
+    assert_eq!(published(pool).await?, 0);
+    // Not `finish`: no command wrote these two.
+    system.abandon().await
 }
 
 async fn one_order_waits(system: &System) -> Result<()> {

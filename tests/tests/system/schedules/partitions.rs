@@ -185,6 +185,29 @@ async fn days_beyond_the_retention_are_dropped_once_they_are_settled() -> Result
     system.abandon().await
 }
 
+/// On RabbitMQ an event is out long before it is in the inbox, if the consumer is away.
+#[tokio::test]
+async fn a_day_is_not_settled_before_its_events_have_arrived() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = &database.pool;
+    execute(pool, "select messaging.ensure_partitions(interval '12 days', interval '0', interval '1 day')").await?;
+    let (start, _) = day(pool, 12).await?;
+    event_at(pool, start + TimeDelta::hours(1)).await?;
+    let why = async || -> Result<Option<String>> {
+        let why =
+            "select messaging.unsettled(name, messaging.lowest_event_id(from_at), messaging.lowest_event_id(until_at))
+                   from messaging.partitions where parent = 'outbox' and from_at = $1";
+        Ok(sqlx::query_scalar(why).bind(start).fetch_one(pool).await?)
+    };
+    let sent = "insert into messaging.marks (consumer, shard, epoch, mark)
+                select consumer, shard, 0, 1 from messaging.last_marks where consumer <> 'arrived'";
+    execute(pool, sent).await?;
+    assert!(why().await?.is_some_and(|why| why.starts_with("arrived has not passed it")));
+    set_marks(pool, 1).await?;
+    assert_eq!(why().await?, None);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_leave_no_gap_and_go_when_all_their_days_are_old() -> Result<()> {
     let (database, clock) = (Database::new().await?, Clock::system());
