@@ -5,14 +5,14 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use contracts::{ActorType, Trigger};
 use runtime::ApiError;
-use runtime::http::RequestContext;
+use runtime::http::{RequestContext, SentJson};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::idempotency::KeyedRequest;
 
-/// A body that a client sends. Its serialised form decides whether a repeated request is the same.
-pub(crate) trait Body: Serialize {
+/// A body that a client sends.
+pub(crate) trait Body {
     fn actor(&self) -> Option<&str>;
 
     fn reason(&self) -> Option<&str>;
@@ -45,9 +45,10 @@ impl CommandContext {
         headers: &HeaderMap,
         route: &str,
         body: &impl Body,
+        sent: &SentJson,
         at: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
-        let idempotency = KeyedRequest::read(headers, request.actor.as_deref(), route, body)?;
+        let idempotency = KeyedRequest::read(headers, request.actor.as_deref(), route, sent)?;
         let expected_version = headers.get(header::IF_MATCH).map(version).transpose()?.flatten();
         let actor = body.actor().map(str::to_owned).or(request.actor);
         Ok(Self {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use runtime::ApiError;
-use serde::Serialize;
+use runtime::http::SentJson;
 use sha2::{Digest, Sha256};
 
 /// Request header of an idempotent command (draft-ietf-httpapi-idempotency-key-header).
@@ -37,6 +37,8 @@ pub(crate) struct KeyedRequest {
     pub(crate) caller: String,
     pub(crate) route: String,
     pub(crate) key: IdempotencyKey,
+    /// SHA-256 of the body's [canonical](SentJson::canonical) text, as the client sent it. What this version makes of the
+    /// body is not in it: after an upgrade, the repeat of an earlier request is still the same request.
     pub(crate) request_hash: Vec<u8>,
 }
 
@@ -46,14 +48,14 @@ impl KeyedRequest {
         headers: &HeaderMap,
         caller: Option<&str>,
         route: &str,
-        body: &impl Serialize,
+        sent: &SentJson,
     ) -> Result<Option<Self>, ApiError> {
         let Some(value) = headers.get(HEADER) else { return Ok(None) };
         Ok(Some(Self {
             caller: caller.unwrap_or_default().to_owned(),
             route: route.to_owned(),
             key: IdempotencyKey::parse(value)?,
-            request_hash: Sha256::digest(serde_json::to_vec(body).map_err(ApiError::internal)?).to_vec(),
+            request_hash: Sha256::digest(sent.canonical().map_err(ApiError::internal)?).to_vec(),
         }))
     }
 }

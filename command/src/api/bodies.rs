@@ -5,7 +5,7 @@ mod returns;
 
 use contracts::InvalidValue;
 use runtime::{ApiError, FieldErrors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder};
@@ -53,7 +53,7 @@ use reason_and_actor;
 
 /// Why a step is made, and by whom. Without `actor` the header `X-Actor` names the actor, and without that it is
 /// "anonymous".
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Step {
     #[schema(max_length = 1000)]
@@ -63,7 +63,7 @@ pub(super) struct Step {
 }
 
 /// A parcel that has been sent.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Ship {
     #[schema(max_length = 64)]

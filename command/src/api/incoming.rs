@@ -3,7 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use runtime::ApiError;
-use runtime::http::{ApiJson, RequestContext};
+use runtime::http::{ApiJsonSent, RequestContext, SentJson};
 use serde::de::DeserializeOwned;
 
 use super::bodies::StepBody;
@@ -18,6 +18,7 @@ pub(super) struct Incoming<B> {
     request: RequestContext,
     headers: HeaderMap,
     pub(super) body: B,
+    sent: SentJson,
 }
 
 impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Incoming<B> {
@@ -30,8 +31,8 @@ impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Incoming<B> {
             .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", error.body_text()))?;
         let context = RequestContext::from_request_parts(&mut parts, state).await?;
         let headers = parts.headers.clone();
-        let ApiJson(body) = ApiJson::from_request(Request::from_parts(parts, body), state).await?;
-        Ok(Self { id, request: context, headers, body })
+        let ApiJsonSent { body, sent } = ApiJsonSent::from_request(Request::from_parts(parts, body), state).await?;
+        Ok(Self { id, request: context, headers, body, sent })
     }
 }
 
@@ -40,8 +41,9 @@ impl<B: StepBody> Incoming<B> {
     pub(super) async fn change<S: Machine>(self, app: &App, verb: &str, to: S) -> Result<Outcome, ApiError> {
         self.body.validate()?;
         let route = format!("{}/{verb}", self.id);
-        let context = CommandContext::of_request(self.request, &self.headers, &route, &self.body, app.clock.now())?;
-        let id = entity_id(S::ENTITY, &self.id)?;
-        change_state(app, &context, ChangeState { id, to, details: self.body.into_details() }).await
+        let Self { id, request, headers, body, sent } = self;
+        let context = CommandContext::of_request(request, &headers, &route, &body, &sent, app.clock.now())?;
+        let id = entity_id(S::ENTITY, &id)?;
+        change_state(app, &context, ChangeState { id, to, details: body.into_details() }).await
     }
 }

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use contracts::OrderDocument;
 use domain::OrderState;
 use runtime::ApiError;
-use runtime::http::{ApiJson, RequestContext};
+use runtime::http::{ApiJsonSent, RequestContext};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,10 +38,10 @@ async fn place_order(
     State(app): State<App>,
     request: RequestContext,
     headers: HeaderMap,
-    ApiJson(body): ApiJson<PlaceOrder>,
+    ApiJsonSent { body, sent }: ApiJsonSent<PlaceOrder>,
 ) -> Result<Outcome, ApiError> {
     let at = app.clock.now();
-    let context = CommandContext::of_request(request, &headers, "orders", &body, at);
+    let context = CommandContext::of_request(request, &headers, "orders", &body, &sent, at);
     // An invalid body is reported before an invalid header.
     let order = body.parse(&app.taxation, at)?;
     place_order::place(&app, &context?, order).await

@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use contracts::ReturnDocument;
 use domain::ReturnState;
 use runtime::ApiError;
-use runtime::http::{ApiJson, RequestContext};
+use runtime::http::{ApiJsonSent, RequestContext};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -39,9 +39,9 @@ async fn request_return(
     State(app): State<App>,
     request: RequestContext,
     headers: HeaderMap,
-    ApiJson(body): ApiJson<RequestReturn>,
+    ApiJsonSent { body, sent }: ApiJsonSent<RequestReturn>,
 ) -> Result<Outcome, ApiError> {
-    let context = CommandContext::of_request(request, &headers, "returns", &body, app.clock.now());
+    let context = CommandContext::of_request(request, &headers, "returns", &body, &sent, app.clock.now());
     // An invalid body is reported before an invalid header.
     let command = body.parse()?;
     request_return::request(&app, context?, command).await

@@ -9,7 +9,7 @@ mod query;
 mod body;
 mod explain;
 
-pub use json::ApiJson;
+pub use json::{ApiJson, ApiJsonSent, SentJson};
 pub use middleware::layered;
 pub use query::ApiQuery;
 pub use request::{ACTOR_HEADER, RequestContext};

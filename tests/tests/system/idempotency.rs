@@ -7,6 +7,7 @@ use contracts::OrderState;
 use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tests::{Answer, Api, System, books, shop};
 
 async fn keyed(api: &Api, path: &str, key: &str, body: &Value) -> Result<Answer> {
@@ -71,6 +72,28 @@ async fn a_repeated_transition_gets_its_first_answer_although_the_order_has_move
     let other = keyed(&system.api, &path, "pay-once", &json!({ "payment_transaction_id": "upi-2" })).await?;
     other.refused(422, "IDEMPOTENCY_KEY_REUSED");
     assert_eq!(books::rows_about(&system.database.pool, order).await?, (3, 3));
+    system.finish().await
+}
+
+/// The hash is over what the client sent, so a version of the service that knows further fields computes the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_is_recognised_by_what_was_sent() -> Result<()> {
+    let system = System::commands_only().await?;
+    let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
+    let path = format!("/orders/{order}/pay");
+    let send = async |text: &str| {
+        let call = system.api.call(Method::POST, &path).header("Idempotency-Key", "as-sent");
+        call.body(Some("application/json"), text.as_bytes().to_vec()).send().await
+    };
+    let first = send(r#"{"reason":"Paid","payment_transaction_id":"upi-1"}"#).await?.expect(200);
+    assert_replayed(&first, &send(r#" { "payment_transaction_id": "upi-\u0031", "reason": "Paid" } "#).await?);
+    let with_default = r#"{"reason":"Paid","payment_transaction_id":"upi-1","actor":null}"#;
+    send(with_default).await?.refused(422, "IDEMPOTENCY_KEY_REUSED");
+
+    let stored: Vec<u8> = sqlx::query_scalar("select request_hash from command.idempotency_keys where key = 'as-sent'")
+        .fetch_one(&system.database.pool)
+        .await?;
+    assert_eq!(stored, Sha256::digest(r#"{"payment_transaction_id":"upi-1","reason":"Paid"}"#).to_vec());
     system.finish().await
 }
 

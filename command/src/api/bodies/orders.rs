@@ -5,7 +5,7 @@ use contracts::{Address, CustomerId, Email, Hsn, OrderNumber, Sku};
 use domain::{Gstin, OrderState};
 use iso_currency::Currency;
 use runtime::{ApiError, FieldErrors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{StepBody, check_optional, check_text, parse_field, parse_optional, reason_and_actor};
@@ -17,7 +17,7 @@ use crate::transition::Details;
 const MAX_ADDRESS_FIELDS: usize = 20;
 
 /// A new order.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PlaceOrder {
     /// Unique. Letters, digits, `.`, `_`, `-`. Generated when absent.
@@ -58,7 +58,7 @@ pub(in crate::api) struct PlaceOrder {
 }
 
 /// A line of a new order.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PlaceItem {
     #[schema(min_length = 1, max_length = 64)]
@@ -82,7 +82,7 @@ pub(in crate::api) struct PlaceItem {
 }
 
 /// A payment.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Pay {
     #[schema(max_length = 128)]
@@ -94,7 +94,7 @@ pub(in crate::api) struct Pay {
 }
 
 /// The state to which an order shall change.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct ChangeOrderState {
     #[serde(with = "contracts::named")]

@@ -2,7 +2,7 @@
 
 use domain::ReturnState;
 use runtime::{ApiError, FieldErrors};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::request_return;
 use crate::transition::Details;
 
 /// The return of some units of an order's items.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct RequestReturn {
     order_id: Uuid,
@@ -28,7 +28,7 @@ pub(in crate::api) struct RequestReturn {
 }
 
 /// Units of one item.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct ReturnItem {
     /// `items[].id` of the order.
@@ -41,7 +41,7 @@ pub(in crate::api) struct ReturnItem {
 }
 
 /// A manager's approval.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Approve {
     #[schema(max_length = 1000)]
@@ -53,7 +53,7 @@ pub(in crate::api) struct Approve {
 }
 
 /// A manager's rejection. Both the category and the reason are required.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Reject {
     #[schema(min_length = 1, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
@@ -65,7 +65,7 @@ pub(in crate::api) struct Reject {
 }
 
 /// The state to which a return shall change. `REJECTED` requires a reason.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct ChangeReturnState {
     #[serde(with = "contracts::named")]

@@ -1,5 +1,6 @@
 //! JSON bodies.
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -19,7 +20,37 @@ use crate::error::{ApiError, FieldErrors};
 #[derive(Debug, Clone, Copy)]
 pub struct ApiJson<T>(pub T);
 
+/// The same, with what the client sent.
+#[derive(Debug, Clone)]
+pub struct ApiJsonSent<T> {
+    pub body: T,
+    pub sent: SentJson,
+}
+
+/// The text of a body that was parsed.
+#[derive(Debug, Clone)]
+pub struct SentJson(Bytes);
+
+impl SentJson {
+    /// The text without its accidents: equal for two texts that differ only in white space, in the order of members or in
+    /// how characters are escaped. It does not depend on what the service knows of the body: a version that knows one
+    /// field more makes the same of the same text.
+    pub fn canonical(&self) -> serde_json::Result<Vec<u8>> {
+        let mut value: Value = serde_json::from_slice(&self.0)?;
+        value.sort_all_objects();
+        serde_json::to_vec(&value)
+    }
+}
+
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        ApiJsonSent::from_request(request, state).await.map(|ApiJsonSent { body, .. }| Self(body))
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJsonSent<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -30,8 +61,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJson<T> {
         let (parts, body) = request.into_parts();
         let bytes = body::read(body, limit).await?;
         check_content_type(&parts.headers, bytes.is_empty())?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        parse(text).map(Self)
+        let text = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        Ok(Self { body: parse(&text)?, sent: SentJson(text) })
     }
 }
 
@@ -143,5 +174,34 @@ fn find_nul(value: &Value, path: &str, found: &mut impl FnMut(&str)) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &'static str) -> String {
+        let canonical = SentJson(Bytes::from_static(text.as_bytes())).canonical().expect("JSON");
+        String::from_utf8(canonical).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn the_canonical_text_has_no_accidents() {
+        let expected = r#"{"a":1,"b":{"c":"é","d":[2,1]}}"#;
+        for text in [
+            expected,
+            r#"{ "b": { "d": [2, 1], "c": "\u00e9" }, "a": 1 }"#,
+            "{\n\t\"a\": 1, \"b\": {\"c\": \"é\", \"d\": [2, 1]}}",
+        ] {
+            assert_eq!(canonical(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_text_keeps_what_was_sent() {
+        for other in [r#"{"a":1,"b":null}"#, r#"{"a":"1"}"#, r#"{"a":[2,1]}"#, r#"{"a":[1,2]}"#, "{}"] {
+            assert_ne!(canonical(r#"{"a":1}"#), canonical(other), "{other}");
+        }
     }
 }
