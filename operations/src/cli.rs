@@ -89,11 +89,12 @@ pub async fn run(command: Command) -> ExitCode {
 }
 
 impl Common {
-    /// A pool with the rights of an operator.
+    /// A pool with the rights of an operator. While a standby is all that is left, it can still be asked; it refuses
+    /// operator actions itself.
     async fn connect(&self) -> anyhow::Result<PgPool> {
         // A process waits for its database to start; a person wants to know now.
         reach(&self.database.database_url).await.context("the database (DATABASE_URL) cannot be used")?;
-        database::connect(&self.database, Some(ROLE), "ops").await
+        database::connect_to_read(&self.database, ROLE, "ops").await
     }
 
     /// Prints a report as JSON or as a table. A reader that has seen enough may close the pipe.

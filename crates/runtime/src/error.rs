@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::database;
 use crate::request_id::current_request_id;
 
 pub use body::{ErrorBody, ErrorDetail};
@@ -102,12 +103,13 @@ impl IntoResponse for ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
+        database::note_loss(&error);
         if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
 }
 
-/// Whether the same request may succeed in a moment: no free connection, a broken connection, a server that starts or
-/// stops, a deadlock, a statement over its time limit.
+/// Whether the same request may succeed in a moment: no free connection, a broken connection, a server that starts,
+/// stops or is a standby, a deadlock, a statement over its time limit.
 fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
@@ -118,12 +120,11 @@ fn is_unavailable(error: &sqlx::Error) -> bool {
 
 /// `SQLSTATE` classes of the Postgres manual, appendix A.
 fn is_transient(sqlstate: &str) -> bool {
-    let connection_exception = sqlstate.starts_with("08");
     let insufficient_resources = sqlstate.starts_with("53");
     let operator_intervention = sqlstate.starts_with("57");
     let serialization_or_deadlock = matches!(sqlstate, "40001" | "40P01");
     let lock_not_available = sqlstate == "55P03";
-    connection_exception
+    database::is_loss(sqlstate)
         || insufficient_resources
         || operator_intervention
         || serialization_or_deadlock
@@ -146,6 +147,8 @@ mod tests {
             ("57014", true),
             ("08006", true),
             ("53300", true),
+            ("25006", true),
+            ("58030", true),
             ("40P01", true),
             ("23505", false),
             ("42601", false),

@@ -71,6 +71,7 @@ pub enum Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
+        runtime::database::note_loss(&error);
         Self::Retry(format!("database: {error}"))
     }
 }
