@@ -57,7 +57,9 @@ enum CommandErrors {
     /// `VALIDATION_FAILED` with the invalid fields, or `IDEMPOTENCY_KEY_REUSED`.
     #[response(status = 422)]
     Invalid(ErrorBody),
-    /// `SERVICE_UNAVAILABLE`: try again; with an `Idempotency-Key` that is safe.
+    /// Try again; with an `Idempotency-Key` that is safe. Not executed: `TOO_MANY_COMMANDS` (the queue is full),
+    /// `COMMAND_NOT_STARTED` (it waited for `COMMAND_DEADLINE_SECONDS`), `ORDER_LOCKED` or `RETURN_LOCKED` (another
+    /// transaction held it for that long). Executed or not: `SERVICE_UNAVAILABLE`, `REQUEST_TIMEOUT`.
     #[response(status = 503)]
     Unavailable(ErrorBody),
 }

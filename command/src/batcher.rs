@@ -3,21 +3,31 @@
 //! A batcher executes one batch at a time. A batch is one statement, so a batcher needs no transaction and no lock
 //! of its own. It adds no delay to a single command, and under load many commands share one commit. Commands with
 //! the same key always go to the same batcher and never share a batch, because a statement sees each row once.
+//!
+//! A command is executed in the order of its arrival (among those with its key), within its deadline, and while its
+//! client waits, or not at all: see [`queue`].
 
-use std::collections::{HashSet, VecDeque};
+mod queue;
+mod session;
+mod refusals;
+
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use messaging::Hint;
 use runtime::{ApiError, Tasks, database};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::error::DatabaseError;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Commands that may wait for one batcher. Further ones are refused with 503.
-const QUEUE_LIMIT: usize = 4_096;
+use queue::{Batch, Entrance, Queue, Ticket};
+use session::Session;
+
+/// Commands that may wait for one batcher. Further ones are refused.
+const PLACES: usize = 4_096;
 
 /// How many batchers a kind of command has, and how large their batches may be.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +35,8 @@ pub(crate) struct Size {
     pub(crate) batchers: usize,
     /// Commands in one batch, at most.
     pub(crate) batch: usize,
+    /// How long a command may wait before it is executed.
+    pub(crate) deadline: Duration,
 }
 
 /// A kind of command whose batches are one statement.
@@ -49,129 +61,90 @@ pub(crate) trait Batched: Send + Sync + 'static {
 
     /// Whether the command wrote an event, so that the relay should be woken.
     fn changed(outcome: &Self::Outcome) -> bool;
-}
 
-type Reply<K> = oneshot::Sender<Result<<K as Batched>::Outcome, ApiError>>;
-
-/// A command in a batcher's queue, and where to send its outcome.
-struct Queued<K: Batched> {
-    command: K::Command,
-    reply: Reply<K>,
+    /// Whether the command did nothing because another transaction holds its aggregate. It is tried again until its
+    /// deadline, and the others go on meanwhile.
+    fn blocked(outcome: &Self::Outcome) -> bool;
 }
 
 /// The batchers of one kind of command.
-#[derive(Debug)]
 pub(crate) struct Batchers<K: Batched> {
-    queues: Vec<mpsc::Sender<Queued<K>>>,
+    entrances: Vec<Entrance<K>>,
 }
 
 impl<K: Batched> Batchers<K> {
     pub(crate) fn start(pool: &PgPool, size: Size, hint: &Hint, tasks: &Tasks) -> Self {
-        let queues = (0..size.batchers)
+        let entrances = (0..size.batchers)
             .map(|_| {
-                let (sender, receiver) = mpsc::channel(QUEUE_LIMIT);
-                let batcher = Batcher::<K> {
-                    pool: pool.clone(),
-                    connection: None,
-                    limit: size.batch,
-                    hint: hint.clone(),
-                    waiting: VecDeque::new(),
-                    receiver,
-                };
+                let (entrance, queue) = queue::queue(PLACES, size.deadline);
+                let session = Session::new(pool.clone());
+                let batcher = Batcher::<K> { queue, session, limit: size.batch, hint: hint.clone() };
                 tasks.spawn(K::NAME, batcher.run(tasks.shutdown.clone()));
-                sender
+                entrance
             })
             .collect();
-        Self { queues }
+        Self { entrances }
     }
 
-    /// Executes a command in one of the next batches. Dropping this future does not undo the command.
+    /// Executes a command in one of the next batches. Dropping this future does not undo the command, but if no batch has
+    /// it yet, none will.
     pub(crate) async fn execute(&self, command: K::Command) -> Result<K::Outcome, ApiError> {
-        let queue = &self.queues[self.index(&command)];
-        let (reply, outcome) = oneshot::channel();
-        queue.try_send(Queued { command, reply }).map_err(|_| {
-            ApiError::unavailable(format!("{QUEUE_LIMIT} commands are waiting, or the service is stopping"))
-        })?;
-        outcome.await.map_err(|_| ApiError::unavailable("the service is stopping"))?
+        let outcome = self.entrances[self.index(&command)].enter(command)?;
+        outcome.await.map_err(|_| refusals::stopping())?
     }
 
     fn index(&self, command: &K::Command) -> usize {
         let mut hasher = DefaultHasher::new();
         K::key(command).hash(&mut hasher);
-        usize::try_from(hasher.finish() % self.queues.len() as u64).unwrap_or_default()
+        usize::try_from(hasher.finish() % self.entrances.len() as u64).unwrap_or_default()
     }
 }
 
 struct Batcher<K: Batched> {
-    pool: PgPool,
-    /// Kept from batch to batch: taking one from the pool and giving it back costs a round trip.
-    connection: Option<PoolConnection<Postgres>>,
+    queue: Queue<K>,
+    session: Session,
     limit: usize,
     hint: Hint,
-    waiting: VecDeque<Queued<K>>,
-    receiver: mpsc::Receiver<Queued<K>>,
 }
 
 impl<K: Batched> Batcher<K> {
     /// Ends when the last handler is gone, or at shutdown once no command is waiting.
     async fn run(mut self, shutdown: CancellationToken) {
         loop {
-            if self.waiting.is_empty() {
-                tokio::select! {
-                    biased;
-                    next = self.receiver.recv() => match next {
-                        Some(first) => self.waiting.push_back(first),
-                        None => return,
-                    },
-                    () = shutdown.cancelled() => return,
-                }
+            let batch = self.queue.next_batch(self.limit, Instant::now());
+            if !batch.commands.is_empty() {
+                self.execute_and_answer(batch).await;
+            } else if !self.queue.wait(&shutdown).await {
+                return;
             }
-            while let Ok(next) = self.receiver.try_recv() {
-                self.waiting.push_back(next);
-            }
-            let (commands, replies) = self.next_batch();
-            self.execute_and_reply(commands, replies).await;
         }
     }
 
-    /// Takes up to `limit` commands, one per key, in the order of their arrival.
-    fn next_batch(&mut self) -> (Vec<K::Command>, Vec<Reply<K>>) {
-        let (mut commands, mut replies, mut later) = (Vec::new(), Vec::new(), VecDeque::new());
-        let mut keys = HashSet::new();
-        while commands.len() < self.limit
-            && let Some(next) = self.waiting.pop_front()
-        {
-            if keys.insert(K::key(&next.command)) {
-                commands.push(next.command);
-                replies.push(next.reply);
-            } else {
-                later.push_back(next);
-            }
-        }
-        later.append(&mut self.waiting);
-        self.waiting = later;
-        (commands, replies)
-    }
-
-    async fn execute_and_reply(&mut self, commands: Vec<K::Command>, replies: Vec<Reply<K>>) {
+    async fn execute_and_answer(&mut self, batch: Batch<K>) {
         metrics::histogram!("command_batch_size", "kind" => K::NAME)
-            .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
-        match self.execute(&commands).await {
-            Ok(outcomes) => {
-                debug_assert_eq!(outcomes.len(), replies.len(), "one outcome per command");
-                self.wake_relay(commands.iter().zip(&outcomes));
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    send::<K>(reply, Ok(outcome));
-                }
-            }
+            .record(f64::from(u32::try_from(batch.commands.len()).unwrap_or(u32::MAX)));
+        match self.execute(&batch.commands).await {
+            Ok(outcomes) => self.answer(batch, outcomes),
             // The database refused the statement, so none of it happened. Each command is tried alone, because one
             // that is refused must not fail the others.
-            Err(sqlx::Error::Database(_)) => self.one_by_one(commands, replies).await,
-            Err(error) => {
-                tracing::warn!(%error, commands = commands.len(), "batch failed: the database did not answer");
-                for reply in replies {
-                    send::<K>(reply, Err(ApiError::unavailable("the database did not answer")));
-                }
+            Err(error) if may_be_due_to_one_command(&error) => self.one_by_one(batch).await,
+            Err(error) => refuse_all(&error, batch.tickets),
+        }
+    }
+
+    async fn execute(&mut self, commands: &[K::Command]) -> sqlx::Result<Vec<K::Outcome>> {
+        self.queue.look_through_during(self.session.execute::<K>(commands)).await
+    }
+
+    /// Answers each command with its outcome. Those that were blocked are tried again later.
+    fn answer(&mut self, batch: Batch<K>, outcomes: Vec<K::Outcome>) {
+        debug_assert_eq!(outcomes.len(), batch.tickets.len(), "one outcome per command");
+        self.wake_relay(batch.commands.iter().zip(&outcomes));
+        for ((command, ticket), outcome) in batch.into_parts().zip(outcomes) {
+            if K::blocked(&outcome) {
+                self.queue.put_back(command, ticket, outcome);
+            } else {
+                ticket.answer(Ok(outcome));
             }
         }
     }
@@ -184,36 +157,37 @@ impl<K: Batched> Batcher<K> {
         }
     }
 
-    /// Runs the statement on the batcher's connection. After any error but a refusal by the server, the state of the
-    /// connection is unknown, so it is closed.
-    async fn execute(&mut self, batch: &[K::Command]) -> sqlx::Result<Vec<K::Outcome>> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await?,
-        };
-        runtime::faults::point("command.batch.ready");
-        let outcomes = database::limited(K::execute(&mut connection, batch)).await;
-        runtime::faults::point("command.batch.committed");
-        match &outcomes {
-            Ok(_) | Err(sqlx::Error::Database(_)) => self.connection = Some(connection),
-            Err(_) => drop(connection.detach()),
-        }
-        outcomes
-    }
-
-    async fn one_by_one(&mut self, commands: Vec<K::Command>, replies: Vec<Reply<K>>) {
-        for (command, reply) in commands.iter().zip(replies) {
-            let outcome = self.execute(std::slice::from_ref(command)).await;
-            let outcome = outcome.map_err(ApiError::from).and_then(|mut outcomes| {
-                outcomes.pop().ok_or_else(|| ApiError::internal("a batch of one command had no outcome"))
-            });
-            self.wake_relay(outcome.iter().map(|outcome| (command, outcome)));
-            send::<K>(reply, outcome);
+    async fn one_by_one(&mut self, batch: Batch<K>) {
+        let mut rest = batch.into_parts();
+        while let Some((command, ticket)) = rest.next() {
+            let Some(ticket) = ticket.still_valid(Instant::now()) else { continue };
+            match self.execute(std::slice::from_ref(&command)).await {
+                Ok(outcomes) => self.answer(Batch { commands: vec![command], tickets: vec![ticket] }, outcomes),
+                Err(error) if may_be_due_to_one_command(&error) => ticket.answer(Err(error.into())),
+                Err(error) => {
+                    return refuse_all(&error, std::iter::once(ticket).chain(rest.map(|(_, ticket)| ticket)));
+                }
+            }
         }
     }
 }
 
-/// The receiver is gone when the client has hung up. Its command stands all the same.
-fn send<K: Batched>(reply: Reply<K>, outcome: Result<K::Outcome, ApiError>) {
-    let _gone = reply.send(outcome);
+/// Whether the database may have refused a batch because of one of its commands. It is not so when the connection has
+/// ended, and when the server lacks resources (SQLSTATE class 53), was told to stop (57, which includes a statement over
+/// its time limit) or could not lock a table (55P03): then the commands one by one would fail, or wait, as well.
+fn may_be_due_to_one_command(error: &sqlx::Error) -> bool {
+    !database::ends_connection(error)
+        && error
+            .as_database_error()
+            .and_then(DatabaseError::code)
+            .is_some_and(|code| !["53", "57", "55P03"].iter().any(|class| code.starts_with(class)))
+}
+
+fn refuse_all<K: Batched>(error: &sqlx::Error, tickets: impl IntoIterator<Item = Ticket<K>>) {
+    let mut commands = 0;
+    for ticket in tickets {
+        commands += 1;
+        ticket.answer(Err(ApiError::unavailable("the database did not execute the batch")));
+    }
+    tracing::warn!(kind = K::NAME, %error, commands, "batch failed");
 }

@@ -30,6 +30,7 @@ mod maintenance;
 mod republish;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::{OrderState, ReturnState};
 use messaging::Hint;
@@ -43,7 +44,7 @@ use transition::Transitions;
 pub use api::openapi;
 pub use domain::{Gstin, RefundShipping};
 pub use republish::republish;
-pub use settings::{ReturnsPerOrder, Settings};
+pub use settings::{ReturnsPerOrder, Settings, TooFewConnections};
 
 /// What every operation needs.
 #[derive(Clone)]
@@ -59,6 +60,8 @@ struct Inner {
     return_transitions: Batchers<Transitions<ReturnState>>,
     placements: Batchers<Placements>,
     in_flight: idempotency::InFlight,
+    /// How long a command may wait before it is executed.
+    deadline: Duration,
     hint: Hint,
 }
 
@@ -71,9 +74,23 @@ impl std::ops::Deref for App {
 }
 
 /// Starts the service's background tasks and returns its routes.
-pub fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &Tasks) -> axum::Router {
+///
+/// # Errors
+/// When the pool is too small for the batchers.
+pub fn start(
+    pool: PgPool,
+    settings: &Settings,
+    clock: Clock,
+    ids: Ids,
+    tasks: &Tasks,
+) -> Result<axum::Router, TooFewConnections> {
+    settings.check_connections(pool.options().get_max_connections())?;
     let hint = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
-    let size = batcher::Size { batchers: settings.command_batchers.into(), batch: settings.command_batch.into() };
+    let size = batcher::Size {
+        batchers: settings.command_batchers.into(),
+        batch: settings.command_batch.into(),
+        deadline: settings.command_deadline,
+    };
     let app = App(Arc::new(Inner {
         policy: settings.return_policy(),
         taxation: settings.taxation(),
@@ -81,11 +98,12 @@ pub fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &
         return_transitions: Batchers::start(&pool, size, &hint, tasks),
         placements: Batchers::start(&pool, size, &hint, tasks),
         in_flight: idempotency::InFlight::default(),
+        deadline: settings.command_deadline,
         pool,
         clock,
         ids,
         hint,
     }));
     maintenance::start(&app, settings, tasks);
-    api::routes(app)
+    Ok(api::routes(app))
 }

@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
     let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission()).await?;
-    let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), tasks)
+    let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), tasks)?
         .merge(health::routes(vec![Check::database(&pool)]))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })

@@ -73,6 +73,13 @@ pub(crate) fn unknown_entity(entity: EntityType, id: Uuid) -> ApiError {
     not_found(entity, &id.to_string(), "")
 }
 
+/// 503 for an entity that another transaction holds for too long.
+pub(crate) fn locked(entity: EntityType, id: Uuid) -> ApiError {
+    let code = if entity == EntityType::Return { "RETURN_LOCKED" } else { "ORDER_LOCKED" };
+    let message = format!("another transaction has locked the {entity} {id}; the command was not executed; try again");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with_details(json!({ "id": id }))
+}
+
 fn not_found(entity: EntityType, id: &str, hint: &str) -> ApiError {
     let code = if entity == EntityType::Return { "RETURN_NOT_FOUND" } else { "ORDER_NOT_FOUND" };
     ApiError::not_found(code, format!("there is no {entity} {id:?}{hint}")).with_details(json!({ "id": id }))

@@ -77,6 +77,11 @@ impl Batched for Placements {
     fn changed(outcome: &PlacementOutcome) -> bool {
         matches!(outcome, PlacementOutcome::Placed { .. })
     }
+
+    /// A new order has no row that another transaction could hold.
+    fn blocked(_: &PlacementOutcome) -> bool {
+        false
+    }
 }
 
 /// Places an order.

@@ -1,5 +1,7 @@
 //! The request for a return: one transaction under the order's lock.
 
+use std::time::Instant;
+
 use axum::http::StatusCode;
 use contracts::{EntityType, OrderDocument, ReturnDocument, ReturnItemDocument, ReturnState};
 use domain::{Charge, OrderForReturn, RequestedItem, ReturnLine, ReturnRefusal, ReturnableItem, decide_return};
@@ -13,7 +15,7 @@ use crate::App;
 use crate::context::CommandContext;
 use crate::document::{frozen, whole};
 use crate::idempotency::key_in_progress;
-use crate::outcome::{Outcome, unknown_entity};
+use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::store::{self, NewReturn, OrderUnderLock};
 use crate::taxation;
 
@@ -35,10 +37,12 @@ pub(crate) struct ReturnItem {
 /// Requests a return. The transaction runs in a task of its own, so a client that hangs up does not interrupt it.
 ///
 /// # Errors
-/// 404 for an unknown order, 400 for a return that is not allowed.
+/// 404 for an unknown order, 400 for a return that is not allowed, 503 when another transaction holds the order for too
+/// long.
 pub(crate) async fn request(app: &App, context: CommandContext, command: RequestReturn) -> Result<Outcome, ApiError> {
     let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
-    let work = Work { app: app.clone(), context, command };
+    let deadline = Instant::now() + app.deadline;
+    let work = Work { app: app.clone(), context, command, deadline };
     let outcome =
         runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
     drop(in_flight);
@@ -52,12 +56,15 @@ struct Work {
     app: App,
     context: CommandContext,
     command: RequestReturn,
+    deadline: Instant,
 }
 
 impl Work {
     async fn run(self, conn: &mut PgConnection) -> Result<Outcome, ApiError> {
         let order_id = self.command.order_id;
-        let order = store::lock_order(conn, order_id).await?;
+        let at_most = self.deadline.saturating_duration_since(Instant::now());
+        let order = store::lock_order(conn, order_id, at_most).await;
+        let order = order.map_err(|error| held(&error, order_id).unwrap_or(error.into()))?;
         // Read under the lock: the transaction that held it before may have answered this very request.
         if let Some(request) = &self.context.idempotency
             && let Some(known) = store::known_answer(conn, request).await?
@@ -197,6 +204,12 @@ fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<Returnabl
         }
     }
     Ok(items)
+}
+
+/// The order was locked until the deadline (SQLSTATE 55P03).
+fn held(error: &sqlx::Error, order_id: Uuid) -> Option<ApiError> {
+    let sqlstate = error.as_database_error()?.code()?;
+    (sqlstate == "55P03").then(|| locked(EntityType::Order, order_id))
 }
 
 /// The key was used for another order in the same moment. The two requests lock different orders, so neither waited

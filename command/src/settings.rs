@@ -1,5 +1,7 @@
 //! The command service's own settings.
 
+use std::time::Duration;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use domain::{Gstin, Named, RefundShipping};
 use schedules::Expression;
@@ -7,6 +9,23 @@ use schedules::Expression;
 use crate::taxation::Taxation;
 
 const MIDNIGHT: &str = "0 0 * * *";
+/// Placements, transitions of orders and transitions of returns have batchers.
+const KINDS_OF_BATCHERS: u32 = 3;
+/// Connections for what has no batcher: requests for returns, hints, schedules, readiness.
+const OTHER_CONNECTIONS: u32 = 4;
+
+/// The batchers would take the connections that everything else needs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "COMMAND_BATCHERS={batchers} needs {needed} connections ({KINDS_OF_BATCHERS} times {batchers}, and \
+     {OTHER_CONNECTIONS} for all else), but DATABASE_MAX_CONNECTIONS is {most}: raise that to {needed}, or lower \
+     COMMAND_BATCHERS"
+)]
+pub struct TooFewConnections {
+    batchers: u16,
+    most: u32,
+    needed: u32,
+}
 
 /// The command service's own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,6 +36,10 @@ pub struct Settings {
     /// Commands committed together, at most (1 to 500).
     #[arg(long, env = "COMMAND_BATCH", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub command_batch: u16,
+    /// Seconds after which a command that is still waiting is not executed any more, and is answered 503.
+    #[arg(long = "command-deadline-seconds", env = "COMMAND_DEADLINE_SECONDS", default_value = "10",
+          value_parser = runtime::config::seconds)]
+    pub command_deadline: Duration,
     /// Days after the day of delivery in which a return may be requested.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
     pub return_window_days: u32,
@@ -68,6 +91,7 @@ impl Default for Settings {
         Self {
             command_batchers: 2,
             command_batch: 64,
+            command_deadline: Duration::from_secs(10),
             return_window_days: 30,
             return_review_days: None,
             return_review_cron: Expression::constant(MIDNIGHT),
@@ -82,6 +106,21 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The connections that the service needs. Each batcher keeps one.
+    pub fn connections(&self) -> u32 {
+        KINDS_OF_BATCHERS * u32::from(self.command_batchers) + OTHER_CONNECTIONS
+    }
+
+    /// # Errors
+    /// When a pool with that many connections would leave too few to what has no batcher.
+    pub(crate) fn check_connections(&self, most: u32) -> Result<(), TooFewConnections> {
+        let needed = self.connections();
+        if most >= needed {
+            return Ok(());
+        }
+        Err(TooFewConnections { batchers: self.command_batchers, most, needed })
+    }
+
     pub(crate) fn return_policy(&self) -> domain::ReturnPolicy {
         domain::ReturnPolicy {
             window_days: self.return_window_days,
@@ -97,5 +136,25 @@ impl Settings {
             prices_include_tax: self.prices_include_tax,
             timezone: self.business_timezone,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batchers_leave_connections_to_everything_else() {
+        let settings = Settings { command_batchers: 5, ..Settings::default() };
+        assert!(settings.check_connections(19).is_ok());
+        let error = settings.check_connections(18).expect_err("one too few").to_string();
+        assert_eq!(
+            error,
+            "COMMAND_BATCHERS=5 needs 19 connections (3 times 5, and 4 for all else), but DATABASE_MAX_CONNECTIONS is 18: \
+             raise that to 19, or lower COMMAND_BATCHERS"
+        );
+        assert!(
+            Settings::default().check_connections(runtime::config::DatabaseConfig::default().max_connections).is_ok()
+        );
     }
 }

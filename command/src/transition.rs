@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::batcher::{Batched, Batchers};
 use crate::context::CommandContext;
-use crate::outcome::{Outcome, unknown_entity};
+use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::store::{self, NewTransition, TransitionOutcome};
 
 /// The command: take this entity to that state.
@@ -135,12 +135,17 @@ impl<S: Machine> Batched for Transitions<S> {
     fn changed(outcome: &TransitionOutcome) -> bool {
         matches!(outcome, TransitionOutcome::Applied(_))
     }
+
+    fn blocked(outcome: &TransitionOutcome) -> bool {
+        matches!(outcome, TransitionOutcome::Locked)
+    }
 }
 
 /// Takes an order or a return to a state.
 ///
 /// # Errors
-/// 404 for an unknown id, 409 for a step that is not legal, 412 for another version than the expected one.
+/// 404 for an unknown id, 409 for a step that is not legal, 412 for another version than the expected one, 503 when another
+/// transaction holds the entity for too long.
 pub(crate) async fn change_state<S: Machine>(
     app: &App,
     context: &CommandContext,
@@ -150,8 +155,8 @@ pub(crate) async fn change_state<S: Machine>(
     let transition = new_transition(app, context, &command)?;
     let repeated = context.idempotency.is_some().then(|| transition.clone());
     let mut outcome = S::batchers(app).execute(transition).await?;
-    // The same request may have made this step a moment ago in another process. The statement waited for it but could
-    // not see its answer; a second look finds it.
+    // The same request may have made this step in another process while the statement ran. The statement found the new
+    // state, but could not see the stored answer; a second look finds it.
     if let (TransitionOutcome::Unchanged(_), Some(repeated)) = (&outcome, repeated) {
         outcome = S::batchers(app).execute(repeated).await?;
     }
@@ -168,8 +173,10 @@ pub(crate) async fn reject_unreviewed(app: &App, context: &CommandContext, id: U
     };
     let command = ChangeState { id, to: ReturnState::Rejected, details };
     let transition = new_transition(app, context, &command)?;
-    let outcome = app.return_transitions.execute(transition).await?;
-    Ok(matches!(outcome, TransitionOutcome::Applied(_)))
+    match app.return_transitions.execute(transition).await? {
+        TransitionOutcome::Locked => Err(locked(EntityType::Return, id)),
+        outcome => Ok(matches!(outcome, TransitionOutcome::Applied(_))),
+    }
 }
 
 fn new_transition<S: Machine>(
@@ -206,6 +213,7 @@ fn answer<S: Machine>(
     let (entity, id, to) = (S::ENTITY, command.id, command.to);
     match outcome {
         TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
+        TransitionOutcome::Locked => Err(locked(entity, id)),
         TransitionOutcome::Known(known) => Outcome::replayed(known, context.idempotency.as_ref(), entity),
         TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
         TransitionOutcome::Unchanged(stored) => {

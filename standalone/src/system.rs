@@ -38,15 +38,14 @@ impl Part {
     pub const ALL: [Self; 6] =
         [Self::Command, Self::Relay, Self::Workers, Self::Query, Self::Operations, Self::Gateway];
 
-    /// Name, database role and number of connections. The role is the same as in the process of its own; the connections are
-    /// enough for its share of one machine.
-    const fn database(self) -> (&'static str, &'static str, u32) {
+    /// Name and database role, the same as in the process of its own.
+    const fn database(self) -> (&'static str, &'static str) {
         match self {
-            Self::Command => ("command", "articurated_command", 10),
-            Self::Relay => ("outbox-relay", "articurated_relay", 6),
-            Self::Workers => ("workers", "articurated_workers", 12),
-            Self::Query => ("query", query::ROLE, 12),
-            Self::Operations => ("operations", operations::ROLE, 3),
+            Self::Command => ("command", "articurated_command"),
+            Self::Relay => ("outbox-relay", "articurated_relay"),
+            Self::Workers => ("workers", "articurated_workers"),
+            Self::Query => ("query", query::ROLE),
+            Self::Operations => ("operations", operations::ROLE),
             Self::Gateway => unreachable!(),
         }
     }
@@ -102,13 +101,20 @@ impl Options {
         self.parts.contains(&part)
     }
 
+    /// The connections are enough for the part's share of one machine.
     fn database(&self, part: Part) -> DatabaseConfig {
-        let (_, _, max_connections) = part.database();
+        let max_connections = match part {
+            Part::Command => self.command.connections(),
+            Part::Relay => 6,
+            Part::Workers | Part::Query => 12,
+            Part::Operations => 3,
+            Part::Gateway => unreachable!(),
+        };
         DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() }
     }
 
     async fn pool(&self, part: Part) -> Result<PgPool> {
-        let (name, role, _) = part.database();
+        let (name, role) = part.database();
         database::connect_admitted(&self.database(part), role, name, schema::admission()).await
     }
 
@@ -210,7 +216,7 @@ impl Running {
         if options.has(Part::Command) {
             let pool = options.pool(Part::Command).await?;
             checks.push(Check::database(&pool));
-            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), tasks));
+            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), tasks)?);
         }
         if options.has(Part::Relay) {
             let pool = options.pool(Part::Relay).await?;

@@ -1,6 +1,8 @@
 //! The request for a return, which reads the earlier returns under the order's lock, and the requests that wait for a
 //! manager's review.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use contracts::{EventType, ReturnItemDocument};
 use serde_json::Value;
@@ -20,16 +22,24 @@ pub(crate) struct OrderUnderLock {
     pub(crate) returns: Vec<Value>,
 }
 
-/// Locks an order and reads what a return of it needs to know. `None`: there is no such order.
+/// Locks an order and reads what a return of it needs to know. `None`: there is no such order. No lock of the transaction
+/// is waited for any longer than `at_most`.
 ///
 /// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
 /// return that was committed before the lock was granted.
-pub(crate) async fn lock_order(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<OrderUnderLock>> {
+pub(crate) async fn lock_order(
+    conn: &mut PgConnection,
+    order_id: Uuid,
+    at_most: Duration,
+) -> sqlx::Result<Option<OrderUnderLock>> {
+    // 0 would mean no limit.
+    let millis = at_most.as_millis().max(1).to_string();
+    sqlx::query_scalar!("select set_config('lock_timeout', $1, true)", millis).fetch_one(&mut *conn).await?;
     let order = sqlx::query!(
         r#"
-            select state, delivered_at, command.whole(document, progress, state, version) as "document!"
-            from command.orders where id = $1 for update
-            "#,
+        select state, delivered_at, command.whole(document, progress, state, version) as "document!"
+        from command.orders where id = $1 for update
+        "#,
         order_id,
     )
     .fetch_optional(&mut *conn)

@@ -32,6 +32,8 @@ pub(crate) struct NewTransition {
 #[derive(Debug)]
 pub(crate) enum TransitionOutcome {
     NotFound,
+    /// Another transaction has locked the aggregate; nothing was written.
+    Locked,
     /// The same key was answered before.
     Known(KnownAnswer),
     /// Committed.
@@ -96,6 +98,7 @@ struct Row {
     version: Option<i32>,
     document: Option<String>,
     progress: Option<String>,
+    is_locked: Option<bool>,
     known_hash: Option<Vec<u8>>,
     known_status: Option<i16>,
     known_version: Option<i32>,
@@ -113,7 +116,7 @@ impl From<Row> for TransitionOutcome {
         let (Some(state), Some(version), Some(document), Some(progress)) =
             (row.state, row.version, row.document, row.progress)
         else {
-            return Self::NotFound;
+            return if row.is_locked == Some(true) { Self::Locked } else { Self::NotFound };
         };
         let stored = Stored { state, version, document, progress };
         if row.applied { Self::Applied(stored) } else { Self::Unchanged(stored) }
@@ -122,8 +125,9 @@ impl From<Row> for TransitionOutcome {
 
 /// The statement, once for both tables: `sqlx::query!` takes its text as literals only.
 ///
-/// `locked` takes the row locks in the order of the ids, so batches cannot deadlock. It waits for each lock and then
-/// reads the latest committed version of the row. Everything after it is computed from what it read.
+/// `locked` takes the row locks and reads the latest committed version of each row. Everything after it is computed from
+/// what it read. It skips a row that another transaction has locked, so that the other commands do not wait for that one;
+/// only for a row that it has not read, the statement looks whether it exists.
 ///
 /// `step` is what the batch will do, before the table is touched. If the update joined these sets itself, the planner
 /// would compare each command with each locked row, and a batch of 32 would take half as long again.
@@ -152,7 +156,7 @@ macro_rules! transition_statement {
                 join "# + $table + r#" as entity on entity.id = answer.entity_id
             ), locked as materialized (
                 select id, state, version, document, progress from "# + $table + r#"
-                where id = any($1) order by id for update
+                where id = any($1) order by id for update skip locked
             ), legal as materialized (
                 select * from unnest($21::text[], $22::text[]) as legal (state, to_state)
             ), step as materialized (
@@ -184,6 +188,8 @@ macro_rules! transition_statement {
             select changed.n is not null as "applied!", coalesce(changed.to_state, locked.state) as state,
                    coalesce(changed.version, locked.version) as version, locked.document::text as document,
                    coalesce(changed.merged, locked.progress)::text as progress,
+                   case when locked.id is null
+                       then exists (select from "# + $table + r#" as entity where entity.id = command.id) end as is_locked,
                    known.request_hash as "known_hash?", known.status as "known_status?", known.version as "known_version?",
                    known.body as known_body, known.entity_id as "known_id?"
             from command cross join audited cross join published

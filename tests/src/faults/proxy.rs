@@ -82,6 +82,7 @@ pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
+    lapses: watch::Sender<u64>,
     incidents: Incidents,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -93,11 +94,18 @@ impl Proxy {
     pub async fn start(target: SocketAddr, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (mode, cuts) = (watch::Sender::new(Mode::Quiet), watch::Sender::new(0));
+        let (mode, cuts, lapses) = (watch::Sender::new(Mode::Quiet), watch::Sender::new(0), watch::Sender::new(0));
         let incidents = Incidents::default();
-        let acceptor = Acceptor { target, seed, mode: mode.clone(), cuts: cuts.clone(), incidents: incidents.clone() };
+        let acceptor = Acceptor {
+            target,
+            seed,
+            mode: mode.clone(),
+            cuts: cuts.clone(),
+            lapses: lapses.clone(),
+            incidents: incidents.clone(),
+        };
         let accepting = tokio::spawn(acceptor.run(listener));
-        Ok(Self { address, mode, cuts, incidents, accepting })
+        Ok(Self { address, mode, cuts, lapses, incidents, accepting })
     }
 
     /// The address it listens on.
@@ -112,6 +120,11 @@ impl Proxy {
     /// Resets every open connection; it still accepts new ones.
     pub fn cut_all(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Forgets every open connection, as [`Trouble::Vanish`] does; new ones are passed on.
+    pub fn forget_all(&self) {
+        self.lapses.send_modify(|lapses| *lapses += 1);
     }
 
     /// Its faults so far, with their counts.
@@ -131,6 +144,7 @@ struct Acceptor {
     seed: u64,
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
+    lapses: watch::Sender<u64>,
     incidents: Incidents,
 }
 
@@ -145,6 +159,7 @@ impl Acceptor {
                 chance: StdRng::seed_from_u64(self.seed.wrapping_add(number)),
                 mode: self.mode.subscribe(),
                 cuts: self.cuts.subscribe(),
+                lapses: self.lapses.subscribe(),
                 incidents: self.incidents.clone(),
                 swallowed: AtomicBool::new(false),
             };
@@ -164,6 +179,7 @@ struct Connection {
     chance: StdRng,
     mode: watch::Receiver<Mode>,
     cuts: watch::Receiver<u64>,
+    lapses: watch::Receiver<u64>,
     incidents: Incidents,
     /// Whether a black hole has discarded bytes.
     swallowed: AtomicBool,
@@ -197,6 +213,7 @@ impl Connection {
                 () = pumps => Trouble::Drop,
                 end = troubles => end,
                 _ = cuts.changed() => Trouble::Reset,
+                _ = self.lapses.changed() => Trouble::Vanish,
             }
         };
         if end == Trouble::Reset || end == Trouble::Vanish && is_cut_while_lost(&mut client, &mut server, cuts).await {
@@ -385,6 +402,20 @@ mod tests {
         proxy.set(Mode::Quiet);
         assert_eq!(end(&mut harmed).await, Err(io::ErrorKind::ConnectionReset));
         assert_eq!(said(&mut idle, "after").await?, "after");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_connection_is_silent_and_a_new_one_works() -> Result<()> {
+        let proxy = echo(1).await?;
+        let mut old = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut old, "before").await?, "before");
+        proxy.forget_all();
+        let mut new = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut new, "after").await?, "after");
+        old.write_all(b"lost").await?;
+        let nothing = tokio::time::timeout(Duration::from_millis(200), old.read_u8()).await;
+        assert!(nothing.is_err(), "neither an answer nor an error may arrive: {nothing:?}");
         Ok(())
     }
 
