@@ -62,7 +62,8 @@ pub async fn connect_to_read(config: &DatabaseConfig, role: &str, application_na
 async fn pool(config: &DatabaseConfig, session: Session) -> anyhow::Result<PgPool> {
     let limit = u64::try_from(config.statement_timeout.as_millis()).unwrap_or(u64::MAX);
     STATEMENT_TIMEOUT_MS.fetch_max(limit, Ordering::Relaxed);
-    session.wait_for_server().await?;
+    // Boxed, because every `main` would carry its large future.
+    Box::pin(session.wait_for_server()).await?;
     let options = session.options.clone();
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)

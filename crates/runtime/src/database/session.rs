@@ -76,7 +76,7 @@ impl Session {
     ///
     /// A pooler such as PgBouncer may be told to ignore `options`. Then a process would act with all the rights of its
     /// login and without time-outs, and nothing else would show it. A demoted server accepts connections, and every
-    /// write on them fails until somebody closes them.
+    /// write on them fails until the client closes them.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let session = "
             select current_user::text, pg_is_in_recovery() or current_setting('default_transaction_read_only')::bool,
