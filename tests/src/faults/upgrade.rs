@@ -225,7 +225,7 @@ async fn synthetic_event(stage: &Stage) -> Result<Uuid> {
     let (event, _): (Uuid, i64) = sqlx::query_as(
         "with event as materialized (select messaging.new_id() as id)
          select id, messaging.append_events('order', array[id], array[gen_random_uuid()], array[1], array['order.synthetic'],
-                                            array['{}'::jsonb], array['{}'::jsonb], array[now()])
+                                            array['{}'::jsonb], array[null::text], array[now()])
          from event",
     )
     .fetch_one(&stage.pool)
