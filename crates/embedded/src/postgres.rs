@@ -1,6 +1,7 @@
 //! A private Postgres.
 
 mod data;
+mod replica;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::Pg
 use crate::child::{Child, bound_to_parent};
 use crate::folder::{Folder, RunAs, run_command_as};
 use crate::{ports, programs};
+
+pub use replica::Upstream;
 
 const SUPERUSER: &str = "articurated";
 const LOG: &str = "postgres.log";
@@ -62,6 +65,8 @@ impl Options {
 }
 
 /// A running Postgres; it stops when this is dropped.
+///
+/// It may be a streaming replica of another one: see [`Upstream::replicate`].
 #[derive(Debug)]
 pub struct PrivateCluster {
     place: Arc<Place>,
@@ -87,9 +92,15 @@ impl PrivateCluster {
     }
 
     fn start_blocking(options: &Options) -> Result<Self> {
-        let place = Arc::new(Place::prepare(options)?);
+        Self::start_on(Place::prepare(options, |place, data| {
+            data::init(&place.programs, &place.folder, data, SUPERUSER, place.run_as)
+        })?)
+    }
+
+    fn start_on(place: Place) -> Result<Self> {
+        let place = Arc::new(place);
         let child = place.start_server()?;
-        tracing::info!(port = place.port, pid = child.pid(), folder = %options.folder.display(), "a private Postgres is ready");
+        tracing::info!(port = place.port, pid = child.pid(), folder = %place.folder.join(".").display(), "a private Postgres is ready");
         Ok(Self { place, child })
     }
 
@@ -174,7 +185,8 @@ impl Drop for PrivateCluster {
 }
 
 impl Place {
-    fn prepare(options: &Options) -> Result<Self> {
+    /// `create` makes the data folder if there is none.
+    fn prepare(options: &Options, create: impl FnOnce(&Self, &Path) -> Result<()>) -> Result<Self> {
         let (programs, version) = programs::postgres()?;
         // Postgres refuses to run as root.
         let run_as = if Uid::effective().is_root() {
@@ -192,15 +204,16 @@ impl Place {
             fs::remove_dir_all(&data)?;
         }
         let password = folder.password()?;
-        if data.exists() {
-            data::check_usable(&data, version, run_as)?;
-        } else {
-            data::init(&programs, &folder, &data, SUPERUSER, run_as)?;
-        }
         let last = folder.read("port").and_then(|text| text.parse().ok());
         let port = ports::claim(options.port, last, "Postgres")?;
         folder.write("port", &port.to_string())?;
-        Ok(Self { folder, programs, run_as, password, port })
+        let place = Self { folder, programs, run_as, password, port };
+        if data.exists() {
+            data::check_usable(&data, version, run_as)?;
+        } else {
+            create(&place, &data)?;
+        }
+        Ok(place)
     }
 
     fn start_server(&self) -> Result<Child> {

@@ -76,10 +76,11 @@ enum State {
     HalfClosed(Direction),
 }
 
-/// Listens on its own port while it lives, and forwards connections to one target.
+/// Listens on its own port while it lives, and forwards connections to one target at a time.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
     lapses: watch::Sender<u64>,
@@ -95,9 +96,9 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (mode, cuts, lapses) = (watch::Sender::new(Mode::Quiet), watch::Sender::new(0), watch::Sender::new(0));
-        let incidents = Incidents::default();
+        let (target, incidents) = (watch::Sender::new(target), Incidents::default());
         let acceptor = Acceptor {
-            target,
+            target: target.subscribe(),
             seed,
             mode: mode.clone(),
             cuts: cuts.clone(),
@@ -105,7 +106,7 @@ impl Proxy {
             incidents: incidents.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(listener));
-        Ok(Self { address, mode, cuts, lapses, incidents, accepting })
+        Ok(Self { address, target, mode, cuts, lapses, incidents, accepting })
     }
 
     /// The address it listens on.
@@ -115,6 +116,13 @@ impl Proxy {
 
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// From now on connections lead to another target, as behind an address that moves from one machine to another. Resets
+    /// those that are open.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.target.send_replace(target);
+        self.cut_all();
     }
 
     /// Resets every open connection; it still accepts new ones.
@@ -140,7 +148,7 @@ impl Drop for Proxy {
 }
 
 struct Acceptor {
-    target: SocketAddr,
+    target: watch::Receiver<SocketAddr>,
     seed: u64,
     mode: watch::Sender<Mode>,
     cuts: watch::Sender<u64>,
@@ -163,7 +171,8 @@ impl Acceptor {
                 incidents: self.incidents.clone(),
                 swallowed: AtomicBool::new(false),
             };
-            let target = self.target;
+            // Read after the subscription to cuts: a connection to a target that is left is reset.
+            let target = *self.target.borrow();
             connections.spawn(async move {
                 match TcpStream::connect(target).await {
                     Ok(server) => connection.serve(client, server).await,
@@ -385,6 +394,21 @@ mod tests {
         assert_eq!(end(&mut stream).await, Err(io::ErrorKind::ConnectionReset));
         let mut again = TcpStream::connect(proxy.address()).await?;
         assert_eq!(said(&mut again, "again").await?, "again");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn it_leads_to_another_target_and_leaves_the_old_one() -> Result<()> {
+        let (proxy, other) = (echo(1).await?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+        let mut left = TcpStream::connect(proxy.address()).await?;
+        assert_eq!(said(&mut left, "hello").await?, "hello");
+        proxy.lead_to(other.local_addr()?);
+        assert_eq!(end(&mut left).await, Err(io::ErrorKind::ConnectionReset));
+        let (mut client, (mut server, _)) = tokio::try_join!(TcpStream::connect(proxy.address()), other.accept())?;
+        client.write_all(b"hello").await?;
+        let mut heard = [0; 5];
+        server.read_exact(&mut heard).await?;
+        assert_eq!(&heard, b"hello");
         Ok(())
     }
 
