@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use messaging::TransportConfig;
+use query::OnLoss;
 use runtime::config::DatabaseConfig;
 use runtime::{Ids, database};
 use serde_json::json;
@@ -56,7 +57,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 async fn rebuild(database: &Database) -> Result<query::Rebuilt> {
     let config = DatabaseConfig { database_url: database.url.clone().into(), ..DatabaseConfig::default() };
     let pool = database::connect(&config, Some("articurated_query"), "bench rebuild").await?;
-    Ok(query::rebuild(pool, None, Ids::system().next()).await?)
+    Ok(query::rebuild(pool, None, Ids::system().next(), OnLoss::Fail).await?)
 }
 
 /// Orders arrive during the whole rebuild and for a while after it.

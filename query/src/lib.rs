@@ -19,7 +19,7 @@ use storage::InvoiceStore;
 pub use api::{History, OrderPage, ReturnPage, reports};
 pub use pools::{Pools, ROLE};
 pub use projector::Projector;
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
 use api::{Api, Waiters};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use query::OnLoss;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::process::Server;
 use runtime::{Clock, Ids, Tasks, database, docs, health, http, process};
@@ -46,7 +47,11 @@ struct Config {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Rebuilds the read models from the events, beside the live ones, and swaps them in.
-    Rebuild,
+    Rebuild {
+        /// Also when the live read models show what no event tells, as after a failover that lost commits: they forget it
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 #[tokio::main]
@@ -57,7 +62,10 @@ async fn main() -> ExitCode {
             let start = async |tasks: &Tasks| start(&config, tasks).await;
             process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
         }
-        Some(Action::Rebuild) => process::interruptible(&shutdown, Box::pin(rebuild(&config))).await,
+        Some(Action::Rebuild { accept_loss }) => {
+            let on_loss = if *accept_loss { OnLoss::Forget } else { OnLoss::Fail };
+            process::interruptible(&shutdown, Box::pin(rebuild(&config, on_loss))).await
+        }
     })
     .await
 }
@@ -80,7 +88,7 @@ fn read_database(config: &Config) -> Option<DatabaseConfig> {
     Some(DatabaseConfig { database_url, ..config.database.clone() })
 }
 
-async fn rebuild(config: &Config) -> Result<()> {
+async fn rebuild(config: &Config, on_loss: OnLoss) -> Result<()> {
     let messaging = database::connect_admitted(&config.database, query::ROLE, "query rebuild", schema::admission()).await?;
     let read = match read_database(config) {
         Some(read) => {
@@ -89,8 +97,12 @@ async fn rebuild(config: &Config) -> Result<()> {
         }
         None => None,
     };
-    let rebuilt = query::rebuild(messaging, read, Ids::system().next()).await?;
+    let rebuilt = query::rebuild(messaging, read, Ids::system().next(), on_loss).await?;
     let seconds = rebuilt.loaded_in.as_secs_f64();
     println!("Rebuilt from {} events in {seconds:.1} s; {} were unreadable.", rebuilt.events, rebuilt.unreadable);
+    if rebuilt.lost.documents + rebuilt.lost.entries > 0 {
+        let query::Lost { documents, entries } = rebuilt.lost;
+        println!("Forgotten: {documents} documents that were newer or unknown, and {entries} history entries.");
+    }
     Ok(())
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Rebuilt;
+use super::{Lost, Rebuilt};
 use crate::projector::batch::Batch;
 use crate::projector::store::{Models, write};
 
@@ -39,7 +39,7 @@ pub(super) async fn load(messaging: &PgPool, read: &PgPool) -> sqlx::Result<Rebu
         let aggregates = unreadable.iter().copied().collect();
         Loader { aggregates: Some(&aggregates), ..loader }.load(Newest::Unknown).await?;
     }
-    Ok(Rebuilt { events, unreadable: unreadable.len() as u64, loaded_in: started.elapsed() })
+    Ok(Rebuilt { events, unreadable: unreadable.len() as u64, lost: Lost::default(), loaded_in: started.elapsed() })
 }
 
 /// The aggregate of each event that can never be applied.

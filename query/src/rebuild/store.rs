@@ -7,6 +7,8 @@ use runtime::database::interval;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::Lost;
+
 /// Empties the tables of the copy and announces the run. `false` when another run is alive.
 pub(super) async fn begin(read: &PgPool, run: Uuid, lease: Duration) -> sqlx::Result<bool> {
     let mut tx = read.begin().await?;
@@ -53,18 +55,13 @@ pub(super) async fn abandon(read: &PgPool, run: Uuid) -> sqlx::Result<()> {
 }
 
 /// What the live models have, and the rebuilt ones lack or have in an older version only.
-pub(super) struct Missing {
-    pub(super) documents: i64,
-    pub(super) entries: i64,
-}
-
-pub(super) async fn missing_from_rebuilt(read: &PgPool) -> sqlx::Result<Missing> {
+pub(super) async fn missing_from_rebuilt(read: &PgPool) -> sqlx::Result<Lost> {
     let mut tx = read.begin().await?;
     // Compares whole tables, once per rebuild.
     sqlx::query!("set local statement_timeout = 0").execute(&mut *tx).await?;
     sqlx::query!("select read.analyze_rebuilt()").fetch_one(&mut *tx).await?;
     let missing = sqlx::query_as!(
-        Missing,
+        Lost,
         r#"
         with live as (
             select known.version, next.version as made from read.orders as known left join read_next.orders as next using (id)

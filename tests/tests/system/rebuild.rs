@@ -4,7 +4,7 @@ use anyhow::Result;
 use contracts::{OrderState, ReturnState};
 use messaging::leases::Consumer;
 use messaging::snapshots::Republisher;
-use query::RebuildError;
+use query::{Lost, OnLoss, RebuildError};
 use runtime::{Clock, Ids};
 use sqlx::PgPool;
 use standalone::Part;
@@ -13,7 +13,7 @@ use tests::{System, books, shop};
 
 async fn rebuild(system: &System) -> Result<query::Rebuilt, RebuildError> {
     let pool = system.database.pool_as("articurated_query").await.expect("a pool");
-    query::rebuild(pool, None, Ids::system().next()).await
+    query::rebuild(pool, None, Ids::system().next(), OnLoss::Fail).await
 }
 
 async fn republisher(system: &System, role: &'static str) -> Result<Republisher> {
@@ -131,8 +131,14 @@ async fn a_rebuild_that_would_lose_something_is_refused() -> Result<()> {
         .await?;
     let before = books::read_models(pool).await?;
     let refused = rebuild(&system).await.expect_err("an order is missing");
-    assert!(matches!(refused, RebuildError::Incomplete { documents: 1, entries: 4 }), "{refused}");
+    let lost = Lost { documents: 1, entries: 4 };
+    assert!(matches!(refused, RebuildError::Incomplete(found) if found == lost), "{refused}");
     assert_eq!(books::read_models(pool).await?, before);
+
+    let forgetting = system.database.pool_as("articurated_query").await?;
+    let rebuilt = query::rebuild(forgetting, None, Ids::system().next(), OnLoss::Forget).await?;
+    assert_eq!(rebuilt.lost, lost);
+    assert_eq!(books::read_models(pool).await?["orders"].len(), 2);
 
     // One rebuild at a time. After a killed one, the next starts once its lease has ended.
     sqlx::query("update read.rebuild set run = gen_random_uuid(), until = now() + interval '1 hour'")
