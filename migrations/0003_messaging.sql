@@ -128,10 +128,12 @@ grant select on messaging.outbox to articurated_relay, articurated_query;
 grant select on sequence messaging.outbox_position_seq to articurated_relay, articurated_query, articurated_operator;
 
 -- Which server this is: after a failover to a replica that lacks the last commits, positions and times are given out
--- again, and what a process has remembered of the old server is worthless. A promotion starts a new timeline.
+-- again, and what a process has remembered of the old server is worthless. A promotion starts a new timeline. Its number
+-- alone does not tell two replicas apart that are promoted one after the other, or a server restored from an old copy of
+-- its disk. The time at which the server started does: data goes back only with another start, or with a promotion.
 create function messaging.timeline() returns text
     language sql stable parallel safe
-    return left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);
+    return left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '@' || extract(epoch from pg_postmaster_start_time())::text;
 
 
 -- Who reads the log ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 mod job;
 mod insert;
 mod claim;
+mod lease;
 mod bound;
 mod outcome;
 mod retried;
@@ -15,10 +16,11 @@ mod retried;
 use contracts::Queue;
 
 pub(crate) use bound::Bound;
-pub use claim::{Claim, Claimed, claim, extend_lease, give_back, hold, reclaim_expired, release};
+pub use claim::{Claim, Claimed, claim, give_back, hold, reclaim_expired, release};
 pub use insert::insert;
 pub use job::Job;
 pub(crate) use job::Row;
+pub use lease::{WorkerLease, extend_lease, start_lease};
 pub use outcome::{Next, complete, fail};
 pub use retried::{dead_letter, finish_retried, take_retried};
 

@@ -21,7 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 use crate::BatchSize;
-use crate::inbox::{self, Bound, Claim, Job};
+use crate::inbox::{self, Bound, Claim, Job, WorkerLease};
 use crate::retry::RetryPolicy;
 use crate::wakeup::{Hint, Wakeup};
 
@@ -73,6 +73,8 @@ pub struct Worker<H> {
     config: WorkerConfig,
     handler: H,
     running: RunningClaims,
+    /// Held while the lease is extended: the heartbeat and a claim may both do it.
+    leasing: tokio::sync::Mutex<()>,
     completions: Completions,
     /// What may still run under a claim of ours, while nothing here works on it.
     to_give_back: Mutex<Vec<GiveBack>>,
@@ -95,6 +97,7 @@ impl<H: Handler> Worker<H> {
             config,
             handler,
             running: RunningClaims::new(),
+            leasing: tokio::sync::Mutex::default(),
             completions,
             to_give_back: Mutex::default(),
         })
@@ -199,16 +202,17 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Without a `bound` it loads the stored one.
-    async fn claim(&self, limit: usize, bound: &mut Option<Bound>) -> sqlx::Result<Vec<Job>> {
+    /// Without a `bound` of the server on which the lease is, it loads the stored one.
+    async fn claim(&self, limit: usize, known: &mut Option<Bound>) -> sqlx::Result<Vec<Job>> {
         let (queue, owner) = (self.config.queue, self.config.owner.as_str());
-        let bound = match bound {
-            Some(bound) => bound,
-            None => bound.insert(limited(Bound::load(&self.pool, queue)).await?),
+        let bound = match known.take_if(|bound| bound.is_of(&self.running.timeline())) {
+            Some(bound) => known.insert(bound),
+            None => known.insert(limited(Bound::load(&self.pool, queue)).await?),
         };
         let start_at = limited(bound.start_at(&self.pool)).await?;
-        let id = self.running.begin();
-        let claim = Claim { id, owner, bound: start_at.bound, limit: rows(limit), find_left: start_at.settles() };
+        let (id, timeline) = self.running.begin();
+        let (limit, find_left) = (rows(limit), start_at.settles());
+        let claim = Claim { id, owner, timeline: &timeline, bound: start_at.bound, limit, find_left };
         let claimed = match limited(inbox::claim(&self.pool, queue, claim)).await {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -220,7 +224,11 @@ impl<H: Handler> Worker<H> {
                 return Err(error);
             }
         };
-        self.running.got(id, claimed.jobs.len());
+        self.running.got(id, claimed.jobs.iter().map(|job| job.event_id));
+        if claimed.timeline != timeline {
+            self.extend_lease().await;
+            return Ok(Vec::new());
+        }
         if !claimed.jobs.is_empty() {
             faults::point("worker.jobs.claimed");
         }
@@ -234,13 +242,29 @@ impl<H: Handler> Worker<H> {
     }
 
     async fn extend_lease(&self) {
-        let (queue, owner) = (self.config.queue, &self.config.owner);
-        let extended = inbox::extend_lease(&self.pool, queue, owner, self.running.oldest(), LEASE);
-        match tokio::time::timeout(HEARTBEAT, extended).await {
+        let _turn = self.leasing.lock().await;
+        let queue = self.config.queue;
+        match tokio::time::timeout(HEARTBEAT, self.try_extend_lease()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%queue, %error, "heartbeat failed"),
             Err(_elapsed) => tracing::warn!(%queue, "heartbeat not answered within {HEARTBEAT:?}"),
         }
+    }
+
+    /// After a failover the lease starts on the new server. Until then no job is claimed there, and no lease that it knows is
+    /// extended: otherwise jobs whose end it does not know of would run for ever.
+    async fn try_extend_lease(&self) -> sqlx::Result<()> {
+        let (queue, owner, timeline) = (self.config.queue, self.config.owner.as_str(), self.running.timeline());
+        let lease = || WorkerLease { owner, oldest_claim: self.running.oldest(), lasts: LEASE };
+        if inbox::extend_lease(&self.pool, queue, lease(), &timeline).await? == timeline {
+            return Ok(());
+        }
+        let (timeline, jobs) = inbox::start_lease(&self.pool, queue, lease(), &self.running.leave()).await?;
+        if jobs > 0 {
+            tracing::warn!(%queue, jobs, timeline, "the database lost what became of jobs; they are in doubt");
+        }
+        self.running.moved_to(timeline);
+        Ok(())
     }
 
     async fn reclaim(&self) {
@@ -253,8 +277,10 @@ impl<H: Handler> Worker<H> {
         for given_back in self.due_to_give_back() {
             let GiveBack { claim_id, event_id, .. } = given_back;
             match limited(inbox::give_back(&self.pool, queue, claim_id, event_id)).await {
-                Ok(_) if event_id.is_some() => self.running.ended(claim_id),
-                Ok(_) => self.running.got(claim_id, 0),
+                Ok(_) => match event_id {
+                    Some(event_id) => _ = self.running.ended(claim_id, event_id),
+                    None => self.running.got(claim_id, []),
+                },
                 Err(error) => {
                     tracing::warn!(%queue, %error, "could not give back jobs; retrying in {RECLAIM:?}");
                     self.give_back_later(given_back);

@@ -8,11 +8,11 @@ use chrono::DateTime;
 use contracts::{OrderState, Queue};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use messaging::inbox::{self, Claim, Job};
+use messaging::inbox::{self, Claim, Job, WorkerLease};
 use messaging::leases::{self, Consumer};
 use messaging::log::Place;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Effect, Failure, Handler, Outcome, PATIENCE, Worker, WorkerConfig};
+use messaging::worker::{Completed, DeadJob, Effect, Failure, Handler, Outcome, PATIENCE, Worker, WorkerConfig};
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -23,15 +23,24 @@ use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::operations::execute;
 
 const QUEUE: Queue = Queue::Notifications;
 
+/// Extends the lease of a worker, as its heartbeat does. Returns the server.
+async fn extend_lease(pool: &PgPool, owner: &str, oldest_claim: Uuid, lasts: Duration) -> Result<String> {
+    let timeline: String = sqlx::query_scalar("select messaging.timeline()").fetch_one(pool).await?;
+    inbox::extend_lease(pool, QUEUE, WorkerLease { owner, oldest_claim, lasts }, &timeline).await?;
+    Ok(timeline)
+}
+
 /// Claims jobs as a worker does whose lease ends in a while.
 async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
-    let claim = Claim { id: Ids::system().next(), owner, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
-    inbox::extend_lease(pool, QUEUE, owner, claim.id, SOON).await?;
+    let id = Ids::system().next();
+    let timeline = &extend_lease(pool, owner, id, SOON).await?;
+    let claim = Claim { id, owner, timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
     Ok(inbox::claim(pool, QUEUE, claim).await?.jobs)
 }
 
@@ -48,13 +57,13 @@ async fn a_worker_that_slept_past_its_lease_completes_nothing() -> Result<()> {
     let pool = database.pool_as("articurated_workers").await?;
     inbox::insert(&pool, QUEUE, &[event()]).await?;
     let claimed = claim(&pool, "sleeper").await?;
-    inbox::extend_lease(&pool, QUEUE, "sleeper", claimed[0].claim_id, Duration::ZERO).await?;
+    extend_lease(&pool, "sleeper", claimed[0].claim_id, Duration::ZERO).await?;
     assert_eq!(inbox::reclaim_expired(&pool, QUEUE).await?, 1, "its lease has expired");
     let taken_over = claim(&pool, "successor").await?;
     assert!(taken_over[0].in_doubt, "the sleeper may have had its effect");
 
     // When it wakes it renews the lease of its process, and that does not give it its job back.
-    inbox::extend_lease(&pool, QUEUE, "sleeper", claimed[0].claim_id, SOON).await?;
+    extend_lease(&pool, "sleeper", claimed[0].claim_id, SOON).await?;
     assert!(!complete(&pool, &claimed[0]).await?);
     let mut effect = pool.begin().await?;
     assert!(!inbox::hold(&mut effect, &claimed[0]).await?, "nor can it hold the job for an effect of its own");
@@ -97,10 +106,8 @@ impl Signing {
         Self { name, started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Takes the one job there is.
-    async fn take(self, pool: &PgPool) -> Result<tokio::task::JoinHandle<sqlx::Result<Vec<Outcome>>>> {
-        let (dead_jobs, _) = mpsc::unbounded_channel();
-        let config = WorkerConfig {
+    fn config(&self, dead_jobs: mpsc::UnboundedSender<DeadJob>) -> WorkerConfig {
+        WorkerConfig {
             queue: QUEUE,
             slots: 1,
             policy: RetryPolicy::DOCUMENTS,
@@ -108,9 +115,14 @@ impl Signing {
             patience: PATIENCE,
             dead_jobs,
             relay: None,
-        };
+        }
+    }
+
+    /// Takes the one job there is.
+    async fn take(self, pool: &PgPool) -> Result<tokio::task::JoinHandle<sqlx::Result<Vec<Outcome>>>> {
+        let (dead_jobs, _) = mpsc::unbounded_channel();
         let started = self.started.clone();
-        let worker = Worker::new(pool.clone(), config, self);
+        let worker = Worker::new(pool.clone(), self.config(dead_jobs), self);
         let working = tokio::spawn(async move { worker.tick().await });
         started.acquire().await?.forget();
         Ok(working)
@@ -173,6 +185,37 @@ async fn a_mark_from_another_timeline_is_not_stored() -> Result<()> {
     }
     drop(leases);
     tasks.drain(SOON).await
+}
+
+/// After a failover that lost commits, a job runs under a claim of a worker that has done it long ago. The worker lives, so
+/// its lease never expires.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_end_a_failover_has_lost_is_done_again() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    deliver(&pool, QUEUE, &[event()]).await?;
+    let signing = Signing::new("worker");
+    signing.gate.add_permits(2);
+    let (dead_jobs, _) = mpsc::unbounded_channel();
+    let worker = Worker::new(pool.clone(), signing.config(dead_jobs), signing);
+    sqlx::raw_sql("create table signatures (name text); grant insert on signatures to articurated_workers")
+        .execute(&database.pool)
+        .await?;
+    assert_eq!(worker.tick().await?, [Outcome::Done]);
+    assert!(worker.tick().await?.is_empty());
+
+    // The last heartbeat, which says that the job has ended, is lost with it.
+    sqlx::raw_sql(
+        "update messaging.inbox set status = 'running', finished_at = null, result = null;
+         update messaging.workers set oldest_claim = (select claim_id from messaging.claims);
+         create or replace function messaging.timeline() returns text language sql stable return 'another server'",
+    )
+    .execute(&database.pool)
+    .await?;
+    assert_eq!(worker.tick().await?, [Outcome::Done]);
+    let attempts: Vec<i32> = sqlx::query_scalar("select attempts from messaging.inbox").fetch_all(&pool).await?;
+    assert_eq!(attempts, [2]);
+    Ok(())
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ impl Known {
 #[derive(Debug)]
 pub(crate) struct Bound {
     queue: Queue,
+    /// The server whose jobs it is about.
+    timeline: String,
     known: Known,
     ask_at: Instant,
     stored: DateTime<Utc>,
@@ -97,21 +99,30 @@ impl StartAt {
 impl Bound {
     /// The bound that is stored.
     pub(crate) async fn load(pool: &PgPool, queue: Queue) -> sqlx::Result<Self> {
-        let stored = sqlx::query_scalar!(
-            "select bound from messaging.queue_bounds where queue = $1 order by id desc limit 1",
+        let row = sqlx::query!(
+            r#"
+            select messaging.timeline() as "timeline!",
+                   (select bound from messaging.queue_bounds where queue = $1 order by id desc limit 1) as bound
+            "#,
             queue.as_str()
         )
-        .fetch_optional(pool)
-        .await?
-        .unwrap_or(DateTime::UNIX_EPOCH);
+        .fetch_one(pool)
+        .await?;
+        let stored = row.bound.unwrap_or(DateTime::UNIX_EPOCH);
         Ok(Self {
             queue,
+            timeline: row.timeline,
             known: Known::stored(stored),
             ask_at: Instant::now(),
             stored,
             store_at: Instant::now() + STORE_EVERY,
             sweep_after: Uuid::nil(),
         })
+    }
+
+    /// Whether it is about the jobs of this server. After a failover that lost commits, jobs below it may be open again.
+    pub(crate) fn is_of(&self, timeline: &str) -> bool {
+        self.timeline == timeline
     }
 
     /// Where the next claim starts.
@@ -129,7 +140,7 @@ impl Bound {
         self.known.claimed(start_at, !claimed.jobs.is_empty(), claimed.first_left);
         if self.known.at > self.stored && Instant::now() >= self.store_at {
             self.store_at = Instant::now() + STORE_EVERY;
-            store(pool, self.queue, self.known.at).await?;
+            store(pool, self.queue, &self.timeline, self.known.at).await?;
             self.stored = self.known.at;
         }
         Ok(())
@@ -149,15 +160,17 @@ impl Bound {
     }
 }
 
-async fn store(pool: &PgPool, queue: Queue, bound: DateTime<Utc>) -> sqlx::Result<()> {
+async fn store(pool: &PgPool, queue: Queue, timeline: &str, bound: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         insert into messaging.queue_bounds (queue, bound)
         select $1, $2
         where $2 > coalesce((select bound from messaging.queue_bounds where queue = $1 order by id desc limit 1), '-infinity')
+          and messaging.timeline() = $3
         "#,
         queue.as_str(),
         bound,
+        timeline,
     )
     .execute(pool)
     .await?;

@@ -22,6 +22,8 @@ pub struct Claim<'a> {
     /// `UUIDv7`, greater than those of the worker's earlier claims.
     pub id: Uuid,
     pub owner: &'a str,
+    /// The server on which the worker has its lease. Another one gives nothing.
+    pub timeline: &'a str,
     /// No job that could start is due earlier.
     pub bound: DateTime<Utc>,
     pub limit: i64,
@@ -32,8 +34,11 @@ pub struct Claim<'a> {
 /// What a claim got.
 #[derive(Debug)]
 pub struct Claimed {
-    /// `false`: the queue is paused, or the lease of the worker is about to expire. Then nothing is known about the jobs.
+    /// `false`: the queue is paused, the lease of the worker is about to expire, or it is a lease of another server. Then
+    /// nothing is known about the jobs.
     pub looked: bool,
+    /// The server that was asked.
+    pub timeline: String,
     pub jobs: Vec<Job>,
     /// When the first of the due jobs was due that the claim left, because it had enough, or because another transaction
     /// holds it. That transaction may give it back.
@@ -43,7 +48,8 @@ pub struct Claimed {
 /// The lease of a worker that keeps its heartbeat never has less than this left. With less it starts nothing.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// Claims due jobs; none while the queue is paused, or when the lease of the worker is about to expire.
+/// Claims due jobs; none while the queue is paused, when the lease of the worker is about to expire, or when it is a lease of
+/// another server.
 pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
     let rows = sqlx::query!(
         r#"
@@ -53,8 +59,9 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             where workers.queue = $1 and owner = $3 and expires_at > clock_timestamp() + $7
             for key share
         ), may as materialized (
-            select not exists (select from messaging.queues where name = $1 and paused_at is not null)
-                   and exists (select from alive) as look
+            select timeline, timeline = $8 and exists (select from alive)
+                   and not exists (select from messaging.queues where name = $1 and paused_at is not null) as look
+            from messaging.timeline() as timeline
         ), due as materialized (
             select event_id, status
             from messaging.inbox
@@ -79,7 +86,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
                       due.status = 'in_doubt' as in_doubt
         )
-        select look as "look!", first_left, started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
+        select look as "look!", timeline as "timeline!", first_left, started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
                started.aggregate_version as "aggregate_version?", received_at as "received_at?", run_at as "run_at?",
                attempts as "attempts?", in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
                payload as "payload?: Json<Box<RawValue>>", headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
@@ -93,10 +100,12 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
         claim.id,
         claim.find_left,
         interval(HEALTHY),
+        claim.timeline,
     )
     .fetch_all(executor)
     .await?;
     let looked = rows.first().is_some_and(|row| row.look);
+    let timeline = rows.first().map(|row| row.timeline.clone()).unwrap_or_default();
     let first_left = rows.first().and_then(|row| row.first_left);
     // Without a job there is one row, in which all else is null.
     let jobs = rows.into_iter().filter_map(|row| {
@@ -115,31 +124,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
         };
         Some(row.into_job(queue, claim.id))
     });
-    Ok(Claimed { looked, jobs: jobs.collect(), first_left })
-}
-
-/// Extends the lease of a worker, or starts it. None of its running jobs has an earlier claim than `oldest_claim`, and no
-/// later claim will.
-pub async fn extend_lease(
-    pool: &PgPool,
-    queue: Queue,
-    owner: &str,
-    oldest_claim: Uuid,
-    lease: Duration,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        r#"
-        insert into messaging.workers (queue, owner, expires_at, oldest_claim) values ($1, $2, clock_timestamp() + $3, $4)
-        on conflict (queue, owner) do update set expires_at = excluded.expires_at, oldest_claim = excluded.oldest_claim
-        "#,
-        queue.as_str(),
-        owner,
-        interval(lease),
-        oldest_claim,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
+    Ok(Claimed { looked, timeline, jobs: jobs.collect(), first_left })
 }
 
 /// Makes the jobs of dead workers available again. The attempt that the worker started counts.

@@ -52,13 +52,16 @@ impl<H: Handler> Worker<H> {
         );
         runtime::telemetry::continue_trace(&span, job.headers.traceparent.as_deref());
         let outcome = self.attempt_in_span(job).instrument(span).await;
-        match outcome {
-            // The job may still run under our claim: a worker whose lease is about to expire gives up before its effect. What
-            // another worker has is not touched.
-            Outcome::LeaseLost | Outcome::Unrecorded => {
-                self.give_back_later(GiveBack { claim_id, event_id: Some(event_id), not_before: Instant::now() });
+        let is_recorded = match outcome {
+            Outcome::LeaseLost | Outcome::Unrecorded => false,
+            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => {
+                self.running.ended(claim_id, event_id)
             }
-            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => self.running.ended(claim_id),
+        };
+        if !is_recorded {
+            // The job may still run under our claim: a worker whose lease is about to expire gives up before its effect, and
+            // a new server may not have the record. What another worker has is not touched.
+            self.give_back_later(GiveBack { claim_id, event_id: Some(event_id), not_before: Instant::now() });
         }
         outcome
     }
