@@ -3,7 +3,11 @@
 //!
 //! An audit reads the database in one snapshot, so the system keeps running. It reads the gateway's ledger before and
 //! after the snapshot: payments in the ledger *before* must be in the snapshot, and payments in the snapshot must be in
-//! the ledger *after* it.
+//! the ledger *after* it. The same is true of the PDFs. Read models in another database are read after the snapshot; what
+//! they show beyond it must be in the database by then.
+//!
+//! So an audit names what a failover to a replica that lacks the last commits has lost, as far as a trace of it is left
+//! outside of the database.
 //!
 //! The outbox reaches back to its oldest partition. What is older was settled when retention dropped it, so the audit does
 //! not expect its events.
@@ -59,6 +63,7 @@ pub struct Scope {
 pub async fn audit(pool: &PgPool, scope: &Scope) -> sqlx::Result<Report> {
     let mut findings = Findings::default();
     let paid_before = refunds::ledger(&scope.sources, &mut findings).await;
+    let filed_before = invoices::filed(pool, &scope.sources, &mut findings).await?;
 
     let mut snapshot = Snapshot::begin(pool).await?;
     transitions::check(&mut snapshot, &mut findings).await?;
@@ -69,13 +74,14 @@ pub async fn audit(pool: &PgPool, scope: &Scope) -> sqlx::Result<Report> {
     invoices::check(&mut snapshot, &mut findings).await?;
     leftovers::check(&mut snapshot, &mut findings).await?;
     let ours = if paid_before.is_some() { refunds::ours(&mut snapshot).await? } else { Vec::new() };
-    let stored =
-        if scope.sources.invoice_store.is_some() { invoices::stored(&mut snapshot).await? } else { Vec::new() };
+    let documents = if filed_before.is_some() { invoices::documents(&mut snapshot).await? } else { Vec::new() };
     let (at, since) = snapshot.end().await?;
 
     if let Some(before) = paid_before {
         refunds::compare(&scope.sources, &ours, &before, &mut findings).await;
     }
-    invoices::check_pdfs(&scope.sources, stored, &mut findings).await;
+    if let Some(before) = filed_before {
+        invoices::check_pdfs(before, documents, &mut findings).await;
+    }
     Ok(findings.into_report(at, since, scope.drained))
 }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -206,6 +206,20 @@ impl InvoiceStore {
         let (size, name) = (found.meta.size, name.to_owned());
         let content = found.into_stream().map_err(move |error| failed(&name, error)).boxed();
         Ok(StoredFile { size, content })
+    }
+
+    /// The documents in the store that were written at `since` or later, by name. Other files are left out.
+    pub async fn documents(&self, since: SystemTime) -> Result<Vec<String>, StoreError> {
+        let mut files = self.store.list(None);
+        let mut found = Vec::new();
+        // A bucket is listed page by page. A file is in none of its folders: see `location`.
+        while let Some(file) = in_time("a list of the files", files.try_next()).await? {
+            let name = file.location.as_ref();
+            if names::is_document(name) && SystemTime::from(file.last_modified) >= since {
+                found.push(name.to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Files that a writer started `age` ago or earlier and never finished, because it was killed. A bucket has none: an

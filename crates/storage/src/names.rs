@@ -6,19 +6,27 @@ use object_store::path::Path;
 
 use crate::{InvoiceStore, StoreError};
 
+const INVOICE: &str = "invoice_";
+const CREDIT_NOTE: &str = "credit_note_";
+
 impl InvoiceStore {
     /// The file name of an order's invoice: `invoice_<order_number>.pdf`.
     ///
     /// An order number is any text, and two numbers must never share a file. So characters that a file name cannot contain
     /// are percent-encoded, not replaced. Letters of other scripts stay.
     pub fn invoice_name(order_number: &str) -> String {
-        name("invoice_", order_number)
+        name(INVOICE, order_number)
     }
 
     /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-0000001.pdf`.
     pub fn credit_note_name(number: &str) -> String {
-        name("credit_note_", &number.replace('/', "-"))
+        name(CREDIT_NOTE, &number.replace('/', "-"))
     }
+}
+
+/// Whether a file of this name is an invoice or a credit note.
+pub(crate) fn is_document(name: &str) -> bool {
+    name.ends_with(".pdf") && [INVOICE, CREDIT_NOTE].iter().any(|kind| name.starts_with(kind))
 }
 
 fn name(kind: &str, number: &str) -> String {

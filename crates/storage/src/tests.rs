@@ -40,6 +40,14 @@ async fn every_order_number_has_a_file_of_its_own() {
         assert_eq!(store.get(&name).await.expect(number).bytes().await.expect("readable"), number);
         assert!(std::path::Path::new(&store.display_path(&name)).is_file(), "{name} is at its display path");
     }
+    store.put("price_list.pdf", Bytes::from_static(b"%PDF")).await.expect("another file");
+    let mut listed = store.documents(SystemTime::UNIX_EPOCH).await.expect("a list");
+    let mut names = numbers.map(InvoiceStore::invoice_name);
+    listed.sort();
+    names.sort();
+    assert_eq!(listed, names);
+    let later = SystemTime::now() + Duration::from_secs(60);
+    assert!(store.documents(later).await.expect("a list").is_empty());
     assert_eq!(InvoiceStore::invoice_name("AC-2026-000123"), "invoice_AC-2026-000123.pdf");
     assert_eq!(InvoiceStore::invoice_name("ऑर्डर/1"), "invoice_ऑर्डर%2F1.pdf");
 }

@@ -8,6 +8,7 @@ use super::snapshot::{Snapshot, violations};
 
 pub(super) async fn check(snapshot: &mut Snapshot, scope: &Scope, findings: &mut Findings) -> sqlx::Result<()> {
     findings.add(Rule::Outbox, contradictions(snapshot).await?);
+    findings.add(Rule::Outbox, positions_to_come(snapshot).await?);
     if !scope.broker {
         // Through RabbitMQ a copy may be on its way when its event is skipped.
         findings.add(Rule::Outbox, skipped_and_delivered(snapshot).await?);
@@ -49,6 +50,25 @@ async fn contradictions(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
                or messaging.time_of(exception.event_id)
                   <@ (select range_agg(tstzrange(from_at, until_at)) from messaging.partitions
                       where parent = 'outbox' and not detaching))
+        "#
+    )
+}
+
+/// Positions that the sequence will give out although they are in the log, or behind a mark: a reader would pass new events
+/// over. The sequence is read as it is now, so it is never behind the rest of the snapshot by itself.
+async fn positions_to_come(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        with drawn as (
+            select case when is_called then last_value else 0 end as last from messaging.outbox_position_seq
+        )
+        select format('%s has passed position %s in the shard %s, and the log will go on from %s', consumer, mark, shard, drawn.last)
+        from messaging.last_marks cross join drawn
+        where mark > drawn.last
+        union all
+        select format('the log has position %s, and will go on from %s', max(position), drawn.last)
+        from messaging.outbox cross join drawn group by drawn.last having max(position) > drawn.last
         "#
     )
 }

@@ -1,7 +1,11 @@
 //! Rule 7: the numbers of invoices and credit notes, and their PDFs.
 
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
+use sqlx::PgPool;
 use storage::{InvoiceStore, StoreError};
 
 use super::Sources;
@@ -11,15 +15,34 @@ use super::snapshot::{Snapshot, violations};
 /// PDFs read at the same time.
 const READERS: usize = 8;
 /// An upload that is unfinished after this time was abandoned.
-const UPLOAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+const UPLOAD_WITHIN: Duration = Duration::from_secs(60);
 
-/// A document whose PDF must be in the store.
+/// The invoice store, and the documents that were in it before the snapshot.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct Filed {
+    store: InvoiceStore,
+    names: Vec<String>,
+}
+
+/// An invoice or a credit note.
+#[derive(Debug)]
+pub(super) struct Document {
     number: String,
-    path: String,
-    size_bytes: i64,
-    sha256: String,
+    /// Of an invoice.
+    order_number: Option<String>,
+    /// Null until its PDF is stored.
+    path: Option<String>,
+    size_bytes: Option<i64>,
+    sha256: Option<String>,
+}
+
+impl Document {
+    fn file_name(&self) -> String {
+        match &self.order_number {
+            Some(order_number) => InvoiceStore::invoice_name(order_number),
+            None => InvoiceStore::credit_note_name(&self.number),
+        }
+    }
 }
 
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
@@ -29,39 +52,62 @@ pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> s
     Ok(())
 }
 
-pub(super) async fn stored(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Stored>> {
+/// Opens the store and lists its documents; `None` when no store is given, or it cannot be read. What is older than the first
+/// change in this database belongs to another one.
+pub(super) async fn filed(pool: &PgPool, sources: &Sources, findings: &mut Findings) -> sqlx::Result<Option<Filed>> {
+    let Some(url) = &sources.invoice_store else {
+        findings.left_out(Rule::Invoices, "the PDFs: no store was given (--invoice-store)");
+        findings
+            .left_out(Rule::Leftovers, "temporary files of the invoice store: no store was given (--invoice-store)");
+        return Ok(None);
+    };
+    let first = sqlx::query_scalar!("select min(created_at) from command.state_transitions").fetch_one(pool).await?;
+    let listed = async {
+        let store = storage::open_existing(url).await.map_err(|error| error.to_string())?;
+        let names = match first {
+            Some(first) => store.documents(SystemTime::from(first)).await.map_err(|error| error.to_string())?,
+            None => Vec::new(),
+        };
+        Ok::<_, String>(Filed { store, names })
+    };
+    match listed.await {
+        Ok(filed) => Ok(Some(filed)),
+        Err(error) => {
+            findings.could_not(Rule::Invoices, format!("the PDFs: {error}"));
+            findings.could_not(Rule::Leftovers, format!("temporary files: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Document>> {
     sqlx::query_as!(
-        Stored,
+        Document,
         r#"
-        select invoice_number as "number!", path as "path!", size_bytes as "size_bytes!", sha256 as "sha256!"
-        from work.invoices where stored_at is not null
+        select invoice_number as "number!", order_document ->> 'order_number' as order_number, path, size_bytes, sha256
+        from work.invoices
         union all
-        select credit_note_number, path, size_bytes, sha256 from work.credit_notes where stored_at is not null
+        select credit_note_number, null, path, size_bytes, sha256 from work.credit_notes
         "#
     )
     .fetch_all(snapshot.connection())
     .await
 }
 
-/// Reads every PDF that must exist. A PDF is stored before its row says so, and is never deleted.
-pub(super) async fn check_pdfs(sources: &Sources, stored: Vec<Stored>, findings: &mut Findings) {
-    let Some(url) = &sources.invoice_store else {
-        findings.left_out(Rule::Invoices, "the PDFs: no store was given (--invoice-store)");
-        findings
-            .left_out(Rule::Leftovers, "temporary files of the invoice store: no store was given (--invoice-store)");
-        return;
-    };
-    let store = match storage::open_existing(url).await {
-        Ok(store) => store,
-        Err(error) => {
-            findings.could_not(Rule::Invoices, format!("the PDFs: {error}"));
-            findings.could_not(Rule::Leftovers, format!("temporary files: {error}"));
-            return;
-        }
-    };
+/// Reads every PDF that must exist, and names those that no document explains. The row with a document's number is committed
+/// before its PDF is stored, and the row says so after that. PDFs are never deleted.
+pub(super) async fn check_pdfs(filed: Filed, documents: Vec<Document>, findings: &mut Findings) {
+    let Filed { store, names } = filed;
     let mut found = Found::default();
+    let known: HashSet<String> = documents.iter().map(Document::file_name).collect();
+    let unknown = names.iter().filter(|name| !known.contains(*name));
+    found.extend(
+        unknown.map(|name| {
+            format!("{} is in the store, and belongs to no invoice or credit note", store.display_path(name))
+        }),
+    );
     let mut violations =
-        stream::iter(stored).map(|document| examine(store.clone(), document)).buffer_unordered(READERS);
+        stream::iter(documents).map(|document| examine(store.clone(), document)).buffer_unordered(READERS);
     while let Some(violation) = violations.next().await {
         found.extend(violation);
     }
@@ -78,14 +124,15 @@ pub(super) async fn check_pdfs(sources: &Sources, stored: Vec<Stored>, findings:
 }
 
 /// What is wrong with a PDF, if anything.
-async fn examine(store: InvoiceStore, document: Stored) -> Option<String> {
-    let Stored { number, path, size_bytes, sha256 } = document;
+async fn examine(store: InvoiceStore, document: Document) -> Option<String> {
+    let Document { number, path, size_bytes, sha256, .. } = document;
+    let (path, size_bytes) = (path?, size_bytes?);
     match fingerprint(&store, &path).await {
         Err(error) => Some(format!("{number}: {error}")),
         Ok((size, _)) if i64::try_from(size) != Ok(size_bytes) => {
             Some(format!("{number}: {path} has {size} bytes instead of {size_bytes}"))
         }
-        Ok((_, hash)) => (hash != sha256).then(|| format!("{number}: {path} differs from what was stored")),
+        Ok((_, hash)) => (Some(hash) != sha256).then(|| format!("{number}: {path} differs from what was stored")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rule 6: the read models are the fold of the events.
 //!
 //! An event carries the whole document, so the fold of an aggregate's events is its newest one. Both sides are streamed in
-//! the order of their ids and compared on the way: neither is held in memory, and the read side may be another database,
-//! which is read later and may be ahead.
+//! the order of their ids and compared on the way: neither is held in memory. The read side may be another database. It is
+//! read later, so it may be ahead; then the changes that it shows must be in the first database by now.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -21,6 +21,8 @@ use super::snapshot::{self, Snapshot};
 
 /// The time in the id of an aggregate and that of its first event differ by less.
 const CLOSE: TimeDelta = TimeDelta::minutes(5);
+/// Read models that are looked up in one statement.
+const PART: usize = 1_000;
 
 type Rows<'c, T> = Pin<Box<dyn Stream<Item = sqlx::Result<T>> + Send + 'c>>;
 
@@ -85,9 +87,10 @@ pub(super) async fn check(
         may_be_ahead: elsewhere.is_some() && !scope.drained,
         kept: snapshot.kept.clone(),
     };
-    let found = compare(&rules, events(snapshot.connection()), models(&mut read)).await?;
+    let (found, ahead) = compare(&rules, events(snapshot.connection()), models(&mut read)).await?;
     read.rollback().await?;
     findings.add(Rule::ReadModels, found);
+    findings.add(Rule::ReadModels, without_cause(pool, &ahead).await?);
     Ok(())
 }
 
@@ -175,8 +178,37 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
     )
 }
 
-async fn compare(rules: &Rules, mut events: Rows<'_, Event>, mut models: Rows<'_, Model>) -> sqlx::Result<Found> {
+/// Of what is ahead of the snapshot, that for which there is no change in the database now. It has been lost: a change is
+/// committed before it is shown.
+async fn without_cause(pool: &PgPool, ahead: &[Ahead]) -> sqlx::Result<Found> {
     let mut found = Found::default();
+    for part in ahead.chunks(PART) {
+        let lost = sqlx::query_scalar!(
+            r#"
+            select place - 1 as "index!"
+            from unnest($1::text[], $2::uuid[], $3::bigint[]) with ordinality as shown (kind, id, version, place)
+            where version > coalesce((select max(transition.version) from command.state_transitions as transition
+                                      where (entity_type, entity_id) = (kind, id)), 0)
+            order by place
+            "#,
+            &part.iter().map(|ahead| ahead.kind.clone()).collect::<Vec<_>>(),
+            &part.iter().map(|ahead| ahead.id).collect::<Vec<_>>(),
+            &part.iter().map(|ahead| ahead.version).collect::<Vec<_>>(),
+        )
+        .fetch_all(pool)
+        .await?;
+        let lost = lost.into_iter().filter_map(|index| part.get(usize::try_from(index).ok()?));
+        found.extend(lost.map(|ahead| ahead.violation.clone()));
+    }
+    Ok(found)
+}
+
+async fn compare(
+    rules: &Rules,
+    mut events: Rows<'_, Event>,
+    mut models: Rows<'_, Model>,
+) -> sqlx::Result<(Found, Vec<Ahead>)> {
+    let (mut found, mut ahead) = (Found::default(), Vec::new());
     // Both databases sort before they answer, so both are asked at the same time.
     let (mut event, mut model) = tokio::try_join!(events.try_next(), models.try_next())?;
     while event.is_some() || model.is_some() {
@@ -195,9 +227,13 @@ async fn compare(rules: &Rules, mut events: Rows<'_, Event>, mut models: Rows<'_
             (None, Some(shown)) => rules.without_events(&shown),
             (None, None) => None,
         };
-        found.extend(violation);
+        match violation {
+            Some(Wrong::Ahead(one)) if rules.may_be_ahead => ahead.push(one),
+            Some(Wrong::Ahead(Ahead { violation, .. }) | Wrong::Otherwise(violation)) => found.push(violation),
+            None => {}
+        }
     }
-    Ok(found)
+    Ok((found, ahead))
 }
 
 /// Reads the events of the aggregate whose first event is `next`.
@@ -214,6 +250,22 @@ async fn next_fold(next: &mut Option<Event>, events: &mut Rows<'_, Event>) -> sq
     Ok(Some(fold))
 }
 
+/// What is wrong with a read model.
+#[derive(Debug)]
+enum Wrong {
+    Ahead(Ahead),
+    Otherwise(String),
+}
+
+/// A read model that shows more than its events tell. Where the read side is read later, the events may have come meanwhile.
+#[derive(Debug)]
+struct Ahead {
+    kind: String,
+    id: Uuid,
+    version: i64,
+    violation: String,
+}
+
 /// What the read side may and must show.
 #[derive(Debug)]
 struct Rules {
@@ -227,32 +279,33 @@ struct Rules {
 
 impl Rules {
     /// What is wrong with the read model of an aggregate with events, if anything.
-    fn with_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<String> {
+    fn with_events(&self, fold: &Fold, shown: Option<&Model>) -> Option<Wrong> {
         let Fold { kind, id, events } = fold;
         let required = |event: &&Event| event.projected || self.drained && !event.discarded;
         let least = events.iter().filter(required).map(|event| event.version).max();
         let most = events.iter().map(|event| event.version).max().unwrap_or_default();
         let Some(Model { version: Some(version), digest, agrees, entries, .. }) = shown else {
-            return least.map(|least| format!("{kind} {id} is not shown, its events are at {least}"));
+            let violation = |least| format!("{kind} {id} is not shown, its events are at {least}");
+            return least.map(|least| Wrong::Otherwise(violation(least)));
         };
-        if least.is_some_and(|least| *version < least) {
-            return Some(format!("{kind} {id} is shown at {version}, its events are at {}", least.unwrap_or_default()));
+        if let Some(least) = least.filter(|least| version < least) {
+            return Some(Wrong::Otherwise(format!("{kind} {id} is shown at {version}, its events are at {least}")));
         }
         if *version > most {
-            return (!self.may_be_ahead)
-                .then(|| format!("{kind} {id} is shown at {version}, its events are only at {most}"));
+            let violation = format!("{kind} {id} is shown at {version}, its events are only at {most}");
+            return Some(Wrong::Ahead(Ahead { kind: kind.clone(), id: *id, version: i64::from(*version), violation }));
         }
         let expected = events.iter().find(|event| event.version == *version);
         if expected.is_none_or(|event| Some(&event.digest) != digest.as_ref()) {
-            return Some(format!("{kind} {id} at version {version} differs from its event"));
+            return Some(Wrong::Otherwise(format!("{kind} {id} at version {version} differs from its event")));
         }
         if *agrees != Some(true) {
-            return Some(format!("{kind} {id} has columns that differ from its document"));
+            return Some(Wrong::Otherwise(format!("{kind} {id} has columns that differ from its document")));
         }
         self.history(fold, *entries)
     }
 
-    fn history(&self, fold: &Fold, entries: i64) -> Option<String> {
+    fn history(&self, fold: &Fold, entries: i64) -> Option<Wrong> {
         let Fold { kind, id, events } = fold;
         let first = events.first()?;
         let unprojected = events.iter().filter(|event| !event.projected && !event.discarded).count();
@@ -260,19 +313,23 @@ impl Rules {
         let least = i64::from(first.dropped) + first.projected_events + pending;
         let most = events.last().map_or(0, |event| i64::from(event.version));
         if entries < least {
-            return Some(format!("the history of {kind} {id} has {entries} entries instead of {least}"));
+            let violation = format!("the history of {kind} {id} has {entries} entries instead of {least}");
+            return Some(Wrong::Otherwise(violation));
         }
-        (entries > most && !self.may_be_ahead)
-            .then(|| format!("the history of {kind} {id} has {entries} entries, and its events are at {most}"))
+        let violation = || format!("the history of {kind} {id} has {entries} entries, and its events are at {most}");
+        (entries > most)
+            .then(|| Wrong::Ahead(Ahead { kind: kind.clone(), id: *id, version: entries, violation: violation() }))
     }
 
     /// What is wrong with a read model without events in the outbox, if anything.
-    fn without_events(&self, shown: &Model) -> Option<String> {
-        let Model { kind, id, .. } = shown;
+    fn without_events(&self, shown: &Model) -> Option<Wrong> {
+        let Model { kind, id, version, entries, .. } = shown;
         // Retention may have dropped its events, unless their time is still in the outbox.
         let dropped = created_at(*id)
             .is_some_and(|at| !self.kept.iter().any(|times| times.start <= at - CLOSE && at + CLOSE < times.end));
-        (!dropped && !self.may_be_ahead).then(|| format!("{kind} {id} is shown and has no events"))
+        let version = version.map_or(*entries, i64::from);
+        let violation = format!("{kind} {id} is shown and has no events");
+        (!dropped).then(|| Wrong::Ahead(Ahead { kind: kind.clone(), id: *id, version, violation }))
     }
 }
 
@@ -315,7 +372,30 @@ mod tests {
     async fn violations(rules: &Rules, events: Vec<Event>, models: Vec<Model>) -> Vec<String> {
         let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
         let models = Box::pin(stream::iter(models.into_iter().map(Ok)));
-        compare(rules, events, models).await.expect("no database").examples
+        let (found, _) = compare(rules, events, models).await.expect("no database");
+        found.examples
+    }
+
+    #[tokio::test]
+    async fn what_is_read_later_and_ahead_is_looked_up_once_more() {
+        for (rules, expected) in [(BUSY, 0), (ELSEWHERE, 3)] {
+            let of = |n: u128| Uuid::from_u128(n);
+            let later = vec![
+                Ok(Model { id: of(1), ..model(3) }),
+                Ok(Model { id: of(2), entries: 3, ..model(2) }),
+                Ok(Model { id: of(3), ..model(2) }),
+            ];
+            let events = [1, 2].map(|n| Ok(Event { id: of(n), ..event(2, true) }));
+            let compared = compare(&rules, Box::pin(stream::iter(events)), Box::pin(stream::iter(later))).await;
+            let (found, ahead) = compared.expect("no database");
+            assert_eq!((found.total, ahead.len()), (3 - expected, usize::try_from(expected).expect("small")));
+            assert!(
+                ahead
+                    .iter()
+                    .zip([(1, 3), (2, 3), (3, 2)])
+                    .all(|(ahead, at)| (ahead.id, ahead.version) == (of(at.0), at.1))
+            );
+        }
     }
 
     const BUSY: Rules = Rules { drained: false, may_be_ahead: false, kept: Vec::new() };

@@ -14,7 +14,7 @@ use tests::{Database, System, books, shop};
 use super::{execute, ops, ops_with};
 
 /// Violations: the number of the rule, a description, the statements.
-const VIOLATIONS: [(u8, &str, &str); 24] = [
+const VIOLATIONS: [(u8, &str, &str); 26] = [
     (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.paid'"),
     (1, "a transition with two events",
      "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
@@ -34,6 +34,9 @@ const VIOLATIONS: [(u8, &str, &str); 24] = [
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status, created_at)
       select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED', now() - interval '1 hour'
       from messaging.outbox where event_type = 'order.created'"),
+    (3, "a mark ahead of the log",
+     "insert into messaging.marks (consumer, shard, epoch, mark) select 'arrived', 0, 0, last_value + 1 from messaging.outbox_position_seq"),
+    (3, "positions that will be given out again", "select setval('messaging.outbox_position_seq', 1)"),
     (4, "an event that was not delivered", "delete from messaging.inbox where queue = 'refunds'"),
     (4, "a job without an event",
      "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
@@ -152,6 +155,12 @@ async fn each_violation_is_caught_by_its_own_rule_only() -> Result<()> {
     std::fs::File::create(&half)?.set_modified(SystemTime::UNIX_EPOCH)?;
     assert_eq!(violated(&database, &scope).await?, [9], "half a PDF");
     std::fs::remove_file(half)?;
+    let foreign = settled.invoices.path().join("pdf/invoice_X.pdf");
+    std::fs::write(&foreign, "%PDF")?;
+    assert_eq!(violated(&database, &scope).await?, [7], "a PDF that belongs to no document");
+    std::fs::File::open(&foreign)?.set_modified(SystemTime::UNIX_EPOCH)?;
+    assert_eq!(violated(&database, &scope).await?, Vec::<u8>::new(), "a PDF of an earlier database");
+    std::fs::remove_file(foreign)?;
     let pdf = std::fs::read_dir(settled.invoices.path().join("pdf"))?.next().context("a PDF")??.path();
     std::fs::remove_file(pdf)?;
     assert_eq!(violated(&database, &scope).await?, [7], "a missing PDF");
@@ -216,6 +225,17 @@ async fn read_models_in_another_database_are_compared_as_well() -> Result<()> {
         "the first database has no read models"
     );
     assert_eq!(violated(&database, &scope).await?, Vec::<u8>::new());
+    // What the first database has lost is found although the second one may be ahead of a running system.
+    let busy = Scope { drained: false, ..scope.clone() };
+    assert_eq!(violated(&database, &busy).await?, Vec::<u8>::new());
+    execute(
+        &read.pool,
+        "insert into read.history
+         select aggregate_type, aggregate_id, 99, entry from read.history where aggregate_type = 'order' limit 1",
+    )
+    .await?;
+    assert_eq!(violated(&database, &busy).await?, [6]);
+    execute(&read.pool, "delete from read.history where version = 99").await?;
     execute(&read.pool, "delete from read.refunds").await?;
     assert_eq!(violated(&database, &scope).await?, [6]);
     Ok(())
