@@ -9,6 +9,7 @@ mod deadlines;
 mod demo;
 mod demotion;
 mod errors;
+mod failover;
 mod faults;
 mod fences;
 mod flows;
