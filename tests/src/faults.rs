@@ -4,8 +4,9 @@
 //! A *run* starts the real programs as processes on a private Postgres and, if the setup says so, a private `RabbitMQ`,
 //! with a [`proxy`] in front of each. Customers order and return goods ([`load`]). The run then goes through *rounds* of
 //! storm and calm. In a storm the harness kills processes at named [`places`], freezes them past their leases and cuts
-//! them off, while database and broker misbehave ([`trouble`]). In the calm it measures how soon deliveries continue after
-//! a crash of the database and of the broker, and how soon an operator sees a stuck row. At the end every queue must
+//! them off, while database and broker misbehave ([`trouble`]): the database crashes, fails over to its replica
+//! ([`standby`]), and has old snapshots held open ([`snapshot`]). In the calm it measures how soon deliveries continue after a crash of
+//! the database, a failover and a crash of the broker, and how soon an operator sees a stuck row. At the end every queue must
 //! drain, and the database, the customers' memory, the files and the gateway's ledger must agree ([`verdict`]).
 //!
 //! All random decisions come from one seed. A seed repeats the decisions but not every interleaving, because the processes
@@ -16,6 +17,8 @@ pub mod places;
 mod process;
 mod fleet;
 mod stage;
+mod standby;
+mod snapshot;
 mod load;
 mod book;
 mod trouble;

@@ -73,6 +73,7 @@ async fn play(plan: &Plan, programs: &Path, stage: &mut Stage, book: &Arc<Book>,
         }
     }
     load.stop().await?;
+    stage.end_snapshot();
     let resting = Instant::now();
     verdict::drain(stage, tally).await?;
     tally.did_often("seconds until everything had drained", resting.elapsed().as_secs());

@@ -3,16 +3,19 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use embedded::free_port;
 use embedded::postgres::{self, PrivateCluster};
 use embedded::rabbitmq::{self, PrivateNode};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tempfile::TempDir;
 
 use super::proxy::{Mode, Proxy};
+use super::snapshot::HeldSnapshot;
+use super::standby::{self, Standby};
 use super::{Plan, Setup};
 use crate::servers::MailServer;
 use crate::{programs, services};
@@ -53,6 +56,9 @@ impl Proxies {
 pub(super) struct Stage {
     pub(super) setup: Setup,
     pub(super) cluster: PrivateCluster,
+    /// The replica that takes its place when it dies.
+    standby: Standby,
+    snapshot: HeldSnapshot,
     pub(super) node: Option<PrivateNode>,
     pub(super) mail: MailServer,
     pub(super) proxies: Proxies,
@@ -75,8 +81,11 @@ impl Stage {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&folder)?;
-        let options = postgres::Options::new(services::folder(&format!("faults-{transport}-postgres"))?);
-        let cluster = PrivateCluster::start(postgres::Options { fresh: true, ..options }).await?;
+        let options = |name: &str| {
+            let folder = services::folder(&format!("faults-{transport}-{name}"))?;
+            anyhow::Ok(postgres::Options { fresh: true, ..postgres::Options::new(folder) })
+        };
+        let cluster = PrivateCluster::start(options("postgres")?).await?;
         for name in [DATABASE, READ_DATABASE] {
             cluster.create_database(name).await?;
             programs::migrate(&cluster.url(name), release).await?;
@@ -104,9 +113,11 @@ impl Stage {
             gateway: proxy(ports.gateway, plan.seed).await?,
             mail: proxy(mail.port, plan.seed).await?,
         };
-        let pool = PgPoolOptions::new().max_connections(6).connect_with(ours(&cluster)?).await?;
+        let pool = pool(&cluster).await?;
+        let standby = Standby::start(cluster.upstream(), [options("postgres")?, options("replica")?]);
         let (setup, temporary) = (plan.setup, tempfile::tempdir()?);
-        Ok(Self { setup, cluster, node, mail, proxies, ports, pool, folder, temporary })
+        let snapshot = HeldSnapshot::default();
+        Ok(Self { setup, cluster, standby, snapshot, node, mail, proxies, ports, pool, folder, temporary })
     }
 
     /// The database as the processes reach it.
@@ -172,13 +183,42 @@ impl Stage {
         self.proxies.all().flat_map(Proxy::incidents).collect()
     }
 
+    /// The server dies, and its replica takes its place. `false` when there is no replica yet: after a failover the next one is
+    /// made in the background.
+    pub(super) async fn fail_over(&mut self) -> Result<bool> {
+        let Some(replica) = self.standby.take().await? else { return Ok(false) };
+        self.cluster.upstream().caught_up(standby::CAUGHT_UP).await?;
+        self.cluster.kill();
+        replica.promote().await?;
+        self.proxies.database.lead_to(local(replica.port()));
+        let dead = std::mem::replace(&mut self.cluster, replica);
+        self.pool = pool(&self.cluster).await?;
+        // Its folder is that of the next replica.
+        dead.stop().await;
+        self.standby.build(self.cluster.upstream());
+        Ok(true)
+    }
+
+    /// Holds a snapshot open for a while. `false` when one is open already.
+    pub(super) fn hold_snapshot(&mut self, lasts: Duration) -> Result<bool> {
+        Ok(self.snapshot.hold(ours(&self.cluster)?, lasts))
+    }
+
+    /// Ends the snapshot that is held open.
+    pub(super) fn end_snapshot(&mut self) {
+        self.snapshot.end();
+    }
+
     /// Stops the services.
-    pub(super) async fn strike(self) {
+    pub(super) async fn strike(mut self) {
+        self.end_snapshot();
         self.pool.close().await;
         if let Some(node) = self.node {
             node.stop().await;
         }
+        // A server that stops sends its replica everything first.
         self.cluster.stop().await;
+        self.standby.stop().await;
     }
 }
 
@@ -187,14 +227,22 @@ pub(super) fn clear(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
 async fn proxy(port: u16, seed: u64) -> Result<Proxy> {
-    Ok(Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), seed).await?)
+    Ok(Proxy::start(local(port), seed).await?)
 }
 
 fn through(url: &str, port: u16, proxy: &Proxy) -> String {
     url.replace(&format!("127.0.0.1:{port}/"), &format!("{}/", proxy.address()))
 }
 
-fn ours(cluster: &PrivateCluster) -> Result<sqlx::postgres::PgConnectOptions> {
-    Ok(cluster.url(DATABASE).parse::<sqlx::postgres::PgConnectOptions>()?.application_name(OURS))
+async fn pool(cluster: &PrivateCluster) -> Result<PgPool> {
+    Ok(PgPoolOptions::new().max_connections(6).connect_with(ours(cluster)?).await?)
+}
+
+fn ours(cluster: &PrivateCluster) -> Result<PgConnectOptions> {
+    Ok(cluster.url(DATABASE).parse::<PgConnectOptions>()?.application_name(OURS))
 }

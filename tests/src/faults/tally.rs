@@ -8,8 +8,33 @@ use std::time::Duration;
 
 use super::{Plan, places};
 
-/// Longest time from the moment a restarted service takes connections to the next delivery.
-pub(super) const RECOVERY: Duration = Duration::from_secs(5);
+/// After which something is delivered again, and the longest time from the moment at which the service takes connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recovery {
+    RestartOfPostgres,
+    RestartOfRabbitMq,
+    Failover,
+}
+
+impl Recovery {
+    const ALL: [Self; 3] = [Self::RestartOfPostgres, Self::RestartOfRabbitMq, Self::Failover];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::RestartOfPostgres => "a restart of Postgres",
+            Self::RestartOfRabbitMq => "a restart of RabbitMQ",
+            Self::Failover => "a failover of Postgres",
+        }
+    }
+
+    pub(super) const fn limit(self) -> Duration {
+        match self {
+            Self::RestartOfPostgres | Self::RestartOfRabbitMq => Duration::from_secs(5),
+            Self::Failover => Duration::from_secs(10),
+        }
+    }
+}
+
 /// Longest time until an operator sees a stuck row.
 pub(super) const STUCK_SHOWS: Duration = Duration::from_secs(30);
 
@@ -23,8 +48,8 @@ pub(super) struct Counts {
     pub(super) kills: BTreeMap<String, u64>,
     /// All other faults, by name.
     pub(super) acts: BTreeMap<String, u64>,
-    /// Time from a restart of a service to the next delivery.
-    pub(super) recoveries: Vec<(&'static str, Duration)>,
+    /// Time from there to the next delivery.
+    pub(super) recoveries: Vec<(Recovery, Duration)>,
     /// Time from the commit of a row that the relay cannot deliver until the operator saw it.
     pub(super) stuck: Vec<Duration>,
     pub(super) violations: Vec<String>,
@@ -46,8 +71,8 @@ impl Tally {
         *self.lock().acts.entry(act.to_owned()).or_default() += times;
     }
 
-    pub(super) fn recovered(&self, service: &'static str, after: Duration) {
-        self.lock().recoveries.push((service, after));
+    pub(super) fn recovered(&self, from: Recovery, after: Duration) {
+        self.lock().recoveries.push((from, after));
     }
 
     pub(super) fn stuck_showed(&self, after: Duration) {
@@ -104,9 +129,9 @@ impl Report {
 
     /// What took longer than its limit. On a machine that is busy with other things, this proves nothing.
     pub fn late(&self) -> Vec<String> {
-        let recoveries = self.counts.recoveries.iter().filter(|(_, after)| *after > RECOVERY);
-        let recoveries = recoveries.map(|(service, after)| {
-            format!("after a restart of {service} the next delivery took {after:.1?}; the limit is {RECOVERY:?}")
+        let recoveries = self.counts.recoveries.iter().filter(|(from, after)| *after > from.limit());
+        let recoveries = recoveries.map(|(from, after)| {
+            format!("after {} the next delivery took {after:.1?}; the limit is {:?}", from.name(), from.limit())
         });
         let stuck = self.counts.stuck.iter().filter(|after| **after > STUCK_SHOWS);
         let stuck = stuck.map(|after| format!("a stuck row was shown after {after:.1?}; the limit is {STUCK_SHOWS:?}"));
@@ -146,9 +171,9 @@ impl fmt::Display for Report {
         for (act, times) in &self.counts.acts {
             writeln!(f, "    {times:5}  {act}")?;
         }
-        for service in ["Postgres", "RabbitMQ"] {
-            let times = self.counts.recoveries.iter().filter(|(name, _)| *name == service).map(|(_, after)| *after);
-            spread(f, &format!("deliveries after a restart of {service}"), times.collect())?;
+        for from in Recovery::ALL {
+            let times = self.counts.recoveries.iter().filter(|(after, _)| *after == from).map(|(_, took)| *took);
+            spread(f, &format!("deliveries after {}", from.name()), times.collect())?;
         }
         spread(f, "a stuck row is shown", self.counts.stuck.clone())?;
         self.late().iter().try_for_each(|late| writeln!(f, "  LATE: {late}"))?;

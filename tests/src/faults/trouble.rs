@@ -14,12 +14,14 @@ use super::book::Book;
 use super::load::Customer;
 use super::proxy::Mode;
 use super::stage::Stage;
-use super::tally::{RECOVERY, STUCK_SHOWS, Tally};
+use super::tally::{Recovery, STUCK_SHOWS, Tally};
 use super::{Plan, broker, database, operator};
 use crate::waiting::eventually;
 
 /// Much longer than a recovery may take. A delivery that is still missing then is lost, not slow.
 const GIVEN_UP: Duration = Duration::from_secs(60);
+/// How long a copy of the whole database may take.
+const REPLICA_WITHIN: Duration = Duration::from_secs(180);
 /// Time-out of one attempt to make a row stuck.
 const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
 
@@ -28,6 +30,8 @@ const STUCK_MEETS_GAP: Duration = Duration::from_secs(10);
 enum Act {
     TerminateBackends,
     CrashDatabase,
+    FailOver,
+    HoldSnapshot,
     ReplayPublished,
     RetryDead,
     ReplayParked,
@@ -39,10 +43,12 @@ enum Act {
     CrashBroker,
 }
 
-const EVERYWHERE: [Act; 8] = [
+const EVERYWHERE: [Act; 10] = [
     Act::TerminateBackends,
     Act::TerminateBackends,
     Act::CrashDatabase,
+    Act::FailOver,
+    Act::HoldSnapshot,
     Act::ReplayPublished,
     Act::RetryDead,
     Act::ReplayParked,
@@ -84,6 +90,16 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
     match act {
         Act::TerminateBackends => database::terminate_backends(stage, chance, tally).await?,
         Act::CrashDatabase => database::crash(stage, tally).await?,
+        Act::FailOver => {
+            if stage.fail_over().await? {
+                tally.did("Postgres failed over to its replica");
+            }
+        }
+        Act::HoldSnapshot => {
+            if stage.hold_snapshot(Duration::from_secs(chance.random_range(5..120)))? {
+                tally.did("snapshots held open");
+            }
+        }
         Act::ReplayPublished => {
             let rows = operator::replay_published(stage, chance.random_range(1..60)).await?;
             tally.did_often("published rows replayed", rows);
@@ -115,25 +131,32 @@ async fn perform(act: Act, stage: &mut Stage, chance: &mut StdRng, tally: &Tally
     Ok(())
 }
 
-/// Measures how soon deliveries continue after a crash of the database, and of the broker if there is one.
+/// Measures how soon deliveries continue after a crash of the database, after its replica has taken its place, and after a
+/// crash of the broker if there is one.
 pub(super) async fn measure_recoveries(stage: &mut Stage, tally: &Tally) -> Result<()> {
     database::crash(stage, tally).await?;
-    measure_recovery(stage, "Postgres", tally).await?;
+    measure_recovery(stage, Recovery::RestartOfPostgres, tally).await?;
+    eventually("Postgres fails over to its replica", REPLICA_WITHIN, async || {
+        Ok(stage.fail_over().await?.then_some(()))
+    })
+    .await?;
+    tally.did("Postgres failed over to its replica");
+    measure_recovery(stage, Recovery::Failover, tally).await?;
     if stage.setup.rabbitmq {
         broker::crash(stage, tally).await?;
-        measure_recovery(stage, "RabbitMQ", tally).await?;
+        measure_recovery(stage, Recovery::RestartOfRabbitMq, tally).await?;
     }
     Ok(())
 }
 
 /// Customers order all the time, so there is always something to deliver.
-async fn measure_recovery(stage: &Stage, service: &'static str, tally: &Tally) -> Result<()> {
+async fn measure_recovery(stage: &Stage, from: Recovery, tally: &Tally) -> Result<()> {
     let back = database::now(&stage.pool).await?;
-    let what = format!("deliveries after a restart of {service}");
+    let what = format!("deliveries after {}", from.name());
     let first = eventually(&what, GIVEN_UP, async || database::first_delivery_after(&stage.pool, back).await).await;
     match first {
-        Ok(after) => tally.recovered(service, after),
-        Err(error) => tally.violated(format!("{error:#} (the limit is {RECOVERY:?})")),
+        Ok(after) => tally.recovered(from, after),
+        Err(error) => tally.violated(format!("{error:#} (the limit is {:?})", from.limit())),
     }
     Ok(())
 }
