@@ -245,6 +245,20 @@ insert into messaging.queues (name) values ('invoices'), ('credit_notes'), ('ref
 grant select on messaging.queues to articurated_workers, articurated_query;
 grant select, update on messaging.queues to articurated_operator;
 
+-- The queues whose dependency is down: the mail server, the payment gateway, Chromium, the invoice store. A row stops all
+-- workers of the queue, but for one job at a time that probes the dependency. It goes when a probe succeeds.
+--   failures       failed probes, the first failure included
+--   next_probe_at  when the next job may run; while a probe runs, when another worker may probe in its place
+create table messaging.outages (
+    queue          text        not null constraint outages_pkey primary key
+                               constraint outages_queue_fkey references messaging.queues (name),
+    since          timestamptz not null default clock_timestamp(),
+    reason         text        not null,
+    failures       integer     not null constraint outages_failures_positive check (failures > 0),
+    next_probe_at  timestamptz not null
+);
+grant select, insert, update, delete on messaging.outages to articurated_workers;
+
 -- One row per (consumer queue, event). It is the job itself, and the memory that makes every effect happen once. The row is
 -- narrow: the event stays in the log.
 --   status    ready → running → done; back to ready after a failure; dead after the last one;
@@ -252,6 +266,10 @@ grant select, update on messaging.queues to articurated_operator;
 --             discarded when an operator closed a dead job
 --   run_at    not before this time (back-off)
 --   claim_id  the claim under which it runs or ran last; completion checks it
+--   attempts  attempts started; one that was interrupted, or that an outage ended, does not count
+--   deaths    worker processes that died while they had started it. Which of its jobs killed a process is unknown, so from the
+--             first death on the job runs alone in its process, and each further death is its own
+--   started_at  when it was started; null while a job with deaths waits until it is alone
 -- No index contains `status`, so starting and finishing a job is a heap-only update. Half of each page stays free for it.
 create table messaging.inbox (
     queue              text        not null,
@@ -263,6 +281,7 @@ create table messaging.inbox (
     status             text        not null default 'ready' constraint inbox_status_known check (status in
                                    ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded')),
     attempts           integer     not null default 0,
+    deaths             smallint    not null default 0,
     claim_id           uuid,
     started_at         timestamptz,
     finished_at        timestamptz,
@@ -582,8 +601,10 @@ join messaging.inbox as job on job.queue = dead_letters.queue and job.event_id =
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
-select queues.name, ready, running, in_doubt, dead, oldest_ready, paused_at, paused_by, paused_reason
+select queues.name, ready, running, in_doubt, dead, oldest_ready, paused_at, paused_by, paused_reason,
+       outages.since as outage_since, outages.reason as outage_reason, next_probe_at
 from messaging.queues
+left join messaging.outages on outages.queue = queues.name
 cross join lateral (
     select count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'in_doubt') as in_doubt,
            min(received_at) filter (where status = 'ready') as oldest_ready

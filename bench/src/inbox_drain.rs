@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use contracts::Queue;
 use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Failure, Handler, Worker, WorkerConfig};
+use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
 use runtime::config::DatabaseConfig;
 use serde_json::{Value, json};
@@ -105,6 +105,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),
+        isolation: Isolation::new(),
         patience: messaging::worker::PATIENCE,
         dead_jobs,
         relay: None,

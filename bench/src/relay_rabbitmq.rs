@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
-use contracts::{EntityType, Envelope, EventType, Headers, Queue};
+use contracts::{Envelope, EventType, Headers, Queue};
 use embedded::rabbitmq::{Options, PrivateNode};
 use messaging::TransportConfig;
 use serde_json::json;
@@ -107,7 +107,7 @@ fn envelope(row: &PgRow) -> Result<Envelope> {
     Ok(Envelope {
         event_id: row.try_get("event_id")?,
         event_type: row.try_get("event_type")?,
-        aggregate_type: EntityType::parse(row.try_get("aggregate_type")?).context("an unknown kind of aggregate")?,
+        aggregate_type: row.try_get("aggregate_type")?,
         aggregate_id: row.try_get("aggregate_id")?,
         aggregate_version: row.try_get("aggregate_version")?,
         occurred_at: row.try_get("occurred_at")?,

@@ -12,7 +12,7 @@ use contracts::Queue;
 use embedded::rabbitmq::{Options, PrivateNode};
 use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Failure, Handler, Worker, WorkerConfig};
+use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use messaging::{TransportConfig, intake};
 use runtime::{Clock, Tasks};
 use serde_json::Value;
@@ -83,6 +83,7 @@ fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, ta
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),
+        isolation: Isolation::new(),
         patience: messaging::worker::PATIENCE,
         dead_jobs,
         relay: None,

@@ -96,16 +96,15 @@ impl<'a> Message<'a> {
             error,
             parked: Some(reason),
             delay: Duration::ZERO,
+            is_attempt: true,
         };
         let event = row.event.as_ref().map_err(|error| parked("UNDECODABLE", error.clone()))?;
         let body = serde_json::to_vec(event).map_err(|error| parked("UNDECODABLE", error.to_string()))?;
         if body.len() > MAX_MESSAGE_BYTES {
             return Err(parked("TOO_LARGE", format!("{} bytes; the limit is {MAX_MESSAGE_BYTES}", body.len())));
         }
-        let event_type: EventType = event
-            .event_type
-            .parse()
-            .map_err(|error: contracts::UnknownEventType| parked("UNROUTABLE", error.to_string()))?;
+        let event_type: EventType =
+            event.event_type.parse().map_err(|_unknown| row.candidate.unknown_type(&event.event_type))?;
         let queues = Queue::JOBS.into_iter().filter(|queue| queue.wants(event_type)).collect();
         Ok(Self { row, event, body, queues })
     }
@@ -127,6 +126,7 @@ impl<'a> Message<'a> {
             error: format!("RabbitMQ: {verdict:?} for the queue {queue}"),
             parked,
             delay: row::retry_delay(attempts),
+            is_attempt: true,
         })
     }
 }
@@ -141,7 +141,7 @@ mod tests {
         let event = contracts::Envelope {
             event_id: Uuid::from_u128(aggregate * 100 + u128::try_from(version).expect("positive")),
             event_type: "return.completed".to_owned(),
-            aggregate_type: contracts::EntityType::Order,
+            aggregate_type: "order".to_owned(),
             aggregate_id,
             aggregate_version: version,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
@@ -153,6 +153,7 @@ mod tests {
             aggregate_id,
             aggregate_version: version,
             attempts: 0,
+            waited: Duration::ZERO,
             is_blocked: false,
         };
         Pending { candidate, event: Ok(event) }
@@ -168,6 +169,19 @@ mod tests {
         let batch = [row(1, 3), row(2, 1), row(1, 2), row(1, 4)];
         assert_eq!(versions(&batch), [vec![(1, 2), (2, 1)], vec![(1, 3)], vec![(1, 4)]]);
         assert!(versions(&[]).is_empty());
+    }
+
+    #[test]
+    fn an_event_that_only_a_newer_release_knows_waits_for_an_hour() {
+        let mut row = row(1, 1);
+        if let Ok(event) = &mut row.event {
+            event.event_type = "order.eaten".to_owned();
+        }
+        let new = Message::new(&row).err().expect("unknown");
+        assert_eq!((new.parked, new.is_attempt), (None, false));
+        assert!(new.delay > Duration::ZERO && new.error.contains("order.eaten") && new.error.contains("upgrade"));
+        row.candidate.waited = messaging::unknown::WITHIN;
+        assert_eq!(Message::new(&row).err().expect("unknown").parked, Some("UNROUTABLE"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub(crate) mod backlog;
 pub(crate) mod partitions;
 
 use chrono::{DateTime, Utc};
-use contracts::{EntityType, Envelope, Headers};
+use contracts::{Envelope, Headers};
 use messaging::leases::Leases;
 use messaging::log::Mark;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ pub(crate) async fn sent_above(pool: &PgPool, leases: &Leases, mark: Mark) -> sq
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) candidate: Candidate,
-    /// `Err` says why this release cannot decode the event; then it is parked.
+    /// `Err` says why no message can be made of the event; then it is parked.
     pub(crate) event: Result<Envelope, String>,
 }
 
@@ -73,10 +73,10 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
     .fetch_all(pool)
     .await?;
     let pending = candidates.into_iter().zip(rows).map(|(candidate, row)| Pending {
-        event: decode(&row.aggregate_type, &row.headers).map(|(aggregate_type, headers)| Envelope {
+        event: decode(&row.headers).map(|headers| Envelope {
             event_id: candidate.event_id,
             event_type: row.event_type,
-            aggregate_type,
+            aggregate_type: row.aggregate_type,
             aggregate_id: candidate.aggregate_id,
             aggregate_version: candidate.aggregate_version,
             occurred_at: row.occurred_at,
@@ -89,11 +89,8 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
 }
 
 /// Returns an error for the row alone: it must not fail the query that reads a thousand.
-fn decode(aggregate_type: &str, headers: &RawValue) -> Result<(EntityType, Headers), String> {
-    let aggregate_type =
-        EntityType::parse(aggregate_type).ok_or_else(|| format!("unknown aggregate type {aggregate_type:?}"))?;
-    let headers = serde_json::from_str(headers.get()).map_err(|error| format!("headers: {error}"))?;
-    Ok((aggregate_type, headers))
+fn decode(headers: &RawValue) -> Result<Headers, String> {
+    serde_json::from_str(headers.get()).map_err(|error| format!("headers: {error}"))
 }
 
 /// What came of a batch on the wire.

@@ -10,23 +10,34 @@ pub(crate) mod follower;
 pub(crate) mod store;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use contracts::Queue;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::{self, Job};
 use messaging::log::{self, Payload};
+use messaging::unknown;
 use runtime::database::refuses_the_data;
 use runtime::{Clock, faults};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use announcements::Announcements;
-use batch::Batch;
+use batch::{Batch, Undecodable};
 use store::Models;
 
-/// Events that can never be applied, each with the reason.
-type Dead = HashMap<Uuid, String>;
+/// Why an event was not applied.
+#[derive(Debug)]
+enum NotApplied {
+    /// It never can be.
+    Dead(String),
+    /// This release does not know it.
+    Unknown(String),
+}
+
+/// The events that were not applied.
+type LeftOut = HashMap<Uuid, NotApplied>;
 
 /// Applies events to the read models.
 #[derive(Debug)]
@@ -53,7 +64,7 @@ impl Projector {
         Self { messaging, read, clock, announcements }
     }
 
-    /// Applies events by their ids, in the given order. Returns how many are dead.
+    /// Applies events by their ids, in the given order. Returns how many were not applied, because they are dead or unknown.
     ///
     /// # Errors
     /// The database failed; some of the events may be applied.
@@ -63,24 +74,25 @@ impl Projector {
         self.apply(&jobs).await
     }
 
-    /// Applies events, and records those that can never be applied as dead. Returns how many are.
+    /// Applies events, and records those that it left out: dead, or put off. Returns how many it left out.
     async fn apply(&self, jobs: &[Job]) -> sqlx::Result<usize> {
-        let dead = self.write(jobs).await?;
-        if !dead.is_empty() {
+        let left_out = self.write(jobs).await?;
+        if !left_out.is_empty() {
             let mut tx = self.messaging.begin().await?;
-            record_dead(&mut tx, jobs, &dead).await?;
+            record(&mut tx, jobs, &left_out, |_new| Duration::ZERO).await?;
             tx.commit().await?;
         }
-        Ok(dead.len())
+        Ok(left_out.len())
     }
 
-    /// Applies the dead events that an operator has retried. Returns how many there were.
+    /// Applies the dead events that an operator has retried, and those that were put off. Returns how many there were.
     async fn apply_retried(&self, limit: i64) -> sqlx::Result<usize> {
         let mut tx = self.messaging.begin().await?;
         let jobs = inbox::take_retried(&mut tx, Queue::Projections, limit).await?;
-        let dead = self.write(&jobs).await?;
-        record_dead(&mut tx, &jobs, &dead).await?;
-        let done: Vec<Uuid> = jobs.iter().map(|job| job.event_id).filter(|id| !dead.contains_key(id)).collect();
+        let left_out = self.write(&jobs).await?;
+        let now = self.clock.now();
+        record(&mut tx, &jobs, &left_out, |job| (now - job.received_at).to_std().unwrap_or_default()).await?;
+        let done: Vec<Uuid> = jobs.iter().map(|job| job.event_id).filter(|id| !left_out.contains_key(id)).collect();
         inbox::finish_retried(&mut tx, Queue::Projections, &done).await?;
         tx.commit().await?;
         Ok(jobs.len())
@@ -90,25 +102,29 @@ impl Projector {
     ///
     /// When the database refuses the data, each half is written alone, until the event that causes the refusal is alone. It
     /// is dead, and so are the undecodable ones.
-    fn write<'a>(&'a self, jobs: &'a [Job]) -> BoxFuture<'a, sqlx::Result<Dead>> {
+    fn write<'a>(&'a self, jobs: &'a [Job]) -> BoxFuture<'a, sqlx::Result<LeftOut>> {
         async move {
             let (batch, undecodable) = Batch::decode(jobs);
             match self.write_batch(&batch).await {
                 Err(error) if refuses_the_data(&error) => {
                     if let [job] = jobs {
-                        return Ok(Dead::from([(job.event_id, error.to_string())]));
+                        return Ok(LeftOut::from([(job.event_id, NotApplied::Dead(error.to_string()))]));
                     }
                     tracing::warn!(%error, events = jobs.len(), "batch refused, trying its halves");
                     let (first, second) = jobs.split_at(jobs.len() / 2);
-                    let mut dead = self.write(first).await?;
-                    dead.extend(self.write(second).await?);
-                    return Ok(dead);
+                    let mut left_out = self.write(first).await?;
+                    left_out.extend(self.write(second).await?);
+                    return Ok(left_out);
                 }
                 written => written?,
             }
             self.announcements.send(|| batch.documents());
-            self.record(jobs);
-            Ok(undecodable.iter().map(|(job, reason)| (job.event_id, reason.to_string())).collect())
+            self.measure(jobs);
+            let reasons = undecodable.into_iter().map(|(job, reason)| match reason {
+                Undecodable::Unknown(reason) => (job.event_id, NotApplied::Unknown(reason)),
+                reason => (job.event_id, NotApplied::Dead(reason.to_string())),
+            });
+            Ok(reasons.collect())
         }
         .boxed()
     }
@@ -123,7 +139,7 @@ impl Projector {
         Ok(())
     }
 
-    fn record(&self, jobs: &[Job]) {
+    fn measure(&self, jobs: &[Job]) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is at most 10,000 events")]
         metrics::histogram!("projection_batch_size").record(jobs.len() as f64);
         metrics::counter!("projection_events_total").increment(jobs.len() as u64);
@@ -145,9 +161,24 @@ async fn write_models(conn: &mut PgConnection, batch: &Batch<'_>) -> sqlx::Resul
     Ok(())
 }
 
-async fn record_dead(conn: &mut PgConnection, jobs: &[Job], dead: &Dead) -> sqlx::Result<()> {
+/// Records the events that were left out. An unknown one that has `waited` for too long is dead.
+async fn record(
+    conn: &mut PgConnection,
+    jobs: &[Job],
+    left_out: &LeftOut,
+    waited: impl Fn(&Job) -> Duration + Send + Sync,
+) -> sqlx::Result<()> {
     for job in jobs {
-        let Some(reason) = dead.get(&job.event_id) else { continue };
+        let reason = match left_out.get(&job.event_id) {
+            None => continue,
+            Some(NotApplied::Unknown(reason)) if waited(job) < unknown::WITHIN => {
+                let wait = unknown::wait(waited(job));
+                tracing::warn!(event.id = %job.event_id, reason, retry_in = ?wait, "event put off");
+                inbox::postpone(conn, job, reason, wait).await?;
+                continue;
+            }
+            Some(NotApplied::Dead(reason) | NotApplied::Unknown(reason)) => reason,
+        };
         tracing::error!(alert = true, event.id = %job.event_id, event.type = job.event_type, reason, "event dead-lettered");
         metrics::counter!("projection_events_dead_lettered_total").increment(1);
         inbox::dead_letter(conn, job, reason).await?;

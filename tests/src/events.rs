@@ -15,7 +15,7 @@ pub fn event() -> Envelope {
     Envelope {
         event_id: Ids::system().next(),
         event_type: "order.created".to_owned(),
-        aggregate_type: EntityType::Order,
+        aggregate_type: EntityType::Order.as_str().to_owned(),
         aggregate_id: Uuid::from_u128(7),
         aggregate_version: 1,
         occurred_at: Clock::system().now(),
@@ -43,7 +43,7 @@ async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     sqlx::query(
         "select messaging.append_events($1, array[$2], array[$3], array[$4], array[$5], array[$6::jsonb], array[$7], array[$8])",
     )
-    .bind(event.aggregate_type.as_str())
+    .bind(&event.aggregate_type)
     .bind(event.event_id)
     .bind(event.aggregate_id)
     .bind(event.aggregate_version)
@@ -51,8 +51,15 @@ async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     .bind(Json(&event.payload))
     .bind(event.headers.traceparent.as_deref())
     .bind(event.occurred_at)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    if let Some(version) = event.headers.schema_version {
+        sqlx::query("update messaging.outbox set schema_version = $2 where event_id = $1")
+            .bind(event.event_id)
+            .bind(i16::try_from(version)?)
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

@@ -92,7 +92,12 @@ pub struct MailServer {
 
 impl MailServer {
     pub fn start() -> Result<Self> {
-        Self::start_in(tempfile::tempdir()?, &[])
+        Self::start_at(free_port()?)
+    }
+
+    /// A server on this port, as if one that was down came back.
+    pub fn start_at(port: u16) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, port, &[])
     }
 
     /// A server with TLS, from the first byte or after STARTTLS, and its own [certificate](Self::certificate).
@@ -106,11 +111,10 @@ impl MailServer {
         let made = openssl.args(["-keyout", &key, "-out", &certificate]).output().context("openssl")?;
         ensure!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
         let kind = if from_the_first_byte { "smtps" } else { "tls" };
-        Self::start_in(folder, &[format!("--{kind}cert={certificate}"), format!("--{kind}key={key}")])
+        Self::start_in(folder, free_port()?, &[format!("--{kind}cert={certificate}"), format!("--{kind}key={key}")])
     }
 
-    fn start_in(folder: TempDir, options: &[String]) -> Result<Self> {
-        let port = free_port()?;
+    fn start_in(folder: TempDir, port: u16, options: &[String]) -> Result<Self> {
         let mut command = bound_to_parent(Signal::SIGKILL, program("python")?);
         command.args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")]).args(options);
         command.args(["-c", "shop_mail.Postmaster"]);

@@ -28,6 +28,8 @@ use template::{CreditNoteView, credit_note_html};
 /// How long an attempt waits for the invoice before the job goes back to the queue, and how often it looks.
 const INVOICE_PATIENCE: Duration = Duration::from_secs(5);
 const INVOICE_POLL: Duration = Duration::from_millis(200);
+/// How long a credit note is tried again without an invoice. The queue of the invoices may wait for Chromium for hours.
+const INVOICE_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Issues credit notes.
 #[derive(Debug)]
@@ -73,7 +75,8 @@ impl CreditNotes {
                 return Ok(invoiced);
             }
             if started.elapsed() > INVOICE_PATIENCE {
-                return Err(Failure::Retry(format!("the order {} has no invoice yet", returned.order_id)));
+                let why = format!("the order {} has no invoice yet", returned.order_id);
+                return Err(Failure::NotYet { why, within: INVOICE_WITHIN });
             }
             tokio::time::sleep(INVOICE_POLL).await;
         }

@@ -23,7 +23,7 @@ mod store;
 pub(crate) mod fixtures;
 
 pub(crate) use format::{address_lines, capitalised, day, label, together};
-pub(crate) use issuer::{DocumentIssuer, StoredFile};
+pub(crate) use issuer::{DocumentIssuer, StoredFile, store_failed};
 pub use layout::Brand;
 pub(crate) use layout::{Heading, addresses, fact, masthead, page, total_row};
 pub use money::money;

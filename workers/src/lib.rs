@@ -27,7 +27,7 @@ pub mod republish;
 mod alerts;
 
 use contracts::Queue;
-use messaging::worker::{Handler, PATIENCE, Worker, WorkerConfig};
+use messaging::worker::{Handler, Isolation, PATIENCE, Worker, WorkerConfig};
 use messaging::{Hint, TransportConfig, intake};
 use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
@@ -82,11 +82,13 @@ pub async fn start(
     let (dead_jobs, reported) = tokio::sync::mpsc::unbounded_channel();
     tasks.spawn("alerts", alerts::run(reported, settings.alert_webhook_url.clone(), tasks.clone()));
     let relay = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
+    let isolation = Isolation::new();
     let config = |queue, slots: u16, policy| WorkerConfig {
         queue,
         slots: slots.into(),
         policy,
         owner: name.to_owned(),
+        isolation: isolation.clone(),
         patience: PATIENCE,
         dead_jobs: dead_jobs.clone(),
         relay: Some(relay.clone()),
@@ -96,7 +98,8 @@ pub async fn start(
     spawn(&pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(&pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);
     // An e-mail causes no event, so this worker has nothing to wake the relay for.
-    let silent = WorkerConfig { relay: None, ..config(Queue::Notifications, settings.notification_slots, documents) };
+    let mail = config(Queue::Notifications, settings.notification_slots, settings.retries.mail());
+    let silent = WorkerConfig { relay: None, ..mail };
     spawn(&pool, transport, silent, notifications, tasks);
     Ok(vec![files.readiness()])
 }
@@ -108,7 +111,7 @@ fn spawn<H: Handler>(pool: &PgPool, transport: &TransportConfig, config: WorkerC
 }
 
 /// Launches the browser before the first document needs it, and stops it at shutdown. A missing Chromium stops nothing
-/// else: refunds are paid, and documents wait for Chromium with their retries.
+/// else: refunds are paid, and the queues of documents wait for Chromium.
 async fn keep_warm(renderer: Renderer, tasks: Tasks) {
     if let Err(error) = renderer.warm_up().await {
         tracing::error!(alert = true, %error, "invoices and credit notes cannot be printed");

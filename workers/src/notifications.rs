@@ -183,6 +183,7 @@ fn in_doubt(why: &str) -> Failure {
 
 fn failure(not_sent: NotSent) -> Failure {
     match not_sent {
+        NotSent::Down(why) => Failure::Unavailable(why),
         NotSent::Later(why) => Failure::Retry(why),
         NotSent::Never(why) => Failure::Dead(why),
         NotSent::Unknown(why) => in_doubt(&why),

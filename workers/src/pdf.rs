@@ -76,13 +76,6 @@ pub enum PdfError {
     Stopped,
 }
 
-impl PdfError {
-    /// Whether another attempt may succeed. A rejection is the document's own fault: two fresh tabs rejected it.
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Rejected(_))
-    }
-}
-
 /// A handle; clones share one browser.
 #[derive(Clone, Debug)]
 pub struct Renderer {

@@ -101,7 +101,7 @@ impl Refunds {
             return Ok("nothing-to-pay".to_owned());
         }
         if (job.attempts > 1 || job.in_doubt)
-            && let Some(paid) = self.gateway.look_up(returned.id).await.map_err(|error| in_doubt(&error))?
+            && let Some(paid) = self.gateway.look_up(returned.id).await.map_err(not_looked_up)?
         {
             return verified(&paid, returned);
         }
@@ -112,9 +112,9 @@ impl Refunds {
         };
         match self.gateway.refund(&request, job.headers.request_id.as_deref()).await {
             Ok(paid) => verified(&paid, returned),
-            Err(GatewayError::NotSent(reason)) => Err(Failure::Retry(reason)),
+            Err(down @ GatewayError::Unavailable(_)) => Err(Failure::Unavailable(down.to_string())),
             Err(GatewayError::Refused(reason)) => Err(Failure::Dead(reason)),
-            Err(unknown @ GatewayError::Unknown(_)) => Err(in_doubt(&unknown)),
+            Err(unknown @ GatewayError::Unknown(_)) => Err(Failure::InDoubt(unknown.to_string())),
         }
     }
 
@@ -175,8 +175,12 @@ async fn record(
     store::keep_document(conn, &change.snapshot).await
 }
 
-fn in_doubt(error: &GatewayError) -> Failure {
-    Failure::InDoubt(error.to_string())
+/// Without the answer of the look-up the payment stays in doubt: an outage leaves the job as it was.
+fn not_looked_up(error: GatewayError) -> Failure {
+    match error {
+        down @ GatewayError::Unavailable(_) => Failure::Unavailable(down.to_string()),
+        other @ (GatewayError::Refused(_) | GatewayError::Unknown(_)) => Failure::InDoubt(other.to_string()),
+    }
 }
 
 /// The transaction id of a payment that matches the return. A payment for another return or amount needs an operator.

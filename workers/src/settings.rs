@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use messaging::retry::RetryPolicy;
-use runtime::backoff::Backoff;
 use storage::StoreSettings;
 
 use crate::documents::{check_credit_note_prefix, check_invoice_prefix};
@@ -89,28 +88,31 @@ impl Default for Settings {
 /// When failed jobs are retried.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Retries {
-    /// Longest wait before the first retry of a document or notification, in seconds. It doubles with each retry, to at most
-    /// ten times this value; 3 retries.
+    /// Unit of the waits before the retries of invoices, credit notes and e-mails, in seconds. A document is retried after 1, 2,
+    /// 5, 10 and 20 units, an e-mail after 5, 15, 60, 120, 240, 480 and 480.
     #[arg(long, env = "DOCUMENT_RETRY_SECONDS", default_value = "60", value_parser = runtime::config::seconds)]
     pub document_retry: Duration,
-    /// Longest wait before the first retry of a refund, in seconds. It doubles with each retry, to at most fifteen times this
-    /// value; 5 retries.
+    /// Unit of the waits before the retries of refunds, in seconds: after 1, 2, 4, 8 and 15 units.
     #[arg(long, env = "REFUND_RETRY_SECONDS", default_value = "120", value_parser = runtime::config::seconds)]
     pub refund_retry: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { document_retry: RetryPolicy::DOCUMENTS.backoff.base, refund_retry: RetryPolicy::REFUNDS.backoff.base }
+        Self { document_retry: RetryPolicy::DOCUMENTS.unit, refund_retry: RetryPolicy::REFUNDS.unit }
     }
 }
 
 impl Retries {
     pub(crate) fn documents(&self) -> RetryPolicy {
-        RetryPolicy { backoff: Backoff::new(self.document_retry, self.document_retry * 10), ..RetryPolicy::DOCUMENTS }
+        RetryPolicy { unit: self.document_retry, ..RetryPolicy::DOCUMENTS }
+    }
+
+    pub(crate) fn mail(&self) -> RetryPolicy {
+        RetryPolicy { unit: self.document_retry, ..RetryPolicy::MAIL }
     }
 
     pub(crate) fn refunds(&self) -> RetryPolicy {
-        RetryPolicy { backoff: Backoff::new(self.refund_retry, self.refund_retry * 15), ..RetryPolicy::REFUNDS }
+        RetryPolicy { unit: self.refund_retry, ..RetryPolicy::REFUNDS }
     }
 }

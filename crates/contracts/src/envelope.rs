@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::transition::{EntityType, Transition};
+use crate::transition::Transition;
 
 /// One event as it travels. On RabbitMQ it is the JSON body; in Postgres its fields are columns.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,7 +17,8 @@ pub struct Envelope {
     pub event_id: Uuid,
     /// Kept as text: a consumer must be able to name a type it does not know.
     pub event_type: String,
-    pub aggregate_type: EntityType,
+    /// Kept as text for the same reason: the relay and the intake pass it on.
+    pub aggregate_type: String,
     pub aggregate_id: Uuid,
     /// 1..n without a gap within an aggregate.
     pub aggregate_version: i32,
@@ -44,7 +45,7 @@ pub struct Headers {
 }
 
 /// The shape of today's payloads, and the only one so far. A release that changes the shape sends another number, so that
-/// an older consumer dead-letters the event instead of misreading it.
+/// an older consumer leaves the event to a newer one instead of misreading it.
 pub const SCHEMA_VERSION: u32 = 1;
 
 impl Headers {

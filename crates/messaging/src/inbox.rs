@@ -11,18 +11,20 @@ mod claim;
 mod lease;
 mod bound;
 mod outcome;
+mod outage;
 mod retried;
 
 use contracts::Queue;
 
 pub(crate) use bound::Bound;
-pub use claim::{Claim, Claimed, claim, give_back, hold, reclaim_expired, release};
+pub use claim::{Claim, Claimed, claim, give_back, hold, reclaim_expired, release, start_alone};
 pub use insert::insert;
 pub use job::Job;
 pub(crate) use job::Row;
 pub use lease::{WorkerLease, extend_lease, start_lease};
+pub use outage::{end_outage, note_outage, probe_again};
 pub use outcome::{Next, complete, fail};
-pub use retried::{dead_letter, finish_retried, take_retried};
+pub use retried::{dead_letter, finish_retried, postpone, take_retried};
 
 /// The channel on which the consumers of a queue listen for hints.
 pub fn channel(queue: Queue) -> String {

@@ -8,6 +8,7 @@
 //! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
 //! - [`worker`]: runs a handler over the jobs of a queue, and retries by [`retry`];
 //! - [`batch_size`]: batches that take too long are halved;
+//! - [`unknown`]: how long an event waits that only a newer release knows;
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
 //! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
 //! - [`snapshots`]: republishes what retention has dropped from that log.
@@ -23,6 +24,7 @@ mod fence;
 pub mod leases;
 pub mod log;
 pub mod inbox;
+pub mod unknown;
 pub mod retry;
 pub mod worker;
 mod batch_size;

@@ -2,32 +2,42 @@
 
 use std::time::Duration;
 
-use runtime::backoff::Backoff;
+use runtime::backoff::{Backoff, stretched};
 
 /// How often a queue retries a failed job, and how long it waits before each retry.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts after the first.
-    pub max_retries: u32,
-    pub backoff: Backoff,
+    /// The unit of `waits`.
+    pub unit: Duration,
+    /// The wait before each retry, in units.
+    pub waits: &'static [u32],
 }
 
 impl RetryPolicy {
-    /// Invoices and notifications: 3 retries, from 60 s, at most 600 s.
-    pub const DOCUMENTS: Self =
-        Self { max_retries: 3, backoff: Backoff::new(Duration::from_secs(60), Duration::from_secs(600)) };
-    /// Refunds: 5 retries, from 120 s, at most 1,800 s.
-    pub const REFUNDS: Self =
-        Self { max_retries: 5, backoff: Backoff::new(Duration::from_secs(120), Duration::from_secs(1_800)) };
+    /// Invoices and credit notes: 5 retries over 38 minutes.
+    pub const DOCUMENTS: Self = Self { unit: Duration::from_secs(60), waits: &[1, 2, 5, 10, 20] };
+    /// Notifications: 7 retries over 23 hours. A mail server that greylists refuses for minutes, and one whose mailbox or disk
+    /// is full for hours (RFC 5321, section 4.5.4.1 asks a sender to go on for days).
+    pub const MAIL: Self = Self { unit: Duration::from_secs(60), waits: &[5, 15, 60, 120, 240, 480, 480] };
+    /// Refunds: 5 retries over an hour.
+    pub const REFUNDS: Self = Self { unit: Duration::from_secs(120), waits: &[1, 2, 4, 8, 15] };
 
     /// Whether a job that has been started `attempts` times may be started again.
     pub fn allows_another(&self, attempts: i32) -> bool {
-        i64::from(attempts) <= i64::from(self.max_retries)
+        usize::try_from(attempts).is_ok_and(|attempts| attempts <= self.waits.len())
     }
 
-    /// A random wait before the retry that follows attempt number `attempt` (1 is the first attempt).
-    pub fn delay(&self, attempt: i32) -> Duration {
-        self.backoff.delay(u32::try_from(attempt).unwrap_or(1))
+    /// The wait before the retry that follows attempt number `attempt` (1 is the first attempt): what the schedule says, and
+    /// up to a quarter more.
+    pub fn wait(&self, attempt: i32) -> Duration {
+        let place = usize::try_from(attempt).unwrap_or(1).clamp(1, self.waits.len().max(1)) - 1;
+        stretched(self.unit * self.waits.get(place).copied().unwrap_or(1))
+    }
+
+    /// The pauses of the queue while its dependency is down: from a twelfth of a unit, doubled with each failed probe, to at
+    /// most a unit. Only one job probes at a time, so they need no jitter.
+    pub fn pauses(&self) -> Backoff {
+        Backoff::new(self.unit / 12, self.unit)
     }
 }
 
@@ -35,26 +45,38 @@ impl RetryPolicy {
 mod tests {
     use super::*;
 
-    #[test]
-    fn ceilings_double_up_to_the_cap() {
-        let seconds =
-            |policy: RetryPolicy| (1..=6).map(|attempt| policy.backoff.ceiling(attempt).as_secs()).collect::<Vec<_>>();
-        assert_eq!(seconds(RetryPolicy::DOCUMENTS), [60, 120, 240, 480, 600, 600]);
-        assert_eq!(seconds(RetryPolicy::REFUNDS), [120, 240, 480, 960, 1_800, 1_800]);
+    fn minutes(policy: RetryPolicy) -> u64 {
+        let units: u32 = policy.waits.iter().sum();
+        (policy.unit * units).as_secs() / 60
     }
 
     #[test]
-    fn the_delay_after_an_attempt_is_that_of_its_back_off() {
-        for (attempt, ceiling) in [(1, 60), (2, 120), (i32::MAX, 600)] {
-            let delays: Vec<_> = (0..100).map(|_| RetryPolicy::DOCUMENTS.delay(attempt)).collect();
-            assert!(delays.iter().all(|delay| delay.as_secs() <= ceiling), "after attempt {attempt}");
-            assert!(delays.iter().any(|delay| *delay != delays[0]), "full jitter must not repeat itself");
+    fn the_schedules_outlast_ordinary_outages() {
+        assert_eq!(minutes(RetryPolicy::DOCUMENTS), 38);
+        assert_eq!(minutes(RetryPolicy::MAIL), 23 * 60 + 20);
+        assert_eq!(minutes(RetryPolicy::REFUNDS), 60);
+    }
+
+    #[test]
+    fn a_wait_is_that_of_the_schedule_and_up_to_a_quarter_more() {
+        for (attempt, seconds) in [(0, 300), (1, 300), (2, 900), (7, 28_800), (i32::MAX, 28_800)] {
+            let waits: Vec<_> = (0..100).map(|_| RetryPolicy::MAIL.wait(attempt).as_secs_f64()).collect();
+            let range = f64::from(seconds)..=f64::from(seconds) * 1.25;
+            assert!(waits.iter().all(|wait| range.contains(wait)), "after attempt {attempt}");
+            assert!(waits.iter().any(|wait| (wait - waits[0]).abs() > f64::EPSILON), "jitter must not repeat itself");
         }
     }
 
     #[test]
     fn a_job_is_started_once_and_retried_as_often_as_the_policy_says() {
-        assert!(RetryPolicy::DOCUMENTS.allows_another(3));
-        assert!(!RetryPolicy::DOCUMENTS.allows_another(4));
+        assert!(RetryPolicy::DOCUMENTS.allows_another(5));
+        assert!(!RetryPolicy::DOCUMENTS.allows_another(6));
+    }
+
+    #[test]
+    fn the_pauses_of_an_outage_grow_from_seconds_to_a_minute() {
+        let pauses = RetryPolicy::DOCUMENTS.pauses();
+        let seconds: Vec<_> = (1..=6).map(|failures| pauses.ceiling(failures).as_secs()).collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

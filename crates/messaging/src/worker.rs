@@ -4,6 +4,7 @@
 //! or a [`Failure`] that says what happens instead.
 
 mod handler;
+mod isolation;
 mod lease;
 mod completion;
 mod attempt;
@@ -30,6 +31,7 @@ use lease::RunningClaims;
 
 pub use attempt::Outcome;
 pub use handler::{Completed, DeadJob, Effect, Failure, Handler};
+pub use isolation::Isolation;
 
 /// A worker holds its jobs for this long after the last heartbeat. The job of a dead worker waits at most this long and
 /// one [`RECLAIM`]: 30 s together.
@@ -58,6 +60,8 @@ pub struct WorkerConfig {
     pub policy: RetryPolicy,
     /// Names this process in leases.
     pub owner: String,
+    /// Shared by all workers of this process.
+    pub isolation: Isolation,
     /// How long the running jobs may take to end at shutdown; usually [`PATIENCE`].
     pub patience: Duration,
     /// Dead jobs are reported here, after they were logged.
@@ -186,7 +190,8 @@ impl<H: Handler> Worker<H> {
         loop {
             let free = self.config.slots.saturating_sub(running.len());
             let limit = free.min(usize::try_from(size.rows()).unwrap_or(free));
-            if limit == 0 {
+            // What is claimed while a suspect runs would wait for it, although another process could do it.
+            if limit == 0 || self.config.isolation.is_occupied() {
                 return Ok(());
             }
             let jobs = self.claim(limit, bound).await.inspect_err(|error| size.failed(rows(limit), error))?;

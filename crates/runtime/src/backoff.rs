@@ -33,6 +33,11 @@ impl Backoff {
     }
 }
 
+/// A wait of a schedule, and up to a quarter more at random: callers that failed together do not return together.
+pub fn stretched(wait: Duration) -> Duration {
+    wait.mul_f64(rand::rng().random_range(1.0..=1.25))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 //! The places are in every build, so the tests run what is shipped. Without the variable, passing one costs a load and a
 //! branch.
 
+use std::fmt::Display;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,10 +37,26 @@ static PASSES: AtomicU64 = AtomicU64::new(0);
 
 /// Marks a place at which the process may be killed. Names read `<who>.<what has just happened>`.
 pub fn point(place: &str) {
+    if let Some(fault) = FAULT.as_ref().filter(|fault| fault.place == place) {
+        fault.pass();
+    }
+}
+
+/// Marks a place that different things pass. The fault names the thing: `FAULT_POINT=worker.job.started@<event id>:1` kills the
+/// process when it starts this job, and no other.
+pub fn point_of(place: &str, thing: impl Display) {
     let Some(fault) = &*FAULT else { return };
-    if fault.place == place && PASSES.fetch_add(1, Ordering::Relaxed) + 1 == fault.pass {
-        // Cannot fail for a process's own id; if it did, the fault test would miss its crash and fail.
-        let _ = raise(fault.signal);
+    if fault.place.split_once('@').is_some_and(|(at, of)| at == place && of == thing.to_string()) {
+        fault.pass();
+    }
+}
+
+impl Fault {
+    fn pass(&self) {
+        if PASSES.fetch_add(1, Ordering::Relaxed) + 1 == self.pass {
+            // Cannot fail for a process's own id; if it did, the fault test would miss its crash and fail.
+            let _ = raise(self.signal);
+        }
     }
 }
 
@@ -73,5 +90,6 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         point("another place");
+        point_of("another place", 7);
     }
 }

@@ -39,6 +39,11 @@ fn queue_table(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
             let (by, why) = (queue.paused_by.as_deref(), queue.paused_reason.as_deref());
             format!("{} by {}: {}", age(at, since), by.unwrap_or_default(), why.unwrap_or_default())
         });
+        let outage = queue.outage_since.map(|since| {
+            let why = short(queue.outage_reason.as_deref().unwrap_or_default());
+            let next = queue.next_probe_at.filter(|next| *next > at).map_or("now".to_owned(), |next| age(at, next));
+            format!("{} by an outage, next try {next}: {why}", age(at, since))
+        });
         [
             queue.name.clone(),
             queue.ready.to_string(),
@@ -46,7 +51,7 @@ fn queue_table(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
             queue.running.to_string(),
             queue.in_doubt.to_string(),
             queue.dead.to_string(),
-            or_dash(paused),
+            or_dash(paused.or(outage)),
         ]
     });
     table(header, rows)

@@ -17,23 +17,27 @@ async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let queues = sqlx::query!(
         r#"
         select name as "name!", dead as "dead!", in_doubt as "in_doubt!", silent as "silent!", overdue as "overdue!",
-               paused_at, paused_by, paused_reason
+               unknown as "unknown!", unknown_reason, paused_at, paused_by, paused_reason, since as "since?", outages.reason as "reason?"
         from messaging.queues
+        left join messaging.outages on outages.queue = name
         cross join lateral (
             select count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'in_doubt') as in_doubt,
                    count(*) filter (where status = 'running' and leased_until < clock_timestamp() - interval '30 seconds') as silent,
-                   count(*) filter (where status in ('ready', 'in_doubt') and run_at < clock_timestamp() - interval '30 seconds') as overdue
+                   count(*) filter (where status in ('ready', 'in_doubt') and run_at < clock_timestamp() - interval '30 seconds') as overdue,
+                   count(*) filter (where status in ('ready', 'in_doubt') and last_error like $2) as unknown,
+                   min(last_error) filter (where status in ('ready', 'in_doubt') and last_error like $2) as unknown_reason
             from (
-                (select status, run_at, leased_until from messaging.open_jobs
-                 where queue = name and status in ('ready', 'in_doubt') limit $1)
+                (select status, run_at, leased_until, last_error from messaging.open_jobs
+                 where open_jobs.queue = name and status in ('ready', 'in_doubt') limit $1)
                 union all
-                (select status, run_at, leased_until from messaging.open_jobs
-                 where queue = name and status in ('running', 'dead') limit $1)
+                (select status, run_at, leased_until, last_error from messaging.open_jobs
+                 where open_jobs.queue = name and status in ('running', 'dead') limit $1)
             ) as open
         ) as counted
         order by name
         "#,
         COUNTED,
+        messaging::unknown::reason("%", "%"),
     )
     .fetch_all(pool)
     .await?;
@@ -44,10 +48,25 @@ async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
             let (by, why) = (queue.paused_by.unwrap_or_default(), queue.paused_reason.unwrap_or_default());
             let cause = format!("{by} paused the queue {name} at {}: {why}", at.format("%Y-%m-%d %H:%M:%S UTC"));
             findings.push(Finding::warning("QUEUE_PAUSED", cause, format!("ops resume {name}")));
+        } else if let Some(since) = queue.since {
+            let since = since.format("%Y-%m-%d %H:%M:%S UTC");
+            let cause = format!("the queue {name} waits since {since}: {}", queue.reason.unwrap_or_default());
+            let remedy =
+                "restore what the queue depends on; its jobs continue by themselves, and none has lost an attempt";
+            findings.push(Finding::problem("DEPENDENCY_DOWN", cause, remedy));
         } else if queue.overdue > 0 {
             let cause = format!("jobs of the queue {name} overdue by more than 30 s: {}", queue.overdue);
             let remedy = "check that its consumer (workers, or query for projections) runs and keeps up";
             findings.push(Finding::problem("JOBS_OVERDUE", cause, remedy));
+        }
+        if queue.unknown > 0 {
+            let (jobs, reason) = (queue.unknown, queue.unknown_reason.unwrap_or_default());
+            let remedy = "upgrade the processes that still run the old release; the jobs are dead after an hour";
+            findings.push(Finding::problem(
+                "EVENTS_UNKNOWN",
+                format!("jobs of the queue {name}: {jobs}: {reason}"),
+                remedy,
+            ));
         }
         if queue.dead > 0 {
             let cause = format!("dead jobs in the queue {name}: {}", queue.dead);

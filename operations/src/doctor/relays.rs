@@ -30,8 +30,29 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     }
     findings.extend(overdue(pool).await?);
     findings.extend(full(pool).await?);
+    findings.extend(unknown(pool).await?);
     findings.extend(blocked(pool).await?);
     Ok(findings)
+}
+
+async fn unknown(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
+    let waiting = sqlx::query!(
+        r#"
+        select count(*) as "events!", min(last_error) as reason
+        from (select last_error from messaging.outbox_exceptions
+              where status = 'WAITING' and last_error like $1 limit $2) as unknown
+        "#,
+        messaging::unknown::reason("%", "%"),
+        COUNTED,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok((waiting.events > 0).then(|| {
+        let cause =
+            format!("events that wait in the outbox: {}: {}", waiting.events, waiting.reason.unwrap_or_default());
+        let remedy = "upgrade the relays that still run the old release; the events are parked after an hour";
+        Finding::problem("EVENTS_UNKNOWN", cause, remedy)
+    }))
 }
 
 async fn leases(pool: &PgPool) -> sqlx::Result<Option<Finding>> {

@@ -19,6 +19,12 @@ pub struct QueueStatus {
     pub paused_at: Option<DateTime<Utc>>,
     pub paused_by: Option<String>,
     pub paused_reason: Option<String>,
+    /// Since when its dependency is down: the mail server, the payment gateway, Chromium, or the invoice store. Null: it works.
+    pub outage_since: Option<DateTime<Utc>>,
+    /// What the last failed probe reported.
+    pub outage_reason: Option<String>,
+    /// When the next job finds out whether the dependency works again.
+    pub next_probe_at: Option<DateTime<Utc>>,
 }
 
 /// All queues. Done jobs are history and not counted.
@@ -27,7 +33,8 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<QueueStatus>> {
         QueueStatus,
         r#"
         select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready,
-               paused_at, paused_by, paused_reason
+               paused_at, paused_by, paused_reason, outage_since as "outage_since?", outage_reason as "outage_reason?",
+               next_probe_at as "next_probe_at?"
         from messaging.queue_backlog
         order by name
         "#

@@ -59,7 +59,8 @@ pub struct StuckJob {
     pub aggregate_type: String,
     pub aggregate_id: Uuid,
     pub received_at: DateTime<Utc>,
-    /// `DEAD`, `IN_DOUBT`, `LEASE_EXPIRED`. `PAUSED`: its queue is paused. `BACK_OFF`: it will be tried again. `OVERDUE`: no
+    /// `DEAD`, `IN_DOUBT`, `LEASE_EXPIRED`. `PAUSED`: its queue is paused. `OUTAGE`: its queue waits for a dependency that is
+    /// down. `BACK_OFF`: it will be tried again. `OVERDUE`: no
     /// worker takes it.
     pub reason: String,
     pub attempts: i32,
@@ -137,15 +138,17 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
                 when status = 'dead' then 'DEAD'
                 when status = 'running' then case when leased_until < clock_timestamp() then 'LEASE_EXPIRED' end
                 when paused_at is not null and run_at < clock_timestamp() - $1::interval then 'PAUSED'
+                when outages.since is not null and run_at < clock_timestamp() - $1::interval then 'OUTAGE'
                 when status = 'in_doubt' then 'IN_DOUBT'
                 when run_at > clock_timestamp() then 'BACK_OFF'
                 when run_at < clock_timestamp() - $1::interval then 'OVERDUE'
             end as reason
             from messaging.queues
+            left join messaging.outages on outages.queue = name
             cross join lateral (
-                (select * from messaging.open_jobs where queue = name and status in ('ready', 'in_doubt') limit $2)
+                (select * from messaging.open_jobs where open_jobs.queue = name and status in ('ready', 'in_doubt') limit $2)
                 union all
-                (select * from messaging.open_jobs where queue = name and status in ('running', 'dead') limit $2)
+                (select * from messaging.open_jobs where open_jobs.queue = name and status in ('running', 'dead') limit $2)
             ) as job
         ), listed as (
             select *, count(*) over () as total from open where reason is not null order by received_at, queue, event_id limit $3

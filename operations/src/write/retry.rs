@@ -24,7 +24,7 @@ pub struct DeadJobs {
 }
 
 /// Gives dead jobs all their attempts back. They come back in doubt: their worker first looks up whether the effect
-/// happened, so it does not happen twice.
+/// happened, so it does not happen twice. A job that has killed its workers runs alone again.
 ///
 /// # Errors
 /// When the selection is empty, or one of its events has no dead job. Then nothing is retried.
@@ -96,7 +96,7 @@ async fn set_in_doubt(conn: &mut PgConnection, selection: &DeadJobs) -> sqlx::Re
             returning letter.queue, letter.event_id
         )
         update messaging.inbox as job
-        set status = 'in_doubt', attempts = 0, run_at = messaging.due_now(job.queue), finished_at = null
+        set status = 'in_doubt', attempts = 0, deaths = least(job.deaths, 1), run_at = messaging.due_now(job.queue), finished_at = null
         from revived
         where job.queue = revived.queue and job.event_id = revived.event_id and status = 'dead'
         returning job.event_id

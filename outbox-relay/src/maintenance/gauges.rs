@@ -26,7 +26,8 @@ const PARKED: &str = "outbox_parked_rows";
 const OLDEST_PENDING: &str = "outbox_oldest_pending_seconds";
 const JOBS: &str = "inbox_rows";
 const OLDEST_READY: &str = "inbox_oldest_ready_seconds";
-const GAUGES: [&str; 5] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY];
+const OUTAGE: &str = "inbox_outage_seconds";
+const GAUGES: [&str; 6] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY, OUTAGE];
 
 /// Refreshes the gauges until shutdown, whenever this relay leads.
 pub(crate) fn start(pool: &PgPool, mut leases: watch::Receiver<Leases>, tasks: &Tasks) {
@@ -72,6 +73,7 @@ async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
         for (status, count) in jobs {
             metrics::gauge!(JOBS, "queue" => queue.name.clone(), "status" => status).set(count as f64);
         }
+        metrics::gauge!(OUTAGE, "queue" => queue.name.clone()).set(age(queue.outage_since));
         metrics::gauge!(OLDEST_READY, "queue" => queue.name).set(age(queue.oldest_ready));
     }
     Ok(())

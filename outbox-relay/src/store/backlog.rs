@@ -30,6 +30,8 @@ pub(crate) struct QueueBacklog {
     pub(crate) in_doubt: i64,
     pub(crate) dead: i64,
     pub(crate) oldest_ready: Option<DateTime<Utc>>,
+    /// Since when its dependency is down.
+    pub(crate) outage_since: Option<DateTime<Utc>>,
 }
 
 /// Counts the open jobs of each queue, up to a limit.
@@ -37,7 +39,8 @@ pub(crate) async fn queue_backlogs(conn: &mut PgConnection) -> sqlx::Result<Vec<
     sqlx::query_as!(
         QueueBacklog,
         r#"
-        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready,
+               outage_since as "outage_since?"
         from messaging.queue_backlog
         "#
     )

@@ -18,6 +18,8 @@ pub(crate) struct Failed {
     /// Why it is parked, or `None` to retry it after `delay`.
     pub(crate) parked: Option<&'static str>,
     pub(crate) delay: Duration,
+    /// Whether it counts as an attempt.
+    pub(crate) is_attempt: bool,
 }
 
 /// Logs and stores that an event did not go out.
@@ -49,11 +51,11 @@ async fn insert(pool: &PgPool, leases: &Leases, failed: &Failed) -> sqlx::Result
             (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at,
              parked_at, parked_reason)
         select event_id, position, shard, aggregate_id, aggregate_version, case when $4::text is null then 'WAITING' else 'PARKED' end,
-               1, $5, case when $4 is null then clock_timestamp() + $6 end, case when $4 is not null then clock_timestamp() end, $4
+               $8, $5, case when $4 is null then clock_timestamp() + $6 end, case when $4 is not null then clock_timestamp() end, $4
         from messaging.outbox join held using (shard)
         where event_id = $7
         on conflict (event_id) do update
-        set status = excluded.status, attempts = exception.attempts + 1, last_error = excluded.last_error,
+        set status = excluded.status, attempts = exception.attempts + excluded.attempts, last_error = excluded.last_error,
             next_attempt_at = excluded.next_attempt_at, parked_at = excluded.parked_at, parked_reason = excluded.parked_reason
         where exception.status <> 'SKIPPED'
         "#,
@@ -64,6 +66,7 @@ async fn insert(pool: &PgPool, leases: &Leases, failed: &Failed) -> sqlx::Result
         failed.error,
         interval(failed.delay),
         failed.event_id,
+        i32::from(failed.is_attempt),
     )
     .execute(pool)
     .await?;

@@ -2,11 +2,13 @@
 
 use contracts::{EventType, Queue};
 use messaging::log::LookAt;
+use messaging::unknown;
+use runtime::database::interval;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Standing;
-use super::look::{Candidate, Look};
+use super::look::{Candidate, Look, unknown_type};
 
 /// The routing table as two columns for `unnest`, and all event types that this release knows.
 #[derive(Debug)]
@@ -14,13 +16,16 @@ pub(crate) struct Routes {
     pub(super) event_types: Vec<String>,
     pub(super) queues: Vec<String>,
     known: Vec<String>,
+    /// What is recorded about an event of an unknown type: `{}` stands for the type.
+    unknown: String,
 }
 
 impl Routes {
     pub(crate) fn new() -> Self {
         let (event_types, queues) =
             Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string())).unzip();
-        Self { event_types, queues, known: EventType::ALL.iter().map(ToString::to_string).collect() }
+        let known = EventType::ALL.iter().map(ToString::to_string).collect();
+        Self { event_types, queues, known, unknown: unknown_type("{}") }
     }
 }
 
@@ -68,9 +73,9 @@ impl Forwarded {
 /// The statement share-locks the lease rows, so that a take-over waits for it: the fence. It locks them in the order in
 /// which renewals lock them; in any other order the two could deadlock. The statement is bounded, so the lock is short.
 ///
-/// An event whose type no release so far knows is parked. An event behind an exception of its aggregate is held. The
-/// notifications go out with the commit. They may be inside the transaction because relays do not contend for the lock of
-/// NOTIFY as commands do.
+/// An event whose type this release does not know waits for a relay that knows it, and is parked after a while. An event behind
+/// an exception of its aggregate is held. The notifications go out with the commit. They may be inside the transaction because
+/// relays do not contend for the lock of NOTIFY as commands do.
 #[expect(clippy::too_many_lines, reason = "it is one statement")]
 pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, limit: i64) -> sqlx::Result<Forwarded> {
     let Source { relay, standing, look_at, only } = source;
@@ -108,6 +113,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             for update of exception skip locked
         ), candidate as materialized (
             select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent, false as is_due,
+                   interval '0' as waited,
                    exists (select from messaging.outbox_exceptions as open
                            where open.aggregate_id = seen.aggregate_id and open.status <> 'SKIPPED'
                              and not exists (select from due where due.event_id = open.event_id)) as is_blocked
@@ -116,7 +122,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
               and not exists (select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
             union all
             select due.position, event_id, event_type, due.aggregate_id, due.aggregate_version, due.shard,
-                   traceparent, true, false
+                   traceparent, true, clock_timestamp() - created_at, false
             from due join messaging.outbox using (event_id)
         ), judged as materialized (
             select candidate.*, event_type = any($14::text[]) as is_known,
@@ -136,15 +142,20 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             returning queue
         ), excepted as (
             insert into messaging.outbox_exceptions as exception
-                (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, parked_at, parked_reason)
-            select event_id, position, shard, aggregate_id, aggregate_version,
-                   case when waits then 'HELD' else 'PARKED' end, case when waits then 0 else 1 end,
-                   case when not waits then 'this release does not know events of this type' end,
-                   case when not waits then clock_timestamp() end, case when not waits then 'UNROUTABLE' end
-            from judged where waits or not is_known
+                (event_id, position, shard, aggregate_id, aggregate_version, status, last_error, next_attempt_at, parked_at,
+                 parked_reason)
+            select event_id, position, shard, aggregate_id, aggregate_version, fate,
+                   case when fate <> 'HELD' then replace($15, '{}', event_type) end,
+                   case when fate = 'WAITING' then clock_timestamp() + least(greatest(waited, $17), $18) end,
+                   case when fate = 'PARKED' then clock_timestamp() end, case when fate = 'PARKED' then 'UNROUTABLE' end
+            from judged
+            cross join lateral (
+                select case when waits then 'HELD' when waited < $16 then 'WAITING' else 'PARKED' end as fate
+            ) as decided
+            where waits or not is_known
             on conflict (event_id) do update
-            set status = excluded.status, attempts = exception.attempts + excluded.attempts, last_error = excluded.last_error,
-                next_attempt_at = null, parked_at = excluded.parked_at, parked_reason = excluded.parked_reason
+            set status = excluded.status, last_error = excluded.last_error, next_attempt_at = excluded.next_attempt_at,
+                parked_at = excluded.parked_at, parked_reason = excluded.parked_reason
             returning 1
         ), resolved as (
             delete from messaging.outbox_exceptions as exception using sent
@@ -183,6 +194,10 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
         only,
         standing.sent,
         &routes.known,
+        routes.unknown,
+        interval(unknown::WITHIN),
+        interval(unknown::WAITS.0),
+        interval(unknown::WAITS.1),
     )
     .fetch_one(pool)
     .await?;

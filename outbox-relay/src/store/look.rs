@@ -1,6 +1,9 @@
 //! What a relay may send next.
 
+use std::time::Duration;
+
 use messaging::log::LookAt;
+use messaging::unknown;
 use sqlx::{Error, PgPool};
 use uuid::Uuid;
 
@@ -12,6 +15,11 @@ use crate::row::retry_delay;
 /// a batch may be larger.
 const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
+/// What is recorded about an event of a type that this release does not know.
+pub(crate) fn unknown_type(event_type: &str) -> String {
+    unknown::reason(&format!("events of the type {event_type}"), "the relays, then replay")
+}
+
 /// An event that may go out.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
@@ -20,6 +28,8 @@ pub(crate) struct Candidate {
     pub(crate) aggregate_version: i32,
     /// Attempts that failed.
     pub(crate) attempts: i32,
+    /// Since it became an exception.
+    pub(crate) waited: Duration,
     /// An earlier event of its aggregate must go out first.
     pub(crate) is_blocked: bool,
 }
@@ -33,6 +43,18 @@ impl Candidate {
             error: error.to_string(),
             parked: (attempts >= max_attempts).then_some("ATTEMPTS_SPENT"),
             delay: retry_delay(attempts),
+            is_attempt: true,
+        }
+    }
+
+    /// This release does not know its type, and therefore not where it goes.
+    pub(crate) fn unknown_type(&self, event_type: &str) -> Failed {
+        Failed {
+            event_id: self.event_id,
+            error: unknown_type(event_type),
+            parked: (self.waited >= unknown::WITHIN).then_some("UNROUTABLE"),
+            delay: unknown::wait(self.waited),
+            is_attempt: false,
         }
     }
 }
@@ -54,6 +76,7 @@ struct Row {
     aggregate_id: Uuid,
     aggregate_version: i32,
     attempts: i32,
+    waited: f64,
     is_blocked: bool,
     available: i64,
 }
@@ -80,7 +103,8 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
             ) as event
             left join unnest($5::smallint[], $6::bigint[]) as mine (shard, mark) using (shard)
         ), due as materialized (
-            select event_id, position, aggregate_id, aggregate_version, attempts
+            select event_id, position, aggregate_id, aggregate_version, attempts,
+                   extract(epoch from clock_timestamp() - created_at)::float8 as waited
             from messaging.outbox_exceptions as exception
             where shard = any($5) and status = 'WAITING' and next_attempt_at <= clock_timestamp()
               and not exists (
@@ -94,14 +118,14 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
                case when mark < position and position <> all($7::bigint[]) and not exists (
                         select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
                     then event_id end as event_id,
-               0 as "attempts!",
+               0 as "attempts!", 0::float8 as "waited!",
                exists (select from messaging.outbox_exceptions as open
                        where open.aggregate_id = seen.aggregate_id and open.status <> 'SKIPPED'
                          and not exists (select from due where due.event_id = open.event_id)) as "is_blocked!",
                available as "available!"
         from seen where bytes_before <= $8
         union all
-        select position, false, aggregate_id, aggregate_version, event_id, attempts, false, 0 from due
+        select position, false, aggregate_id, aggregate_version, event_id, attempts, waited, false, 0 from due
         order by 1
         "#,
         look_at.after,
@@ -124,6 +148,7 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
             aggregate_id: row.aggregate_id,
             aggregate_version: row.aggregate_version,
             attempts: row.attempts,
+            waited: Duration::try_from_secs_f64(row.waited).unwrap_or_default(),
             is_blocked: row.is_blocked,
         })
     });

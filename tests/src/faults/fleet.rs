@@ -192,7 +192,7 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
             ("GATEWAY_URL", stage.gateway_url()),
             ("SMTP_URL", stage.smtp_url()),
             ("GATEWAY_TIMEOUT_SECONDS", "1".to_owned()),
-            ("DOCUMENT_RETRY_SECONDS", "1".to_owned()),
+            ("DOCUMENT_RETRY_SECONDS", "0.2".to_owned()),
             ("REFUND_RETRY_SECONDS", "1".to_owned()),
             ("PDF_TABS", "2".to_owned()),
         ]),

@@ -9,9 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Effect, Failure, Handler, Worker, WorkerConfig};
+use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
-use runtime::backoff::Backoff;
 use serde_json::json;
 use sqlx::PgConnection;
 use tests::events::{deliver, event};
@@ -26,10 +25,9 @@ const QUEUE: Queue = Queue::Notifications;
 
 fn config(slots: usize) -> WorkerConfig {
     let (dead_jobs, _) = mpsc::unbounded_channel();
-    let at_once = Backoff::new(std::time::Duration::from_millis(1), std::time::Duration::from_millis(1));
-    let policy = RetryPolicy { max_retries: 3, backoff: at_once };
-    let owner = "worker".to_owned();
-    WorkerConfig { queue: QUEUE, slots, policy, owner, patience: SOON, dead_jobs, relay: None }
+    let policy = RetryPolicy { unit: std::time::Duration::from_millis(1), waits: &[1, 1, 1] };
+    let (owner, isolation) = ("worker".to_owned(), Isolation::new());
+    WorkerConfig { queue: QUEUE, slots, policy, owner, isolation, patience: SOON, dead_jobs, relay: None }
 }
 
 /// Fails at first, and then does its job.

@@ -12,7 +12,9 @@ use messaging::inbox::{self, Claim, Job, WorkerLease};
 use messaging::leases::{self, Consumer};
 use messaging::log::Place;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, DeadJob, Effect, Failure, Handler, Outcome, PATIENCE, Worker, WorkerConfig};
+use messaging::worker::{
+    Completed, DeadJob, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig,
+};
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -112,6 +114,7 @@ impl Signing {
             slots: 1,
             policy: RetryPolicy::DOCUMENTS,
             owner: self.name.to_owned(),
+            isolation: Isolation::new(),
             patience: PATIENCE,
             dead_jobs,
             relay: None,

@@ -8,14 +8,14 @@ use contracts::{Envelope, OrderState, Queue};
 use messaging::inbox::Job;
 use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
+use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use messaging::{Hint, Wakeup, outbox};
 use runtime::Tasks;
 use serde_json::json;
 use sqlx::PgPool;
 use standalone::Part;
 use tests::events::{deliver, event};
-use tests::waiting::SOON;
+use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, shop};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -44,6 +44,7 @@ fn config(owner: &str, patience: Duration) -> WorkerConfig {
         slots: 4,
         policy: RetryPolicy::DOCUMENTS,
         owner: owner.to_owned(),
+        isolation: Isolation::new(),
         patience,
         dead_jobs,
         relay: None,
@@ -84,30 +85,71 @@ async fn a_worker_that_is_stopped_finishes_its_job_or_gives_it_back() -> Result<
     Ok(())
 }
 
+/// Status, attempts and last error of an event's job.
+async fn job_of(pool: &PgPool, event: &Envelope) -> Result<(String, i32, Option<String>)> {
+    let row = "select status, attempts, last_error from messaging.inbox where event_id = $1";
+    Ok(sqlx::query_as(row).bind(event.event_id).fetch_one(pool).await?)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_undecodable_row_dies_and_takes_no_other_with_it() -> Result<()> {
+async fn a_job_without_its_event_dies_and_takes_no_other_with_it() -> Result<()> {
     let database = Database::new().await?;
     let pool = database.pool_as("articurated_workers").await?;
-    let (from_the_future, good) = (event(), event());
-    deliver(&pool, QUEUE, &[from_the_future.clone(), good.clone()]).await?;
-    sqlx::query("update messaging.outbox set schema_version = 2 where event_id = $1")
-        .bind(from_the_future.event_id)
-        .execute(&database.pool)
-        .await?;
+    let (lost, good) = (event(), event());
+    deliver(&pool, QUEUE, &[lost.clone(), good.clone()]).await?;
+    sqlx::query("delete from messaging.outbox where event_id = $1").bind(lost.event_id).execute(&database.pool).await?;
 
     let gate = Arc::new(Semaphore::new(1));
     let handler = Gated { started: Arc::new(Semaphore::new(0)), gate };
     let outcomes = Worker::new(pool.clone(), config("reader", SOON), handler).tick().await?;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Dead).count(), 1, "{outcomes:?}");
+    assert_eq!(job_of(&database.pool, &good).await?, ("done".to_owned(), 1, None));
+    let (status, _, reason) = job_of(&database.pool, &lost).await?;
+    assert_eq!((status.as_str(), reason.as_deref()), ("dead", Some("the event is not in the outbox")));
+    Ok(())
+}
 
-    let ended = async |event: &Envelope| -> Result<(String, Option<String>)> {
-        let row = "select status, last_error from messaging.inbox where event_id = $1";
-        Ok(sqlx::query_as(row).bind(event.event_id).fetch_one(&database.pool).await?)
-    };
-    assert_eq!(ended(&good).await?, ("done".to_owned(), None));
-    let (status, reason) = ended(&from_the_future).await?;
-    assert_eq!(status, "dead");
-    assert_eq!(reason.as_deref(), Some("schema version 2 is unknown to this release, which reads 1"));
+/// During an upgrade a new relay sends what an old worker does not know. A new worker may take it; only after an hour is it up
+/// to an operator.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_a_newer_release_knows_waits_for_it_and_costs_no_attempts() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let newer = Headers { schema_version: Some(SCHEMA_VERSION + 1), ..Headers::default() };
+    let unknown = [
+        (Envelope { headers: newer, ..event() }, "schema version 2 of events of the type order.created (it reads 1)"),
+        (Envelope { event_type: "order.eaten".to_owned(), ..event() }, "events of the type order.eaten"),
+        // This release knows the type, and would take the event for something else.
+        (
+            Envelope { event_type: "order.paid".to_owned(), ..event() },
+            "events of the type order.paid in the queue notifications",
+        ),
+        (Envelope { aggregate_type: "voucher".to_owned(), ..event() }, "aggregates of the type voucher"),
+    ];
+    let events: Vec<_> = unknown.iter().map(|(event, _)| event.clone()).collect();
+    deliver(&pool, QUEUE, &events).await?;
+    let handler = || Gated { started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(0)) };
+
+    let outcomes = Worker::new(pool.clone(), config("old", SOON), handler()).tick().await?;
+    assert_eq!(outcomes, [Outcome::NotYet; 4]);
+    for (event, what) in &unknown {
+        let (status, attempts, reason) = job_of(&database.pool, event).await?;
+        assert_eq!((status.as_str(), attempts), ("ready", 0), "{what}");
+        let reason = reason.unwrap_or_default();
+        assert_eq!(reason, format!("this release does not know {what}: upgrade the workers, then retry"));
+    }
+    let waits = "select count(*) from messaging.inbox where run_at > received_at + interval '4 seconds'";
+    assert_eq!(books::count(&database.pool, waits).await?, 4);
+
+    let aged =
+        "update messaging.inbox set received_at = received_at - interval '61 minutes', run_at = clock_timestamp()";
+    sqlx::query(aged).execute(&database.pool).await?;
+    let outcomes = Worker::new(pool.clone(), config("still old", SOON), handler()).tick().await?;
+    assert_eq!(outcomes, [Outcome::Dead; 4]);
+    for (event, what) in &unknown {
+        let (status, _, reason) = job_of(&database.pool, event).await?;
+        assert!(status == "dead" && reason.is_some_and(|reason| reason.contains("upgrade the workers")), "{what}");
+    }
     Ok(())
 }
 
@@ -131,7 +173,7 @@ async fn the_relay_is_woken_when_a_job_has_ended() -> Result<()> {
 
 /// The projector has a loop of its own, and dead-letters by itself. It has no other rows in the inbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_projector_dead_letters_what_it_cannot_decode_and_goes_on() -> Result<()> {
+async fn the_projector_puts_off_what_it_does_not_know_and_goes_on() -> Result<()> {
     let system = System::commands_only().await?;
     shop::order_in(&system.api, OrderState::Paid).await?;
     let database = system.stop().await?;
@@ -141,10 +183,27 @@ async fn the_projector_dead_letters_what_it_cannot_decode_and_goes_on() -> Resul
     let system = System::start_on(database, |options| options.parts = vec![Part::Query]).await?;
     let pool = &system.database.pool;
     books::passed(pool, Consumer::Projections, SOON).await?;
-    let rows: Vec<(String, i32, String)> =
-        sqlx::query_as("select queue, aggregate_version, status from messaging.inbox").fetch_all(pool).await?;
-    assert_eq!(rows, [("projections".to_owned(), 1, "dead".to_owned())]);
-    let shown: Vec<i32> = sqlx::query_scalar("select version from read.history").fetch_all(pool).await?;
-    assert_eq!(shown, [2], "the event after it is applied");
+    let row = async || -> Result<(String, i32, String)> {
+        let row = "select queue, aggregate_version, status from messaging.inbox";
+        Ok(sqlx::query_as(row).fetch_one(pool).await?)
+    };
+    assert_eq!(row().await?, ("projections".to_owned(), 1, "ready".to_owned()));
+    let shown = async || -> Result<Vec<i32>> {
+        Ok(sqlx::query_scalar("select version from read.history order by 1").fetch_all(pool).await?)
+    };
+    assert_eq!(shown().await?, [2], "the event after it is applied");
+
+    // As if it had waited for more than an hour.
+    let retry =
+        "update messaging.inbox set run_at = clock_timestamp(), received_at = received_at - interval '61 minutes'";
+    sqlx::query(retry).execute(pool).await?;
+    eventually_equal("it is dead", SOON, "dead".to_owned(), async || Ok(row().await?.2)).await?;
+    let reason: String = sqlx::query_scalar("select last_error from messaging.inbox").fetch_one(pool).await?;
+    assert!(reason.contains("schema version 9") && reason.ends_with("upgrade query, then retry"), "{reason}");
+    sqlx::query("update messaging.outbox set headers = '{}'").execute(pool).await?;
+    let again = "with letter as (delete from messaging.dead_letters)
+                 update messaging.inbox set status = 'in_doubt', finished_at = null, run_at = clock_timestamp()";
+    sqlx::query(again).execute(pool).await?;
+    eventually_equal("it is applied", SOON, vec![1, 2], shown).await?;
     system.finish().await
 }

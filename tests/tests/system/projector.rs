@@ -241,10 +241,13 @@ async fn a_bad_event_is_dead_lettered_with_its_reason_and_the_others_are_applied
     assert_eq!(seen.state, OrderState::Delivered);
 
     for (id, reason) in &sent {
-        let error = eventually(&format!("{reason} is dead"), SOON, async || {
+        // What a newer release may know is put off.
+        let status = if ["order.eaten", "ghost"].contains(reason) { "ready" } else { "dead" };
+        let error = eventually(&format!("{reason} is {status}"), SOON, async || {
             let error: Option<String> =
-                sqlx::query_scalar("select last_error from messaging.inbox where event_id = $1 and status = 'dead'")
+                sqlx::query_scalar("select last_error from messaging.inbox where event_id = $1 and status = $2")
                     .bind(id)
+                    .bind(status)
                     .fetch_optional(pool)
                     .await?;
             Ok(error)

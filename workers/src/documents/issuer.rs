@@ -7,12 +7,12 @@ use maud::Markup;
 use messaging::worker::Failure;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
-use storage::InvoiceStore;
+use storage::{InvoiceStore, StoreError};
 
 use super::layout::Brand;
 use super::numbering::series_at;
 use super::store;
-use crate::pdf::{Renderer, reproducible};
+use crate::pdf::{PdfError, Renderer, reproducible};
 
 /// What every kind of document needs.
 #[derive(Debug, Clone)]
@@ -41,10 +41,7 @@ impl DocumentIssuer {
     /// The document as a PDF. Every attempt returns the same bytes.
     pub(crate) async fn print(&self, html: Markup, issued_at: DateTime<Utc>) -> Result<Bytes, Failure> {
         let started = std::time::Instant::now();
-        let pdf = self.renderer.render(html.into_string()).await.map_err(|error| {
-            let reason = error.to_string();
-            if error.is_retryable() { Failure::Retry(reason) } else { Failure::Dead(reason) }
-        })?;
+        let pdf = self.renderer.render(html.into_string()).await.map_err(not_printed)?;
         metrics::histogram!("pdf_render_duration_seconds").record(started.elapsed());
         Ok(reproducible(pdf.into(), issued_at).into())
     }
@@ -53,8 +50,31 @@ impl DocumentIssuer {
     pub(crate) async fn store(&self, name: String, pdf: Bytes) -> Result<StoredFile, Failure> {
         let size_bytes = i64::try_from(pdf.len()).unwrap_or(i64::MAX);
         let sha256 = format!("{:x}", Sha256::digest(&pdf));
-        self.files.put(&name, pdf).await.map_err(|error| Failure::Retry(error.to_string()))?;
+        self.files.put(&name, pdf).await.map_err(store_failed)?;
         Ok(StoredFile { path: name, size_bytes, sha256 })
+    }
+}
+
+fn not_printed(error: PdfError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        PdfError::ChromiumMissing(_) | PdfError::Launch(_) => Failure::Unavailable(reason),
+        // It may be the document that hangs Chromium or brings it down; or this process is stopping.
+        PdfError::Deadline(_) | PdfError::Crashed(_) | PdfError::Stopped => Failure::Retry(reason),
+        // Two fresh tabs have rejected the document.
+        PdfError::Rejected(_) => Failure::Dead(reason),
+    }
+}
+
+/// The invoice store did not write or read a file.
+#[expect(clippy::needless_pass_by_value, reason = "used as a function value for map_err")]
+pub(crate) fn store_failed(error: StoreError) -> Failure {
+    let reason = error.to_string();
+    match error {
+        StoreError::Failed(_) => Failure::Unavailable(reason),
+        // An operator may restore a lost file.
+        StoreError::NotFound(_) => Failure::Retry(reason),
+        StoreError::BadName { .. } => Failure::Dead(reason),
     }
 }
 

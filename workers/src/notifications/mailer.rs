@@ -15,7 +15,7 @@ use super::kind::NotificationKind;
 use super::message::{Attachment, Envelope, message};
 use super::smtp::Smtp;
 use super::templates::content;
-use crate::documents::Brand;
+use crate::documents::{Brand, store_failed};
 
 const FROM: &str = "ArtiCurated <orders@articurated.example>";
 
@@ -97,9 +97,8 @@ impl Mailer {
     }
 
     async fn attachment(&self, invoice: &InvoiceDocument) -> Result<Attachment, Failure> {
-        let unavailable = |error: storage::StoreError| Failure::Retry(error.to_string());
-        let file = self.files.get(&invoice.path).await.map_err(unavailable)?;
-        let pdf = file.bytes().await.map_err(unavailable)?;
+        let file = self.files.get(&invoice.path).await.map_err(store_failed)?;
+        let pdf = file.bytes().await.map_err(store_failed)?;
         if format!("{:x}", Sha256::digest(&pdf)) != invoice.sha256 {
             return Err(Failure::Dead(format!(
                 "{} is not the file that was stored: its SHA-256 differs",

@@ -31,6 +31,9 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 /// Why we do not know that an e-mail was sent. The texts contain no address.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotSent {
+    /// The server cannot be reached, or refuses us before it has heard of this e-mail. It would refuse any other.
+    #[error("{0}")]
+    Down(String),
     /// The server accepted nothing; it may accept it later.
     #[error("{0}")]
     Later(String),
@@ -104,11 +107,12 @@ impl Smtp {
 
     /// The first half: until the server waits for the text.
     pub(super) async fn start(&self, from: &Address, to: &Address) -> Result<Conversation, NotSent> {
+        let mut has_named_recipient = false;
         let started = timeout(READY_WITHIN, async {
-            let mut connection = self.connect().await.map_err(|error| later("cannot be reached", &error))?;
+            let mut connection = self.connect().await.map_err(|error| down("cannot be reached", &error))?;
             if let Some(credentials) = &self.credentials {
                 let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
-                login.map_err(|error| later("refuses the login in SMTP_URL", &error))?;
+                login.map_err(|error| down("refuses the login in SMTP_URL", &error))?;
             }
             let mut parameters = Vec::new();
             if [from, to].iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
@@ -120,16 +124,19 @@ impl Smtp {
                 parameters.push(MailParameter::SmtpUtfEight);
             }
             let sender = connection.command(Mail::new(Some(from.clone()), parameters)).await;
-            sender.map_err(|error| later("refuses the sender, MAIL_FROM", &error))?;
+            sender.map_err(|error| sender_refused(&error))?;
+            has_named_recipient = true;
             let recipient = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
             recipient.map_err(|error| answered("refuses the recipient", &error, to))?;
             connection.command(Data).await.map_err(|error| answered("refuses the message", &error, to))?;
             Ok(connection)
         });
-        match started.await {
-            Ok(connection) => Ok(Conversation { connection: connection?, to: to.clone() }),
-            Err(_elapsed) => Err(NotSent::Later(format!("the mail server was not ready within {READY_WITHIN:?}"))),
+        if let Ok(connection) = started.await {
+            return Ok(Conversation { connection: connection?, to: to.clone() });
         }
+        let slow = format!("the mail server was not ready within {READY_WITHIN:?}");
+        // Some servers are slow on purpose when they do not know the recipient.
+        Err(if has_named_recipient { NotSent::Later(slow) } else { NotSent::Down(slow) })
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
@@ -173,8 +180,14 @@ impl Conversation {
     }
 }
 
-fn later(what: &str, error: &Error) -> NotSent {
-    NotSent::Later(format!("the mail server {what}: {error}"))
+fn down(what: &str, error: &Error) -> NotSent {
+    NotSent::Down(format!("the mail server {what}: {error}"))
+}
+
+/// All e-mails have the same sender. Some servers greylist already here, and answer 4xx.
+fn sender_refused(error: &Error) -> NotSent {
+    let what = "refuses the sender, MAIL_FROM";
+    if error.is_transient() { NotSent::Later(format!("the mail server {what}: {error}")) } else { down(what, error) }
 }
 
 /// Replies that start with 5 are permanent (RFC 5321, section 4.2.1). All others may pass.

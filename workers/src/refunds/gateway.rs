@@ -15,9 +15,9 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// How a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GatewayError {
-    /// The request never reached the gateway.
-    #[error("the gateway cannot be reached: {0}")]
-    NotSent(String),
+    /// The gateway cannot be reached, or takes no requests. It has not carried out this one.
+    #[error("the gateway is not available: {0}")]
+    Unavailable(String),
     /// The gateway understood the request and refused it for good.
     #[error("the gateway refused the refund: {0}")]
     Refused(String),
@@ -61,12 +61,12 @@ impl Gateway {
             }
         }
         let response = call.send().await.map_err(|error| {
-            if error.is_connect() { GatewayError::NotSent(error.to_string()) } else { unknown(error) }
+            if error.is_connect() { GatewayError::Unavailable(error.to_string()) } else { unknown(error) }
         })?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED => read(response).await,
-            // The gateway did not carry it out, and a later call may succeed.
-            StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::NotSent("429 Too Many Requests".to_owned())),
+            // It would answer the next call in the same way.
+            status @ StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(status.to_string())),
             status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
                 let body = response.text().await.unwrap_or_default();
                 Err(GatewayError::Refused(format!("{status} {}", body.chars().take(500).collect::<String>())))
@@ -75,13 +75,19 @@ impl Gateway {
         }
     }
 
-    /// The refund under an idempotency key, if the gateway made one.
+    /// The refund under an idempotency key, if the gateway made one. A look-up changes nothing, so a gateway that gives no
+    /// answer is only not available.
     #[tracing::instrument(name = "gateway.refund.look_up", skip(self))]
     pub(crate) async fn look_up(&self, key: Uuid) -> Result<Option<GatewayRefund>, GatewayError> {
-        let response = self.client.get(format!("{}/refund/{key}", self.base)).send().await.map_err(unknown)?;
+        let response = self.client.get(format!("{}/refund/{key}", self.base)).send().await;
+        let response = response.map_err(|error| GatewayError::Unavailable(format!("look-up: {error}")))?;
         match response.status() {
             StatusCode::OK => read(response).await.map(Some),
             StatusCode::NOT_FOUND => Ok(None),
+            status @ (StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT) => Err(GatewayError::Unavailable(format!("look-up: {status}"))),
             status => Err(GatewayError::Unknown(format!("look-up: {status}"))),
         }
     }

@@ -34,8 +34,8 @@ pub struct Claim<'a> {
 /// What a claim got.
 #[derive(Debug)]
 pub struct Claimed {
-    /// `false`: the queue is paused, the lease of the worker is about to expire, or it is a lease of another server. Then
-    /// nothing is known about the jobs.
+    /// `false`: the queue is paused, its dependency is down, the lease of the worker is about to expire, or it is a lease of
+    /// another server. Then nothing is known about the jobs.
     pub looked: bool,
     /// The server that was asked.
     pub timeline: String,
@@ -48,8 +48,12 @@ pub struct Claimed {
 /// The lease of a worker that keeps its heartbeat never has less than this left. With less it starts nothing.
 const HEALTHY: Duration = Duration::from_secs(10);
 
+/// How long a probe may take before another job probes in its place.
+const PROBE_WITHIN: Duration = Duration::from_secs(60);
+
 /// Claims due jobs; none while the queue is paused, when the lease of the worker is about to expire, or when it is a lease of
-/// another server.
+/// another server. During an outage one worker claims one job, the probe, when the time for it has come.
+#[expect(clippy::too_many_lines, reason = "it is one statement")]
 pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
     let rows = sqlx::query!(
         r#"
@@ -58,11 +62,14 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             select from messaging.workers
             where workers.queue = $1 and owner = $3 and expires_at > clock_timestamp() + $7
             for key share
+        ), outage as materialized (
+            select next_probe_at from messaging.outages where queue = $1
         ), may as materialized (
             select timeline, timeline = $8 and exists (select from alive)
-                   and not exists (select from messaging.queues where name = $1 and paused_at is not null) as look
+                   and not exists (select from messaging.queues where name = $1 and paused_at is not null)
+                   and not exists (select from outage where next_probe_at > clock_timestamp()) as look
             from messaging.timeline() as timeline
-        ), due as materialized (
+        ), found as materialized (
             select event_id, status
             from messaging.inbox
             where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
@@ -70,6 +77,15 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             order by run_at
             limit $4
             for update skip locked
+        ), probe as (
+            -- Only one worker gets it: the others wait for its lock, and then find another time in the row.
+            update messaging.outages set next_probe_at = clock_timestamp() + $9
+            where queue = $1 and next_probe_at <= clock_timestamp() and exists (select from found)
+            returning failures
+        ), due as materialized (
+            select * from found
+            where not exists (select from outage)
+               or exists (select from probe) and event_id = (select event_id from found limit 1)
         ), left_over as (
             select min(run_at) as first_left
             from messaging.inbox
@@ -80,15 +96,17 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             select $5, $1, $3, array_agg(event_id) from due having count(*) > 0
         ), started as (
             update messaging.inbox as job
-            set status = 'running', attempts = attempts + 1, claim_id = $5, started_at = clock_timestamp()
+            set status = 'running', attempts = attempts + 1, claim_id = $5,
+                started_at = case when deaths = 0 then clock_timestamp() end
             from due
             where job.queue = $1 and job.event_id = due.event_id
             returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
-                      due.status = 'in_doubt' as in_doubt
+                      deaths, due.status = 'in_doubt' as in_doubt
         )
         select look as "look!", timeline as "timeline!", first_left, started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
                started.aggregate_version as "aggregate_version?", received_at as "received_at?", run_at as "run_at?",
-               attempts as "attempts?", in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
+               attempts as "attempts?", deaths as "deaths?", (select failures from probe) as probes,
+               in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
                payload as "payload?: Json<Box<RawValue>>", headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
         from may cross join left_over left join started on true left join messaging.events as event on event.event_id = started.event_id
         order by run_at
@@ -101,6 +119,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
         claim.find_left,
         interval(HEALTHY),
         claim.timeline,
+        interval(PROBE_WITHIN),
     )
     .fetch_all(executor)
     .await?;
@@ -109,6 +128,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
     let first_left = rows.first().and_then(|row| row.first_left);
     // Without a job there is one row, in which all else is null.
     let jobs = rows.into_iter().filter_map(|row| {
+        let (deaths, probes) = (row.deaths?, row.probes);
         let row = Row {
             event_id: row.event_id?,
             event_type: row.event_type,
@@ -122,15 +142,18 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             attempts: row.attempts?,
             in_doubt: row.in_doubt?,
         };
-        Some(row.into_job(queue, claim.id))
+        Some(Job { deaths, probes, ..row.into_job(queue, claim.id) })
     });
     Ok(Claimed { looked, timeline, jobs: jobs.collect(), first_left })
 }
 
-/// Makes the jobs of dead workers available again. The attempt that the worker started counts.
+/// Makes the jobs of dead workers available again. They come back as `in_doubt`, because the dead worker may have had its
+/// effect.
 ///
-/// They come back as `in_doubt`, because the dead worker may have had its effect. The dead are removed in a statement of its
-/// own, which waits for a claim that is being made: the second one sees it.
+/// No attempt is charged: if one of the jobs has killed the process, the others are innocent. All of them are suspects now, and
+/// run alone until an attempt ends. So a process that dies again dies of the job that it had started alone.
+///
+/// The dead are removed in a statement of its own, which waits for a claim that is being made: the second one sees it.
 pub async fn reclaim_expired(pool: &PgPool, queue: Queue) -> sqlx::Result<u64> {
     in_transaction(pool, move |conn| reclaim(conn, queue).boxed()).await
 }
@@ -154,7 +177,9 @@ async fn reclaim(conn: &mut PgConnection, queue: Queue) -> sqlx::Result<u64> {
             join messaging.claims on claims.owner = dead.owner and claims.queue = $3 and claim_id >= oldest_claim
         )
         update messaging.inbox as job
-        set status = 'in_doubt', run_at = messaging.due_now($3), last_error = 'the worker ' || owner || ' let its lease expire'
+        set status = 'in_doubt', run_at = messaging.due_now($3), attempts = attempts - 1,
+            deaths = deaths + case when started_at is null then 0 else 1 end,
+            last_error = 'the worker ' || owner || ' let its lease expire'
         from lost
         where job.queue = $3 and job.event_id = lost.event_id and job.claim_id = lost.claim_id and status = 'running'
         "#,
@@ -192,7 +217,8 @@ pub async fn release(pool: &PgPool, queue: Queue, owner: &str, claims: &[Uuid]) 
     Ok(released.rows_affected())
 }
 
-/// Gives back the jobs of one claim that still run under it, or only the job of one event.
+/// Gives back the jobs of one claim that still run under it, or only the job of one event. Without an event no job of the
+/// claim was started, and no attempt counts.
 pub async fn give_back(pool: &PgPool, queue: Queue, claim: Uuid, only: Option<Uuid>) -> sqlx::Result<u64> {
     let given_back = sqlx::query!(
         r#"
@@ -200,7 +226,8 @@ pub async fn give_back(pool: &PgPool, queue: Queue, claim: Uuid, only: Option<Uu
             select unnest(event_ids) as event_id from messaging.claims where claim_id = $2
         )
         update messaging.inbox as job
-        set status = 'in_doubt', run_at = messaging.due_now($1), last_error = 'the database did not answer its worker'
+        set status = 'in_doubt', run_at = messaging.due_now($1), last_error = 'the database did not answer its worker',
+            attempts = attempts - case when $3::uuid is null then 1 else 0 end
         from mine
         where job.queue = $1 and job.event_id = mine.event_id and job.claim_id = $2 and status = 'running'
           and ($3::uuid is null or job.event_id = $3)
@@ -212,6 +239,23 @@ pub async fn give_back(pool: &PgPool, queue: Queue, claim: Uuid, only: Option<Uu
     .execute(pool)
     .await?;
     Ok(given_back.rows_affected())
+}
+
+/// Notes that a suspect has been started, alone. From now on the death of the process is its own. `false` when the job runs
+/// under another claim.
+pub async fn start_alone(pool: &PgPool, job: &Job) -> sqlx::Result<bool> {
+    let started = sqlx::query!(
+        r#"
+        update messaging.inbox set started_at = clock_timestamp()
+        where queue = $1 and event_id = $2 and claim_id = $3 and status = 'running'
+        "#,
+        job.queue.as_str(),
+        job.event_id,
+        job.claim_id,
+    )
+    .execute(pool)
+    .await?;
+    Ok(started.rows_affected() == 1)
 }
 
 /// Locks a claimed job in the caller's transaction. `false` when the worker's lease is about to expire or has expired, or when

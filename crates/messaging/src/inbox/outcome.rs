@@ -44,6 +44,8 @@ pub enum Next {
     Retry(Duration),
     /// It is retried after this wait, and the effect is looked up first.
     LookUp(Duration),
+    /// It is retried after this wait, as if this attempt had not been: it failed for a reason that is not in the job.
+    Later(Duration),
     /// It is retried only by an operator.
     Dead,
 }
@@ -53,14 +55,19 @@ pub async fn fail(conn: &mut PgConnection, job: &Job, error: &str, next: Next) -
     let (status, delay) = match next {
         Next::Retry(delay) => ("ready", delay),
         Next::LookUp(delay) => ("in_doubt", delay),
+        Next::Later(delay) => (if job.in_doubt { "in_doubt" } else { "ready" }, delay),
         Next::Dead => ("dead", Duration::ZERO),
     };
+    let counts = !matches!(next, Next::Later(_));
     let failed = sqlx::query_scalar!(
         r#"
         with failed as (
             update messaging.inbox
             set status = $1, last_error = $2, run_at = messaging.due_now($3) + $4,
-                finished_at = case when $1 = 'dead' then clock_timestamp() end
+                finished_at = case when $1 = 'dead' then clock_timestamp() end,
+                attempts = attempts - case when $7 then 0 else 1 end,
+                -- An attempt that has ended clears the job of its suspicion, if it was one. A dead job keeps it for its retry.
+                deaths = case when $7 and $1 <> 'dead' then 0 else deaths end
             where queue = $3 and event_id = $5 and claim_id = $6 and status = 'running'
             returning queue, event_id
         ), dead as (
@@ -74,6 +81,7 @@ pub async fn fail(conn: &mut PgConnection, job: &Job, error: &str, next: Next) -
         interval(delay),
         job.event_id,
         job.claim_id,
+        counts,
     )
     .fetch_one(conn)
     .await?;

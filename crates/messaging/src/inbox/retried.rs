@@ -1,6 +1,9 @@
 //! The dead events of a consumer that follows the log: it has rows in the inbox only for what it could not read.
 
+use std::time::Duration;
+
 use contracts::Queue;
+use runtime::database::interval;
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -8,7 +11,7 @@ use uuid::Uuid;
 
 use super::job::{Job, Row};
 
-/// Locks up to `limit` jobs that an operator has retried, for the caller's transaction.
+/// Locks up to `limit` jobs that an operator has retried, or that were postponed, for the caller's transaction.
 pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> sqlx::Result<Vec<Job>> {
     let rows = sqlx::query_as!(
         Row,
@@ -51,7 +54,28 @@ pub async fn finish_retried(conn: &mut PgConnection, queue: Queue, event_ids: &[
     Ok(())
 }
 
-/// Records an event as dead: it cannot be consumed (undecodable, unknown type), and a retry would not change that.
+/// Puts an event off, which this release does not know. [`take_retried`] finds it again after this wait.
+pub async fn postpone(conn: &mut PgConnection, job: &Job, reason: &str, wait: Duration) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into messaging.inbox as job (queue, event_id, aggregate_id, aggregate_version, run_at, last_error)
+        values ($1, $2, $3, $4, messaging.due_now($1) + $5, $6)
+        on conflict (queue, event_id) do update set run_at = excluded.run_at, last_error = excluded.last_error
+        where job.status in ('ready', 'in_doubt')
+        "#,
+        job.queue.as_str(),
+        job.event_id,
+        job.aggregate_id,
+        job.aggregate_version,
+        interval(wait),
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records an event as dead: it cannot be consumed, and a retry would not change that.
 pub async fn dead_letter(conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
     sqlx::query!(
         r#"

@@ -1,15 +1,22 @@
 //! One attempt at one job, and the record of how it ended.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use runtime::database::limited;
+use runtime::{Clock, faults};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::handler::{DeadJob, Failure, Handler};
 use super::{GiveBack, Worker};
 use crate::inbox::{self, Job, Next};
+use crate::unknown;
+
+/// A job is dead when so many processes have died while they ran it: the first one with other jobs beside it, the others with
+/// this job alone.
+const MOST_DEATHS: i16 = 4;
 
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +24,10 @@ pub enum Outcome {
     Done,
     Retried,
     InDoubt,
+    /// The dependency of its queue is down.
+    Unavailable,
+    /// Something that it needs does not exist yet.
+    NotYet,
     Dead,
     LeaseLost,
     /// It failed, and that could not be recorded. The job is given back once the database answers.
@@ -29,6 +40,8 @@ impl Outcome {
             Self::Done => "done",
             Self::Retried => "retried",
             Self::InDoubt => "in_doubt",
+            Self::Unavailable => "unavailable",
+            Self::NotYet => "not_yet",
             Self::Dead => "dead",
             Self::LeaseLost => "lease_lost",
             Self::Unrecorded => "unrecorded",
@@ -41,6 +54,7 @@ impl<H: Handler> Worker<H> {
     /// meanwhile, its completion is refused.
     pub(super) async fn attempt(&self, job: Job) -> Outcome {
         let (event_id, claim_id) = (job.event_id, job.claim_id);
+        let _turn = self.config.isolation.turn(job.is_suspect()).await;
         let span = tracing::info_span!(
             "worker.job.run",
             queue = %job.queue,
@@ -54,9 +68,12 @@ impl<H: Handler> Worker<H> {
         let outcome = self.attempt_in_span(job).instrument(span).await;
         let is_recorded = match outcome {
             Outcome::LeaseLost | Outcome::Unrecorded => false,
-            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => {
-                self.running.ended(claim_id, event_id)
-            }
+            Outcome::Done
+            | Outcome::Retried
+            | Outcome::InDoubt
+            | Outcome::Unavailable
+            | Outcome::NotYet
+            | Outcome::Dead => self.running.ended(claim_id, event_id),
         };
         if !is_recorded {
             // The job may still run under our claim: a worker whose lease is about to expire gives up before its effect, and
@@ -70,23 +87,13 @@ impl<H: Handler> Worker<H> {
         let started = Instant::now();
         let waited = (job.received_at - job.occurred_at).to_std().unwrap_or_default();
         metrics::histogram!("inbox_delivery_seconds", "queue" => job.queue.as_str()).record(waited);
-        let result = if let Some(reason) = &job.undecodable {
-            Err(Failure::Dead(reason.clone()))
-        } else if self.config.policy.allows_another(job.attempts - 1) {
-            // A panic must not leave the job running for as long as the worker lives.
-            match AssertUnwindSafe(self.handler.handle(&job)).catch_unwind().await {
-                Ok(Ok(completed)) => self.completions.complete(&job, completed).await,
-                Ok(Err(failure)) => Err(failure),
-                Err(_panic) => Err(Failure::InDoubt("the handler panicked; the log says where".to_owned())),
-            }
-        } else {
-            // Claimed once more after its worker died during the last attempt.
-            Err(Failure::Dead(format!("gave up after {} attempts", job.attempts - 1)))
-        };
-        let outcome = match result {
+        let outcome = match self.carry_out(&job).await {
             Ok(()) => Outcome::Done,
             Err(failure) => self.settle(&job, failure).await,
         };
+        if job.probes.is_some() {
+            self.judge_probe(outcome).await;
+        }
         if let (Some(relay), Outcome::Done | Outcome::Dead) = (&self.config.relay, outcome) {
             relay.send();
         }
@@ -95,17 +102,79 @@ impl<H: Handler> Worker<H> {
         outcome
     }
 
+    /// Does the job, unless it is clear that it cannot be done.
+    async fn carry_out(&self, job: &Job) -> Result<(), Failure> {
+        if let Some(reason) = &job.undecodable {
+            return Err(Failure::Dead(reason.clone()));
+        }
+        if let Some(why) = &job.unknown {
+            return Err(Failure::NotYet { why: why.clone(), within: unknown::WITHIN });
+        }
+        if job.deaths >= MOST_DEATHS {
+            let deaths = job.deaths;
+            return Err(Failure::Dead(format!(
+                "{deaths} worker processes died while they ran this job, all but the first while they ran nothing else"
+            )));
+        }
+        if !self.config.policy.allows_another(job.attempts - 1) {
+            // Given back after the last attempt, whose end could not be recorded.
+            return Err(Failure::Dead(format!("gave up after {} attempts", job.attempts - 1)));
+        }
+        if job.is_suspect() && !limited(inbox::start_alone(&self.pool, job)).await? {
+            return Err(Failure::LeaseLost);
+        }
+        faults::point_of("worker.job.started", job.event_id);
+        // A panic must not leave the job running for as long as the worker lives.
+        match AssertUnwindSafe(self.handler.handle(job)).catch_unwind().await {
+            Ok(Ok(completed)) => self.completions.complete(job, completed).await,
+            Ok(Err(failure)) => Err(failure),
+            Err(_panic) => Err(Failure::InDoubt("the handler panicked; the log says where".to_owned())),
+        }
+    }
+
+    /// Ends the outage when the probe has shown that the dependency works.
+    async fn judge_probe(&self, outcome: Outcome) {
+        let queue = self.config.queue;
+        let judged = match outcome {
+            // Its failure has been noted.
+            Outcome::Unavailable => return,
+            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => {
+                limited(inbox::end_outage(&self.pool, queue)).await.map(|ended| {
+                    if ended {
+                        tracing::info!(%queue, "the dependency of the queue works again");
+                    }
+                })
+            }
+            Outcome::NotYet | Outcome::LeaseLost | Outcome::Unrecorded => {
+                limited(inbox::probe_again(&self.pool, queue)).await
+            }
+        };
+        if let Err(error) = judged {
+            tracing::warn!(%queue, %error, "could not record what came of the probe; another job will probe");
+        }
+    }
+
     /// Records a failure. If that fails too, the job is given back later, as in doubt.
     async fn settle(&self, job: &Job, failure: Failure) -> Outcome {
         let reason = failure.to_string();
-        let retry = self.config.policy.allows_another(job.attempts);
+        let policy = self.config.policy;
+        let retry = policy.allows_another(job.attempts);
         let (next, outcome) = match failure {
             Failure::LeaseLost => return Outcome::LeaseLost,
-            Failure::Retry(_) if retry => (Next::Retry(self.config.policy.delay(job.attempts)), Outcome::Retried),
-            Failure::InDoubt(_) if retry => (Next::LookUp(self.config.policy.delay(job.attempts)), Outcome::InDoubt),
-            Failure::Retry(_) | Failure::InDoubt(_) | Failure::Dead(_) => (Next::Dead, Outcome::Dead),
+            Failure::Retry(_) if retry => (Next::Retry(policy.wait(job.attempts)), Outcome::Retried),
+            Failure::InDoubt(_) if retry => (Next::LookUp(policy.wait(job.attempts)), Outcome::InDoubt),
+            Failure::Unavailable(_) => {
+                let failures = job.probes.unwrap_or(0).unsigned_abs() + 1;
+                (Next::Later(policy.pauses().ceiling(failures)), Outcome::Unavailable)
+            }
+            Failure::NotYet { within, .. } if age(job) < within => {
+                (Next::Later(unknown::wait(age(job))), Outcome::NotYet)
+            }
+            Failure::Retry(_) | Failure::InDoubt(_) | Failure::NotYet { .. } | Failure::Dead(_) => {
+                (Next::Dead, Outcome::Dead)
+            }
         };
-        match limited(self.record_failure(job, &reason, next)).await {
+        match limited(self.record_failure(job, &reason, next, outcome)).await {
             Ok(true) => {}
             Ok(false) => return Outcome::LeaseLost,
             Err(error) => {
@@ -115,22 +184,30 @@ impl<H: Handler> Worker<H> {
         }
         match next {
             Next::Dead => self.report_dead(job, reason),
-            Next::Retry(delay) | Next::LookUp(delay) => {
+            Next::Retry(delay) | Next::LookUp(delay) | Next::Later(delay) => {
                 tracing::warn!(%reason, retry_in = ?delay, "job failed; will be retried");
             }
         }
         outcome
     }
 
-    async fn record_failure(&self, job: &Job, reason: &str, next: Next) -> sqlx::Result<bool> {
+    async fn record_failure(&self, job: &Job, reason: &str, next: Next, outcome: Outcome) -> sqlx::Result<bool> {
         let mut tx = self.pool.begin().await?;
         if !inbox::fail(&mut tx, job, reason, next).await? {
             return Ok(false);
         }
-        if next == Next::Dead {
-            self.handler.dead_lettered(&mut tx, job, reason).await?;
+        let mut new_outage = false;
+        match next {
+            Next::Dead => self.handler.dead_lettered(&mut tx, job, reason).await?,
+            Next::Later(pause) if outcome == Outcome::Unavailable => {
+                new_outage = inbox::note_outage(&mut tx, job, reason, pause).await?;
+            }
+            Next::Retry(_) | Next::LookUp(_) | Next::Later(_) => {}
         }
         tx.commit().await?;
+        if new_outage {
+            tracing::error!(alert = true, queue = %job.queue, %reason, "a dependency is down; its queue waits for it");
+        }
         Ok(true)
     }
 
@@ -147,4 +224,9 @@ impl<H: Handler> Worker<H> {
         // The receiver is gone only while the process ends; the log line above has been written.
         let _closed = self.config.dead_jobs.send(dead);
     }
+}
+
+/// For how long the job has been in its queue.
+fn age(job: &Job) -> Duration {
+    (Clock::system().now() - job.received_at).to_std().unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use contracts::Queue;
 use futures_util::future::BoxFuture;
@@ -52,12 +53,23 @@ impl Completed {
     }
 }
 
-/// Why a job was not completed, and what follows from it.
+/// Why a job was not completed, and what follows from it. Each error of a handler becomes one of these by decision.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// May work later.
+    /// This job failed, and may work later. It costs an attempt; after the last one the job is dead.
     #[error("{0}")]
     Retry(String),
+    /// The dependency of the queue is down, so no job of the queue would work: the mail server, the payment gateway, Chromium,
+    /// the invoice store. It costs no attempt and pauses the queue.
+    ///
+    /// Only an error that says nothing about this job counts. A job that brings its dependency down would pause the queue again
+    /// and again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Something that the job needs does not exist yet. It costs no attempts, and is tried again until the job is older than
+    /// `within`. Then the job is dead.
+    #[error("{why}")]
+    NotYet { why: String, within: Duration },
     /// Will never work.
     #[error("{0}")]
     Dead(String),

@@ -46,6 +46,9 @@ fn queue(name: &str) -> QueueStatus {
         paused_at: None,
         paused_by: None,
         paused_reason: None,
+        outage_since: None,
+        outage_reason: None,
+        next_probe_at: None,
     }
 }
 
@@ -105,12 +108,18 @@ fn the_status() {
         paused_reason: Some("the shelves are being counted".to_owned()),
         ..queue("projections")
     };
+    let down = QueueStatus {
+        outage_since: Some(ago(125)),
+        outage_reason: Some("the mail server cannot be reached: Connection refused".to_owned()),
+        next_probe_at: Some(ago(-20)),
+        ..queue("notifications")
+    };
     let report = SystemStatus {
         at: at(),
         relays: vec![RelayStatus { name: "relay-1".to_owned(), expires_at: ago(-5), shards: (0..14).collect() }],
         shards_free: 2,
         outbox: OutboxStatus { pending: 12, parked: 1, oldest_pending: Some(ago(3)), published_per_minute: 840 },
-        queues: vec![paused, queue("refunds")],
+        queues: vec![down, paused, queue("refunds")],
         actions: vec![action()],
     };
     insta::assert_snapshot!("status", status(&report));
