@@ -106,7 +106,7 @@ async fn one_job_at_a_time_probes_and_what_becomes_of_it_decides() -> Result<()>
     assert!(left.is_some(), "the bound of the claims must not pass the jobs that were left");
     assert!(!claim(&pool, "one").await?.looked, "nothing more while the probe runs");
 
-    // It fails: the same job is as it was, and the pause begins again.
+    // It fails: the same job is as it was, and the pause restarts.
     let mut tx = pool.begin().await?;
     let pause = Duration::from_secs(3_600);
     assert!(inbox::fail(&mut tx, claimed[0], "on fire", inbox::Next::Later(pause)).await?);
