@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use contracts::{Envelope, OrderState, Queue};
+use contracts::{Envelope, Headers, OrderState, Queue, SCHEMA_VERSION};
 use messaging::inbox::Job;
 use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;

@@ -53,7 +53,6 @@ const PROBE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Claims due jobs; none while the queue is paused, when the lease of the worker is about to expire, or when it is a lease of
 /// another server. During an outage one worker claims one job, the probe, when the time for it has come.
-#[expect(clippy::too_many_lines, reason = "it is one statement")]
 pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
     let rows = sqlx::query!(
         r#"
