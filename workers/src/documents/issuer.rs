@@ -55,6 +55,7 @@ impl DocumentIssuer {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "used as a function value for map_err")]
 fn not_printed(error: PdfError) -> Failure {
     let reason = error.to_string();
     match error {
