@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults upgrade mutants bench coverage reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test faults upgrade mutants bench bench-years bench-lives coverage reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -11,7 +11,7 @@ CARGO ?= cargo
 TRANSPORT ?= $(if $(RABBITMQ_URL),rabbitmq,postgres)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Option: TRANSPORT=rabbitmq with demo, run, faults and upgrade. Every setting is in docs/settings.md."
 
 demo: ## Play a dozen orders end to end, print the outcome, audit the database
@@ -43,6 +43,14 @@ mutants: ## Plant one bug after the other, and check that a test catches each; O
 bench: ## Measure speed and memory, with the limits of this machine in the same run
 	@scripts/setup.sh bench
 	@$(CARGO) run --release --bin bench
+
+bench-years: ## The queue with ten million settled events, under a snapshot; hours and tens of GB, KEEP=folder keeps the events
+	@scripts/setup.sh bench
+	@$(CARGO) run --release --bin bench -- years $(if $(KEEP),--keep $(KEEP))
+
+bench-lives: ## Two million orders through their whole lives; hours and tens of GB, ORDERS=n for another number
+	@scripts/setup.sh bench
+	@$(CARGO) run --release --bin bench -- lives $(if $(ORDERS),--orders $(ORDERS))
 
 coverage: ## Line coverage by crate; fails below 85 %, or 95 % for state machines and money
 	@scripts/setup.sh coverage

@@ -1,19 +1,13 @@
-//! A lean HTTP/1.1 load generator on bare sockets: it shares the cores with the server under test.
-//!
-//! It reads only the status and the length of a response, and stops at the first unexpected status.
+//! A lean load generator: it shares the cores with the server under test, and stops at the first unexpected status.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// Longest wait for a response.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::client::Connection;
 
 /// Writes the next request of a connection and returns the expected status; `None` when no request is left.
 pub(crate) type Script = Box<dyn FnMut(&mut Vec<u8>) -> Option<u16> + Send>;
@@ -80,11 +74,17 @@ impl Latencies {
 /// Sends the requests; `script` makes the script of each connection.
 pub(crate) async fn run(load: Load, script: impl Fn() -> Script) -> Result<Measured> {
     let scripts: Vec<_> = (0..load.connections).map(|_| script()).collect();
-    let generator = move || {
+    on_own_thread(move || drive(load, scripts)).await?
+}
+
+/// Runs a load generator on a thread and a runtime of its own.
+pub(crate) fn on_own_thread<T: Send + 'static, F: Future<Output = Result<T>>>(
+    generator: impl FnOnce() -> F + Send + 'static,
+) -> JoinHandle<Result<T>> {
+    tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(drive(load, scripts))
-    };
-    tokio::task::spawn_blocking(generator).await?
+        runtime.block_on(generator())
+    })
 }
 
 /// Sends one request and returns the body of its response, which must have the expected status.
@@ -108,7 +108,7 @@ async fn drive(load: Load, scripts: Vec<Script>) -> Result<Measured> {
     let window = Window { from: start + load.warm_up, until: start + load.warm_up + load.measure };
     let mut talks = JoinSet::new();
     for (number, (connection, script)) in (0..).zip(connections) {
-        let schedule = Schedule::new(&load, number, start);
+        let schedule = Schedule::new(load.pace, load.connections, number, start);
         talks.spawn(converse(connection, script, schedule, window));
     }
     let mut all = Talk::default();
@@ -171,23 +171,24 @@ async fn converse(
 
 /// When the next request of a connection is due.
 #[derive(Debug)]
-struct Schedule {
+pub(crate) struct Schedule {
     next: Instant,
     every: Option<Duration>,
 }
 
 impl Schedule {
-    fn new(load: &Load, connection: u32, start: Instant) -> Self {
-        match load.pace {
+    /// For one of so many connections.
+    pub(crate) fn new(pace: Pace, connections: u32, connection: u32, start: Instant) -> Self {
+        match pace {
             Pace::Closed => Self { next: start, every: None },
             Pace::Open { per_second } => Self {
                 next: start + Duration::from_secs_f64(f64::from(connection) / per_second),
-                every: Some(Duration::from_secs_f64(f64::from(load.connections) / per_second)),
+                every: Some(Duration::from_secs_f64(f64::from(connections) / per_second)),
             },
         }
     }
 
-    async fn next(&mut self) -> Instant {
+    pub(crate) async fn next(&mut self) -> Instant {
         let Some(every) = self.every else { return Instant::now() };
         let due = self.next;
         self.next += every;
@@ -198,65 +199,4 @@ impl Schedule {
         // The timer is up to a millisecond late; the server's latency must not contain that.
         Instant::now()
     }
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16_384) })
-    }
-
-    async fn exchange(&mut self, request: &[u8], expected: u16) -> Result<&[u8]> {
-        timeout(DEADLINE, self.exchange_unlimited(request, expected))
-            .await
-            .with_context(|| format!("no answer within {DEADLINE:?}"))?
-    }
-
-    async fn exchange_unlimited(&mut self, request: &[u8], expected: u16) -> Result<&[u8]> {
-        self.stream.write_all(request).await?;
-        self.buffer.clear();
-        let head = loop {
-            self.read().await?;
-            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break end + 4;
-            }
-        };
-        let (status, length) = parse(&self.buffer[..head])?;
-        while self.buffer.len() < head + length {
-            self.read().await?;
-        }
-        ensure!(self.buffer.len() == head + length, "the answer is longer than it says");
-        let body = &self.buffer[head..];
-        if status != expected {
-            let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
-            let (line, body) = (String::from_utf8_lossy(line), String::from_utf8_lossy(body));
-            bail!("{line} was answered with {status} instead of {expected}: {body}");
-        }
-        Ok(body)
-    }
-
-    async fn read(&mut self) -> Result<()> {
-        let read = self.stream.read_buf(&mut self.buffer).await?;
-        ensure!(read > 0, "the server hung up");
-        Ok(())
-    }
-}
-
-/// The status and the length of the body, from the head of a response.
-fn parse(head: &[u8]) -> Result<(u16, usize)> {
-    const LENGTH: &str = "content-length:";
-    let head = std::str::from_utf8(head)?;
-    let status = head.get(9..12).context("no status")?.parse()?;
-    let length = head
-        .lines()
-        .find_map(|line| line.get(..LENGTH.len())?.eq_ignore_ascii_case(LENGTH).then(|| line[LENGTH.len()..].trim()))
-        .context("an answer without content-length")?;
-    Ok((status, length.parse()?))
 }

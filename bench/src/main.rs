@@ -1,14 +1,21 @@
 //! Measures the system against the limits of this machine, in the same run, as ratios (DESIGN, section 9).
 //!
-//! - [`transitions`], [`placements`], [`reads`]: throughput over HTTP against `pgbench` without HTTP;
+//! - [`transitions`], [`placements`], [`reads`]: throughput over HTTP against `pgbench` without HTTP, and transitions against
+//!   their own statement without HTTP;
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
-//! - [`start_latency`], [`api_latency`]: latencies under a moderate load;
+//! - [`start_latency`], [`api_latency`], [`own_writes`]: latencies under a moderate load;
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
 //!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
 //! - [`rebuild`]: a rebuild of the read models, against one statement that makes half of them; [`reports`] over them;
 //! - [`inbox_drain`]: empty jobs against a bare statement;
+//! - [`held_snapshot`]: everything at once, with a snapshot held open against without;
+//! - [`bytes_per_life`]: what the life of an order writes;
 //! - [`memory`]: the memory of each idle process;
-//! - [`load`], [`requests`], [`pgbench`], [`system`], [`report`]: their tools.
+//! - [`load`], [`traffic`], [`requests`], [`client`], [`slice`](mod@slice), [`settled`], [`snapshot`], [`sizes`], [`histogram`],
+//!   [`operators`], [`figures`], [`pgbench`], [`system`], [`report`]: their tools.
+//!
+//! Two commands take long and are not part of the default run: [`years`], the queue with millions of settled events under a
+//! snapshot, and [`lives`], millions of orders through their whole lives.
 //!
 //! The servers run in this process, as in `standalone`, with their production settings. The load generator has a thread and
 //! a runtime of its own: like `pgbench` it competes with the servers for the cores, but shares no scheduler with them.
@@ -30,10 +37,24 @@ mod inbox_drain;
 mod rebuild;
 mod reports;
 mod memory;
+mod own_writes;
+mod held_snapshot;
+mod bytes_per_life;
+mod years;
+mod lives;
 mod backlog;
 mod raw_amqp;
 mod load;
+mod traffic;
 mod requests;
+mod client;
+mod slice;
+mod settled;
+mod snapshot;
+mod sizes;
+mod histogram;
+mod operators;
+mod figures;
 mod pgbench;
 mod system;
 mod report;
@@ -43,7 +64,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use runtime::config::{LogFormat, TelemetryConfig};
 use runtime::telemetry;
 
@@ -52,8 +73,10 @@ use system::System;
 
 /// Measures the system as ratios to the limits of this machine, prints them and writes them as JSON.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    long: Option<Long>,
     /// What to measure; default: everything
     #[arg(value_enum)]
     rows: Vec<Subject>,
@@ -63,9 +86,18 @@ struct Cli {
     /// Little data and phases of two seconds: tests the benchmark, its figures mean nothing
     #[arg(long)]
     quick: bool,
-    /// Folder for `results.json` and, during the run, for the private services
-    #[arg(long, default_value = "target/bench")]
+    /// Folder for the results and, during the run, for the private services
+    #[arg(long, default_value = "target/bench", global = true)]
     folder: PathBuf,
+}
+
+/// What takes long, and runs alone.
+#[derive(Debug, Subcommand)]
+enum Long {
+    /// Millions of settled events, and ten minutes under a snapshot
+    Years(years::Options),
+    /// Millions of orders through their whole lives
+    Lives(lives::Options),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -76,13 +108,16 @@ enum Subject {
     Pdf,
     StartLatency,
     ApiLatency,
+    OwnWrites,
     RelayRabbitmq,
     RelayPostgres,
     RelayBacklog,
     RelayHeldTransaction,
+    HeldSnapshot,
     InboxDrain,
     Rebuild,
     Reports,
+    BytesPerLife,
     Memory,
 }
 
@@ -106,13 +141,16 @@ impl Subject {
             Self::Pdf => "pdf",
             Self::StartLatency => "start-latency",
             Self::ApiLatency => "api-latency",
+            Self::OwnWrites => "own-writes",
             Self::RelayRabbitmq => "relay-rabbitmq",
             Self::RelayPostgres => "relay-postgres",
             Self::RelayBacklog => "relay-backlog",
             Self::RelayHeldTransaction => "relay-held-transaction",
+            Self::HeldSnapshot => "held-snapshot",
             Self::InboxDrain => "inbox-drain",
             Self::Rebuild => "rebuild",
             Self::Reports => "reports",
+            Self::BytesPerLife => "bytes-per-life",
             Self::Memory => "memory",
         }
     }
@@ -138,11 +176,15 @@ async fn main() -> Result<ExitCode> {
     // stand between the rows are off: seeds and checkpoints are slow statements by design.
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
-        log_filter: "info,embedded=warn,workers=warn,sqlx=error".to_owned(),
+        log_filter: "info,embedded=warn,workers=warn,payment_gateway=warn,sqlx=error".to_owned(),
         ..TelemetryConfig::default()
     };
     let telemetry = telemetry::init("bench", &log)?;
-    let succeeded = run(&cli).await;
+    let succeeded = match &cli.long {
+        Some(Long::Years(options)) => years::run(&cli.folder, options).await.map(|()| true),
+        Some(Long::Lives(options)) => lives::run(&cli.folder, options).await.map(|()| true),
+        None => run(&cli).await,
+    };
     telemetry.shutdown();
     Ok(if succeeded? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -171,13 +213,16 @@ async fn measure(subject: Subject, system: &System, plan: &Plan) -> Result<Vec<R
         Subject::Pdf => pdf::measure(system, plan).await,
         Subject::StartLatency => start_latency::measure(system, plan).await,
         Subject::ApiLatency => api_latency::measure(system, plan).await,
+        Subject::OwnWrites => own_writes::measure(system, plan).await,
         Subject::RelayRabbitmq => relay_rabbitmq::measure(system, plan).await,
         Subject::RelayPostgres => relay_postgres::measure(system, plan).await,
         Subject::RelayBacklog => relay_backlog::measure(system, plan).await,
         Subject::RelayHeldTransaction => relay_held_transaction::measure(system, plan).await,
+        Subject::HeldSnapshot => held_snapshot::measure(system, plan).await,
         Subject::InboxDrain => inbox_drain::measure(system, plan).await,
         Subject::Rebuild => rebuild::measure(system, plan).await,
         Subject::Reports => reports::measure(system, plan).await,
+        Subject::BytesPerLife => bytes_per_life::measure(system, plan).await,
         Subject::Memory => memory::measure(system, plan).await,
     }
 }

@@ -12,7 +12,7 @@ use crate::requests;
 use crate::system::{System, between_limits};
 
 const CONNECTIONS: u32 = 64;
-const AIM: f64 = 2.0;
+const AIM: f64 = 4.0;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;

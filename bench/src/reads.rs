@@ -15,7 +15,7 @@ use crate::requests;
 use crate::system::{System, between_limits};
 
 const CONNECTIONS: u32 = 64;
-const AIM: f64 = 0.7;
+const AIM: f64 = 0.8;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;

@@ -15,7 +15,7 @@ use crate::system::{Database, System, between_limits};
 const EVENTS: u64 = 100_000;
 /// The default of `RELAY_BATCH`.
 const BATCH: i64 = 1_000;
-const AIM: f64 = 0.5;
+const AIM: f64 = 0.7;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let backlog = Backlog::new(system, plan.share(EVENTS)).await?;

@@ -25,7 +25,7 @@ use crate::system::{Database, System, between_limits};
 const EVENTS: u64 = 60_000;
 /// Messages in flight: those of 1,000 events, the default of `RELAY_BATCH`.
 const WINDOW: usize = 1_000;
-const AIM: f64 = 0.8;
+const AIM: f64 = 0.9;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let options = Options { fresh: true, ..Options::new(system.folder("rabbitmq")) };

@@ -95,7 +95,7 @@ impl fmt::Display for Row {
                     let most = figure.aim_at_most.map(|aim| format!("  aim ≤ {aim}{}", missed(figure.value <= aim)));
                     let least = figure.aim_at_least.map(|aim| format!("  aim ≥ {aim}{}", missed(figure.value >= aim)));
                     let aim = most.or(least).unwrap_or_default();
-                    format!("    {:<16}{:>10.2} {unit}{aim}", figure.name, figure.value)
+                    format!("    {:<18}{:>10.2} {unit}{aim}", figure.name, figure.value)
                 });
                 f.write_str(&lines.collect::<Vec<_>>().join("\n"))
             }
@@ -123,32 +123,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Prints the circumstances of the run.
     pub(crate) async fn begin(system: &System, quick: bool) -> Result<Self> {
-        let cores = std::thread::available_parallelism()?.get();
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let postgres = system.postgres_version().await?;
-        let chromium = match cdp::executable() {
-            Ok(program) => first_line_of(&program.to_string_lossy(), &["--version"]).await,
-            Err(_) => None,
-        };
-        let commit = first_line_of("git", &["describe", "--always", "--dirty"]).await;
-        let rustc = first_line_of("rustc", &["--version"]).await;
-        println!("{cores} cores, PostgreSQL {postgres}, profile {profile}{}", if quick { ", quick" } else { "" });
-        if quick || profile == "dev" {
-            println!("This run tests the benchmark; its figures mean nothing.");
-        }
-        let circumstances = json!({
-            "date": Clock::system().now(),
-            "commit": commit,
-            "cores": cores,
-            "profile": profile,
-            "quick": quick,
-            "versions": {
-                "bench": env!("CARGO_PKG_VERSION"), "postgres": postgres, "chromium": chromium, "rustc": rustc,
-            },
-        });
-        Ok(Self { circumstances, rows: Vec::new(), failures: Vec::new() })
+        Ok(Self { circumstances: circumstances(system, quick).await?, rows: Vec::new(), failures: Vec::new() })
     }
 
     pub(crate) fn add(&mut self, rows: Vec<Row>) {
@@ -174,6 +150,33 @@ impl Report {
         println!("\n{}", file.display());
         Ok(())
     }
+}
+
+/// What the figures of this run depend on; prints it.
+pub(crate) async fn circumstances(system: &System, quick: bool) -> Result<Value> {
+    let cores = std::thread::available_parallelism()?.get();
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let postgres = system.postgres_version().await?;
+    let chromium = match cdp::executable() {
+        Ok(program) => first_line_of(&program.to_string_lossy(), &["--version"]).await,
+        Err(_) => None,
+    };
+    let commit = first_line_of("git", &["describe", "--always", "--dirty"]).await;
+    let rustc = first_line_of("rustc", &["--version"]).await;
+    println!("{cores} cores, PostgreSQL {postgres}, profile {profile}{}", if quick { ", quick" } else { "" });
+    if quick || profile == "dev" {
+        println!("This run tests the benchmark; its figures mean nothing.");
+    }
+    Ok(json!({
+        "date": Clock::system().now(),
+        "commit": commit,
+        "cores": cores,
+        "profile": profile,
+        "quick": quick,
+        "versions": {
+            "bench": env!("CARGO_PKG_VERSION"), "postgres": postgres, "chromium": chromium, "rustc": rustc,
+        },
+    }))
 }
 
 /// The first line that a program prints, if it can be run.

@@ -4,18 +4,29 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use contracts::CONSISTENCY_TOKEN_HEADER;
 use uuid::Uuid;
 
 use crate::load::Script;
 
 /// A realistic order: two items, both addresses.
 const ORDER: &str = include_str!("../order.json");
+/// An order with little more than it needs: ten million of its events, or two million such orders, must fit on a disk.
+const SMALL_ORDER: &str = r#"{"customer_id":"CUST-2201","customer_email":"ananya.rao@example.com","items":[
+    {"sku":"JBP-BOWL-18","title":"Blue pottery bowl, 18 cm","quantity":1,"unit_price_minor":219900}]}"#;
 /// The life of an order, each step with its body.
-const STEPS: [(&str, &str); 4] = [
+pub(crate) const STEPS: [(&str, &str); 4] = [
     ("pay", r#"{"payment_transaction_id":"UPI-632514870011"}"#),
     ("processing", r#"{"actor":"warehouse.jaipur"}"#),
     ("ship", r#"{"actor":"warehouse.jaipur","carrier":"Blue Dart","tracking_number":"BD69351142IN"}"#),
     ("deliver", r#"{"actor":"courier.bluedart"}"#),
+];
+/// The life of a return, likewise.
+pub(crate) const RETURN_STEPS: [(&str, &str); 4] = [
+    ("approve", r#"{"actor":"returns.meera","notes":"Unused, in its box"}"#),
+    ("in-transit", r#"{"carrier":"Blue Dart","tracking_number":"BD69351143IN"}"#),
+    ("received", r#"{"actor":"warehouse.jaipur"}"#),
+    ("complete", r#"{"actor":"returns.meera"}"#),
 ];
 
 /// The numbers of seeded orders that no script has used yet.
@@ -31,7 +42,7 @@ impl Stock {
         Arc::new(Self { next: AtomicU64::new(first), end: last })
     }
 
-    fn take(&self) -> Option<u64> {
+    pub(crate) fn take(&self) -> Option<u64> {
         let order = self.next.fetch_add(1, Ordering::Relaxed);
         (order <= self.end).then_some(order)
     }
@@ -48,8 +59,33 @@ pub(crate) fn report(path: &str) -> Vec<u8> {
 
 pub(crate) fn place() -> Vec<u8> {
     let mut request = Vec::new();
-    post(&mut request, format_args!(""), ORDER);
+    write_place(&mut request, ORDER);
     request
+}
+
+pub(crate) fn place_small() -> Vec<u8> {
+    let mut request = Vec::new();
+    write_place(&mut request, SMALL_ORDER);
+    request
+}
+
+/// Reads an order at the version of a consistency token, or a later one.
+pub(crate) fn write_own_write(into: &mut Vec<u8>, order: Uuid, token: &str) {
+    write!(into, "GET /api/v1/orders/{order} HTTP/1.1\r\nhost: bench\r\n{CONSISTENCY_TOKEN_HEADER}: {token}\r\n\r\n")
+        .expect("writing to a Vec cannot fail");
+}
+
+/// Requests the return of one unit of an item.
+pub(crate) fn write_return(into: &mut Vec<u8>, order: Uuid, item: Uuid) {
+    let body = format!(
+        r#"{{"order_id":"{order}","items":[{{"order_item_id":"{item}","quantity":1,"reason":"Chipped"}}],"reason":"Chipped"}}"#
+    );
+    post(into, format_args!("returns"), &body);
+}
+
+pub(crate) fn write_return_step(into: &mut Vec<u8>, returned: Uuid, step: usize) {
+    let (verb, body) = RETURN_STEPS[step];
+    post(into, format_args!("returns/{returned}/{verb}"), body);
 }
 
 /// Step 0 pays, step 3 delivers.
@@ -102,16 +138,20 @@ pub(crate) fn reading(turn: &Arc<AtomicU64>, orders: u64) -> Script {
     })
 }
 
-fn write_step(into: &mut Vec<u8>, order: Uuid, step: usize) {
+fn write_place(into: &mut Vec<u8>, order: &str) {
+    post(into, format_args!("orders"), order);
+}
+
+pub(crate) fn write_step(into: &mut Vec<u8>, order: Uuid, step: usize) {
     let (verb, body) = STEPS[step];
-    post(into, format_args!("/{order}/{verb}"), body);
+    post(into, format_args!("orders/{order}/{verb}"), body);
 }
 
 fn post(into: &mut Vec<u8>, path: std::fmt::Arguments<'_>, body: &str) {
     let length = body.len();
     write!(
         into,
-        "POST /api/v1/orders{path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /api/v1/{path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .expect("writing to a Vec cannot fail");
 }

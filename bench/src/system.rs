@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use embedded::postgres::{Options, PrivateCluster};
@@ -21,7 +22,7 @@ use crate::{load, requests};
 const SEED_CHUNK: u64 = 10_000;
 
 /// The folder of everything but the results; removed after the run.
-const RUN: &str = "run";
+pub(crate) const RUN: &str = "run";
 
 /// The private Postgres and the folder of the run.
 #[derive(Debug)]
@@ -40,11 +41,30 @@ pub(crate) struct Database {
 
 impl System {
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
-        let folder = folder.join(RUN);
-        fs::create_dir_all(&folder)?;
+        Self::open(&folder.join(RUN), true).await
+    }
+
+    /// Starts in exactly this folder, with what an earlier run has left there unless it is to be `fresh`.
+    pub(crate) async fn open(folder: &Path, fresh: bool) -> Result<Self> {
+        fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        let options = Options { fresh: true, ..Options::new(folder.join("postgres")) };
+        let options = Options { fresh, ..Options::new(folder.join("postgres")) };
         Ok(Self { cluster: PrivateCluster::start(options).await?, folder })
+    }
+
+    /// Lets Postgres measure each statement; restarts it for that.
+    pub(crate) async fn measure_statements(&mut self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.cluster.url("postgres")).await?;
+        sqlx::raw_sql("alter system set shared_preload_libraries = 'pg_stat_statements'")
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        self.cluster.restart().await
+    }
+
+    /// Stops Postgres. The folder stays.
+    pub(crate) async fn leave(self) {
+        self.cluster.stop().await;
     }
 
     /// Stops Postgres and removes the folder of the run.
@@ -61,7 +81,14 @@ impl System {
     /// look into each partition.
     pub(crate) async fn database(&self, name: &'static str) -> Result<Database> {
         self.cluster.drop_database(name).await?;
-        self.cluster.create_database(name).await?;
+        self.kept_database(name).await
+    }
+
+    /// The same, but a database of an earlier run stays as it is.
+    pub(crate) async fn kept_database(&self, name: &'static str) -> Result<Database> {
+        if !self.cluster.database_exists(name).await? {
+            self.cluster.create_database(name).await?;
+        }
         let url = self.cluster.url(name);
         standalone::private::migrate(&url.clone().into()).await?;
         let pool = PgPoolOptions::new().max_connections(8).connect(&url).await?;
@@ -94,9 +121,29 @@ impl System {
         transport: TransportConfig,
         work: impl AsyncFnOnce(SocketAddr) -> Result<T>,
     ) -> Result<T> {
+        Self::run(standalone::Options { transport, ..self.options(database, parts) }, work).await
+    }
+
+    /// Parts of the system on a database, with their default settings.
+    pub(crate) fn options(&self, database: &Database, parts: &[Part]) -> standalone::Options {
         let mut options =
-            standalone::Options { parts: parts.to_vec(), transport, ..standalone::Options::new(database.url.clone()) };
+            standalone::Options { parts: parts.to_vec(), ..standalone::Options::new(database.url.clone()) };
         options.workers.store.invoice_store_url = self.folder("invoices").display().to_string();
+        options
+    }
+
+    /// The same as [`options`](Self::options), where no job of documents and e-mails has an effect.
+    pub(crate) fn options_without_effects(&self, database: &Database, parts: &[Part]) -> standalone::Options {
+        let mut options = self.options(database, parts);
+        options.workers.chooses = Some(|_| false);
+        options
+    }
+
+    /// Runs the system that `options` describes while `work` runs, which gets its address.
+    pub(crate) async fn run<T>(
+        options: standalone::Options,
+        work: impl AsyncFnOnce(SocketAddr) -> Result<T>,
+    ) -> Result<T> {
         let running = standalone::start(options).await?;
         let address = running.base_url.trim_start_matches("http://").parse()?;
         let outcome = work(address).await;
@@ -108,8 +155,17 @@ impl System {
 
     /// An order that the system itself has placed, as a template for the seeded ones.
     pub(crate) async fn sample_order(&self) -> Result<Value> {
+        self.sample(&requests::place()).await
+    }
+
+    /// The smallest such order.
+    pub(crate) async fn small_sample_order(&self) -> Result<Value> {
+        self.sample(&requests::place_small()).await
+    }
+
+    async fn sample(&self, request: &[u8]) -> Result<Value> {
         let database = self.database("sample").await?;
-        let placed = async |address| load::ask(address, &requests::place(), 201).await;
+        let placed = async |address| load::ask(address, request, 201).await;
         let order = self.during(&database, &[Part::Command], TransportConfig::default(), placed).await?;
         self.drop(database).await?;
         Ok(serde_json::from_slice(&order)?)
@@ -134,7 +190,13 @@ impl Database {
 
     /// Seeds events 1 to `events` of the outbox.
     pub(crate) async fn seed_outbox(&self, sample: &Value, events: u64) -> Result<()> {
-        self.seed(include_str!("../sql/seed_outbox.sql"), sample, events).await
+        let mut connection = self.pool.acquire().await?;
+        for first in (1..=events).step_by(usize::try_from(SEED_CHUNK)?) {
+            let last = events.min(first + SEED_CHUNK - 1);
+            append_events(&mut connection, sample, (first, last), Duration::ZERO).await?;
+        }
+        sqlx::raw_sql("vacuum analyze").execute(&mut *connection).await?;
+        Ok(())
     }
 
     /// Seeds the facts and lines that reports add up, for orders 1 to `orders`.
@@ -175,6 +237,25 @@ impl Database {
     }
 }
 
+/// Appends events `first` to `last` of a backlog to the outbox, so many seconds after they have occurred. See
+/// `seed_outbox.sql`.
+pub(crate) async fn append_events(
+    connection: &mut PgConnection,
+    sample: &Value,
+    (first, last): (u64, u64),
+    age: Duration,
+) -> Result<()> {
+    sqlx::query(include_str!("../sql/seed_outbox.sql"))
+        .bind(sample)
+        .bind(i64::try_from(first)?)
+        .bind(i64::try_from(last)?)
+        .bind(age.as_secs_f64())
+        .execute(connection)
+        .await
+        .context("cannot append events")?;
+    Ok(())
+}
+
 /// A program that the kernel ends when this process ends, even by a crash.
 pub(crate) fn bound_to_us(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
@@ -187,6 +268,15 @@ pub(crate) fn counter(name: &str) -> Result<u64> {
     let text = runtime::metrics::render();
     let count = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     count.map_or(Ok(0), |count| count.trim().parse().context("a counter is a number"))
+}
+
+/// The sum of all series of a counter whose labels contain `label`.
+pub(crate) fn counters(name: &str, label: &str) -> Result<u64> {
+    let text = runtime::metrics::render();
+    let series = text
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')) && line.contains(label));
+    series.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>().context("a counter is a number")).sum()
 }
 
 /// Measures the limit, ours, and the limit again: the two limits show whether the machine changed meanwhile.

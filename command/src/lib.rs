@@ -12,6 +12,8 @@
 //! Beside it: [`maintenance`] deletes old idempotency keys and rejects returns that were not reviewed in time;
 //! [`republish`] writes a snapshot of every order and return into the outbox, from which read models can be rebuilt.
 //!
+//! [`without_http`] executes batches for the benchmarks.
+//!
 //! Invariant: whether a transition is legal is decided by `domain`'s table and nowhere else; SQL gets it as data.
 
 mod settings;
@@ -28,6 +30,8 @@ mod document;
 mod outcome;
 mod maintenance;
 mod republish;
+#[doc(hidden)]
+pub mod without_http;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +77,30 @@ impl std::ops::Deref for App {
     }
 }
 
+impl App {
+    fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &Tasks) -> Self {
+        let hint = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
+        let size = batcher::Size {
+            batchers: settings.command_batchers.into(),
+            batch: settings.command_batch.into(),
+            deadline: settings.command_deadline,
+        };
+        Self(Arc::new(Inner {
+            policy: settings.return_policy(),
+            taxation: settings.taxation(),
+            order_transitions: Batchers::start(&pool, size, &hint, tasks),
+            return_transitions: Batchers::start(&pool, size, &hint, tasks),
+            placements: Batchers::start(&pool, size, &hint, tasks),
+            in_flight: idempotency::InFlight::default(),
+            deadline: settings.command_deadline,
+            pool,
+            clock,
+            ids,
+            hint,
+        }))
+    }
+}
+
 /// Starts the service's background tasks and returns its routes.
 ///
 /// # Errors
@@ -85,25 +113,7 @@ pub fn start(
     tasks: &Tasks,
 ) -> Result<axum::Router, TooFewConnections> {
     settings.check_connections(pool.options().get_max_connections())?;
-    let hint = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
-    let size = batcher::Size {
-        batchers: settings.command_batchers.into(),
-        batch: settings.command_batch.into(),
-        deadline: settings.command_deadline,
-    };
-    let app = App(Arc::new(Inner {
-        policy: settings.return_policy(),
-        taxation: settings.taxation(),
-        order_transitions: Batchers::start(&pool, size, &hint, tasks),
-        return_transitions: Batchers::start(&pool, size, &hint, tasks),
-        placements: Batchers::start(&pool, size, &hint, tasks),
-        in_flight: idempotency::InFlight::default(),
-        deadline: settings.command_deadline,
-        pool,
-        clock,
-        ids,
-        hint,
-    }));
+    let app = App::start(pool, settings, clock, ids, tasks);
     maintenance::start(&app, settings, tasks);
     Ok(api::routes(app))
 }

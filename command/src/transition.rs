@@ -179,7 +179,7 @@ pub(crate) async fn reject_unreviewed(app: &App, context: &CommandContext, id: U
     }
 }
 
-fn new_transition<S: Machine>(
+pub(crate) fn new_transition<S: Machine>(
     app: &App,
     context: &CommandContext,
     command: &ChangeState<S>,

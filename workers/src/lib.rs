@@ -8,7 +8,8 @@
 //! - [`pdf`]: HTML → PDF, by Chromium;
 //! - [`events`]: the event that a job consumes, and the one that it causes;
 //! - [`republish`]: every invoice, credit note and refund published again;
-//! - [`alerts`]: dead jobs → a webhook.
+//! - [`alerts`]: dead jobs → a webhook;
+//! - [`chosen`]: leaves out the effects of most jobs, for benchmarks.
 //!
 //! Invariants: an effect, its record and the completion of its job are one commit. What cannot be rolled back is preceded
 //! by a commit that makes it repeatable (a call to the gateway) or prevents its repetition (an e-mail). The SQL over a
@@ -25,6 +26,7 @@ pub mod pdf;
 mod events;
 pub mod republish;
 mod alerts;
+mod chosen;
 
 use contracts::Queue;
 use messaging::worker::{Handler, Isolation, PATIENCE, Worker, WorkerConfig};
@@ -33,6 +35,7 @@ use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 
+use crate::chosen::Chosen;
 use crate::credit_notes::CreditNotes;
 use crate::documents::{Brand, DocumentIssuer};
 use crate::invoices::Invoices;
@@ -93,7 +96,10 @@ pub async fn start(
         dead_jobs: dead_jobs.clone(),
         relay: Some(relay.clone()),
     };
-    let documents = settings.retries.documents();
+    let (documents, chooses) = (settings.retries.documents(), settings.chooses);
+    let invoices = Chosen { handler: invoices, chooses };
+    let credit_notes = Chosen { handler: credit_notes, chooses };
+    let notifications = Chosen { handler: notifications, chooses };
     spawn(&pool, transport, config(Queue::Invoices, settings.invoice_slots, documents), invoices, tasks);
     spawn(&pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(&pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
 use storage::StoreSettings;
 
@@ -59,6 +60,10 @@ pub struct Settings {
     pub mail: MailSettings,
     #[command(flatten)]
     pub retries: Retries,
+    /// Which jobs of documents and e-mails have their effect; the others are done at once. `None`: all. The program has no such
+    /// setting: it is for benchmarks, which make more orders than a browser can print.
+    #[arg(skip)]
+    pub chooses: Option<fn(&Job) -> bool>,
 }
 
 impl Default for Settings {
@@ -81,6 +86,7 @@ impl Default for Settings {
             alert_webhook_url: None,
             mail: MailSettings::default(),
             retries: Retries::default(),
+            chooses: None,
         }
     }
 }
