@@ -212,9 +212,12 @@ mod tests {
             payload: serde_json::value::to_raw_value(&json!({ "snapshot": snapshot })).expect("JSON"),
             headers: Headers::default(),
             undecodable: None,
+            unknown: None,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
             received_at: chrono::DateTime::UNIX_EPOCH,
             attempts: 1,
+            deaths: 0,
+            probes: None,
             in_doubt: false,
             claim_id: Uuid::nil(),
         }

@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use contracts::{ActorType, Trigger};
 use runtime::ApiError;
 use runtime::http::{RequestContext, SentJson};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::idempotency::KeyedRequest;

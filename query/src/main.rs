@@ -89,7 +89,8 @@ fn read_database(config: &Config) -> Option<DatabaseConfig> {
 }
 
 async fn rebuild(config: &Config, on_loss: OnLoss) -> Result<()> {
-    let messaging = database::connect_admitted(&config.database, query::ROLE, "query rebuild", schema::admission()).await?;
+    let messaging =
+        database::connect_admitted(&config.database, query::ROLE, "query rebuild", schema::admission()).await?;
     let read = match read_database(config) {
         Some(read) => {
             let read = database::connect_admitted(&read, query::ROLE, "query rebuild", schema::admission()).await;

@@ -147,6 +147,23 @@ pub fn refuses_the_data(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()))
 }
 
+/// Whether the work took too long: the server cancelled the statement (SQLSTATE 57014 `query_canceled`), or [`within`] gave
+/// up on it. The same work would take as long again.
+pub fn timed_out(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::TimedOut,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57014"),
+        _ => false,
+    }
+}
+
+/// Limits each statement of the current transaction, where the limit of the pool is too long.
+pub async fn limit_statements(transaction: &mut PgConnection, limit: Duration) -> sqlx::Result<()> {
+    let set = sqlx::query("select set_config('statement_timeout', $1, true)").bind(limit.as_millis().to_string());
+    set.execute(transaction).await?;
+    Ok(())
+}
+
 /// A duration as a Postgres interval, in microseconds. sqlx's own conversion refuses nanoseconds.
 pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use contracts::Queue;
 use messaging::inbox::{self, Job};
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Failure, Handler, Outcome, Worker, WorkerConfig};
+use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use runtime::Tasks;
 use serde_json::json;
 use sqlx::PgPool;
@@ -37,7 +37,16 @@ impl Handler for Idle {
 fn config(slots: usize) -> WorkerConfig {
     let (dead_jobs, _) = mpsc::unbounded_channel();
     let owner = "worker".to_owned();
-    WorkerConfig { queue: QUEUE, slots, policy: RetryPolicy::DOCUMENTS, owner, patience: SOON, dead_jobs, relay: None }
+    WorkerConfig {
+        queue: QUEUE,
+        slots,
+        policy: RetryPolicy::DOCUMENTS,
+        owner,
+        patience: SOON,
+        dead_jobs,
+        relay: None,
+        isolation: Isolation::new(),
+    }
 }
 
 /// When each job is due. A sweep, which finds what the claims have passed, changes it.

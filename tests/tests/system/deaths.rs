@@ -10,7 +10,7 @@ use anyhow::Result;
 use chrono::DateTime;
 use contracts::Queue;
 use embedded::child::{Child, Signal, bound_to_parent};
-use messaging::inbox::{self, Claim, Job};
+use messaging::inbox::{self, Claim, Job, WorkerLease};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, PATIENCE, Worker, WorkerConfig};
 use runtime::{Ids, Tasks};
@@ -80,8 +80,10 @@ async fn a_job_that_kills_its_process_dies_alone() -> Result<()> {
 
 /// Claims jobs as a worker does.
 async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
-    let claim = Claim { id: Ids::system().next(), owner, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
-    inbox::extend_lease(pool, QUEUE, owner, claim.id, SOON).await?;
+    let id = Ids::system().next();
+    let lease = WorkerLease { owner, oldest_claim: id, lasts: SOON };
+    let (timeline, _) = inbox::start_lease(pool, QUEUE, lease, &[]).await?;
+    let claim = Claim { id, owner, timeline: &timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
     Ok(inbox::claim(pool, QUEUE, claim).await?.jobs)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::DateTime;
 use contracts::Queue;
-use messaging::inbox::{self, Claim, Claimed, Job};
+use messaging::inbox::{self, Claim, Claimed, Job, WorkerLease};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, PATIENCE, Worker, WorkerConfig};
 use runtime::{Ids, Tasks};
@@ -84,8 +84,10 @@ async fn an_outage_stops_all_workers_of_the_queue_and_costs_no_attempt() -> Resu
 
 /// Claims jobs as a worker does whose lease ends in a while.
 async fn claim(pool: &PgPool, owner: &str) -> Result<Claimed> {
-    let claim = Claim { id: Ids::system().next(), owner, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: true };
-    inbox::extend_lease(pool, QUEUE, owner, claim.id, SOON).await?;
+    let id = Ids::system().next();
+    let lease = WorkerLease { owner, oldest_claim: id, lasts: SOON };
+    let (timeline, _) = inbox::start_lease(pool, QUEUE, lease, &[]).await?;
+    let claim = Claim { id, owner, timeline: &timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: true };
     Ok(inbox::claim(pool, QUEUE, claim).await?)
 }
 

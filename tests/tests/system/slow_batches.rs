@@ -10,7 +10,7 @@ use messaging::TransportConfig;
 use messaging::inbox::Job;
 use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{Completed, Failure, Handler, Worker, WorkerConfig};
+use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::config::DatabaseConfig;
 use runtime::{Clock, Ids, Tasks, database};
 use serde_json::json;
@@ -124,6 +124,7 @@ async fn a_worker_halves_a_claim_that_takes_too_long() -> Result<()> {
         patience: SOON,
         dead_jobs,
         relay: None,
+        isolation: Isolation::new(),
     };
     let worker: Arc<Worker<Nothing>> = Worker::new(ours, config, Nothing);
     tasks.spawn("worker", worker.run(tasks.clone()));

@@ -54,7 +54,13 @@ impl Session {
                 ("statement_timeout", millis(config.statement_timeout).to_string()),
                 ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT).to_string()),
             ]);
-        Ok(Self { options, role: role.map(str::to_owned), statement_timeout: config.statement_timeout, access, admission: None })
+        Ok(Self {
+            options,
+            role: role.map(str::to_owned),
+            statement_timeout: config.statement_timeout,
+            access,
+            admission: None,
+        })
     }
 
     /// Every connection begins with this statement.

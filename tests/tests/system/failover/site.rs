@@ -141,12 +141,11 @@ impl Site {
     /// Starts a projector whose read models are in another database.
     pub(super) async fn show_in_another_database(&mut self, servers: &Servers) -> Result<()> {
         let read = Database::new().await?;
-        let messaging = servers.pool_as("articurated_query").await?;
-        let models = read.pool_as("articurated_query").await?;
-        let invoices = storage::open(&self.invoices()).await?;
         let (settings, clock) = (query::Settings::default(), Clock::system());
+        let pools = query::Pools::connect(&servers.config(), Some(&read.config()), &settings).await?;
+        let invoices = storage::open(&self.invoices()).await?;
         let name = "query-elsewhere".to_owned();
-        let _router = query::start(&messaging, Some(models), invoices, &settings, clock, name, &self.projector);
+        let _router = query::start(pools, invoices, &settings, clock, name, &self.projector);
         self.read = Some(read);
         Ok(())
     }
