@@ -167,7 +167,8 @@ grant select, insert, update, delete on messaging.readers to articurated_relay, 
 
 -- How far each consumer has read each shard, as a row every second while the mark moves. Rows are inserted and never
 -- updated: the last one counts, and it is read from the end of the key, however many old ones a snapshot keeps.
---   mark   every event of the shard up to this position is out, or has a row in `outbox_exceptions`
+--   mark   every event of the shard up to this position is out, or has a row in `outbox_exceptions`. For `arrived`: it is in
+--          the inbox of its queues, or has a row there or in `awaited_arrivals`
 --   since  no position above the mark was drawn, and none of them was sent, before this time
 create table messaging.marks (
     consumer  text        not null constraint marks_consumer_known check (consumer in ('relay', 'arrived', 'projections')),
@@ -230,6 +231,29 @@ create index outbox_exceptions_open on messaging.outbox_exceptions (aggregate_id
 create index outbox_exceptions_held on messaging.outbox_exceptions (shard) where status = 'HELD';
 grant select, insert, update, delete on messaging.outbox_exceptions to articurated_relay, articurated_operator;
 grant select on messaging.outbox_exceptions to articurated_query;
+
+-- Events that went out to RabbitMQ after `arrived` had passed them: they were exceptions then. A row is deleted when the
+-- event has arrived, so that the broker can lose no event unseen, and retention drops none on its way.
+create table messaging.awaited_arrivals (
+    event_id  uuid        not null constraint awaited_arrivals_pkey primary key,
+    shard     smallint    not null,
+    sent_at   timestamptz not null default clock_timestamp()
+);
+grant select, insert, update, delete on messaging.awaited_arrivals to articurated_relay;
+
+-- What RabbitMQ confirmed and did not deliver, and the relays brought to its queue all the same. Kept for 90 days.
+--   reason     not_arrived: sent again. All others are RabbitMQ's words for why it moved a message to the dead-letter queue,
+--              from which a relay put it into the inbox: delivery_limit, rejected, expired, maxlen
+create table messaging.broker_losses (
+    id         bigint      not null generated always as identity constraint broker_losses_pkey primary key,
+    seen_at    timestamptz not null default clock_timestamp(),
+    relay      text        not null,
+    queue      text        not null,
+    reason     text        not null,
+    event_ids  uuid[]      not null
+);
+create index broker_losses_seen_at on messaging.broker_losses (seen_at);
+grant select, insert, delete on messaging.broker_losses to articurated_relay;
 
 
 -- The inbox -----------------------------------------------------------------------------------------------------------
@@ -451,6 +475,9 @@ begin
     end if;
     if exists (select from messaging.outbox_exceptions where status <> 'SKIPPED' and event_id >= from_id and event_id < until_id) then
         return 'an event in it is not out';
+    end if;
+    if exists (select from messaging.awaited_arrivals where event_id >= from_id and event_id < until_id) then
+        return 'an event in it has not arrived';
     end if;
     if exists (select from messaging.open_jobs where event_id >= from_id and event_id < until_id) then
         return 'a job of an event in it is not done';

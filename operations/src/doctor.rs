@@ -80,6 +80,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     let mut findings = database::findings(pool, surroundings).await?;
     findings.extend(relays::findings(pool).await?);
     findings.extend(broker::findings(&surroundings.transport).await);
+    findings.extend(broker::losses(pool).await?);
     findings.extend(consumers::findings(pool).await?);
     findings.extend(schedules::findings(pool, &surroundings.clock).await?);
     findings.extend(series::findings(pool, &surroundings.clock).await?);

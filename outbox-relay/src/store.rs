@@ -130,7 +130,11 @@ pub(crate) async fn record(
         ), resolved as (
             delete from messaging.outbox_exceptions as exception using sent
             where exception.event_id = sent.event_id and status <> 'SKIPPED'
-            returning exception.event_id, exception.aggregate_id
+            returning exception.event_id, exception.aggregate_id, exception.shard
+        ), awaited as (
+            -- The mark of arrivals may have passed it while it was an exception.
+            insert into messaging.awaited_arrivals (event_id, shard) select event_id, shard from resolved
+            on conflict (event_id) do update set sent_at = excluded.sent_at
         ), next as (
             update messaging.outbox_exceptions as exception set status = 'WAITING', next_attempt_at = clock_timestamp()
             where status = 'HELD' and event_id in (

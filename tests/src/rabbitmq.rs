@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use contracts::Queue;
 use embedded::rabbitmq::PrivateNode;
-use lapin::types::FieldTable;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use messaging::rabbitmq::EXCHANGE;
 use tokio::time::timeout;
@@ -31,6 +32,24 @@ pub(crate) async fn unbind(url: &str, queue: Queue) -> Result<()> {
     let key = format!("{queue}.#");
     let unbound = channel.queue_unbind(name(queue).into(), EXCHANGE.into(), key.into(), FieldTable::default());
     Ok(timeout(ANSWER, unbound).await??)
+}
+
+/// Declares a queue as a quorum queue without further arguments.
+pub(crate) async fn declare_otherwise(url: &str, queue: Queue) -> Result<()> {
+    let (_connection, channel) = connect(url).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    timeout(ANSWER, channel.queue_declare(name(queue).into(), durable, arguments)).await??;
+    Ok(())
+}
+
+/// Ready messages in the queue of this name.
+pub(crate) async fn ready(url: &str, name: &str) -> Result<u32> {
+    let (_connection, channel) = connect(url).await?;
+    let passive = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+    let declared = timeout(ANSWER, channel.queue_declare(name.into(), passive, FieldTable::default())).await??;
+    Ok(declared.message_count())
 }
 
 /// Raises or clears the memory alarm. While it is raised, the broker blocks publishers.

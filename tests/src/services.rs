@@ -189,6 +189,22 @@ impl Broker {
         self.node.ctl(&["delete_queue", "--vhost", &self.vhost, &crate::rabbitmq::name(queue)]).await.map(drop)
     }
 
+    /// Deletes the messages that are ready in a queue.
+    pub async fn purge(&self, queue: Queue) -> Result<()> {
+        self.node.ctl(&["purge_queue", "--vhost", &self.vhost, &crate::rabbitmq::name(queue)]).await.map(drop)
+    }
+
+    /// Sets a policy for all queues.
+    pub async fn set_policy(&self, definition: &str) -> Result<()> {
+        let set = ["set_policy", "--vhost", &self.vhost, "--apply-to", "queues", "test", ".*", definition];
+        self.node.ctl(&set).await.map(drop)
+    }
+
+    /// Declares a queue as a quorum queue without further arguments.
+    pub async fn declare_otherwise(&self, queue: Queue) -> Result<()> {
+        crate::rabbitmq::declare_otherwise(&self.url(), queue).await
+    }
+
     /// Raises or clears the memory alarm. While it is raised, the broker blocks publishers.
     pub async fn memory_alarm(&self, raised: bool) -> Result<()> {
         crate::rabbitmq::memory_alarm(&self.node, raised).await
@@ -197,6 +213,11 @@ impl Broker {
     /// Deletes a queue's binding and keeps the queue.
     pub async fn unbind(&self, queue: Queue) -> Result<()> {
         crate::rabbitmq::unbind(&self.url(), queue).await
+    }
+
+    /// Ready messages in the queue of this name.
+    pub async fn ready(&self, name: &str) -> Result<u32> {
+        crate::rabbitmq::ready(&self.url(), name).await
     }
 
     /// Ready and unacknowledged messages in all queues of this test.

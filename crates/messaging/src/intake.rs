@@ -19,16 +19,27 @@ use crate::{BatchSize, TransportConfig, inbox};
 /// cost beyond its end.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
 
+/// How long an intake that is asked to stop may go on.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// Moves messages of one queue into the inbox until shutdown, and reconnects after every error.
 pub async fn run(pool: PgPool, transport: TransportConfig, queue: Queue, tasks: Tasks) {
     let Some(url) = transport.rabbitmq_url else { return tasks.shutdown.cancelled().await };
-    let hint = Hint::start(&pool, inbox::channel(queue), &tasks);
+    let patience = async {
+        tasks.shutdown.cancelled().await;
+        tokio::time::sleep(FINISH).await;
+    };
+    tokio::select! {
+        () = keep_consuming(&pool, &url, queue, &tasks) => {}
+        () = patience => tracing::warn!(%queue, "intake did not end in time; the broker redelivers what it held"),
+    }
+}
+
+async fn keep_consuming(pool: &PgPool, url: &SecretString, queue: Queue, tasks: &Tasks) {
+    let hint = Hint::start(pool, inbox::channel(queue), tasks);
     let (mut failures, mut size) = (0, BatchSize::new("intake", i64::try_from(BATCH).unwrap_or(i64::MAX)));
-    loop {
-        let error = tokio::select! {
-            () = tasks.shutdown.cancelled() => return,
-            Err(error) = consume(&pool, &url, queue, &hint, &mut size, &mut failures) => error,
-        };
+    while !tasks.shutdown.is_cancelled() {
+        let Err(error) = consume(pool, url, queue, &hint, &mut size, &mut failures, tasks).await else { return };
         failures += 1;
         let wait = RETRY.delay(failures);
         tracing::warn!(%queue, %error, retry_in = ?wait, "intake interrupted");
@@ -39,8 +50,10 @@ pub async fn run(pool: PgPool, transport: TransportConfig, queue: Queue, tasks: 
     }
 }
 
-/// Consumes over one connection until it fails. Dropping this future closes the connection; the broker redelivers what
-/// was not acknowledged.
+/// Consumes over one connection until it fails or the process stops.
+///
+/// Then it stores what the broker has sent ahead. All of that would go back otherwise, and each return brings a message closer
+/// to a limit that a policy may set.
 async fn consume(
     pool: &PgPool,
     url: &SecretString,
@@ -48,17 +61,20 @@ async fn consume(
     hint: &Hint,
     size: &mut BatchSize,
     failures: &mut u32,
-) -> Result<std::convert::Infallible, BrokerError> {
+    tasks: &Tasks,
+) -> Result<(), BrokerError> {
     let mut consumer = Consumer::connect(url, queue).await?;
     tracing::info!(%queue, "consuming from RabbitMQ");
     *failures = 0;
-    loop {
-        let received = consumer.receive().await?;
+    while let Some(received) = consumer.receive(tasks.shutdown.cancelled()).await? {
         faults::point("intake.batch.received");
         store(pool, queue, &consumer, &received, size).await?;
         faults::point("intake.batch.acknowledged");
         hint.send();
     }
+    let received = consumer.last().await?;
+    store(pool, queue, &consumer, &received, size).await?;
+    consumer.close().await
 }
 
 /// Commits what was received and acknowledges it, and waits while the database is unreachable. If a commit takes too long,

@@ -13,8 +13,8 @@
 //! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
 //! - [`snapshots`]: republishes what retention has dropped from that log.
 //!
-//! Invariant: no other crate names `lapin`. No other crate writes `messaging.inbox`, except the relay's forwarding
-//! statement and the operators' actions.
+//! Invariant: no other crate names `lapin`. No other crate writes `messaging.inbox`, except the relay (its forwarding
+//! statement, and dead letters) and the operators' actions.
 
 pub mod outbox;
 pub mod retention;

@@ -4,6 +4,7 @@
 //! skipped it there, makes no difference.
 
 mod progress;
+mod arrivals;
 mod marks;
 mod place;
 mod follow;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::inbox::{Job, Row};
 use crate::leases::{ARRIVED, Consumer, Leases};
 
+pub use arrivals::{Arrivals, Window};
 pub use follow::{Limit, Seen, follow};
 pub use place::Place;
 pub use progress::{Covered, LookAt, Mark};

@@ -10,6 +10,7 @@
 
 mod publisher;
 mod consumer;
+mod watch;
 mod examination;
 
 use std::time::Duration;
@@ -26,13 +27,19 @@ pub(crate) use consumer::BATCH;
 pub use consumer::{Consumer, Received};
 pub use examination::{Defect, examine};
 pub use publisher::{Outgoing, Publisher, Verdict};
+pub use watch::{DeadLetter, Watch};
 
 /// Durable topic exchange to which every event is published.
 pub const EXCHANGE: &str = "articurated.events";
-/// Durable fanout exchange for messages that a consumer cannot decode.
+/// Durable fanout exchange for messages that a consumer rejects, or that the broker gives up.
 const DEAD_EXCHANGE: &str = "articurated.dead";
-/// Durable queue that keeps these messages for an operator.
+/// Durable queue of these messages. The relays empty it.
 const DEAD_QUEUE: &str = "articurated.dead";
+/// How often the broker may redeliver a message before it gives the message up. Our answer is: always. From 4.0 on the
+/// broker's own answer is 20, so a consumer that dies 20 times would lose what it held. -1 means "no limit" there, but 3.x
+/// takes it for a limit and gives up every message that comes back once. The largest number means the same to both. A
+/// policy can still lower it; see [`Watch`].
+const DELIVERY_LIMIT: i32 = i32::MAX;
 /// Longest wait for any single answer of the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a connection. A broker that is starting accepts connections before it can serve them, so the next
@@ -41,6 +48,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Seconds between heartbeats, unless the URL sets them. Heartbeats are the only sign by which a consumer notices a
 /// broker that vanished; with the broker's own 60 s it would take two minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
+/// AMQP's codes for an object that does not exist, and for one that exists with other arguments.
+const NOT_FOUND: u16 = 404;
+const PRECONDITION_FAILED: u16 = 406;
 /// AMQP's `type` of a message that only tests whether it can be delivered. Consumers drop it.
 const PROBE: &str = "articurated.probe";
 
@@ -65,6 +75,11 @@ pub enum BrokerError {
     Blocked,
     #[error("RabbitMQ closed the consumer")]
     ConsumerClosed,
+    #[error(
+        "the queue {queue} exists with other arguments: rabbitmqctl delete_queue {queue}, then it is declared again, and what \
+         was in it is sent again ({error})"
+    )]
+    OtherArguments { queue: String, error: lapin::Error },
 }
 
 /// The name of a queue on the broker.
@@ -111,21 +126,33 @@ async fn connect(url: &SecretString, name: &str) -> Result<(Connection, Channel)
 /// the object, so a half-changed topology is noticed at start and not by lost messages.
 async fn declare_topology(channel: &Channel) -> Result<(), BrokerError> {
     let durable_exchange = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let durable_queue = QueueDeclareOptions { durable: true, ..Default::default() };
     let declare =
         |name: &'static str, kind| channel.exchange_declare(name.into(), kind, durable_exchange, FieldTable::default());
     within("declare exchange", declare(DEAD_EXCHANGE, ExchangeKind::Fanout)).await?;
     within("declare exchange", declare(EXCHANGE, ExchangeKind::Topic)).await?;
-    within("declare queue", channel.queue_declare(DEAD_QUEUE.into(), durable_queue, quorum())).await?;
+    declare_queue(channel, DEAD_QUEUE, quorum()).await?;
     bind(channel, DEAD_QUEUE, DEAD_EXCHANGE, "").await?;
     for queue in Queue::JOBS {
         let name = broker_queue(queue);
-        let mut arguments = quorum();
-        arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD_EXCHANGE.into()));
-        within("declare queue", channel.queue_declare(name.as_str().into(), durable_queue, arguments)).await?;
+        declare_queue(channel, &name, job_queue()).await?;
         bind(channel, &name, EXCHANGE, &format!("{queue}.#")).await?;
     }
     Ok(())
+}
+
+async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> Result<(), BrokerError> {
+    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+    match within("declare queue", channel.queue_declare(name.into(), durable, arguments)).await {
+        Err(BrokerError::Lapin(error)) if refusal(&error) == Some(PRECONDITION_FAILED) => {
+            Err(BrokerError::OtherArguments { queue: name.to_owned(), error })
+        }
+        declared => declared.map(drop),
+    }
+}
+
+/// The code with which the broker closed a channel.
+fn refusal(error: &lapin::Error) -> Option<u16> {
+    if let lapin::ErrorKind::ProtocolError(error) = error.kind() { Some(error.get_id()) } else { None }
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), BrokerError> {
@@ -142,6 +169,13 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Resu
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+    arguments
+}
+
+fn job_queue() -> FieldTable {
+    let mut arguments = quorum();
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(DEAD_EXCHANGE.into()));
     arguments
 }
 

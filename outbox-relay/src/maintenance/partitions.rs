@@ -15,6 +15,7 @@ use schedules::{Expression, Schedule};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 
+use crate::store::arrivals;
 use crate::store::partitions::{self as store, Partition};
 
 const NAME: &str = "partition_maintenance";
@@ -26,6 +27,8 @@ const HOURLY: &str = "0 * * * *";
 const EVERY_MINUTE: &str = "* * * * *";
 /// How long the runs of schedules are kept.
 const RUNS: TimeDelta = TimeDelta::days(90);
+/// How long the record of what RabbitMQ lost is kept.
+const LOSSES: Duration = Duration::from_secs(90 * 86_400);
 /// The wait before a starting relay retries to make partitions.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
@@ -76,6 +79,7 @@ async fn maintain(
     let mut maintenance = database::connection(config, ROLE, "relay maintenance").await?;
     let dropped = drop_expired(&mut maintenance, retention).await?;
     limited(store::delete_old_marks(pool)).await?;
+    limited(arrivals::delete_losses(pool, LOSSES)).await?;
     let runs_deleted = limited(schedules::delete_runs(pool, clock.now() - RUNS)).await?;
     Ok(json!({ "made": made, "dropped": dropped, "runs_deleted": runs_deleted }))
 }

@@ -11,7 +11,7 @@ use super::Standing;
 use super::look::{Candidate, Look, unknown_type};
 
 /// The routing table as two columns for `unnest`, and all event types that this release knows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Routes {
     pub(super) event_types: Vec<String>,
     pub(super) queues: Vec<String>,
@@ -26,6 +26,14 @@ impl Routes {
             Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string())).unzip();
         let known = EventType::ALL.iter().map(ToString::to_string).collect();
         Self { event_types, queues, known, unknown: unknown_type("{}") }
+    }
+
+    /// Only the routes to these queues.
+    pub(crate) fn to(&self, only: &[Queue]) -> Self {
+        let leads_there = |queue: &str| only.iter().any(|only| only.as_str() == queue);
+        let routes = self.event_types.iter().zip(&self.queues).filter(|(_, queue)| leads_there(queue));
+        let (event_types, queues) = routes.map(|(event_type, queue)| (event_type.clone(), queue.clone())).unzip();
+        Self { event_types, queues, ..self.clone() }
     }
 }
 

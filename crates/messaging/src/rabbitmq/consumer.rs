@@ -1,12 +1,15 @@
 //! Consuming with manual acknowledgement, a batch at a time.
 
+use std::time::Duration;
+
 use contracts::{Envelope, Queue};
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use secrecy::SecretString;
+use tokio::time::timeout;
 
 use super::{BrokerError, PROBE, broker_queue, connect, within};
 
@@ -14,17 +17,23 @@ use super::{BrokerError, PROBE, broker_queue, connect, within};
 const PREFETCH: u16 = 1_000;
 /// Most messages stored and acknowledged together.
 pub(crate) const BATCH: usize = 500;
+/// A consumer that stops believes that nothing more is on its way when nothing has come for so long.
+const QUIET: Duration = Duration::from_millis(500);
+/// AMQP's code for a connection that ends as it should.
+const CLOSED_WELL: u16 = 200;
 
 /// A connection that consumes one queue.
 #[derive(Debug)]
 pub struct Consumer {
     deliveries: lapin::Consumer,
     channel: Channel,
-    _connection: Connection,
+    connection: Connection,
+    /// The end of the deliveries, which is delivered once.
+    has_ended: bool,
 }
 
 /// Messages that this consumer holds until it acknowledges them or the connection ends.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Received {
     /// Decoded messages, each with its delivery tag.
     pub events: Vec<(u64, Envelope)>,
@@ -43,28 +52,70 @@ impl Consumer {
             FieldTable::default(),
         );
         let deliveries = within("consume", consume).await?;
-        Ok(Self { deliveries, channel, _connection: connection })
+        Ok(Self { deliveries, channel, connection, has_ended: false })
     }
 
-    /// Waits for a message and takes what else has arrived. Messages that cannot be decoded go to the dead-letter
-    /// queue; otherwise the broker would redeliver them for ever.
-    pub async fn receive(&mut self) -> Result<Received, BrokerError> {
-        let mut delivery = Self::delivered(self.deliveries.next().await)?;
-        let mut received = Received { events: Vec::new(), last_tag: 0 };
+    /// Waits for a message and takes what else has arrived. `None` when `stopped` ends first. Messages that cannot be decoded
+    /// go to the dead-letter queue; otherwise the broker would redeliver them for ever.
+    pub async fn receive(&mut self, stopped: impl Future<Output = ()>) -> Result<Option<Received>, BrokerError> {
+        let received = tokio::select! {
+            () = stopped => return Ok(None),
+            first = self.next() => match first? {
+                Some(first) => self.gather(first).await?,
+                None => return Err(BrokerError::ConsumerClosed),
+            },
+        };
+        Ok(Some(received))
+    }
+
+    /// Takes what the broker has sent ahead, and asks for no more.
+    ///
+    /// The order matters: after the last acknowledgement messages are on their way, and those that arrive after the consumer
+    /// is cancelled would be lost to it, and go back. Without further acknowledgements their number is bounded.
+    pub async fn last(&mut self) -> Result<Received, BrokerError> {
+        let mut received = Received::default();
+        while received.events.len() < usize::from(PREFETCH) {
+            let Ok(Some(next)) = timeout(QUIET, self.next()).await.unwrap_or(Ok(None)) else { break };
+            self.sort(next, &mut received).await?;
+        }
+        within("cancel", self.channel.basic_cancel(self.deliveries.tag(), BasicCancelOptions::default())).await?;
+        Ok(received)
+    }
+
+    /// Ends the connection. The broker has then seen every acknowledgement.
+    pub async fn close(self) -> Result<(), BrokerError> {
+        within("close", self.connection.close(CLOSED_WELL, "stopped".into())).await
+    }
+
+    async fn gather(&mut self, first: Delivery) -> Result<Received, BrokerError> {
+        let mut delivery = first;
+        let mut received = Received::default();
         loop {
-            if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == PROBE) {
-                self.acknowledge_one(delivery.delivery_tag).await?;
-            } else {
-                self.take(delivery, &mut received).await?;
-            }
+            self.sort(delivery, &mut received).await?;
             if received.events.len() == BATCH {
                 return Ok(received);
             }
-            match self.deliveries.next().now_or_never() {
-                Some(next) => delivery = Self::delivered(next)?,
+            match self.next().now_or_never().transpose()?.flatten() {
+                Some(next) => delivery = next,
                 None => return Ok(received),
             }
         }
+    }
+
+    async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let next = self.deliveries.next().await.transpose()?;
+        self.has_ended = next.is_none();
+        Ok(next)
+    }
+
+    async fn sort(&self, delivery: Delivery, received: &mut Received) -> Result<(), BrokerError> {
+        if delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == PROBE) {
+            return self.acknowledge_one(delivery.delivery_tag).await;
+        }
+        self.take(delivery, received).await
     }
 
     async fn take(&self, delivery: Delivery, received: &mut Received) -> Result<(), BrokerError> {
@@ -99,9 +150,5 @@ impl Consumer {
     /// Sends one message to the dead-letter queue.
     pub async fn reject(&self, tag: u64) -> Result<(), BrokerError> {
         within("reject", self.channel.basic_reject(tag, BasicRejectOptions { requeue: false })).await
-    }
-
-    fn delivered(next: Option<lapin::Result<Delivery>>) -> Result<Delivery, BrokerError> {
-        Ok(next.ok_or(BrokerError::ConsumerClosed)??)
     }
 }

@@ -9,7 +9,10 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ExchangeKind};
 use secrecy::SecretString;
 
-use super::{BrokerError, DEAD_QUEUE, EXCHANGE, PROBE, TransportConfig, at_most, broker_queue, open, within};
+use super::{
+    BrokerError, DEAD_QUEUE, EXCHANGE, NOT_FOUND, PROBE, TransportConfig, at_most, broker_queue, declare_queue,
+    job_queue, open, refusal, within,
+};
 
 /// A probe that no consumer takes expires after this; milliseconds, as AMQP expects.
 const PROBE_LIVES_MS: &str = "10000";
@@ -25,11 +28,13 @@ pub enum Defect {
     Blocked,
     ExchangeMissing,
     QueueMissing(Queue),
+    /// The queue exists with other arguments, so no process can declare it; what the broker says of it.
+    OtherArguments(Queue, String),
     /// The queue exists, but messages for it come back.
     BindingMissing(Queue),
     /// The queue has no consumer; this many messages wait in it.
     NoConsumer(Queue, u32),
-    /// This many messages could not be decoded.
+    /// This many messages were rejected or given up, and no relay has taken them.
     DeadLetters(u32),
 }
 
@@ -40,6 +45,7 @@ impl fmt::Display for Defect {
             Self::Blocked => BrokerError::Blocked.fmt(f),
             Self::ExchangeMissing => write!(f, "the exchange {EXCHANGE} is missing"),
             Self::QueueMissing(queue) => write!(f, "the queue {} is missing", broker_queue(*queue)),
+            Self::OtherArguments(_, why) => f.write_str(why),
             Self::BindingMissing(queue) => {
                 write!(f, "the binding of the queue {} to {EXCHANGE} is missing", broker_queue(*queue))
             }
@@ -47,7 +53,7 @@ impl fmt::Display for Defect {
                 write!(f, "the queue {} has no consumer ({messages} messages wait)", broker_queue(*queue))
             }
             Self::DeadLetters(messages) => {
-                write!(f, "{messages} messages could not be decoded and wait in the queue {DEAD_QUEUE}")
+                write!(f, "{messages} messages were rejected or given up and wait in the queue {DEAD_QUEUE}")
             }
         }
     }
@@ -72,6 +78,9 @@ async fn look(url: &SecretString) -> Result<Vec<Defect>, BrokerError> {
             None => defects.push(Defect::QueueMissing(queue)),
             Some((messages, consumers)) => {
                 present.push(queue);
+                if let Some(why) = contradiction(&connection, queue).await? {
+                    defects.push(Defect::OtherArguments(queue, why));
+                }
                 if consumers == 0 {
                     defects.push(Defect::NoConsumer(queue, messages));
                 }
@@ -115,14 +124,20 @@ async fn counts(connection: &Connection, name: &str) -> Result<Option<(u32, u32)
 fn found<T>(declared: Result<T, BrokerError>) -> Result<Option<T>, BrokerError> {
     match declared {
         Ok(found) => Ok(Some(found)),
-        Err(BrokerError::Lapin(error)) if is_not_found(&error) => Ok(None),
+        Err(BrokerError::Lapin(error)) if refusal(&error) == Some(NOT_FOUND) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
-    const NOT_FOUND: u16 = 404;
-    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error) if error.get_id() == NOT_FOUND)
+/// What the broker says when this existing queue is declared with our arguments: nothing, when they are its own. Declaring
+/// a queue that exists changes nothing.
+async fn contradiction(connection: &Connection, queue: Queue) -> Result<Option<String>, BrokerError> {
+    let channel = within("open channel", connection.create_channel()).await?;
+    match declare_queue(&channel, &broker_queue(queue), job_queue()).await {
+        Ok(()) => Ok(None),
+        Err(error @ BrokerError::OtherArguments { .. }) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Publishes a probe as the relay publishes events. `false` when the broker returns it.

@@ -36,6 +36,9 @@ const LETTERS: &str = "; insert into messaging.dead_letters select queue, event_
 const SILENT: &str =
     "; insert into messaging.claims select claim_id, queue, 'ghost', array[event_id] from messaging.inbox;
     insert into messaging.workers select queue, owner, now() - interval '1 minute', claim_id from messaging.claims";
+/// What a relay has recorded of a message; `REASON` stands for its reason.
+const LOSS: &str = "insert into messaging.broker_losses (relay, queue, reason, event_ids)
+    select 'ghost', 'notifications', 'REASON', array[event_id] from messaging.outbox limit 1";
 /// Ten thousand events that are held.
 const HELD: &str =
     "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
@@ -66,6 +69,9 @@ async fn each_cause_is_named() -> Result<()> {
         ("JOBS_DEAD", of("'dead', null, now()") + LETTERS),
         ("JOBS_IN_DOUBT", of("'in_doubt', null, null")),
         ("JOBS_SILENT", of("'running', messaging.lowest_event_id(now()), null") + SILENT),
+        ("BROKER_POLICY", LOSS.replace("REASON", "delivery_limit")),
+        ("MESSAGES_REJECTED", LOSS.replace("REASON", "rejected")),
+        ("EVENTS_SENT_AGAIN", LOSS.replace("REASON", "not_arrived")),
         ("MIGRATIONS_NEWER", "insert into _sqlx_migrations select 9999, description, installed_on, true, checksum, 0 from _sqlx_migrations limit 1".to_owned()),
         ("MIGRATIONS_MISSING", "delete from _sqlx_migrations where version = 5".to_owned()),
         ("MIGRATIONS_UNKNOWN", "drop table _sqlx_migrations".to_owned()),
