@@ -176,7 +176,7 @@ async fn main() -> Result<ExitCode> {
     // stand between the rows are off: seeds and checkpoints are slow statements by design.
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
-        log_filter: "info,embedded=warn,workers=warn,payment_gateway=warn,sqlx=error".to_owned(),
+        log_filter: "info,embedded=warn,workers=warn,payment_gateway=warn,schedules=warn,outbox_relay::maintenance=warn,sqlx=error".to_owned(),
         ..TelemetryConfig::default()
     };
     let telemetry = telemetry::init("bench", &log)?;

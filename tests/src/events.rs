@@ -51,15 +51,8 @@ async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     .bind(Json(&event.payload))
     .bind(event.headers.traceparent.as_deref())
     .bind(event.occurred_at)
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    if let Some(version) = event.headers.schema_version {
-        sqlx::query("update messaging.outbox set schema_version = $2 where event_id = $1")
-            .bind(event.event_id)
-            .bind(i16::try_from(version)?)
-            .execute(conn)
-            .await?;
-    }
     Ok(())
 }
 

@@ -82,7 +82,8 @@ async fn a_job_that_kills_its_process_dies_alone() -> Result<()> {
 async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
     let id = Ids::system().next();
     let lease = WorkerLease { owner, oldest_claim: id, lasts: SOON };
-    let (timeline, _) = inbox::start_lease(pool, QUEUE, lease, &[]).await?;
+    let timeline: String = sqlx::query_scalar("select messaging.timeline()").fetch_one(pool).await?;
+    inbox::extend_lease(pool, QUEUE, lease, &timeline).await?;
     let claim = Claim { id, owner, timeline: &timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: false };
     Ok(inbox::claim(pool, QUEUE, claim).await?.jobs)
 }

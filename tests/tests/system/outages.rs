@@ -86,7 +86,8 @@ async fn an_outage_stops_all_workers_of_the_queue_and_costs_no_attempt() -> Resu
 async fn claim(pool: &PgPool, owner: &str) -> Result<Claimed> {
     let id = Ids::system().next();
     let lease = WorkerLease { owner, oldest_claim: id, lasts: SOON };
-    let (timeline, _) = inbox::start_lease(pool, QUEUE, lease, &[]).await?;
+    let timeline: String = sqlx::query_scalar("select messaging.timeline()").fetch_one(pool).await?;
+    inbox::extend_lease(pool, QUEUE, lease, &timeline).await?;
     let claim = Claim { id, owner, timeline: &timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: true };
     Ok(inbox::claim(pool, QUEUE, claim).await?)
 }

@@ -23,7 +23,7 @@ async fn shop_at(clock: &Clock, parts: &[Part]) -> Result<System> {
         options.command.return_review_days = Some(7);
     })
     .await?;
-    let known = "select count(*) from messaging.schedules";
+    let known = "select count(*) from messaging.schedules where name = 'unreviewed_returns'";
     eventually("the schedule is known", SOON, async || {
         Ok((count(&system.database.pool, known).await? > 0).then_some(()))
     })
@@ -124,7 +124,7 @@ async fn of_a_manager_and_the_clock_one_decides() -> Result<()> {
     let pool = &system.database.pool;
     let returned = shop::return_in(&system.api, ReturnState::Requested).await?;
     let due = utc("2026-01-17T18:30:00Z");
-    let led = "select count(*) from messaging.schedules where leased_until > clock_timestamp()";
+    let led = "select count(*) from messaging.schedules where name = 'unreviewed_returns' and leased_until > clock_timestamp()";
     eventually_equal("this instance leads the schedule", SOON, 1, async || count(pool, led).await).await?;
     // Another process: in one process, one would wait for the other in the batcher.
     let second = system.second_command_process().await?;
@@ -164,7 +164,7 @@ async fn without_the_setting_a_request_waits_and_the_schedule_is_off() -> Result
     })
     .await?;
     let pool = &system.database.pool;
-    let off = "select count(*) from messaging.schedules where next_due_at is null";
+    let off = "select count(*) from messaging.schedules where name = 'unreviewed_returns' and next_due_at is null";
     eventually_equal("the schedule is off", SOON, 1, async || count(pool, off).await).await?;
     clock.set(utc("2027-01-10T10:00:00Z"));
     // A step of another return shows that the process is alive in the new year.

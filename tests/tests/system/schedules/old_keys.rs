@@ -20,7 +20,7 @@ const KEYS: i64 = 20_000;
 fn keys(number: i64, created: &str) -> String {
     format!(
         "insert into command.idempotency_keys
-         select gen_random_uuid()::text, 'orders', n::text, '', 'order', gen_random_uuid(), 201, '{{}}', {created} + n * interval '1 ms'
+         select gen_random_uuid()::text, 'orders', n::text, '', 'order', gen_random_uuid(), 201, 'PENDING_PAYMENT', 1, '{{}}', {created} + n * interval '1 ms'
          from generate_series(1, {number}) as n"
     )
 }
