@@ -26,7 +26,7 @@ impl InvoiceStore {
 
 /// Whether a file of this name is an invoice or a credit note.
 pub(crate) fn is_document(name: &str) -> bool {
-    name.ends_with(".pdf") && [INVOICE, CREDIT_NOTE].iter().any(|kind| name.starts_with(kind))
+    name.strip_suffix(".pdf").is_some() && [INVOICE, CREDIT_NOTE].iter().any(|kind| name.starts_with(kind))
 }
 
 fn name(kind: &str, number: &str) -> String {

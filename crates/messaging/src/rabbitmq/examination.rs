@@ -41,11 +41,10 @@ pub enum Defect {
 impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::OtherArguments(_, why) => f.write_str(why),
             Self::Blocked => BrokerError::Blocked.fmt(f),
             Self::ExchangeMissing => write!(f, "the exchange {EXCHANGE} is missing"),
             Self::QueueMissing(queue) => write!(f, "the queue {} is missing", broker_queue(*queue)),
-            Self::OtherArguments(_, why) => f.write_str(why),
             Self::BindingMissing(queue) => {
                 write!(f, "the binding of the queue {} to {EXCHANGE} is missing", broker_queue(*queue))
             }
