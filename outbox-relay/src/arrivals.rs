@@ -174,7 +174,7 @@ async fn deliver_dead_letters(
             }
             Some(_) => {}
             None => {
-                tracing::warn!(event = ?letter.event, reason, "a dead letter is of no event in the outbox; it stays")
+                tracing::warn!(event = ?letter.event, reason, "a dead letter is of no event in the outbox; it stays");
             }
         }
         broker.settle(letter, found.is_some()).await?;

@@ -122,6 +122,7 @@ impl<'a> ItemColumns<'a> {
 }
 
 /// Inserts a batch of orders: all of it commits, or none. Returns one outcome per order, in the same order.
+#[expect(clippy::too_many_lines, reason = "it is one statement")]
 pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -> sqlx::Result<Vec<PlacementOutcome>> {
     let columns = Columns::of(batch);
     let rows = sqlx::query!(

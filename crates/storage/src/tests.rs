@@ -46,8 +46,8 @@ async fn every_order_number_has_a_file_of_its_own() {
     listed.sort();
     names.sort();
     assert_eq!(listed, names);
-    let later = SystemTime::now() + Duration::from_secs(60);
-    assert!(store.documents(later).await.expect("a list").is_empty());
+    let in_the_23rd_century = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
+    assert!(store.documents(in_the_23rd_century).await.expect("a list").is_empty());
     assert_eq!(InvoiceStore::invoice_name("AC-2026-000123"), "invoice_AC-2026-000123.pdf");
     assert_eq!(InvoiceStore::invoice_name("ऑर्डर/1"), "invoice_ऑर्डर%2F1.pdf");
 }
