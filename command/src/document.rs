@@ -1,7 +1,7 @@
 //! The document of an order or a return: what is frozen when it is created, and what its transitions add.
 //!
-//! The frozen part is stored once, with the order or the return. Events and stored answers keep only the rest. Whoever needs the
-//! whole document joins the parts as text: the command service here, all others in SQL (`command.whole`).
+//! The frozen part is stored once, with the order or the return. Events and stored answers keep only the rest. The parts are joined
+//! as text: by the command service here, by all other readers in SQL (`command.whole`).
 
 use std::fmt::Write;
 
