@@ -140,12 +140,13 @@ grant execute on function command.append_transitions to articurated_command, art
 
 -- An order or a return as clients and events see it: the frozen document, what has been added since, state and version. The
 -- parts are joined as text, because Postgres would take longer to merge them as jsonb. The command service does the same for
--- its answers (command/src/document.rs); a test compares the two.
+-- its answers (command/src/document.rs); a test compares the two. Every part of the expression is immutable, so Postgres
+-- inlines it.
 create function command.whole(document json, progress jsonb, state text, version integer) returns json
     language sql immutable parallel safe
     return case when jsonb_typeof(progress) = 'object' then
-        (left(document::text, -1) || coalesce(',' || nullif(substr(progress::text, 2, length(progress::text) - 2), ''), '')
-         || ',"state":' || to_json(state)::text || ',"version":' || version || '}')::json end;
+        (left(document::text, -1) || coalesce(',' || nullif(left(substr(progress::text, 2), -1), ''), '')
+         || ',"state":"' || state || '","version":' || version::text || '}')::json end;
 
 -- A row of the audit as events carry it and clients see it.
 create function command.transition(step command.state_transitions) returns json
