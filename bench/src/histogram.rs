@@ -41,7 +41,8 @@ impl Histogram {
             if *count >= all * share {
                 // The last bucket has no upper bound.
                 let to = if bound.is_finite() { *bound } else { from };
-                return Some((from + (to - from) * (all * share - below) / (count - below).max(1.0)) * 1e3);
+                let part = (all * share - below) / (count - below).max(1.0);
+                return Some((from * (1.0 - part) + to * part) * 1e3);
             }
             (from, below) = (*bound, *count);
         }
