@@ -78,7 +78,7 @@ impl Effect for Number {
 
 /// All its jobs end at the same time, so they are completed together.
 struct Counting {
-    next: AtomicUsize,
+    next: Arc<AtomicUsize>,
     all_there: Arc<tokio::sync::Barrier>,
 }
 
@@ -105,7 +105,7 @@ async fn a_completion_that_the_database_refuses_spoils_no_other() -> Result<()> 
     let pool = database.pool_as("articurated_workers").await?;
     let events: Vec<_> = (0..JOBS).map(|_| event()).collect();
     deliver(&database.pool, QUEUE, &events).await?;
-    let handler = Counting { next: AtomicUsize::new(0), all_there: Arc::new(tokio::sync::Barrier::new(JOBS)) };
+    let handler = Counting { next: Arc::default(), all_there: Arc::new(tokio::sync::Barrier::new(JOBS)) };
     let tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("worker", Worker::new(pool, config(JOBS), handler).run(tasks.clone()));
     let done = "select count(*) from messaging.inbox where status = 'done'";
@@ -114,5 +114,44 @@ async fn a_completion_that_the_database_refuses_spoils_no_other() -> Result<()> 
     assert_eq!(books::count(&database.pool, retried).await?, 1, "only the one that was refused");
     let numbers = "select count(*) from public.numbers where number < 20";
     assert_eq!(books::count(&database.pool, numbers).await?, 19, "each effect is written once");
+    tasks.drain(SOON).await
+}
+
+/// An operator has taken a job from its worker, and the same worker has got it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_attempts_that_are_completed_together_one_has_its_effect() -> Result<()> {
+    let database = Database::new().await?;
+    let numbers = "create table public.numbers (number int); grant insert on public.numbers to articurated_workers";
+    execute(&database.pool, numbers).await?;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let handler = Counting { next: Arc::clone(&handled), all_there: Arc::new(tokio::sync::Barrier::new(1)) };
+    let tasks = Tasks::new(CancellationToken::new());
+    let pool = database.pool_as("articurated_workers").await?;
+    tasks.spawn("worker", Worker::new(pool, config(4), handler).run(tasks.clone()));
+    let attempts = async |count: usize| {
+        let handled = async || Ok(handled.load(Ordering::Relaxed));
+        eventually_equal("the handler has returned", SOON, count, handled).await
+    };
+
+    // While the completion of one job waits for the table, both attempts at the other join the next group.
+    let mut locked = database.pool.begin().await?;
+    sqlx::query("lock table public.numbers in exclusive mode").execute(&mut *locked).await?;
+    deliver(&database.pool, QUEUE, &[event()]).await?;
+    attempts(1).await?;
+    let waiting =
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually_equal("the completion waits", SOON, 1, async || books::count(&database.pool, waiting).await).await?;
+    let taken = event();
+    deliver(&database.pool, QUEUE, std::slice::from_ref(&taken)).await?;
+    attempts(2).await?;
+    sqlx::query("update messaging.inbox set status = 'in_doubt', run_at = clock_timestamp() where event_id = $1")
+        .bind(taken.event_id)
+        .execute(&database.pool)
+        .await?;
+    attempts(3).await?;
+    locked.commit().await?;
+    let done = "select count(*) from messaging.inbox where status = 'done'";
+    eventually_equal("both jobs are done", SOON, 2, async || books::count(&database.pool, done).await).await?;
+    assert_eq!(books::count(&database.pool, "select count(*) from public.numbers").await?, 2, "one effect of each job");
     tasks.drain(SOON).await
 }

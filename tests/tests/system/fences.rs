@@ -50,7 +50,7 @@ async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
 async fn complete(pool: &PgPool, job: &Job) -> Result<bool> {
     let key = (job.event_id, job.claim_id);
     let done = inbox::complete(&mut *pool.acquire().await?, QUEUE, &[key], &[&json!({})]).await?;
-    Ok(done == [job.event_id])
+    Ok(done == [key])
 }
 
 #[tokio::test]

@@ -11,22 +11,22 @@ use uuid::Uuid;
 use super::job::Job;
 
 /// Marks claimed jobs as done, in the transaction that writes their effects. `keys` are event ids, each with the claim under
-/// which it was done. Returns the events whose jobs are done now: the others run under another claim by now, and their
-/// effects must not be written.
+/// which it was done. Returns those that are done now: the other jobs run under another claim by now, and their effects must
+/// not be written. Two attempts at one job may be among the keys.
 pub async fn complete(
     conn: &mut PgConnection,
     queue: Queue,
     keys: &[(Uuid, Uuid)],
     results: &[&Value],
-) -> sqlx::Result<Vec<Uuid>> {
+) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
     let (event_ids, claims): (Vec<Uuid>, Vec<Uuid>) = keys.iter().copied().unzip();
-    sqlx::query_scalar!(
+    let done = sqlx::query!(
         r#"
         update messaging.inbox as job
         set status = 'done', finished_at = clock_timestamp(), result = done.result, last_error = null
         from unnest($1::uuid[], $2::uuid[], $3::jsonb[]) as done (event_id, claim_id, result)
         where queue = $4 and job.event_id = done.event_id and job.claim_id = done.claim_id and status = 'running'
-        returning job.event_id
+        returning job.event_id, job.claim_id as "claim_id!"
         "#,
         &event_ids,
         &claims,
@@ -34,7 +34,8 @@ pub async fn complete(
         queue.as_str(),
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    Ok(done.into_iter().map(|job| (job.event_id, job.claim_id)).collect())
 }
 
 /// What happens next to a claimed row that was not completed.

@@ -43,6 +43,11 @@ struct Finished {
 }
 
 impl Finished {
+    /// The event, and the claim under which its job was done.
+    const fn key(&self) -> (Uuid, Uuid) {
+        (self.event_id, self.claim_id)
+    }
+
     fn reply(&self, outcome: Result<(), Failure>) {
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reply) = reply {
@@ -94,7 +99,7 @@ impl Completions {
                 Ok(done) => {
                     faults::point("worker.completion.committed");
                     for finished in &group[part] {
-                        let is_done = done.contains(&finished.event_id);
+                        let is_done = done.contains(&finished.key());
                         finished.reply(if is_done { Ok(()) } else { Err(Failure::LeaseLost) });
                     }
                 }
@@ -114,17 +119,17 @@ impl Completions {
         .boxed()
     }
 
-    /// Returns the events whose jobs are done now.
-    async fn try_commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> sqlx::Result<HashSet<Uuid>> {
+    /// Returns the keys of what is done now.
+    async fn try_commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> sqlx::Result<HashSet<(Uuid, Uuid)>> {
         let queue = self.queue;
         in_transaction(&self.pool, move |conn| {
             async move {
                 let group = &group[part];
-                let keys: Vec<(Uuid, Uuid)> = group.iter().map(|job| (job.event_id, job.claim_id)).collect();
+                let keys: Vec<(Uuid, Uuid)> = group.iter().map(Finished::key).collect();
                 let results: Vec<&Value> = group.iter().map(|job| &job.completed.result).collect();
-                let done: HashSet<Uuid> =
+                let done: HashSet<(Uuid, Uuid)> =
                     inbox::complete(&mut *conn, queue, &keys, &results).await?.into_iter().collect();
-                for finished in group.iter().filter(|finished| done.contains(&finished.event_id)) {
+                for finished in group.iter().filter(|finished| done.contains(&finished.key())) {
                     if let Some(effect) = &finished.completed.effect {
                         effect.write(&mut *conn).await?;
                     }
