@@ -259,8 +259,12 @@ grant select, insert, delete on messaging.broker_losses to articurated_relay;
 -- The inbox -----------------------------------------------------------------------------------------------------------
 
 -- The consumer queues. A pause is stored here, so it survives a restart of every process.
+--   ordered  version n of an aggregate starts only when all earlier versions are done or discarded in this queue. Such a
+--            queue takes every event of its aggregates, but `snapshot.taken`, or a missing version blocks the later ones. It is
+--            set before the queue gets its first event, and a worker reads it when it starts
 create table messaging.queues (
-    name           text not null constraint queues_pkey primary key,
+    name           text    not null constraint queues_pkey primary key,
+    ordered        boolean not null default false,
     paused_at      timestamptz,
     paused_by      text,
     paused_reason  text
@@ -287,8 +291,9 @@ grant select, insert, update, delete on messaging.outages to articurated_workers
 -- narrow: the event stays in the log.
 --   status    ready → running → done; back to ready after a failure; dead after the last one;
 --             in_doubt when an effect may have happened and must be looked up before the next attempt;
---             discarded when an operator closed a dead job
---   run_at    not before this time (back-off)
+--             discarded when an operator closed a dead job;
+--             blocked in an ordered queue, while an earlier version of the aggregate is neither done nor discarded
+--   run_at    not before this time (back-off). A blocked job has none, so no claim comes across it
 --   claim_id  the claim under which it runs or ran last; completion checks it
 --   attempts  attempts started; one that was interrupted, or that an outage ended, does not count
 --   deaths    worker processes that died while they had started it. Which of its jobs killed a process is unknown, so from the
@@ -301,9 +306,9 @@ create table messaging.inbox (
     aggregate_id       uuid        not null,
     aggregate_version  integer     not null,
     received_at        timestamptz not null default clock_timestamp(),
-    run_at             timestamptz not null,
+    run_at             timestamptz,
     status             text        not null default 'ready' constraint inbox_status_known check (status in
-                                   ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded')),
+                                   ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded', 'blocked')),
     attempts           integer     not null default 0,
     deaths             smallint    not null default 0,
     claim_id           uuid,
@@ -312,14 +317,29 @@ create table messaging.inbox (
     last_error         text,
     result             jsonb,
     constraint inbox_pkey primary key (queue, event_id),
+    constraint inbox_blocked_is_not_due check ((status = 'blocked') = (run_at is null)),
     constraint inbox_running_has_claim check (status <> 'running' or claim_id is not null),
     constraint inbox_finished_has_time check ((status in ('done', 'dead', 'discarded')) = (finished_at is not null))
 ) partition by range (event_id);
-create index inbox_run_at on messaging.inbox (queue, run_at);
+create index inbox_run_at on messaging.inbox (queue, run_at) where run_at is not null;
+create index inbox_blocked on messaging.inbox (queue, aggregate_id, aggregate_version) where run_at is null;
 
 grant select, insert, update on messaging.inbox to articurated_workers, articurated_query;
 grant select, insert on messaging.inbox to articurated_relay;
 grant select, insert, update on messaging.inbox to articurated_operator;
+
+-- What is done or discarded in the ordered queues: one row per queue and aggregate. It outlives the jobs, which retention drops.
+--   settled  the versions, normally one range from 1. A version that an operator skipped while earlier ones are open makes
+--            a second range
+-- The row is also the lock of its aggregate's order. The worker that blocks a job and the one that completes its predecessor
+-- both update it, each before it looks at the other's job. So neither misses what the other did.
+create table messaging.ordered_aggregates (
+    queue         text            not null,
+    aggregate_id  uuid            not null,
+    settled       int4multirange  not null,
+    constraint ordered_aggregates_pkey primary key (queue, aggregate_id)
+) with (fillfactor = 50);
+grant select, insert, update on messaging.ordered_aggregates to articurated_workers, articurated_operator;
 
 -- The dead jobs of all queues: a row while the job is dead. `status` has no index, so this is how dead jobs are found.
 create table messaging.dead_letters (
@@ -606,7 +626,7 @@ select (select count(*) from (select from messaging.pending_events limit 10000) 
              (select min(messaging.time_of(event_id)) from messaging.outbox_exceptions where status in ('WAITING', 'HELD')))
            as oldest_pending;
 
--- The jobs that are not done: those that wait, those that run, and the dead.
+-- The jobs that are not done: those that wait, those that run, the dead, and those that are blocked.
 --   lease_owner, leased_until  the worker that runs it, and its lease
 create view messaging.open_jobs as
 select job.*, null::text as lease_owner, null::timestamptz as leased_until
@@ -624,11 +644,16 @@ join messaging.inbox as job on job.queue = claims.queue and job.event_id = claim
 union all
 select job.*, null, null
 from messaging.dead_letters
-join messaging.inbox as job on job.queue = dead_letters.queue and job.event_id = dead_letters.event_id and status = 'dead';
+join messaging.inbox as job on job.queue = dead_letters.queue and job.event_id = dead_letters.event_id and status = 'dead'
+union all
+select job.*, null, null
+from messaging.queues
+join messaging.inbox as job on queue = name and status = 'blocked' and run_at is null
+where ordered;
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
-select queues.name, ready, running, in_doubt, dead, oldest_ready, paused_at, paused_by, paused_reason,
+select queues.name, ready, running, in_doubt, dead, blocked, oldest_ready, paused_at, paused_by, paused_reason,
        outages.since as outage_since, outages.reason as outage_reason, next_probe_at
 from messaging.queues
 left join messaging.outages on outages.queue = queues.name
@@ -644,7 +669,11 @@ cross join lateral (
 ) as in_work
 cross join lateral (
     select count(*) as dead from (select from messaging.dead_letters where dead_letters.queue = name limit 10000) as open
-) as died;
+) as died
+cross join lateral (
+    select count(*) as blocked
+    from (select from messaging.inbox where ordered and queue = name and status = 'blocked' and run_at is null limit 10000) as open
+) as in_line;
 
 grant select on messaging.last_marks, messaging.pending_events, messaging.outbox_backlog, messaging.open_jobs, messaging.queue_backlog
     to articurated_relay;

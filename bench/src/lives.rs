@@ -220,6 +220,7 @@ mod tests {
             probes: None,
             in_doubt: false,
             claim_id: Uuid::nil(),
+            ordered: false,
         }
     }
 

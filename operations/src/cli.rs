@@ -39,6 +39,8 @@ pub enum Command {
     Jobs(read::Jobs),
     /// Gives dead jobs all their attempts back
     Retry(write::Retry),
+    /// Ends the dead jobs of an event without their effect; in an ordered queue the later events go on
+    Discard(write::Discard),
     /// Stops the consumers of a queue from starting jobs
     Pause(write::Pause),
     /// Ends a pause
@@ -75,6 +77,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Release(arguments) => (arguments.run().await, 1),
         Command::Jobs(arguments) => (arguments.run().await, 1),
         Command::Retry(arguments) => (arguments.run().await, 1),
+        Command::Discard(arguments) => (arguments.run().await, 1),
         Command::Pause(arguments) => (arguments.run().await, 1),
         Command::Resume(arguments) => (arguments.run().await, 1),
         Command::Actions(arguments) => (arguments.run().await, 1),

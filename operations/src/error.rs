@@ -14,7 +14,7 @@ pub enum OperationError {
     NothingToRelease { id: Uuid, why: String },
     #[error("the event {0} has no job{in_queue}", in_queue = .1.map(|queue| format!(" in the queue {queue}")).unwrap_or_default())]
     JobNotFound(Uuid, Option<Queue>),
-    #[error("the event {0} has no dead job; only dead jobs are retried")]
+    #[error("the event {0} has no dead job; only dead jobs are retried or discarded")]
     JobNotDead(Uuid),
     #[error(transparent)]
     QueueNotFound(#[from] UnknownQueue),

@@ -2,7 +2,7 @@
 //!
 //! - [`replay`], [`skip`]: events in the outbox;
 //! - [`release`]: events and jobs that wait;
-//! - [`retry`]: dead jobs;
+//! - [`retry`], [`discard`]: dead jobs;
 //! - [`pause`]: whole queues.
 //!
 //! Invariant: every change is recorded in the transaction that makes it (`record`).
@@ -11,6 +11,7 @@ pub mod replay;
 pub mod skip;
 pub mod release;
 pub mod retry;
+pub mod discard;
 pub mod pause;
 
 mod hints;

@@ -39,7 +39,8 @@ pub async fn deliver(pool: &PgPool, queue: Queue, events: &[Envelope]) -> Result
     Ok(())
 }
 
-async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
+/// Writes an event to the outbox.
+pub async fn append(conn: &mut PgConnection, event: &Envelope) -> Result<()> {
     sqlx::query(
         "select messaging.append_events($1, array[$2], array[$3], array[$4], array[$5], array[$6::jsonb], array[$7], array[$8])",
     )

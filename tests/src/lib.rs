@@ -9,6 +9,7 @@
 //! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
 //! - [`programs`]: builds the real programs;
+//! - [`ordered`]: the proof that an ordered queue keeps the order of each aggregate;
 //! - [`faults`]: the fault harness, which runs the real programs while everything around them breaks, or while another release
 //!   takes their place.
 
@@ -21,6 +22,7 @@ pub mod events;
 pub mod books;
 pub mod waiting;
 pub mod programs;
+pub mod ordered;
 pub mod faults;
 
 mod rabbitmq;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::transition::Transition;
+use crate::transition::{EntityType, Transition};
 
 /// One event as it travels. On RabbitMQ it is the JSON body; in Postgres its fields are columns.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -134,6 +134,11 @@ impl EventType {
             Self::RefundFailed => "refund.failed",
             Self::SnapshotTaken => "snapshot.taken",
         }
+    }
+
+    /// The type of the aggregates that have events of this type; none for snapshots, which any aggregate has.
+    pub fn aggregate_type(self) -> Option<EntityType> {
+        self.as_str().split_once('.').and_then(|(aggregate, _)| EntityType::parse(aggregate))
     }
 }
 

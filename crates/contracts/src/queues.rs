@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::EventType;
+use crate::transition::EntityType;
 
 /// A consumer queue. The name is the same in `messaging.inbox`, in RabbitMQ and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +56,11 @@ impl Queue {
         }
     }
 
+    /// Whether this queue receives any event of such an aggregate. If the queue is ordered, it receives all of them.
+    pub fn wants_some_of(self, aggregate: EntityType) -> bool {
+        EventType::ALL.into_iter().any(|event| event.aggregate_type() == Some(aggregate) && self.wants(event))
+    }
+
     /// Every pair of an event type and a queue of the workers that receives it.
     pub fn routes() -> impl Iterator<Item = (EventType, Self)> {
         EventType::ALL.into_iter().flat_map(|event| {
@@ -93,6 +99,16 @@ mod tests {
             assert_eq!(has_jobs, queue != Queue::Projections, "{queue}");
         }
         assert!(EventType::ALL.into_iter().all(|event| Queue::Projections.wants(event)));
+    }
+
+    #[test]
+    fn a_queue_wants_aggregates_of_whose_events_it_receives_some() {
+        assert!(Queue::Invoices.wants_some_of(EntityType::Order));
+        assert!(!Queue::Invoices.wants_some_of(EntityType::Return));
+        assert!(Queue::Notifications.wants_some_of(EntityType::Invoice));
+        assert!(!Queue::Notifications.wants_some_of(EntityType::CreditNote));
+        let nameless = EventType::ALL.into_iter().filter(|event| event.aggregate_type().is_none());
+        assert_eq!(nameless.collect::<Vec<_>>(), [EventType::SnapshotTaken]);
     }
 
     #[test]

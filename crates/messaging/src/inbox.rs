@@ -8,6 +8,7 @@
 mod job;
 mod insert;
 mod claim;
+mod ordered;
 mod lease;
 mod bound;
 mod outcome;
@@ -22,6 +23,7 @@ pub use insert::insert;
 pub use job::Job;
 pub(crate) use job::Row;
 pub use lease::{WorkerLease, extend_lease, start_lease};
+pub use ordered::{block, claim_in_order, is_ordered, settle};
 pub use outage::{end_outage, note_outage, probe_again};
 pub use outcome::{Next, complete, fail};
 pub use retried::{dead_letter, finish_retried, postpone, take_retried};

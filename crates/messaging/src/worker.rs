@@ -17,6 +17,7 @@ use runtime::backoff::Backoff;
 use runtime::database::limited;
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -76,6 +77,8 @@ pub struct Worker<H> {
     pool: PgPool,
     config: WorkerConfig,
     handler: H,
+    /// Whether the queue is ordered, once that is known.
+    ordered: OnceCell<bool>,
     running: RunningClaims,
     /// Held while the lease is extended: the heartbeat and a claim may both do it.
     leasing: tokio::sync::Mutex<()>,
@@ -100,6 +103,7 @@ impl<H: Handler> Worker<H> {
             pool,
             config,
             handler,
+            ordered: OnceCell::new(),
             running: RunningClaims::new(),
             leasing: tokio::sync::Mutex::default(),
             completions,
@@ -122,8 +126,11 @@ impl<H: Handler> Worker<H> {
         let mut size = BatchSize::new("claims", rows(self.config.slots));
         let (mut reclaim, mut sweep) = (every(RECLAIM), every(SWEEP));
         while !tasks.shutdown.is_cancelled() {
-            match self.fill(&mut running, &mut bound, &mut size).await {
-                Ok(()) => failures = 0,
+            let look_after = match self.fill(&mut running, &mut bound, &mut size).await {
+                Ok(look_after) => {
+                    failures = 0;
+                    look_after
+                }
                 Err(error) => {
                     failures += 1;
                     bound = None;
@@ -131,11 +138,12 @@ impl<H: Handler> Worker<H> {
                     tracing::warn!(queue = %self.config.queue, %error, retry_in = ?wait, "could not claim jobs");
                     let pause = tokio::time::sleep(wait);
                     tokio::select! { () = tasks.shutdown.cancelled() => {}, () = pause => {} }
+                    POLL
                 }
-            }
+            };
             tokio::select! {
                 () = tasks.shutdown.cancelled() => {}
-                () = wakeup.wait(POLL), if running.len() < self.config.slots => {}
+                () = wakeup.wait(look_after), if running.len() < self.config.slots => {}
                 Some(_) = running.join_next() => {
                     // Collect every job that has ended: one claim for many jobs instead of one for each.
                     while running.try_join_next().is_some() {}
@@ -174,27 +182,28 @@ impl<H: Handler> Worker<H> {
     pub async fn tick(self: &Arc<Self>) -> sqlx::Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();
         self.extend_lease().await;
-        for job in self.claim(self.config.slots, &mut None).await? {
+        for job in self.claim(self.config.slots, &mut None).await?.0 {
             outcomes.push(self.attempt(job).await);
         }
         Ok(outcomes)
     }
 
-    /// Claims jobs until all slots have one, or no job is left.
+    /// Claims jobs until all slots have one, or no job is left. Returns when to look again.
     async fn fill(
         self: &Arc<Self>,
         running: &mut JoinSet<Outcome>,
         bound: &mut Option<Bound>,
         size: &mut BatchSize,
-    ) -> sqlx::Result<()> {
+    ) -> sqlx::Result<Duration> {
         loop {
             let free = self.config.slots.saturating_sub(running.len());
             let limit = free.min(usize::try_from(size.rows()).unwrap_or(free));
             // What is claimed while a suspect runs would wait for it, although another process could do it.
             if limit == 0 || self.config.isolation.is_occupied() {
-                return Ok(());
+                return Ok(POLL);
             }
-            let jobs = self.claim(limit, bound).await.inspect_err(|error| size.failed(rows(limit), error))?;
+            let (jobs, blocked) =
+                self.claim(limit, bound).await.inspect_err(|error| size.failed(rows(limit), error))?;
             let claimed = jobs.len();
             size.succeeded(rows(claimed));
             for job in jobs {
@@ -202,23 +211,31 @@ impl<H: Handler> Worker<H> {
                 running.spawn(async move { worker.attempt(job).await });
             }
             if claimed < limit {
-                return Ok(());
+                // Blocked jobs were in the way of others.
+                return Ok(if blocked > 0 { Duration::ZERO } else { POLL });
             }
         }
     }
 
-    /// Without a `bound` of the server on which the lease is, it loads the stored one.
-    async fn claim(&self, limit: usize, known: &mut Option<Bound>) -> sqlx::Result<Vec<Job>> {
+    /// Claims jobs, and in an ordered queue blocks those that are out of turn; returns how many. Without a `bound` of the
+    /// server on which the lease is, it loads the stored one.
+    async fn claim(&self, limit: usize, known: &mut Option<Bound>) -> sqlx::Result<(Vec<Job>, u64)> {
         let (queue, owner) = (self.config.queue, self.config.owner.as_str());
         let bound = match known.take_if(|bound| bound.is_of(&self.running.timeline())) {
             Some(bound) => known.insert(bound),
             None => known.insert(limited(Bound::load(&self.pool, queue)).await?),
         };
         let start_at = limited(bound.start_at(&self.pool)).await?;
+        let ordered = *self.ordered.get_or_try_init(|| limited(inbox::is_ordered(&self.pool, queue))).await?;
         let (id, timeline) = self.running.begin();
         let (limit, find_left) = (rows(limit), start_at.settles());
         let claim = Claim { id, owner, timeline: &timeline, bound: start_at.bound, limit, find_left };
-        let claimed = match limited(inbox::claim(&self.pool, queue, claim)).await {
+        let claimed = if ordered {
+            limited(inbox::claim_in_order(&self.pool, queue, claim)).await
+        } else {
+            limited(inbox::claim(&self.pool, queue, claim)).await
+        };
+        let claimed = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 self.give_back_later(GiveBack {
@@ -232,7 +249,7 @@ impl<H: Handler> Worker<H> {
         self.running.got(id, claimed.jobs.iter().map(|job| job.event_id));
         if claimed.timeline != timeline {
             self.extend_lease().await;
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         if !claimed.jobs.is_empty() {
             faults::point("worker.jobs.claimed");
@@ -243,7 +260,20 @@ impl<H: Handler> Worker<H> {
             // The jobs are claimed; only the next worker starts a little earlier.
             tracing::warn!(%queue, %error, "could not store the bound of the claims");
         }
-        Ok(claimed.jobs)
+        let blocked = self.block(&claimed.out_of_turn).await;
+        Ok((claimed.jobs, blocked))
+    }
+
+    /// Blocks jobs that are out of turn, and returns how many. If that fails, the next claim names them again.
+    async fn block(&self, out_of_turn: &[Uuid]) -> u64 {
+        if out_of_turn.is_empty() {
+            return 0;
+        }
+        let queue = self.config.queue;
+        limited(inbox::block(&self.pool, queue, out_of_turn)).await.unwrap_or_else(|error| {
+            tracing::warn!(%queue, %error, jobs = out_of_turn.len(), "could not block jobs that are out of turn");
+            0
+        })
     }
 
     async fn extend_lease(&self) {

@@ -18,7 +18,7 @@ use super::answers::{EventId, QueueName, WriteErrors, operator};
 use crate::OperationError;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Changed, pause, release, skip};
+use crate::write::{Changed, discard, pause, release, skip};
 
 /// Most events that one request replays, so that it ends before its time-out.
 const MOST_REPLAYED: u64 = 10_000;
@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(skip_event))
         .routes(routes!(release_event))
         .routes(routes!(retry_jobs))
+        .routes(routes!(discard_jobs))
         .routes(routes!(pause_queue))
         .routes(routes!(resume_queue))
 }
@@ -89,7 +90,7 @@ async fn replay_events(
 
 /// Skip an event
 ///
-/// No job queue gets it, and its order, return, document or refund continues without it. Read models show it all the same.
+/// No job queue runs it, and its order, return, document or refund continues without it. Read models show it all the same.
 /// Refused while a relay is sending it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
     params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
@@ -104,9 +105,10 @@ async fn skip_event(
     Ok(Json(skip::skip(&api.pool, id, operator).await?))
 }
 
+/// Why, and in which queue.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReleaseBody {
+struct JobBody {
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
     /// Only its job in this queue.
@@ -117,14 +119,14 @@ struct ReleaseBody {
 /// End a wait
 ///
 /// An event or job in back-off is due now. A running job is taken from its worker and starts again, in doubt.
-#[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = ReleaseBody,
+#[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = JobBody,
     params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn release_event(
     State(api): State<Arc<Api>>,
     EventId(id): EventId,
     context: RequestContext,
-    ApiJson(body): ApiJson<ReleaseBody>,
+    ApiJson(body): ApiJson<JobBody>,
 ) -> Result<Json<Changed>, ApiError> {
     let operator = operator(context, &body.reason)?;
     Ok(Json(release::release(&api.pool, id, body.queue, operator).await?))
@@ -162,6 +164,22 @@ async fn retry_jobs(
     let operator = operator(context, &body.reason)?;
     let selection = DeadJobs { event_ids: body.event_ids, queue: body.queue, all: body.all };
     Ok(Json(retry::retry(&api.pool, &selection, &operator).await?))
+}
+
+/// Discard the dead jobs of an event
+///
+/// They end for good, without their effect. In an ordered queue the later events of the aggregate go on.
+#[utoipa::path(post, path = "/events/{id}/discard", tag = "Operations", request_body = JobBody,
+    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    responses((status = 200, body = Changed), WriteErrors))]
+async fn discard_jobs(
+    State(api): State<Arc<Api>>,
+    EventId(id): EventId,
+    context: RequestContext,
+    ApiJson(body): ApiJson<JobBody>,
+) -> Result<Json<Changed>, ApiError> {
+    let operator = operator(context, &body.reason)?;
+    Ok(Json(discard::discard(&api.pool, id, body.queue, operator).await?))
 }
 
 /// Pause a queue

@@ -22,6 +22,7 @@ pub(super) async fn check(snapshot: &mut Snapshot, scope: &Scope, findings: &mut
     findings.add(Rule::Effects, without_event(snapshot).await?);
     findings.add(Rule::Effects, misdirected(snapshot).await?);
     findings.add(Rule::Statuses, unknown_statuses(snapshot).await?);
+    findings.add(Rule::Statuses, out_of_turn(snapshot).await?);
     if scope.drained {
         findings.add(Rule::Backlog, backlog(snapshot).await?);
     } else {
@@ -120,7 +121,8 @@ async fn without_event(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// The projector has rows for events of any type: those that it could not read.
+/// The projector has rows for events of any type: those that it could not read. An ordered queue has rows for skipped events of
+/// any type, as discarded.
 async fn misdirected(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     let (event_types, queues) = routes();
     violations!(
@@ -130,7 +132,7 @@ async fn misdirected(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         from messaging.inbox as job join messaging.outbox as event using (event_id)
         left join unnest($1::text[], $2::text[]) as route (event_type, queue)
              on (route.event_type, route.queue) = (event.event_type, job.queue)
-        where route.queue is null and job.queue <> 'projections'
+        where route.queue is null and job.queue <> 'projections' and job.status <> 'discarded'
         "#,
         &event_types,
         &queues,
@@ -148,7 +150,7 @@ async fn unknown_statuses(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
                       case when letter.event_id is null then 'not among the dead letters' else 'among the dead letters' end))
         from messaging.inbox as job
         left join messaging.dead_letters as letter on (letter.queue, letter.event_id) = (job.queue, job.event_id)
-        where status not in ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded')
+        where status not in ('ready', 'running', 'done', 'dead', 'in_doubt', 'discarded', 'blocked')
            or (status in ('done', 'dead', 'discarded')) <> (finished_at is not null)
            or (status = 'dead') <> (letter.event_id is not null)
            or status = 'running' and not exists (
@@ -158,6 +160,30 @@ async fn unknown_statuses(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         select format('%s in the queue %s is among the dead letters, and no job', event_id, queue)
         from messaging.dead_letters as letter
         where not exists (select from messaging.inbox where (inbox.queue, inbox.event_id) = (letter.queue, letter.event_id))
+        "#
+    )
+}
+
+/// In an ordered queue a job is blocked exactly until its turn, and what has ended is recorded as settled.
+async fn out_of_turn(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('version %s of %s is %s in the ordered queue %s, where these versions are settled: %s',
+                      aggregate_version, job.aggregate_id, status, job.queue, coalesce(settled, '{}'))
+        from messaging.queues
+        join messaging.inbox as job on job.queue = name
+        left join messaging.ordered_aggregates as aggregate
+             on (aggregate.queue, aggregate.aggregate_id) = (job.queue, job.aggregate_id)
+        cross join lateral (
+            select coalesce(settled @> aggregate_version, false) as is_settled,
+                   coalesce(settled @> int4range(1, aggregate_version), aggregate_version = 1) as is_next
+        ) as its
+        where ordered
+          and case when status in ('done', 'discarded') then not is_settled
+                   when status = 'blocked' then is_settled or is_next
+                   when status = 'ready' then is_settled
+                   else is_settled or not is_next end
         "#
     )
 }
@@ -176,6 +202,10 @@ async fn backlog(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         select format('%s %s is still %s in the queue %s', event_type, event_id, status, queue)
         from messaging.inbox left join messaging.outbox using (event_id)
         where status in ('ready', 'in_doubt', 'running')
+           or status = 'blocked' and not exists (
+                  select from messaging.dead_letters as letter
+                  join messaging.inbox as dead on (dead.queue, dead.event_id) = (letter.queue, letter.event_id)
+                  where letter.queue = inbox.queue and dead.aggregate_id = inbox.aggregate_id)
         "#
     )
 }

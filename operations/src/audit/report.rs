@@ -45,7 +45,7 @@ impl Rule {
             Self::Refunds => "each completed return is refunded once, exactly, and nothing else is",
             Self::ReadModels => "read models are the fold of the events",
             Self::Invoices => "numbers of invoices and credit notes have no gap, each has one PDF",
-            Self::Statuses => "ready + running + done + dead + in doubt + discarded = all",
+            Self::Statuses => "ready + running + done + dead + in doubt + discarded + blocked = all",
             Self::Leftovers => "no transaction, lease or temporary file is left behind",
             Self::Backlog => "the backlog is zero",
         }

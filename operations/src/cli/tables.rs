@@ -33,7 +33,7 @@ pub(super) fn status(status: &SystemStatus) -> String {
 }
 
 fn queue_table(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
-    let header = ["queue", "ready", "oldest", "running", "in doubt", "dead", "paused"];
+    let header = ["queue", "ready", "oldest", "running", "in doubt", "dead", "blocked", "paused"];
     let rows = queues.iter().map(|queue| {
         let paused = queue.paused_at.map(|since| {
             let (by, why) = (queue.paused_by.as_deref(), queue.paused_reason.as_deref());
@@ -51,6 +51,7 @@ fn queue_table(at: DateTime<Utc>, queues: &[QueueStatus]) -> String {
             queue.running.to_string(),
             queue.in_doubt.to_string(),
             queue.dead.to_string(),
+            queue.blocked.to_string(),
             or_dash(paused.or(outage)),
         ]
     });
@@ -123,7 +124,7 @@ fn stuck_events(at: DateTime<Utc>, events: &[StuckEvent]) -> String {
 }
 
 fn stuck_jobs(at: DateTime<Utc>, jobs: &[StuckJob]) -> String {
-    let header = ["queue", "event", "type", "age", "reason", "attempts", "next", "error"];
+    let header = ["queue", "event", "type", "age", "reason", "attempts", "next", "behind", "error"];
     let rows = jobs.iter().map(|job| {
         [
             job.queue.clone(),
@@ -133,6 +134,7 @@ fn stuck_jobs(at: DateTime<Utc>, jobs: &[StuckJob]) -> String {
             job.reason.clone(),
             job.attempts.to_string(),
             age_of(at, job.next_attempt_at),
+            job.behind.to_string(),
             or_dash(job.last_error.as_deref().map(short)),
         ]
     });
@@ -155,7 +157,7 @@ pub(super) fn jobs(at: DateTime<Utc>, jobs: &[Job]) -> String {
             job.status.clone(),
             age(at, job.received_at),
             job.attempts.to_string(),
-            or_dash(waits.then(|| age(at, job.run_at))),
+            age_of(at, job.run_at.filter(|_| waits)),
             or_dash(job.lease_owner.clone()),
             or_dash(job.last_error.as_deref().map(short)),
         ]

@@ -1,4 +1,4 @@
-//! `ops replay | skip | release | retry | pause | resume`.
+//! `ops replay | skip | release | retry | discard | pause | resume`.
 
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use super::Common;
 use super::format::table;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Changed, Operator, Source, pause, release, skip};
+use crate::write::{Changed, Operator, Source, discard, pause, release, skip};
 
 /// Who acts.
 #[derive(Debug, Args)]
@@ -113,6 +113,19 @@ pub struct Retry {
 }
 
 #[derive(Debug, Args)]
+pub struct Discard {
+    #[command(flatten)]
+    common: Common,
+    /// Id of the event.
+    id: Uuid,
+    /// Only its job in this queue.
+    #[arg(long)]
+    queue: Option<Queue>,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
 pub struct Pause {
     #[command(flatten)]
     common: Common,
@@ -149,7 +162,7 @@ impl Skip {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.justified.operator()?;
         let changed = skip::skip(&self.common.connect().await?, self.id, operator).await?;
-        let effect = "no job queue gets it; read models show it all the same";
+        let effect = "no job queue runs it; read models show it all the same";
         self.common.print(&changed, |_| format!("the event {} is skipped: {effect}", self.id))
     }
 }
@@ -168,6 +181,14 @@ impl Retry {
         let selection = DeadJobs { event_ids: self.ids, queue: self.queue, all: self.all };
         let changed = retry::retry(&self.common.connect().await?, &selection, &operator).await?;
         self.common.print(&changed, |changed| format!("jobs retried: {}", changed.rows_changed))
+    }
+}
+
+impl Discard {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let changed = discard::discard(&self.common.connect().await?, self.id, self.queue, operator).await?;
+        self.common.print(&changed, |changed| format!("jobs discarded: {}", changed.rows_changed))
     }
 }
 

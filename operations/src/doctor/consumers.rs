@@ -1,4 +1,5 @@
-//! The consumers: paused queues, dead jobs, jobs in doubt, jobs that no worker takes, and a projector that is behind.
+//! The consumers: paused queues, dead jobs and what waits behind them, jobs in doubt, jobs that no worker takes, and a
+//! projector that is behind.
 
 use sqlx::PgPool;
 
@@ -9,6 +10,7 @@ const COUNTED: i64 = 10_000;
 
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let mut findings = queues(pool).await?;
+    findings.extend(blocked(pool).await?);
     findings.extend(projections(pool).await?);
     Ok(findings)
 }
@@ -70,7 +72,8 @@ async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         }
         if queue.dead > 0 {
             let cause = format!("dead jobs in the queue {name}: {}", queue.dead);
-            let remedy = format!("find out why: ops jobs --queue {name}; then ops retry --queue {name}");
+            let remedy =
+                format!("find out why: ops jobs --queue {name}; then ops retry --queue {name}, or ops discard ID");
             findings.push(Finding::problem("JOBS_DEAD", cause, remedy));
         }
         if queue.in_doubt > 0 {
@@ -92,6 +95,44 @@ async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// In an ordered queue the later versions of an aggregate wait behind a dead job. Names the one with the most behind it, in
+/// each queue.
+async fn blocked(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
+    let blocked = sqlx::query!(
+        r#"
+        with dead as materialized (
+            select letter.queue, letter.event_id
+            from messaging.queues
+            cross join lateral (select queue, event_id from messaging.dead_letters where queue = name limit $1) as letter
+            where ordered
+        )
+        select distinct on (dead.queue) dead.queue as "queue!", dead.event_id as "event_id!", aggregate_id as "aggregate_id!",
+               behind as "behind!", count(*) over (partition by dead.queue) as "aggregates!"
+        from dead
+        join messaging.inbox as job on job.queue = dead.queue and job.event_id = dead.event_id
+        cross join lateral (
+            select count(*) as behind from messaging.inbox as later
+            where later.queue = dead.queue and later.aggregate_id = job.aggregate_id and later.run_at is null
+        ) as line
+        where behind > 0
+        order by dead.queue, behind desc, dead.event_id
+        "#,
+        COUNTED,
+    )
+    .fetch_all(pool)
+    .await?;
+    let findings = blocked.into_iter().map(|row| {
+        let (queue, id) = (row.queue, row.event_id);
+        let cause = format!(
+            "{} events of {} wait behind the dead job of {id} in the ordered queue {queue}; aggregates that wait so: {}",
+            row.behind, row.aggregate_id, row.aggregates
+        );
+        let remedy = format!("find out why: ops show {id}; then ops retry --id {id}, or ops discard {id} to go on without it");
+        Finding::problem("JOBS_BLOCKED", cause, remedy)
+    });
+    Ok(findings.collect())
 }
 
 /// The projector has no jobs. It follows the log, and its marks say how far it has come.

@@ -22,6 +22,8 @@ pub enum JobStatus {
     Running,
     InDoubt,
     Dead,
+    /// In an ordered queue, an earlier version of its aggregate is neither done nor discarded.
+    Blocked,
     Done,
     /// Dead, and closed by an operator.
     Discarded,
@@ -34,6 +36,7 @@ impl JobStatus {
             Self::Running => "running",
             Self::InDoubt => "in_doubt",
             Self::Dead => "dead",
+            Self::Blocked => "blocked",
             Self::Done => "done",
             Self::Discarded => "discarded",
         }
@@ -54,12 +57,12 @@ pub struct Job {
     pub aggregate_type: String,
     pub aggregate_id: Uuid,
     pub aggregate_version: i32,
-    /// `ready`, `running`, `in_doubt`, `dead`, `done` or `discarded`.
+    /// `ready`, `running`, `in_doubt`, `dead`, `blocked`, `done` or `discarded`.
     pub status: String,
     pub received_at: DateTime<Utc>,
     pub attempts: i32,
-    /// The job does not run before this time.
-    pub run_at: DateTime<Utc>,
+    /// The job does not run before this time. Null for a blocked job, which waits for an earlier one.
+    pub run_at: Option<DateTime<Utc>>,
     /// The worker that runs it.
     pub lease_owner: Option<String>,
     /// The lease of that worker; all its jobs share it.
@@ -100,7 +103,7 @@ macro_rules! jobs {
             select job.queue as "queue!", job.event_id as "event_id!", coalesce(event_type, '') as "event_type!",
                    coalesce(aggregate_type, '') as "aggregate_type!", job.aggregate_id as "aggregate_id!",
                    job.aggregate_version as "aggregate_version!", status as "status!", received_at as "received_at!",
-                   attempts as "attempts!", run_at as "run_at!", lease_owner as "lease_owner?",
+                   attempts as "attempts!", run_at as "run_at?", lease_owner as "lease_owner?",
                    leased_until as "leased_until?", claim_id as "claim_id?", started_at as "started_at?",
                    finished_at as "finished_at?", last_error as "last_error?", result as "result?"
             from job left join messaging.outbox as event on event.event_id = job.event_id

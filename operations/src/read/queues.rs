@@ -13,6 +13,8 @@ pub struct QueueStatus {
     pub running: i64,
     pub in_doubt: i64,
     pub dead: i64,
+    /// In an ordered queue, jobs of which an earlier version is neither done nor discarded.
+    pub blocked: i64,
     /// When the oldest ready job arrived.
     pub oldest_ready: Option<DateTime<Utc>>,
     /// Null unless the queue is paused.
@@ -32,9 +34,9 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<QueueStatus>> {
     sqlx::query_as!(
         QueueStatus,
         r#"
-        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready,
-               paused_at, paused_by, paused_reason, outage_since as "outage_since?", outage_reason as "outage_reason?",
-               next_probe_at as "next_probe_at?"
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!",
+               blocked as "blocked!", oldest_ready, paused_at, paused_by, paused_reason, outage_since as "outage_since?",
+               outage_reason as "outage_reason?", next_probe_at as "next_probe_at?"
         from messaging.queue_backlog
         order by name
         "#

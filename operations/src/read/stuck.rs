@@ -60,12 +60,14 @@ pub struct StuckJob {
     pub aggregate_id: Uuid,
     pub received_at: DateTime<Utc>,
     /// `DEAD`, `IN_DOUBT`, `LEASE_EXPIRED`. `PAUSED`: its queue is paused. `OUTAGE`: its queue waits for a dependency that is
-    /// down. `BACK_OFF`: it will be tried again. `OVERDUE`: no
-    /// worker takes it.
+    /// down. `BACK_OFF`: it will be tried again. `OVERDUE`: no worker takes it. `BLOCKED`: the earlier version for which it
+    /// waits has not come to its ordered queue.
     pub reason: String,
     pub attempts: i32,
     pub last_error: Option<String>,
     pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Later events of the aggregate that wait for this one in this queue, which is ordered.
+    pub behind: i64,
 }
 
 /// Finds events and jobs that are parked, failing, or older than `older_than`; at most `limit` of each.
@@ -134,29 +136,39 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
     let rows = sqlx::query!(
         r#"
         with open as (
-            select job.*, case
-                when status = 'dead' then 'DEAD'
-                when status = 'running' then case when leased_until < clock_timestamp() then 'LEASE_EXPIRED' end
-                when paused_at is not null and run_at < clock_timestamp() - $1::interval then 'PAUSED'
-                when outages.since is not null and run_at < clock_timestamp() - $1::interval then 'OUTAGE'
-                when status = 'in_doubt' then 'IN_DOUBT'
-                when run_at > clock_timestamp() then 'BACK_OFF'
-                when run_at < clock_timestamp() - $1::interval then 'OVERDUE'
-            end as reason
+            select job.*, paused_at is not null as paused, outages.since is not null as outage,
+                   row_number() over line as place,
+                   count(*) filter (where status = 'blocked') over (line rows between 1 following and unbounded following) as behind
             from messaging.queues
             left join messaging.outages on outages.queue = name
             cross join lateral (
                 (select * from messaging.open_jobs where open_jobs.queue = name and status in ('ready', 'in_doubt') limit $2)
                 union all
                 (select * from messaging.open_jobs where open_jobs.queue = name and status in ('running', 'dead') limit $2)
+                union all
+                (select inbox.*, null, null from messaging.inbox where ordered and inbox.queue = name and run_at is null limit $2)
             ) as job
+            window line as (partition by job.queue, aggregate_id order by aggregate_version)
+        ), judged as (
+            select *, case
+                when status = 'dead' then 'DEAD'
+                when status = 'running' then case when leased_until < clock_timestamp() then 'LEASE_EXPIRED' end
+                when status = 'blocked'
+                    then case when place = 1 and received_at < clock_timestamp() - $1::interval then 'BLOCKED' end
+                when paused and run_at < clock_timestamp() - $1::interval then 'PAUSED'
+                when outage and run_at < clock_timestamp() - $1::interval then 'OUTAGE'
+                when status = 'in_doubt' then 'IN_DOUBT'
+                when run_at > clock_timestamp() then 'BACK_OFF'
+                when run_at < clock_timestamp() - $1::interval then 'OVERDUE'
+            end as reason
+            from open
         ), listed as (
-            select *, count(*) over () as total from open where reason is not null order by received_at, queue, event_id limit $3
+            select *, count(*) over () as total from judged where reason is not null order by received_at, queue, event_id limit $3
         )
         select queue as "queue!", listed.event_id as "event_id!", coalesce(event_type, '') as "event_type!",
                coalesce(aggregate_type, '') as "aggregate_type!", listed.aggregate_id as "aggregate_id!",
                received_at as "received_at!", reason as "reason!", attempts as "attempts!", last_error,
-               case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at, total as "total!"
+               case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at, behind as "behind!", total as "total!"
         from listed left join messaging.outbox as event on event.event_id = listed.event_id
         order by received_at, queue, listed.event_id
         "#,
@@ -178,6 +190,7 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
         attempts: row.attempts,
         last_error: row.last_error,
         next_attempt_at: row.next_attempt_at,
+        behind: row.behind,
     });
     Ok((total, jobs.collect()))
 }

@@ -65,6 +65,7 @@ pub(super) enum Action {
     Skip,
     Release,
     Retry,
+    Discard,
     Pause,
     Resume,
 }
@@ -76,6 +77,7 @@ impl Action {
             Self::Skip => "SKIP",
             Self::Release => "RELEASE",
             Self::Retry => "RETRY",
+            Self::Discard => "DISCARD",
             Self::Pause => "PAUSE",
             Self::Resume => "RESUME",
         }

@@ -106,14 +106,15 @@ async fn refusal(pool: &PgPool, id: Uuid, queue: Option<Queue>) -> Result<Operat
     .await?;
     let Some(event) = event else { return Ok(OperationError::EventNotFound(id)) };
     let jobs = jobs::of_events(pool, &[id]).await?;
-    let dead = jobs
-        .iter()
-        .find(|job| job.status == JobStatus::Dead.as_str() && queue.is_none_or(|queue| queue.as_str() == job.queue));
-    let why = match (event.exception.as_deref(), event.parked_reason, dead) {
-        (_, Some(parked), _) => format!("it is parked ({parked}); replay it or skip it"),
+    let find = |status: JobStatus| {
+        jobs.iter().find(|job| job.status == status.as_str() && queue.is_none_or(|queue| queue.as_str() == job.queue))
+    };
+    let why = match (event.exception.as_deref(), event.parked_reason, find(JobStatus::Dead), find(JobStatus::Blocked)) {
+        (_, Some(parked), ..) => format!("it is parked ({parked}); replay it or skip it"),
         (Some("HELD"), ..) => "it waits behind an earlier event; release, replay or skip that one".to_owned(),
         (Some("SKIPPED"), ..) => "it is skipped; replay it".to_owned(),
-        (.., Some(dead)) => format!("its job in the queue {} is dead; retry it", dead.queue),
+        (.., Some(job), _) => format!("its job in the queue {} is dead; retry it or discard it", job.queue),
+        (.., Some(job)) => format!("its job waits for an earlier version in the queue {}; release that one", job.queue),
         _ => "nothing of it waits".to_owned(),
     };
     Ok(OperationError::NothingToRelease { id, why })

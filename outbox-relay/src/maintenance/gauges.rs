@@ -68,8 +68,13 @@ async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
     metrics::gauge!(PARKED).set(backlog.parked as f64);
     metrics::gauge!(OLDEST_PENDING).set(age(backlog.oldest_pending));
     for queue in queues {
-        let jobs =
-            [("ready", queue.ready), ("running", queue.running), ("in_doubt", queue.in_doubt), ("dead", queue.dead)];
+        let jobs = [
+            ("ready", queue.ready),
+            ("running", queue.running),
+            ("in_doubt", queue.in_doubt),
+            ("dead", queue.dead),
+            ("blocked", queue.blocked),
+        ];
         for (status, count) in jobs {
             metrics::gauge!(JOBS, "queue" => queue.name.clone(), "status" => status).set(count as f64);
         }

@@ -29,6 +29,7 @@ pub(crate) struct QueueBacklog {
     pub(crate) running: i64,
     pub(crate) in_doubt: i64,
     pub(crate) dead: i64,
+    pub(crate) blocked: i64,
     pub(crate) oldest_ready: Option<DateTime<Utc>>,
     /// Since when its dependency is down.
     pub(crate) outage_since: Option<DateTime<Utc>>,
@@ -39,8 +40,8 @@ pub(crate) async fn queue_backlogs(conn: &mut PgConnection) -> sqlx::Result<Vec<
     sqlx::query_as!(
         QueueBacklog,
         r#"
-        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!", oldest_ready,
-               outage_since as "outage_since?"
+        select name as "name!", ready as "ready!", running as "running!", in_doubt as "in_doubt!", dead as "dead!",
+               blocked as "blocked!", oldest_ready, outage_since as "outage_since?"
         from messaging.queue_backlog
         "#
     )

@@ -27,6 +27,7 @@ mod mail;
 mod numbers;
 mod openapi;
 mod operations;
+mod ordered;
 mod outages;
 mod projector;
 mod queries;

@@ -137,7 +137,8 @@ impl Bound {
 
     /// Notes what a claim got.
     pub(crate) async fn claimed(&mut self, pool: &PgPool, start_at: StartAt, claimed: &Claimed) -> sqlx::Result<()> {
-        self.known.claimed(start_at, !claimed.jobs.is_empty(), claimed.first_left);
+        let got_any = !claimed.jobs.is_empty() || !claimed.out_of_turn.is_empty();
+        self.known.claimed(start_at, got_any, claimed.first_left);
         if self.known.at > self.stored && Instant::now() >= self.store_at {
             self.store_at = Instant::now() + STORE_EVERY;
             store(pool, self.queue, &self.timeline, self.known.at).await?;

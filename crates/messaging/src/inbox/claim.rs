@@ -43,19 +43,44 @@ pub struct Claimed {
     /// When the first of the due jobs was due that the claim left, because it had enough, or because another transaction
     /// holds it. That transaction may give it back.
     pub first_left: Option<DateTime<Utc>>,
+    /// Jobs of an ordered queue that are due before their turn.
+    pub out_of_turn: Vec<Uuid>,
 }
 
 /// The lease of a worker that keeps its heartbeat never has less than this left. With less it starts nothing.
-const HEALTHY: Duration = Duration::from_secs(10);
+pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 
 /// How long a probe may take before another job probes in its place.
-const PROBE_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const PROBE_WITHIN: Duration = Duration::from_secs(60);
 
-/// Claims due jobs; none while the queue is paused, when the lease of the worker is about to expire, or when it is a lease of
-/// another server. During an outage one worker claims one job, the probe, when the time for it has come.
-pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
-    let rows = sqlx::query!(
-        r#"
+/// A row that a claim returns. Without a job there is one row, in which all that belongs to a job is null.
+pub(super) struct ClaimRow {
+    pub(super) look: bool,
+    pub(super) timeline: String,
+    pub(super) first_left: Option<DateTime<Utc>>,
+    pub(super) out_of_turn: Option<Vec<Uuid>>,
+    pub(super) event_id: Option<Uuid>,
+    pub(super) aggregate_id: Option<Uuid>,
+    pub(super) aggregate_version: Option<i32>,
+    pub(super) received_at: Option<DateTime<Utc>>,
+    pub(super) attempts: Option<i32>,
+    pub(super) deaths: Option<i16>,
+    pub(super) probes: Option<i32>,
+    pub(super) in_doubt: Option<bool>,
+    pub(super) event_type: Option<String>,
+    pub(super) aggregate_type: Option<String>,
+    pub(super) payload: Option<Json<Box<RawValue>>>,
+    pub(super) headers: Option<Json<Box<RawValue>>>,
+    pub(super) occurred_at: Option<DateTime<Utc>>,
+}
+
+/// The statement of a claim. `$found` are the common table expressions that find and lock the jobs, the last of them `found`;
+/// `$out_of_turn` is the array of the jobs that are due before their turn.
+macro_rules! claim_statement {
+    ($executor:expr, $queue:expr, $claim:expr, $found:literal, $out_of_turn:literal $(, $argument:expr)*) => {
+        sqlx::query_as!(
+            ClaimRow,
+            r#"
         with alive as materialized (
             -- The lock makes a reclaim of this worker's jobs wait, so that it sees this claim too.
             select from messaging.workers
@@ -68,15 +93,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
                    and not exists (select from messaging.queues where name = $1 and paused_at is not null)
                    and not exists (select from outage where next_probe_at > clock_timestamp()) as look
             from messaging.timeline() as timeline
-        ), found as materialized (
-            select event_id, status
-            from messaging.inbox
-            where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
-              and (select look from may)
-            order by run_at
-            limit $4
-            for update skip locked
-        ), probe as (
+        ), "# + $found + r#", probe as (
             -- Only one worker gets it: the others wait for its lock, and then find another time in the row.
             update messaging.outages set next_probe_at = clock_timestamp() + $9
             where queue = $1 and next_probe_at <= clock_timestamp() and exists (select from found)
@@ -102,30 +119,57 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
                       deaths, due.status = 'in_doubt' as in_doubt
         )
-        select look as "look!", timeline as "timeline!", first_left, started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
-               started.aggregate_version as "aggregate_version?", received_at as "received_at?", run_at as "run_at?",
-               attempts as "attempts?", deaths as "deaths?", (select failures from probe) as probes,
-               in_doubt as "in_doubt?", event_type as "event_type?", aggregate_type as "aggregate_type?",
-               payload as "payload?: Json<Box<RawValue>>", headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
+        select look as "look!", timeline as "timeline!", first_left, "# + $out_of_turn + r#" as out_of_turn,
+               started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
+               started.aggregate_version as "aggregate_version?", received_at as "received_at?", attempts as "attempts?",
+               deaths as "deaths?", (select failures from probe) as probes, in_doubt as "in_doubt?", event_type as "event_type?",
+               aggregate_type as "aggregate_type?", payload as "payload?: _", headers as "headers?: _", occurred_at as "occurred_at?"
         from may cross join left_over left join started on true left join messaging.events as event on event.event_id = started.event_id
         order by run_at
         "#,
-        queue.as_str(),
-        claim.bound,
-        claim.owner,
-        claim.limit,
-        claim.id,
-        claim.find_left,
-        interval(HEALTHY),
-        claim.timeline,
-        interval(PROBE_WITHIN),
-    )
-    .fetch_all(executor)
-    .await?;
+            $queue.as_str(),
+            $claim.bound,
+            $claim.owner,
+            $claim.limit,
+            $claim.id,
+            $claim.find_left,
+            interval(HEALTHY),
+            $claim.timeline,
+            interval(PROBE_WITHIN)
+            $(, $argument)*
+        )
+        .fetch_all($executor)
+        .await
+    };
+}
+pub(super) use claim_statement;
+
+/// Claims due jobs; none while the queue is paused, when the lease of the worker is about to expire, or when it is a lease of
+/// another server. During an outage one worker claims one job, the probe, when the time for it has come.
+pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>) -> sqlx::Result<Claimed> {
+    let rows = claim_statement!(
+        executor,
+        queue,
+        claim,
+        r#"found as materialized (
+            select event_id, status
+            from messaging.inbox
+            where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+              and (select look from may)
+            order by run_at
+            limit $4
+            for update skip locked
+        )"#,
+        "null::uuid[]"
+    )?;
+    Ok(claimed(rows, queue, claim.id))
+}
+
+pub(super) fn claimed(rows: Vec<ClaimRow>, queue: Queue, claim_id: Uuid) -> Claimed {
     let looked = rows.first().is_some_and(|row| row.look);
     let timeline = rows.first().map(|row| row.timeline.clone()).unwrap_or_default();
     let first_left = rows.first().and_then(|row| row.first_left);
-    // Without a job there is one row, in which all else is null.
+    let out_of_turn = rows.first().and_then(|row| row.out_of_turn.clone()).unwrap_or_default();
     let jobs = rows.into_iter().filter_map(|row| {
         let (deaths, probes) = (row.deaths?, row.probes);
         let row = Row {
@@ -141,9 +185,9 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
             attempts: row.attempts?,
             in_doubt: row.in_doubt?,
         };
-        Some(Job { deaths, probes, ..row.into_job(queue, claim.id) })
+        Some(Job { deaths, probes, ..row.into_job(queue, claim_id) })
     });
-    Ok(Claimed { looked, timeline, jobs: jobs.collect(), first_left })
+    Claimed { looked, timeline, jobs: jobs.collect(), first_left, out_of_turn }
 }
 
 /// Makes the jobs of dead workers available again. They come back as `in_doubt`, because the dead worker may have had its

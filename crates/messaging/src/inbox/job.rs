@@ -38,6 +38,8 @@ pub struct Job {
     pub in_doubt: bool,
     /// The claim under which it runs. A completion under another claim is refused.
     pub claim_id: Uuid,
+    /// Its queue is ordered: the next version of the aggregate waits for it.
+    pub ordered: bool,
 }
 
 impl Job {
@@ -99,6 +101,7 @@ impl Row {
             probes: None,
             in_doubt: self.in_doubt,
             claim_id,
+            ordered: false,
         }
     }
 

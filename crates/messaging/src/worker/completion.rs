@@ -38,6 +38,8 @@ pub(super) struct Completions {
 struct Finished {
     event_id: Uuid,
     claim_id: Uuid,
+    /// In an ordered queue, the version of the aggregate for which the next one waits.
+    settles: Option<(Uuid, i32)>,
     completed: Completed,
     reply: Mutex<Option<oneshot::Sender<Result<(), Failure>>>>,
 }
@@ -68,8 +70,13 @@ impl Completions {
     /// [`Failure::LeaseLost`] when the job runs under another claim by now; otherwise what the database said.
     pub(super) async fn complete(&self, job: &Job, completed: Completed) -> Result<(), Failure> {
         let (reply, mut outcome) = oneshot::channel();
-        let finished =
-            Finished { event_id: job.event_id, claim_id: job.claim_id, completed, reply: Mutex::new(Some(reply)) };
+        let finished = Finished {
+            event_id: job.event_id,
+            claim_id: job.claim_id,
+            settles: job.ordered.then_some((job.aggregate_id, job.aggregate_version)),
+            completed,
+            reply: Mutex::new(Some(reply)),
+        };
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(finished);
         loop {
             let _turn = tokio::select! {
@@ -133,6 +140,11 @@ impl Completions {
                     if let Some(effect) = &finished.completed.effect {
                         effect.write(&mut *conn).await?;
                     }
+                }
+                let ended = group.iter().filter(|finished| done.contains(&finished.key()));
+                let settled: Vec<(Uuid, i32)> = ended.filter_map(|finished| finished.settles).collect();
+                if !settled.is_empty() {
+                    inbox::settle(&mut *conn, queue, &settled).await?;
                 }
                 faults::point("worker.completion.ready");
                 Ok(done)

@@ -42,6 +42,7 @@ fn queue(name: &str) -> QueueStatus {
         running: 1,
         in_doubt: 0,
         dead: 2,
+        blocked: 4,
         oldest_ready: Some(ago(200)),
         paused_at: None,
         paused_by: None,
@@ -63,7 +64,7 @@ fn job() -> Job {
         status: "in_doubt".to_owned(),
         received_at: ago(300),
         attempts: 2,
-        run_at: ago(-120),
+        run_at: Some(ago(-120)),
         lease_owner: None,
         leased_until: None,
         claim_id: Some(id(5)),
@@ -152,6 +153,7 @@ fn what_is_stuck() {
         attempts: 5,
         last_error: None,
         next_attempt_at: None,
+        behind: 4,
     };
     let report = Stuck { at: at(), events_total: 4, events: vec![event], jobs_total: 1, jobs: vec![job] };
     insta::assert_snapshot!("stuck", stuck(&report));

@@ -14,7 +14,7 @@ use tests::{Database, System, books, shop};
 use super::{execute, ops, ops_with};
 
 /// Violations: the number of the rule, a description, the statements.
-const VIOLATIONS: [(u8, &str, &str); 26] = [
+const VIOLATIONS: [(u8, &str, &str); 28] = [
     (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.paid'"),
     (1, "a transition with two events",
      "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
@@ -64,6 +64,11 @@ const VIOLATIONS: [(u8, &str, &str); 26] = [
     (8, "a dead job that is no dead letter",
      "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
       select 'projections', event_id, aggregate_id, aggregate_version, now(), 'dead', now() from messaging.outbox where event_type = 'order.paid'"),
+    (8, "jobs of an ordered queue that are done and not settled", "update messaging.queues set ordered = true where name = 'refunds'"),
+    (10, "a job that waits for a version that never came",
+     "update messaging.queues set ordered = true where name = 'projections';
+      insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status)
+      select 'projections', event_id, aggregate_id, aggregate_version, null, 'blocked' from messaging.outbox where event_type = 'order.paid'"),
     (10, "events that were not published", "delete from messaging.relay_batches; delete from messaging.marks where consumer = 'relay'"),
     (10, "an event that is held",
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
