@@ -41,7 +41,7 @@ pub async fn skip(pool: &PgPool, event_id: Uuid, operator: Operator) -> Result<C
 struct Event {
     id: Uuid,
     shard: i16,
-    event_type: String,
+    kind: String,
     aggregate_type: String,
     aggregate_id: Uuid,
     aggregate_version: i32,
@@ -51,7 +51,7 @@ async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Event, OperationError
     let event = sqlx::query_as!(
         Event,
         r#"
-        select event_id as id, shard, event_type, aggregate_type, aggregate_id, aggregate_version
+        select event_id as id, shard, event_type as kind, aggregate_type, aggregate_id, aggregate_version
         from messaging.outbox where event_id = $1
         "#,
         id
@@ -132,7 +132,7 @@ async fn set_skipped(conn: &mut PgConnection, event_id: Uuid) -> sqlx::Result<()
 /// The routes say what the queue would have received only if this release knows the event's type. But an ordered queue
 /// receives every event of its aggregates.
 async fn discard_in_order(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Vec<Queue>> {
-    let is_snapshot = event.event_type == EventType::SnapshotTaken.as_str();
+    let is_snapshot = event.kind == EventType::SnapshotTaken.as_str();
     let aggregate = EntityType::parse(&event.aggregate_type).filter(|_| !is_snapshot);
     let mut discarded = Vec::new();
     for queue in Queue::JOBS.into_iter().filter(|queue| aggregate.is_some_and(|of| queue.wants_some_of(of))) {

@@ -123,14 +123,14 @@ async fn of_two_attempts_that_are_completed_together_one_has_its_effect() -> Res
     let database = Database::new().await?;
     let numbers = "create table public.numbers (number int); grant insert on public.numbers to articurated_workers";
     execute(&database.pool, numbers).await?;
-    let handled = Arc::new(AtomicUsize::new(0));
-    let handler = Counting { next: Arc::clone(&handled), all_there: Arc::new(tokio::sync::Barrier::new(1)) };
+    let attempted = Arc::new(AtomicUsize::new(0));
+    let handler = Counting { next: Arc::clone(&attempted), all_there: Arc::new(tokio::sync::Barrier::new(1)) };
     let tasks = Tasks::new(CancellationToken::new());
     let pool = database.pool_as("articurated_workers").await?;
     tasks.spawn("worker", Worker::new(pool, config(4), handler).run(tasks.clone()));
     let attempts = async |count: usize| {
-        let handled = async || Ok(handled.load(Ordering::Relaxed));
-        eventually_equal("the handler has returned", SOON, count, handled).await
+        let so_far = async || Ok(attempted.load(Ordering::Relaxed));
+        eventually_equal("the handler has returned", SOON, count, so_far).await
     };
 
     // While the completion of one job waits for the table, both attempts at the other join the next group.

@@ -44,9 +44,12 @@ fn versions(aggregate_id: Uuid, versions: impl IntoIterator<Item = i32>) -> Vec<
     versions.into_iter().map(of).collect()
 }
 
+/// How the attempts at a version fail, the last entry first.
+type Script = BTreeMap<i32, Vec<fn() -> Failure>>;
+
 /// Fails as its script says for a version, once for each entry; after that its jobs are done.
 #[derive(Clone, Default)]
-struct Scripted(Arc<Mutex<BTreeMap<i32, Vec<fn() -> Failure>>>>);
+struct Scripted(Arc<Mutex<Script>>);
 
 impl Handler for Scripted {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
