@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::System;
 
 /// The operations of requirements R4, R5, R8 and R10.
-const OPERATIONS: [&str; 47] = [
+const OPERATIONS: [&str; 48] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -44,6 +44,7 @@ const OPERATIONS: [&str; 47] = [
     "post /api/v1/ops/replay",
     "post /api/v1/ops/events/{id}/skip",
     "post /api/v1/ops/events/{id}/release",
+    "post /api/v1/ops/events/{id}/discard",
     "get /api/v1/ops/jobs",
     "post /api/v1/ops/jobs/retry",
     "get /api/v1/ops/queues",
