@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
-use contracts::Queue;
+use contracts::{EventType, Queue};
 use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
-use runtime::config::DatabaseConfig;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +26,11 @@ const DONE: &str = r#"inbox_jobs_total{queue="notifications",outcome="done"}"#;
 const JOBS: u64 = 200_000;
 const BATCH: i64 = 1_000;
 const SLOTS: usize = 64;
-const CONNECTIONS: u32 = 32;
 const STOP: Duration = Duration::from_secs(20);
 const AIM: f64 = 0.4;
 
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
-    let jobs = Backlog::new(system, plan.share(JOBS)).await?;
+    let jobs = Backlog::new(system, 2 * plan.share(JOBS)).await?;
     let database = system.database("ours").await?;
     let by_hand = async || {
         deliver(&jobs, &database).await?;
@@ -46,17 +44,19 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     system.drop(database).await?;
     let limit = Limit::new(format!("skip locked by hand, batches of {BATCH}"), limits, AIM);
     let what = format!("inbox drained, worker, {SLOTS} slots (jobs)");
-    Ok(vec![Row::ratio(what, ours, limit, json!({ "jobs": jobs.events }))])
+    Ok(vec![Row::ratio(what, ours, limit, json!({ "jobs": jobs.events / 2 }))])
 }
 
-/// Makes every event of the backlog a job of the queue, which has no other jobs.
+/// Makes the half of the backlog that goes to the queue its jobs; it has no others.
 async fn deliver(jobs: &Backlog, database: &Database) -> Result<()> {
     jobs.fill(database).await?;
     sqlx::query(
         "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at)
-         select $1, event_id, aggregate_id, aggregate_version, clock_timestamp() from messaging.outbox order by position",
+         select $1, event_id, aggregate_id, aggregate_version, clock_timestamp() from messaging.outbox
+         where event_type = $2 order by position",
     )
     .bind(QUEUE.as_str())
+    .bind(EventType::OrderCreated.as_str())
     .execute(&database.pool)
     .await?;
     sqlx::raw_sql("vacuum analyze messaging.inbox").execute(&database.pool).await?;
@@ -93,12 +93,7 @@ impl Handler for Idle {
 }
 
 async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
-    let config = DatabaseConfig {
-        database_url: database.url.clone().into(),
-        max_connections: CONNECTIONS,
-        ..DatabaseConfig::default()
-    };
-    let pool = runtime::database::connect(&config, Some("articurated_workers"), "bench").await?;
+    let pool = database.workers().await?;
     let (dead_jobs, _) = tokio::sync::mpsc::unbounded_channel();
     let config = WorkerConfig {
         queue: QUEUE,
@@ -110,7 +105,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         dead_jobs,
         relay: None,
     };
-    let all = counter(DONE)? + jobs.events;
+    let all = counter(DONE)? + jobs.events / 2;
     let tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("worker", Worker::new(pool, config, Idle).run(tasks.clone()));
     let rate = watch(all, plan).await;

@@ -192,10 +192,10 @@ async fn main() -> Result<ExitCode> {
 async fn run(cli: &Cli) -> Result<bool> {
     let subjects = if cli.rows.is_empty() { Subject::value_variants() } else { &cli.rows };
     let plan = Plan::new(cli);
-    let system = System::start(&cli.folder).await?;
+    let mut system = System::start(&cli.folder).await?;
     let mut report = Report::begin(&system, cli.quick).await?;
     for subject in subjects {
-        match measure(*subject, &system, &plan).await {
+        match measure(*subject, &mut system, &plan).await {
             Ok(rows) => report.add(rows),
             Err(error) => report.fail(*subject, &error),
         }
@@ -205,7 +205,7 @@ async fn run(cli: &Cli) -> Result<bool> {
     Ok(report.is_sound())
 }
 
-async fn measure(subject: Subject, system: &System, plan: &Plan) -> Result<Vec<Row>> {
+async fn measure(subject: Subject, system: &mut System, plan: &Plan) -> Result<Vec<Row>> {
     match subject {
         Subject::Transitions => transitions::measure(system, plan).await,
         Subject::Placements => placements::measure(system, plan).await,

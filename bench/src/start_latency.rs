@@ -1,8 +1,9 @@
 //! The time from a commit to the start of its handler, through relay and inbox, over both transports.
 //!
-//! The time starts with the event's `occurred_at`, which is taken when the command starts. So it contains the command and its
-//! commit.
+//! It is measured twice: from the commit, whose time Postgres notes just before it writes the log to the disk, and from the
+//! event's `occurred_at`, which is taken when the command starts. So the second contains the command as well.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,10 @@ use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerCo
 use messaging::{TransportConfig, intake};
 use runtime::{Clock, Tasks};
 use serde_json::Value;
+use sqlx::PgPool;
 use standalone::Part;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::Plan;
 use crate::load::{self, Latencies, Load, Pace};
@@ -32,18 +35,25 @@ const MEASURE: Duration = Duration::from_secs(15);
 const SLOTS: usize = 4;
 /// Longest wait for the last events after the last command.
 const ARRIVAL: Duration = Duration::from_secs(20);
-/// At most so many milliseconds: p50 and p99.
+/// At most so many milliseconds from the commit: p50 and p99.
 const AIMS_POSTGRES: (f64, f64) = (3.0, 8.0);
 const AIMS_RABBITMQ: (f64, f64) = (5.0, 10.0);
 
-pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
-    let mut rows = vec![over(system, plan, "Postgres queue", TransportConfig::default(), AIMS_POSTGRES).await?];
+pub(crate) async fn measure(system: &mut System, plan: &Plan) -> Result<Vec<Row>> {
+    system.note_commits(true).await?;
+    let rows = over_both(system, plan).await;
+    system.note_commits(false).await?;
+    rows
+}
+
+async fn over_both(system: &System, plan: &Plan) -> Result<Vec<Row>> {
+    let mut rows = over(system, plan, "Postgres queue", TransportConfig::default(), AIMS_POSTGRES).await?;
     let options = Options { fresh: true, ..Options::new(system.folder("rabbitmq")) };
     let node = PrivateNode::start(options).await.context("cannot start a private RabbitMQ")?;
     let transport = TransportConfig { rabbitmq_url: Some(node.url().into()) };
-    let row = over(system, plan, "RabbitMQ", transport, AIMS_RABBITMQ).await;
+    let over_rabbitmq = over(system, plan, "RabbitMQ", transport, AIMS_RABBITMQ).await;
     node.stop().await;
-    rows.push(row?);
+    rows.extend(over_rabbitmq?);
     Ok(rows)
 }
 
@@ -53,11 +63,11 @@ async fn over(
     name: &str,
     transport: TransportConfig,
     (aim_p50, aim_p99): (f64, f64),
-) -> Result<Row> {
+) -> Result<Vec<Row>> {
     let database = system.database("ours").await?;
     let seen = Seen::default();
     let tasks = Tasks::new(CancellationToken::new());
-    start_worker(&database, transport.clone(), &seen, &tasks);
+    start_worker(&database.workers().await?, transport.clone(), &seen, &tasks);
     let (warm_up, measure) = if plan.quick { (plan.warm_up, plan.measure) } else { (WARM_UP, MEASURE) };
     let work = async |address| {
         let pace = Pace::Open { per_second: PER_SECOND };
@@ -69,20 +79,41 @@ async fn over(
     let drained = tasks.drain(ARRIVAL).await;
     arrived?;
     drained?;
+    let commits = commits(&database).await?;
     system.drop(database).await?;
 
-    let latencies = Latencies::new(seen.after(warm_up)?)?;
-    let figures = vec![
-        Figure::new("p50", latencies.per_mille(500)).at_most(aim_p50),
-        Figure::new("p95", latencies.per_mille(950)),
-        Figure::new("p99", latencies.per_mille(990)).at_most(aim_p99),
-        Figure::new("max", latencies.max()),
+    let starts = seen.after(warm_up)?;
+    let from_commit: Option<Vec<Duration>> =
+        starts.iter().map(|start| Some(since(*commits.get(&start.event_id)?, start.started))).collect();
+    let from_commit = Latencies::new(from_commit.context("an event without a commit")?)?;
+    let from_command = Latencies::new(starts.iter().map(|start| since(start.occurred, start.started)).collect())?;
+    let figure = |latencies: &Latencies, name, share| Figure::new(name, latencies.per_mille(share));
+    let hop = vec![
+        figure(&from_commit, "p50", 500).at_most(aim_p50),
+        figure(&from_commit, "p95", 950),
+        figure(&from_commit, "p99", 990).at_most(aim_p99),
+        figure(&from_commit, "max", 1_000),
     ];
-    let what = format!("command → handler start at {PER_SECOND}/s, {name}");
-    Ok(Row::figures(what, "ms", figures, latencies.json()))
+    let whole = vec![figure(&from_command, "p50", 500), figure(&from_command, "p99", 990)];
+    let what = |from| format!("{from} → handler start at {PER_SECOND}/s, {name}");
+    Ok(vec![
+        Row::figures(what("commit"), "ms", hop, from_commit.json()),
+        Row::figures(what("command"), "ms", whole, from_command.json()),
+    ])
 }
 
-fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, tasks: &Tasks) {
+/// When each event was committed.
+async fn commits(database: &Database) -> Result<HashMap<Uuid, DateTime<Utc>>> {
+    let commits = sqlx::query_as("select event_id, pg_xact_commit_timestamp(xmin) from messaging.outbox");
+    Ok(commits.fetch_all(&database.pool).await?.into_iter().collect())
+}
+
+/// Zero when the clock was set back meanwhile, so that the start precedes its cause.
+fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    (now - then).to_std().unwrap_or_default()
+}
+
+fn start_worker(pool: &PgPool, transport: TransportConfig, seen: &Seen, tasks: &Tasks) {
     let (dead_jobs, _) = tokio::sync::mpsc::unbounded_channel();
     let config = WorkerConfig {
         queue: Queue::Notifications,
@@ -94,7 +125,6 @@ fn start_worker(database: &Database, transport: TransportConfig, seen: &Seen, ta
         dead_jobs,
         relay: None,
     };
-    let pool = &database.pool;
     let stopwatch = Stopwatch { clock: Clock::system(), seen: seen.clone() };
     tasks.spawn("worker", Worker::new(pool.clone(), config, stopwatch).run(tasks.clone()));
     tasks.spawn("intake", intake::run(pool.clone(), transport, Queue::Notifications, tasks.clone()));
@@ -109,13 +139,14 @@ struct Stopwatch {
 
 impl Handler for Stopwatch {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        self.seen.add(Start { occurred: job.occurred_at, started: self.clock.now() });
+        self.seen.add(Start { event_id: job.event_id, occurred: job.occurred_at, started: self.clock.now() });
         Ok(Completed::new(Value::Null))
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Start {
+    event_id: Uuid,
     occurred: DateTime<Utc>,
     started: DateTime<Utc>,
 }
@@ -144,13 +175,11 @@ impl Seen {
         Ok(())
     }
 
-    /// The times of the events after the warm-up.
-    fn after(&self, warm_up: Duration) -> Result<Vec<Duration>> {
+    /// The starts of the events after the warm-up.
+    fn after(&self, warm_up: Duration) -> Result<Vec<Start>> {
         let all = self.all();
         let first = all.iter().map(|start| start.occurred).min().context("no handler started")?;
         let from = first + warm_up;
-        let measured = all.into_iter().filter(|start| start.occurred >= from);
-        // When the clock is set back meanwhile, a start precedes its cause.
-        Ok(measured.map(|start| (start.started - start.occurred).to_std().unwrap_or_default()).collect())
+        Ok(all.into_iter().filter(|start| start.occurred >= from).collect())
     }
 }

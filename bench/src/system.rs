@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use embedded::postgres::{Options, PrivateCluster};
 use messaging::TransportConfig;
+use runtime::config::DatabaseConfig;
 use serde_json::Value;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use standalone::Part;
 use tokio::process::Command;
 
@@ -20,6 +21,9 @@ use crate::{load, requests};
 
 /// Orders or events that one statement seeds.
 const SEED_CHUNK: u64 = 10_000;
+
+/// As many as `standalone` gives the workers.
+const WORKER_CONNECTIONS: u32 = 12;
 
 /// The folder of everything but the results; removed after the run.
 pub(crate) const RUN: &str = "run";
@@ -39,6 +43,16 @@ pub(crate) struct Database {
     pub(crate) pool: PgPool,
 }
 
+impl Database {
+    /// A pool as the workers have it.
+    pub(crate) async fn workers(&self) -> Result<PgPool> {
+        let database_url = self.url.clone().into();
+        let config = DatabaseConfig { database_url, max_connections: WORKER_CONNECTIONS, ..DatabaseConfig::default() };
+        let admission = schema::admission_with_one_plan_each();
+        runtime::database::connect_admitted(&config, "articurated_workers", "bench workers", admission).await
+    }
+}
+
 impl System {
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         Self::open(&folder.join(RUN), true).await
@@ -54,10 +68,18 @@ impl System {
 
     /// Lets Postgres measure each statement; restarts it for that.
     pub(crate) async fn measure_statements(&mut self) -> Result<()> {
+        self.restart_after("alter system set shared_preload_libraries = 'pg_stat_statements'").await
+    }
+
+    /// Whether Postgres notes when each transaction is committed; restarts it for that.
+    pub(crate) async fn note_commits(&mut self, noted: bool) -> Result<()> {
+        let set = if noted { "set track_commit_timestamp = on" } else { "reset track_commit_timestamp" };
+        self.restart_after(&format!("alter system {set}")).await
+    }
+
+    async fn restart_after(&mut self, change: &str) -> Result<()> {
         let mut connection = PgConnection::connect(&self.cluster.url("postgres")).await?;
-        sqlx::raw_sql("alter system set shared_preload_libraries = 'pg_stat_statements'")
-            .execute(&mut connection)
-            .await?;
+        sqlx::raw_sql(AssertSqlSafe(change)).execute(&mut connection).await?;
         connection.close().await?;
         self.cluster.restart().await
     }

@@ -59,7 +59,7 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
     let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"
-        select event_type as "event_type!", aggregate_type as "aggregate_type!", payload as "payload!: Json<Box<RawValue>>",
+        select event_type as "event_type!", aggregate_type as "aggregate_type!", payload_text as "payload!",
                headers as "headers!: Json<Box<RawValue>>", occurred_at as "occurred_at!"
         from unnest($1::uuid[]) with ordinality as wanted (id, place)
         join messaging.events on event_id = id
@@ -73,7 +73,7 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
     .fetch_all(pool)
     .await?;
     let pending = candidates.into_iter().zip(rows).map(|(candidate, row)| Pending {
-        event: decode(&row.headers).map(|headers| Envelope {
+        event: decode(&row.headers, row.payload).map(|(headers, payload)| Envelope {
             event_id: candidate.event_id,
             event_type: row.event_type,
             aggregate_type: row.aggregate_type,
@@ -81,7 +81,7 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
             aggregate_version: candidate.aggregate_version,
             occurred_at: row.occurred_at,
             headers,
-            payload: row.payload.0,
+            payload,
         }),
         candidate,
     });
@@ -89,8 +89,10 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
 }
 
 /// Returns an error for the row alone: it must not fail the query that reads a thousand.
-fn decode(headers: &RawValue) -> Result<Headers, String> {
-    serde_json::from_str(headers.get()).map_err(|error| format!("headers: {error}"))
+fn decode(headers: &RawValue, payload: String) -> Result<(Headers, Box<RawValue>), String> {
+    let headers = serde_json::from_str(headers.get()).map_err(|error| format!("headers: {error}"))?;
+    let payload = RawValue::from_string(payload).map_err(|error| format!("payload: {error}"))?;
+    Ok((headers, payload))
 }
 
 /// What came of a batch on the wire.

@@ -115,7 +115,11 @@ impl Options {
 
     async fn pool(&self, part: Part) -> Result<PgPool> {
         let (name, role) = part.database();
-        database::connect_admitted(&self.database(part), role, name, schema::admission()).await
+        let admission = match part {
+            Part::Relay | Part::Workers => schema::admission_with_one_plan_each(),
+            _ => schema::admission(),
+        };
+        database::connect_admitted(&self.database(part), role, name, admission).await
     }
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.

@@ -136,7 +136,7 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
                                             request_id, trace_id, caller, route, key, request_hash, n)
         ), known as materialized (
             select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
-                   command.whole(entity.document, answer.progress, answer.state, answer.version)::text as body
+                   command.whole(entity.document, answer.progress, answer.state, answer.version) as body
             from command join command.idempotency_keys as answer using (caller, route, key)
             join command.orders as entity on entity.id = answer.entity_id
         ), placed as (

@@ -37,7 +37,7 @@ pub(crate) async fn lock_order(
     sqlx::query_scalar!("select set_config('lock_timeout', $1, true)", millis).fetch_one(&mut *conn).await?;
     let order = sqlx::query!(
         r#"
-        select state, delivered_at, command.whole(document, progress, state, version) as "document!"
+        select state, delivered_at, command.whole(document, progress, state, version)::json as "document!"
         from command.orders where id = $1 for update
         "#,
         order_id,
@@ -47,7 +47,7 @@ pub(crate) async fn lock_order(
     let Some(order) = order else { return Ok(None) };
     let returns = sqlx::query_scalar!(
         r#"
-        select command.whole(document, progress, state, version) as "document!"
+        select command.whole(document, progress, state, version)::json as "document!"
         from command.returns where order_id = $1 and state <> 'REJECTED'
         "#,
         order_id,

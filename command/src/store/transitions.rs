@@ -151,7 +151,7 @@ macro_rules! transition_statement {
                                                 caller, route, key, request_hash, n)
             ), known as materialized (
                 select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
-                       command.whole(entity.document, answer.progress, answer.state, answer.version)::text as body
+                       command.whole(entity.document, answer.progress, answer.state, answer.version) as body
                 from command join command.idempotency_keys as answer using (caller, route, key)
                 join "# + $table + r#" as entity on entity.id = answer.entity_id
             ), locked as materialized (

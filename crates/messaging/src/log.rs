@@ -71,8 +71,8 @@ pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payloa
         r#"
         select event_id as "event_id!", event_type as "event_type?", aggregate_type as "aggregate_type?",
                aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!",
-               case when $1 then messaging.payload_of(event_type, '{}', null, audit) else payload end
-                   as "payload?: Json<Box<RawValue>>",
+               case when $1 then messaging.payload_of(event_type, '{}', null, audit) else payload_text end
+                   as payload,
                headers as "headers?: Json<Box<RawValue>>",
                occurred_at as "occurred_at?", occurred_at as "received_at!", 1 as "attempts!", false as "in_doubt!"
         from messaging.events

@@ -18,7 +18,7 @@ use runtime::database::limited;
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
@@ -45,6 +45,8 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(30);
 /// Waits between claims while the database fails.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// Jobs that end within this time after another one make room for one claim.
+const GATHER: Duration = Duration::from_millis(1);
 /// How often a worker looks for jobs when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a worker that is asked to stop waits for its running jobs before it gives them back.
@@ -87,6 +89,14 @@ pub struct Worker<H> {
     to_give_back: Mutex<Vec<GiveBack>>,
 }
 
+/// When to look for jobs again, if no hint comes.
+#[derive(Debug, Clone, Copy)]
+struct NextLook {
+    at: Instant,
+    /// Also when a job is done: there are more, or its end makes others due. What fails may be due at once in any case.
+    after_a_job: bool,
+}
+
 /// Jobs to give back to the queue.
 #[derive(Debug, Clone, Copy)]
 struct GiveBack {
@@ -126,10 +136,10 @@ impl<H: Handler> Worker<H> {
         let mut size = BatchSize::new("claims", rows(self.config.slots));
         let (mut reclaim, mut sweep) = (every(RECLAIM), every(SWEEP));
         while !tasks.shutdown.is_cancelled() {
-            let look_after = match self.fill(&mut running, &mut bound, &mut size).await {
-                Ok(look_after) => {
+            let next = match self.fill(&mut running, &mut bound, &mut size).await {
+                Ok(next) => {
                     failures = 0;
-                    look_after
+                    next
                 }
                 Err(error) => {
                     failures += 1;
@@ -138,18 +148,22 @@ impl<H: Handler> Worker<H> {
                     tracing::warn!(queue = %self.config.queue, %error, retry_in = ?wait, "could not claim jobs");
                     let pause = tokio::time::sleep(wait);
                     tokio::select! { () = tasks.shutdown.cancelled() => {}, () = pause => {} }
-                    POLL
+                    NextLook { at: Instant::now() + POLL, after_a_job: true }
                 }
             };
-            tokio::select! {
-                () = tasks.shutdown.cancelled() => {}
-                () = wakeup.wait(look_after), if running.len() < self.config.slots => {}
-                Some(_) = running.join_next() => {
-                    // Collect every job that has ended: one claim for many jobs instead of one for each.
-                    while running.try_join_next().is_some() {}
+            let mut looks = false;
+            while !looks {
+                looks = true;
+                tokio::select! {
+                    () = tasks.shutdown.cancelled() => {}
+                    () = wakeup.wait(next.at.saturating_duration_since(Instant::now())), if running.len() < self.config.slots => {}
+                    Some(ended) = running.join_next() => {
+                        let others_done = all_done_within(GATHER, &mut running).await;
+                        looks = next.after_a_job || !is_done(&ended) || !others_done;
+                    }
+                    _ = reclaim.tick() => self.reclaim().await,
+                    _ = sweep.tick() => if let Some(bound) = &mut bound { self.sweep(bound).await },
                 }
-                _ = reclaim.tick() => self.reclaim().await,
-                _ = sweep.tick() => if let Some(bound) = &mut bound { self.sweep(bound).await },
             }
         }
         self.finish(running).await;
@@ -188,31 +202,33 @@ impl<H: Handler> Worker<H> {
         Ok(outcomes)
     }
 
-    /// Claims jobs until all slots have one, or no job is left. Returns when to look again.
+    /// Claims jobs until all slots have one, or no job is left.
     async fn fill(
         self: &Arc<Self>,
         running: &mut JoinSet<Outcome>,
         bound: &mut Option<Bound>,
         size: &mut BatchSize,
-    ) -> sqlx::Result<Duration> {
+    ) -> sqlx::Result<NextLook> {
         loop {
             let free = self.config.slots.saturating_sub(running.len());
             let limit = free.min(usize::try_from(size.rows()).unwrap_or(free));
             // What is claimed while a suspect runs would wait for it, although another process could do it.
             if limit == 0 || self.config.isolation.is_occupied() {
-                return Ok(POLL);
+                return Ok(NextLook { at: Instant::now() + POLL, after_a_job: true });
             }
             let (jobs, blocked) =
                 self.claim(limit, bound).await.inspect_err(|error| size.failed(rows(limit), error))?;
             let claimed = jobs.len();
             size.succeeded(rows(claimed));
+            let is_probe = jobs.iter().any(|job| job.probes.is_some());
             for job in jobs {
                 let worker = self.clone();
                 running.spawn(async move { worker.attempt(job).await });
             }
             if claimed < limit {
                 // Blocked jobs were in the way of others.
-                return Ok(if blocked > 0 { Duration::ZERO } else { POLL });
+                let at = Instant::now() + if blocked > 0 { Duration::ZERO } else { POLL };
+                return Ok(NextLook { at, after_a_job: is_probe || self.ordered.get() == Some(&true) });
             }
         }
     }
@@ -338,6 +354,22 @@ impl<H: Handler> Worker<H> {
             tracing::warn!(queue = %self.config.queue, %error, "could not look for jobs below the bound");
         }
     }
+}
+
+/// Collects the jobs that end within this time: one claim for many jobs instead of one for each.
+async fn all_done_within(time: Duration, running: &mut JoinSet<Outcome>) -> bool {
+    let mut all_done = true;
+    let all = async {
+        while let Some(ended) = running.join_next().await {
+            all_done &= is_done(&ended);
+        }
+    };
+    let _elapsed = tokio::time::timeout(time, all).await;
+    all_done
+}
+
+fn is_done(ended: &Result<Outcome, JoinError>) -> bool {
+    matches!(ended, Ok(Outcome::Done))
 }
 
 fn rows(count: usize) -> i64 {

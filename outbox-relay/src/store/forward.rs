@@ -96,9 +96,8 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             where consumer = 'relay' and owner = $4 and expires_at > clock_timestamp() and messaging.timeline() = $5
             order by shard
             for share of lease
-        ), route as materialized (
-            select event_type, queue, messaging.due_now(queue) as run_at
-            from unnest($6::text[], $7::text[]) as route (event_type, queue)
+        ), place as materialized (
+            select array_agg(shard) as shards, array_agg(mark) as marks from held
         ), seen as materialized (
             (select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
              from messaging.outbox where position > $8 order by position limit $9)
@@ -125,26 +124,34 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
                    exists (select from messaging.outbox_exceptions as open
                            where open.aggregate_id = seen.aggregate_id and open.status <> 'SKIPPED'
                              and not exists (select from due where due.event_id = open.event_id)) as is_blocked
-            from seen join held using (shard)
-            where position > mark and position <> all($13::bigint[]) and ($12 is null or event_id = $12)
+            from seen
+            -- Not a join: Postgres expects one leased shard, and would go over all the rows once for each.
+            where position > (select marks from place)[array_position((select shards from place), shard)]
+              and position <> all($13::bigint[]) and ($12 is null or event_id = $12)
               and not exists (select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
             union all
             select due.position, event_id, event_type, due.aggregate_id, due.aggregate_version, due.shard,
                    traceparent, true, clock_timestamp() - created_at, false
             from due join messaging.outbox using (event_id)
+        ), unknown as materialized (
+            select aggregate_id, min(aggregate_version) as version
+            from candidate where not event_type = any($14::text[])
+            group by aggregate_id
         ), judged as materialized (
-            select candidate.*, event_type = any($14::text[]) as is_known,
-                   is_blocked or exists (
-                       select from candidate as earlier
-                       where earlier.aggregate_id = candidate.aggregate_id and earlier.aggregate_version < candidate.aggregate_version
-                         and not earlier.event_type = any($14)) as waits
-            from candidate
+            select candidate.*, event_type = any($14) as is_known,
+                   is_blocked or coalesce(aggregate_version > unknown.version, false) as waits
+            from candidate left join unknown using (aggregate_id)
         ), sent as materialized (
             select * from judged where is_known and not waits
+        ), job as materialized (
+            select queue, event_id, aggregate_id, aggregate_version, position
+            from sent join unnest($6::text[], $7::text[]) as route (event_type, queue) using (event_type)
+        ), reached as materialized (
+            select queue, messaging.due_now(queue) as run_at from (select distinct queue from job) as queue
         ), delivered as (
             insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at)
             select queue, event_id, aggregate_id, aggregate_version, run_at
-            from sent join route using (event_type)
+            from job join reached using (queue)
             order by position
             on conflict do nothing
             returning queue

@@ -69,7 +69,7 @@ pub(super) struct ClaimRow {
     pub(super) in_doubt: Option<bool>,
     pub(super) event_type: Option<String>,
     pub(super) aggregate_type: Option<String>,
-    pub(super) payload: Option<Json<Box<RawValue>>>,
+    pub(super) payload: Option<String>,
     pub(super) headers: Option<Json<Box<RawValue>>>,
     pub(super) occurred_at: Option<DateTime<Utc>>,
 }
@@ -123,7 +123,7 @@ macro_rules! claim_statement {
                started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
                started.aggregate_version as "aggregate_version?", received_at as "received_at?", attempts as "attempts?",
                deaths as "deaths?", (select failures from probe) as probes, in_doubt as "in_doubt?", event_type as "event_type?",
-               aggregate_type as "aggregate_type?", payload as "payload?: _", headers as "headers?: _", occurred_at as "occurred_at?"
+               aggregate_type as "aggregate_type?", payload_text as "payload?", headers as "headers?: _", occurred_at as "occurred_at?"
         from may cross join left_over left join started on true left join messaging.events as event on event.event_id = started.event_id
         order by run_at
         "#,

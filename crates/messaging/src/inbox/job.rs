@@ -66,7 +66,7 @@ pub(crate) struct Row {
     pub(crate) aggregate_type: Option<String>,
     pub(crate) aggregate_id: Uuid,
     pub(crate) aggregate_version: i32,
-    pub(crate) payload: Option<Json<Box<RawValue>>>,
+    pub(crate) payload: Option<String>,
     pub(crate) headers: Option<Json<Box<RawValue>>>,
     pub(crate) occurred_at: Option<DateTime<Utc>>,
     pub(crate) received_at: DateTime<Utc>,
@@ -76,11 +76,16 @@ pub(crate) struct Row {
 
 impl Row {
     /// Never fails: one row that cannot be decoded must not fail the claim of the others.
-    pub(crate) fn into_job(self, queue: Queue, claim_id: Uuid) -> Job {
+    pub(crate) fn into_job(mut self, queue: Queue, claim_id: Uuid) -> Job {
         let (headers, undecodable) = match self.headers.as_ref().map(|headers| decode(headers.0.get())) {
             Some(Ok(headers)) => (headers, None),
             Some(Err(reason)) => (Headers::default(), Some(reason)),
             None => (Headers::default(), Some("the event is not in the outbox".to_owned())),
+        };
+        let (payload, undecodable) = match self.payload.take().map(RawValue::from_string) {
+            Some(Ok(payload)) => (payload, undecodable),
+            Some(Err(error)) => (RawValue::NULL.to_owned(), Some(format!("undecodable payload: {error}"))),
+            None => (RawValue::NULL.to_owned(), undecodable),
         };
         let unknown = if undecodable.is_none() { self.unknown(queue, &headers) } else { None };
         Job {
@@ -90,7 +95,7 @@ impl Row {
             aggregate_type: self.aggregate_type.unwrap_or_default(),
             aggregate_id: self.aggregate_id,
             aggregate_version: self.aggregate_version,
-            payload: self.payload.map_or_else(|| RawValue::NULL.to_owned(), |payload| payload.0),
+            payload,
             headers,
             undecodable,
             unknown,

@@ -26,7 +26,7 @@ pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> 
         )
         select due.event_id as "event_id!", due.aggregate_id as "aggregate_id!", due.aggregate_version as "aggregate_version!",
                received_at as "received_at!", attempts + 1 as "attempts!", status = 'in_doubt' as "in_doubt!",
-               event_type as "event_type?", aggregate_type as "aggregate_type?", payload as "payload?: Json<Box<RawValue>>",
+               event_type as "event_type?", aggregate_type as "aggregate_type?", payload_text as payload,
                headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
         from due left join messaging.events as event on event.event_id = due.event_id
         "#,

@@ -42,7 +42,7 @@ pub async fn follow(
         select position as "position!", event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
                aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!", occurred_at as "occurred_at!",
                case when mark < position then messaging.payload_of(event_type, added, document, audit) end
-                   as "payload: Json<Box<RawValue>>",
+                   as payload,
                messaging.headers_of(traceparent, schema_version, audit) as "headers!: Json<Box<RawValue>>", available as "available!"
         from (
             select event.*, mine.mark, count(*) over () as available,

@@ -9,8 +9,10 @@ use super::progress::{Covered, LookAt, Mark, Progress};
 use crate::fence;
 use crate::leases::{ARRIVED, Consumer, Leases};
 
-/// How often a reader asks for the writers, while the mark could move.
+/// How often a reader asks for the writers, while the mark could move and nothing new comes.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The same while new events come: they would wait for the answer.
+const ASK_BUSY_EVERY: Duration = Duration::from_secs(1);
 /// How often the mark is stored while it moves.
 const STORE_EVERY: Duration = Duration::from_secs(2);
 
@@ -26,7 +28,9 @@ pub struct Place {
     /// A position for each shard: events up to it are known.
     marks: Vec<i64>,
     progress: Progress,
-    ask_at: Instant,
+    asked_at: Option<Instant>,
+    /// Whether the last statement saw something.
+    is_busy: bool,
     stored: i64,
     store_at: Instant,
 }
@@ -44,7 +48,8 @@ impl Place {
             held_back: Vec::new(),
             marks: stored.iter().map(|mark| mark.position).collect(),
             progress: Progress::from_mark(Mark { position: lowest, since }),
-            ask_at: Instant::now(),
+            asked_at: None,
+            is_busy: false,
             stored: lowest,
             store_at: Instant::now() + STORE_EVERY,
             leases,
@@ -91,10 +96,11 @@ impl Place {
 
     /// Where the next statement has to look. Asks for the writers first, if it is time to.
     pub async fn look_at(&mut self, pool: &PgPool) -> sqlx::Result<LookAt> {
-        if self.progress.needs_writers() && Instant::now() >= self.ask_at {
+        let ask_every = if self.is_busy { ASK_BUSY_EVERY } else { ASK_EVERY };
+        if self.progress.needs_writers() && self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= ask_every) {
             let drawn = marks::drawn(pool).await?;
             self.progress.note_writers(drawn, fence::writers(pool, "outbox").await?);
-            self.ask_at = Instant::now() + ASK_EVERY;
+            self.asked_at = Some(Instant::now());
         }
         Ok(self.progress.look_at())
     }
@@ -102,6 +108,7 @@ impl Place {
     /// Notes what a statement saw there: positions in ascending order, and whether it stopped at its limit. Call
     /// [`Place::handled`] with the answer once all these events are handled, in the order of the reads.
     pub fn saw(&mut self, looked_at: &LookAt, positions: &[i64], stopped_at_limit: bool) -> Covered {
+        self.is_busy = !positions.is_empty();
         self.progress.saw(looked_at, positions, stopped_at_limit)
     }
 
