@@ -27,6 +27,9 @@ use announcements::Announcements;
 use batch::{Batch, Undecodable};
 use store::Models;
 
+/// Retried events in one transaction: they come whole, however large they are.
+const MOST_RETRIED: i64 = 100;
+
 /// Why an event was not applied.
 #[derive(Debug)]
 enum NotApplied {
@@ -69,7 +72,7 @@ impl Projector {
     /// # Errors
     /// The database failed; some of the events may be applied.
     pub async fn apply_events(&self, ids: &[Uuid]) -> sqlx::Result<usize> {
-        let mut jobs = log::events(&self.messaging, ids, Payload::Whole).await?;
+        let mut jobs = log::events(&self.messaging, ids, Payload::Whole, i64::MAX).await?;
         jobs.sort_by_key(|job| ids.iter().position(|id| *id == job.event_id));
         self.apply(&jobs).await
     }
@@ -88,7 +91,7 @@ impl Projector {
     /// Applies the dead events that an operator has retried, and those that were put off. Returns how many there were.
     async fn apply_retried(&self, limit: i64) -> sqlx::Result<usize> {
         let mut tx = self.messaging.begin().await?;
-        let jobs = inbox::take_retried(&mut tx, Queue::Projections, limit).await?;
+        let jobs = inbox::take_retried(&mut tx, Queue::Projections, limit.min(MOST_RETRIED)).await?;
         let left_out = self.write(&jobs).await?;
         let now = self.clock.now();
         record(&mut tx, &jobs, &left_out, |job| (now - job.received_at).to_std().unwrap_or_default()).await?;

@@ -62,8 +62,14 @@ pub enum Payload {
     WithoutSnapshot,
 }
 
-/// Events by their ids, in the shape in which the projector takes them from its queue.
-pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payload) -> sqlx::Result<Vec<Job>> {
+/// Events by their ids, in the order of the ids, in the shape in which the projector takes them from its queue. After `bytes` of
+/// stored payload it stops: then the events after the last one are missing. The first is read however large it is.
+pub async fn events(
+    executor: impl PgExecutor<'_>,
+    ids: &[Uuid],
+    payload: Payload,
+    bytes: i64,
+) -> sqlx::Result<Vec<Job>> {
     let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     // The range lets the planner skip partitions; the list alone does not.
     let rows = sqlx::query_as!(
@@ -71,17 +77,26 @@ pub async fn events(executor: impl PgExecutor<'_>, ids: &[Uuid], payload: Payloa
         r#"
         select event_id as "event_id!", event_type as "event_type?", aggregate_type as "aggregate_type?",
                aggregate_id as "aggregate_id!", aggregate_version as "aggregate_version!",
-               case when $1 then messaging.payload_of(event_type, '{}', null, audit) else payload_text end
-                   as payload,
-               headers as "headers?: Json<Box<RawValue>>",
+               case when $1 then messaging.payload_of(event_type, '{}', null, audit)
+                    else messaging.payload_of(event_type, added, document, audit) end as payload,
+               messaging.headers_of(traceparent, schema_version, audit) as "headers?: Json<Box<RawValue>>",
                occurred_at as "occurred_at?", occurred_at as "received_at!", 1 as "attempts!", false as "in_doubt!"
-        from messaging.events
-        where event_id = any($2) and event_id between $3 and $4
+        from (
+            select event_id, event_type, aggregate_type, aggregate_id, aggregate_version, occurred_at, schema_version, traceparent,
+                   added, audit, document,
+                   coalesce(sum(stored_bytes) over (order by event_id rows between unbounded preceding and 1 preceding), 0)
+                       as bytes_before
+            from messaging.events
+            where event_id = any($2) and event_id between $3 and $4
+        ) as event
+        where bytes_before <= $5
+        order by event_id
         "#,
         payload == Payload::WithoutSnapshot,
         ids,
         lowest,
         highest,
+        bytes,
     )
     .fetch_all(executor)
     .await?;

@@ -10,9 +10,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
 use messaging::log::{self, Entry, Payload};
-use runtime::database::refuses_the_data;
+use runtime::database::{refuses_the_data, timed_out};
 use sqlx::PgPool;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
@@ -22,8 +24,10 @@ use super::{Lost, Rebuilt};
 use crate::projector::batch::Batch;
 use crate::projector::store::{Models, write};
 
-/// Events in one transaction.
+/// Events that are listed together.
 const PAGE: i64 = 2_000;
+/// Stored payload of the events that are fetched and written together.
+const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 /// Transactions at a time.
 const WRITERS: usize = 2;
 /// Aggregates whose newest version is kept in memory, 20 bytes each and as much for the hash table. For the others the
@@ -129,20 +133,51 @@ impl Loader<'_> {
         let mut unreadable = Vec::new();
         loop {
             let Some(page) = pages.lock().await.recv().await else { return Ok(unreadable) };
-            let mut jobs = log::events(self.messaging, &page.current, Payload::Whole).await?;
-            jobs.extend(log::events(self.messaging, &page.superseded, Payload::WithoutSnapshot).await?);
-            let superseded: HashSet<Uuid> = page.superseded.into_iter().collect();
-            match self.write(&jobs, &superseded).await {
-                Err(error) if refuses_the_data(&error) => {
-                    unreadable.extend(self.write_one_by_one(&jobs, &superseded).await?);
-                }
-                outcome => unreadable.extend(outcome?),
-            }
+            let superseded = page.superseded.iter().copied().collect();
+            unreadable.extend(self.write_all(page.superseded, Payload::WithoutSnapshot, &superseded).await?);
+            unreadable.extend(self.write_all(page.current, Payload::Whole, &superseded).await?);
         }
     }
 
+    /// Fetches and writes these events in batches of limited size.
+    async fn write_all(
+        self,
+        mut ids: Vec<Uuid>,
+        payload: Payload,
+        superseded: &HashSet<Uuid>,
+    ) -> sqlx::Result<Unreadable> {
+        let mut unreadable = Vec::new();
+        loop {
+            let jobs = log::events(self.messaging, &ids, payload, MAX_BATCH_BYTES).await?;
+            let Some(last) = jobs.last() else { return Ok(unreadable) };
+            ids.retain(|id| *id > last.event_id);
+            unreadable.extend(self.write(&jobs, superseded).await?);
+        }
+    }
+
+    /// Writes these events. When the database refuses them, or takes too long, each half is written alone. An event that is
+    /// refused alone is left out, as the projector dead-letters it.
+    fn write<'a>(self, jobs: &'a [Job], superseded: &'a HashSet<Uuid>) -> BoxFuture<'a, sqlx::Result<Unreadable>>
+    where
+        Self: 'a,
+    {
+        async move {
+            match self.try_write(jobs, superseded).await {
+                Err(error) if jobs.len() > 1 && (refuses_the_data(&error) || timed_out(&error)) => {
+                    let (first, second) = jobs.split_at(jobs.len() / 2);
+                    let mut unreadable = self.write(first, superseded).await?;
+                    unreadable.extend(self.write(second, superseded).await?);
+                    Ok(unreadable)
+                }
+                Err(error) if refuses_the_data(&error) => Ok(jobs.iter().map(|job| leave_out(job, &error)).collect()),
+                outcome => outcome,
+            }
+        }
+        .boxed()
+    }
+
     /// Writes these events in one transaction.
-    async fn write(self, jobs: &[Job], superseded: &HashSet<Uuid>) -> sqlx::Result<Unreadable> {
+    async fn try_write(self, jobs: &[Job], superseded: &HashSet<Uuid>) -> sqlx::Result<Unreadable> {
         let (batch, undecodable) = Batch::decode_with(jobs, |job| superseded.contains(&job.event_id));
         let mut tx = self.read.begin().await?;
         // The swap that follows is durable, and with it every commit before it.
@@ -150,18 +185,6 @@ impl Loader<'_> {
         write(&mut tx, Models::Rebuilt, &batch).await?;
         tx.commit().await?;
         Ok(undecodable.into_iter().map(|(job, reason)| leave_out(job, &reason)).collect())
-    }
-
-    /// After the database has refused a page: an event that is refused alone is left out, as the projector dead-letters it.
-    async fn write_one_by_one(self, jobs: &[Job], superseded: &HashSet<Uuid>) -> sqlx::Result<Unreadable> {
-        let mut unreadable = Vec::new();
-        for job in jobs {
-            match self.write(std::slice::from_ref(job), superseded).await {
-                Err(error) if refuses_the_data(&error) => unreadable.push(leave_out(job, &error)),
-                outcome => unreadable.extend(outcome?),
-            }
-        }
-        Ok(unreadable)
     }
 }
 

@@ -1,15 +1,18 @@
 //! Rebuilds of the read models: equal row by row, during live traffic, and after retention has dropped events.
 
 use anyhow::Result;
-use contracts::{OrderState, ReturnState};
+use contracts::{Envelope, OrderState, ReturnState};
 use messaging::leases::Consumer;
+use messaging::log::{self, Payload};
 use messaging::snapshots::Republisher;
 use query::{Lost, OnLoss, RebuildError};
 use runtime::{Clock, Ids};
+use serde_json::json;
 use sqlx::PgPool;
 use standalone::Part;
 use tests::waiting::{SOON, eventually_equal};
-use tests::{System, books, shop};
+use tests::{Database, System, books, events, shop};
+use uuid::Uuid;
 
 async fn rebuild(system: &System) -> Result<query::Rebuilt, RebuildError> {
     let pool = system.database.pool_as("articurated_query").await.expect("a pool");
@@ -55,6 +58,42 @@ async fn a_rebuild_equals_the_read_models_row_by_row() -> Result<()> {
     rebuild(&system).await?;
     assert_eq!(books::read_models(pool).await?, before);
     system.finish().await
+}
+
+/// A page of the log may hold orders of many lines, of which a thousand need more memory than a process has.
+#[tokio::test]
+async fn events_are_fetched_in_parts_of_limited_size() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_query").await?;
+    let large: Vec<_> = (1..=5).map(large).collect();
+    for event in &large {
+        events::append(&mut *database.pool.acquire().await?, event).await?;
+    }
+    let mut ids: Vec<Uuid> = large.iter().map(|event| event.event_id).collect();
+    let stored: i64 =
+        sqlx::query_scalar("select max(stored_bytes)::int8 from messaging.events").fetch_one(&pool).await?;
+    for (limit, parts) in [(1, vec![1, 1, 1, 1, 1]), (stored * 5 / 2, vec![3, 2]), (i64::MAX, vec![5])] {
+        let (mut rest, mut sizes) = (ids.clone(), Vec::new());
+        while !rest.is_empty() {
+            let part = log::events(&pool, &rest, Payload::Whole, limit).await?;
+            let fetched: Vec<Uuid> = part.iter().map(|job| job.event_id).collect();
+            assert_eq!(fetched, rest[..part.len()], "in the order of the ids, and none left out");
+            sizes.push(part.len());
+            rest.drain(..part.len());
+        }
+        assert_eq!(sizes, parts, "{limit} bytes");
+    }
+    ids.push(Ids::system().next());
+    let found = log::events(&pool, &ids, Payload::Whole, i64::MAX).await?;
+    assert_eq!(found.len(), 5, "retention has dropped the sixth");
+    Ok(())
+}
+
+/// An event of some 20 kB. Two have almost the same size.
+fn large(version: i32) -> Envelope {
+    let filling: String = (0..20_000).map(|n| char::from(b'a' + u8::try_from(n * n % 23).unwrap_or(0))).collect();
+    let payload = serde_json::value::to_raw_value(&json!({ "filling": filling })).expect("JSON");
+    Envelope { aggregate_version: version, payload, ..events::event() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::claim::Claimed;
+use crate::BatchSize;
 use crate::fence::{self, Fence, Point};
 
 /// How often a worker asks for the writers of the inbox while it claims jobs.
@@ -24,7 +25,7 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 const STORE_EVERY: Duration = Duration::from_secs(5);
 /// A clock that is set back puts jobs below the bound. The sweep looks this far below it at once, and everywhere in time.
 const CLOCK_SET_BACK: TimeDelta = TimeDelta::seconds(10);
-/// Rows of one window of the sweep.
+/// Rows of one window of the sweep, unless it takes too long.
 const WINDOW: i64 = 5_000;
 
 /// What is known about the jobs of a queue.
@@ -78,8 +79,9 @@ pub(crate) struct Bound {
     ask_at: Instant,
     stored: DateTime<Utc>,
     store_at: Instant,
-    /// Where the next window of the sweep starts.
+    /// Where the next window of the sweep starts, and how many rows it has.
     sweep_after: Uuid,
+    window: BatchSize,
 }
 
 /// Where a claim starts, and what it proves if it leaves nothing.
@@ -117,6 +119,7 @@ impl Bound {
             stored,
             store_at: Instant::now() + STORE_EVERY,
             sweep_after: Uuid::nil(),
+            window: BatchSize::new("sweep", WINDOW),
         })
     }
 
@@ -150,7 +153,13 @@ impl Bound {
     /// Finds open jobs that are due below the bound, and makes them due now. There should be none.
     pub(crate) async fn sweep(&mut self, pool: &PgPool) -> sqlx::Result<()> {
         let mut swept = sweep_near(pool, self.queue, self.known.at - CLOCK_SET_BACK, self.known.at).await?;
-        let (last, in_window) = sweep_window(pool, self.queue, self.known.at, self.sweep_after).await?;
+        let rows = self.window.rows();
+        let (last, in_window) = sweep_window(pool, self.queue, self.known.at, self.sweep_after, rows)
+            .await
+            .inspect_err(|error| self.window.failed(rows, error))?;
+        if last.is_some() {
+            self.window.succeeded(rows);
+        }
         self.sweep_after = last.unwrap_or(Uuid::nil());
         swept += in_window;
         metrics::counter!("inbox_swept_total", "queue" => self.queue.as_str()).increment(swept.unsigned_abs());
@@ -193,12 +202,13 @@ async fn sweep_near(pool: &PgPool, queue: Queue, from: DateTime<Utc>, bound: Dat
     Ok(i64::try_from(swept.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// One window of the primary key. Returns its last id, or none at the end of the table.
+/// One window of the primary key. Returns its last id, or none at the end of the table. Whoever holds a row is at work on it.
 async fn sweep_window(
     pool: &PgPool,
     queue: Queue,
     bound: DateTime<Utc>,
     after: Uuid,
+    rows: i64,
 ) -> sqlx::Result<(Option<Uuid>, i64)> {
     let row = sqlx::query!(
         r#"
@@ -207,11 +217,16 @@ async fn sweep_window(
             where queue = $1 and event_id > $2
             order by event_id
             limit $3
+        ), below as materialized (
+            select job.event_id
+            from seen join messaging.inbox as job on job.queue = $1 and job.event_id = seen.event_id
+            where seen.status in ('ready', 'in_doubt') and seen.run_at < $4
+              and job.status in ('ready', 'in_doubt') and job.run_at < $4
+            for update of job skip locked
         ), swept as (
             update messaging.inbox as job set run_at = messaging.due_now($1)
-            from seen
-            where job.queue = $1 and job.event_id = seen.event_id and seen.status in ('ready', 'in_doubt') and seen.run_at < $4
-              and job.status in ('ready', 'in_doubt') and job.run_at < $4
+            from below
+            where job.queue = $1 and job.event_id = below.event_id
             returning 1
         )
         select case when count(*) = $3 then (array_agg(event_id order by event_id desc))[1] end as last,
@@ -220,7 +235,7 @@ async fn sweep_window(
         "#,
         queue.as_str(),
         after,
-        WINDOW,
+        rows,
         bound,
     )
     .fetch_one(pool)
