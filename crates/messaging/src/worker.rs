@@ -8,6 +8,7 @@ mod isolation;
 mod lease;
 mod completion;
 mod attempt;
+mod next_look;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use runtime::database::limited;
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ use crate::wakeup::{Hint, Wakeup};
 
 use completion::Completions;
 use lease::RunningClaims;
+use next_look::{NextLook, all_done};
 
 pub use attempt::Outcome;
 pub use handler::{Completed, DeadJob, Effect, Failure, Handler};
@@ -45,8 +47,6 @@ const UNANSWERED: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(30);
 /// Waits between claims while the database fails.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-/// Jobs that end within this time after another one make room for one claim.
-const GATHER: Duration = Duration::from_millis(1);
 /// How often a worker looks for jobs when no hint arrives.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a worker that is asked to stop waits for its running jobs before it gives them back.
@@ -87,14 +87,6 @@ pub struct Worker<H> {
     completions: Completions,
     /// What may still run under a claim of ours, while nothing here works on it.
     to_give_back: Mutex<Vec<GiveBack>>,
-}
-
-/// When to look for jobs again, if no hint comes.
-#[derive(Debug, Clone, Copy)]
-struct NextLook {
-    at: Instant,
-    /// Also when a job is done: there are more, or its end makes others due. What fails may be due at once in any case.
-    after_a_job: bool,
 }
 
 /// Jobs to give back to the queue.
@@ -158,8 +150,7 @@ impl<H: Handler> Worker<H> {
                     () = tasks.shutdown.cancelled() => {}
                     () = wakeup.wait(next.at.saturating_duration_since(Instant::now())), if running.len() < self.config.slots => {}
                     Some(ended) = running.join_next() => {
-                        let others_done = all_done_within(GATHER, &mut running).await;
-                        looks = next.after_a_job || !is_done(&ended) || !others_done;
+                        looks = !all_done(ended, &mut running).await || next.after_a_job;
                     }
                     _ = reclaim.tick() => self.reclaim().await,
                     _ = sweep.tick() => if let Some(bound) = &mut bound { self.sweep(bound).await },
@@ -354,22 +345,6 @@ impl<H: Handler> Worker<H> {
             tracing::warn!(queue = %self.config.queue, %error, "could not look for jobs below the bound");
         }
     }
-}
-
-/// Collects the jobs that end within this time: one claim for many jobs instead of one for each.
-async fn all_done_within(time: Duration, running: &mut JoinSet<Outcome>) -> bool {
-    let mut all_done = true;
-    let all = async {
-        while let Some(ended) = running.join_next().await {
-            all_done &= is_done(&ended);
-        }
-    };
-    let _elapsed = tokio::time::timeout(time, all).await;
-    all_done
-}
-
-fn is_done(ended: &Result<Outcome, JoinError>) -> bool {
-    matches!(ended, Ok(Outcome::Done))
 }
 
 fn rows(count: usize) -> i64 {

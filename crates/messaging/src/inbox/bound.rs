@@ -202,7 +202,7 @@ async fn sweep_near(pool: &PgPool, queue: Queue, from: DateTime<Utc>, bound: Dat
     Ok(i64::try_from(swept.rows_affected()).unwrap_or(i64::MAX))
 }
 
-/// One window of the primary key. Returns its last id, or none at the end of the table. Whoever holds a row is at work on it.
+/// One window of the primary key. Returns its last id, or none at the end of the table. A row that a worker holds is left to it.
 async fn sweep_window(
     pool: &PgPool,
     queue: Queue,
