@@ -8,9 +8,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if [[ ${1:-} != --with-database ]]; then
+    exec cargo run --quiet --example with-postgres -- .data/mutants "$0" --with-database "$@"
+fi
+shift
 . scripts/shared-build.sh
 
-export SQLX_OFFLINE=true
+# The queries of a planted bug are checked against a database, so that no patch needs a cached result. The tests have their own.
+url=$DATABASE_URL
+unset DATABASE_URL
 ours=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR=$PWD/target/mutants/build
 cargo=${CARGO:-cargo}
@@ -33,7 +39,7 @@ copy_tree() {
 # The names of the tests behind "Caught by:", one a line.
 tests_of() { sed -nE 's/^Caught by: cargo test --workspace --test system //p' "$@" | tr ' ' '\n' | sort -u; }
 
-build() { (cd "$tree" && "$cargo" test --quiet --workspace --test system --no-run); }
+build() { (cd "$tree" && DATABASE_URL=$url SQLX_OFFLINE=false "$cargo" test --quiet --workspace --test system --no-run); }
 run() { (cd "$tree" && timeout "$limit" "$cargo" test --quiet --workspace --test system -- --exact "$@"); }
 
 # Prints the outcome of one mutant: "caught", or a reason to read its log.
@@ -60,6 +66,9 @@ for patch in tests/mutants/*.patch; do
 done
 ((${#patches[@]})) || { echo "no patch in tests/mutants has that name" >&2; exit 1; }
 
+for migration in migrations/*.sql; do
+    psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --single-transaction --file "$migration" "$url" >/dev/null
+done
 copy_tree
 share_dependencies "$ours" "$CARGO_TARGET_DIR"
 mkdir -p "$logs"

@@ -113,6 +113,9 @@ pub(crate) async fn record(
     outcome: &Outcome,
     sent_at: DateTime<Utc>,
 ) -> sqlx::Result<i64> {
+    let all = || outcome.sent.iter().chain(&outcome.held);
+    let (Some(lowest), Some(highest)) = (all().min(), all().max()) else { return Ok(0) };
+    // The range lets Postgres skip partitions; the lists alone do not.
     sqlx::query_scalar!(
         r#"
         with held as materialized (
@@ -122,12 +125,13 @@ pub(crate) async fn record(
             order by shard
             for share of lease
         ), sent as materialized (
-            select event_id, position from messaging.outbox join held using (shard) where event_id = any($4)
+            select event_id, position from messaging.outbox join held using (shard)
+            where event_id = any($4) and event_id between $8 and $9
         ), waiting as (
             insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
             select event_id, position, shard, aggregate_id, aggregate_version, 'HELD'
             from messaging.outbox join held using (shard)
-            where event_id = any($5)
+            where event_id = any($5) and event_id between $8 and $9
             on conflict do nothing
         ), resolved as (
             delete from messaging.outbox_exceptions as exception using sent
@@ -160,6 +164,8 @@ pub(crate) async fn record(
         &outcome.held,
         relay,
         sent_at,
+        lowest,
+        highest,
     )
     .fetch_one(pool)
     .await
