@@ -66,9 +66,7 @@ for patch in tests/mutants/*.patch; do
 done
 ((${#patches[@]})) || { echo "no patch in tests/mutants has that name" >&2; exit 1; }
 
-for migration in migrations/*.sql; do
-    psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --single-transaction --file "$migration" "$url" >/dev/null
-done
+scripts/apply-migrations.sh "$url"
 copy_tree
 share_dependencies "$ours" "$CARGO_TARGET_DIR"
 mkdir -p "$logs"

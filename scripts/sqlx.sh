@@ -8,9 +8,7 @@ if [[ ${1:-} != --with-database ]]; then
     exec cargo run --quiet --example with-postgres -- .data/sqlx "$0" --with-database
 fi
 
-for migration in migrations/*.sql; do
-    psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --single-transaction --file "$migration" "$DATABASE_URL" >/dev/null
-done
+scripts/apply-migrations.sh "$DATABASE_URL"
 
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT

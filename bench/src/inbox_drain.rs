@@ -44,7 +44,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     system.drop(database).await?;
     let limit = Limit::new(format!("skip locked by hand, batches of {BATCH}"), limits, AIM);
     let what = format!("inbox drained, worker, {SLOTS} slots (jobs)");
-    Ok(vec![Row::ratio(what, ours, limit, json!({ "jobs": jobs.events / 2 }))])
+    Ok(vec![Row::ratio(what, ours, limit, json!({ "jobs": jobs.messages_of(QUEUE) }))])
 }
 
 /// Makes the half of the backlog that goes to the queue its jobs; it has no others.
@@ -105,7 +105,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         dead_jobs,
         relay: None,
     };
-    let all = counter(DONE)? + jobs.events / 2;
+    let all = counter(DONE)? + jobs.messages_of(QUEUE);
     let tasks = Tasks::new(CancellationToken::new());
     tasks.spawn("worker", Worker::new(pool, config, Idle).run(tasks.clone()));
     let rate = watch(all, plan).await;

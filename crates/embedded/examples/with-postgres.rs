@@ -17,7 +17,7 @@ async fn main() -> Result<ExitCode> {
     cluster.create_database("scratch").await?;
     let mut command = Command::new(program);
     command.args(arguments).env("DATABASE_URL", cluster.url("scratch"));
-    // What `cargo run` says about this package is not for the command: a cargo that it starts would compile again whatever
+    // What `cargo run` says about this package is not for the command: a cargo that it starts would compile again what
     // depends on it.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {

@@ -82,8 +82,9 @@ pub struct Skip {
     justified: Justified,
 }
 
+/// The jobs of an event, or one of them.
 #[derive(Debug, Args)]
-pub struct Release {
+struct JobsOfEvent {
     #[command(flatten)]
     common: Common,
     /// Id of the event.
@@ -93,6 +94,12 @@ pub struct Release {
     queue: Option<Queue>,
     #[command(flatten)]
     justified: Justified,
+}
+
+#[derive(Debug, Args)]
+pub struct Release {
+    #[command(flatten)]
+    jobs: JobsOfEvent,
 }
 
 #[derive(Debug, Args)]
@@ -115,14 +122,7 @@ pub struct Retry {
 #[derive(Debug, Args)]
 pub struct Discard {
     #[command(flatten)]
-    common: Common,
-    /// Id of the event.
-    id: Uuid,
-    /// Only its job in this queue.
-    #[arg(long)]
-    queue: Option<Queue>,
-    #[command(flatten)]
-    justified: Justified,
+    jobs: JobsOfEvent,
 }
 
 #[derive(Debug, Args)]
@@ -169,9 +169,10 @@ impl Skip {
 
 impl Release {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let operator = self.justified.operator()?;
-        let changed = release::release(&self.common.connect().await?, self.id, self.queue, operator).await?;
-        self.common.print(&changed, |changed| format!("waits ended: {}", changed.rows_changed))
+        let JobsOfEvent { common, id, queue, justified } = self.jobs;
+        let operator = justified.operator()?;
+        let changed = release::release(&common.connect().await?, id, queue, operator).await?;
+        common.print(&changed, |changed| format!("waits ended: {}", changed.rows_changed))
     }
 }
 
@@ -186,9 +187,10 @@ impl Retry {
 
 impl Discard {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let operator = self.justified.operator()?;
-        let changed = discard::discard(&self.common.connect().await?, self.id, self.queue, operator).await?;
-        self.common.print(&changed, |changed| format!("jobs discarded: {}", changed.rows_changed))
+        let JobsOfEvent { common, id, queue, justified } = self.jobs;
+        let operator = justified.operator()?;
+        let changed = discard::discard(&common.connect().await?, id, queue, operator).await?;
+        common.print(&changed, |changed| format!("jobs discarded: {}", changed.rows_changed))
     }
 }
 

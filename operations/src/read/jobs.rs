@@ -126,7 +126,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Jobs, OperationError
         chosen.map(|status| status.as_str().to_owned()).collect()
     };
     let (open, settled) = (names(true), names(false));
-    let queues = names_of(&filter.queue.map_or(Queue::ALL.to_vec(), |queue| vec![queue]));
+    let queues = one_or_all(filter.queue);
     let mut jobs = if open.is_empty() { Vec::new() } else { list_open(pool, &queues, &open, filter.limit).await? };
     if !settled.is_empty() {
         jobs.extend(list_settled(pool, &queues, &settled, filter.limit).await?);
@@ -134,6 +134,11 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Jobs, OperationError
         jobs.truncate(usize::try_from(filter.limit).unwrap_or(0));
     }
     Ok(Jobs { at, jobs })
+}
+
+/// The name of this queue, or those of all queues.
+pub(crate) fn one_or_all(queue: Option<Queue>) -> Vec<String> {
+    queue.map_or_else(|| names_of(&Queue::ALL), |queue| names_of(&[queue]))
 }
 
 fn names_of(queues: &[Queue]) -> Vec<String> {

@@ -71,7 +71,7 @@ async fn set_discarded(
         returning job.queue, aggregate_id, aggregate_version, ordered
         "#,
         event_id,
-        &queue.map_or(Queue::ALL.to_vec(), |queue| vec![queue]).iter().map(ToString::to_string).collect::<Vec<_>>(),
+        &jobs::one_or_all(queue),
     )
     .fetch_all(conn)
     .await?;

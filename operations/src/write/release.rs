@@ -69,8 +69,6 @@ async fn release_jobs(
     queue: Option<Queue>,
     actor: &str,
 ) -> sqlx::Result<Vec<String>> {
-    let queues: Vec<String> =
-        queue.map_or(Queue::ALL.to_vec(), |queue| vec![queue]).iter().map(ToString::to_string).collect();
     sqlx::query_scalar!(
         r#"
         update messaging.inbox as job
@@ -85,7 +83,7 @@ async fn release_jobs(
         returning queue
         "#,
         actor,
-        &queues,
+        &jobs::one_or_all(queue),
         event_id,
     )
     .fetch_all(conn)

@@ -24,8 +24,8 @@ use crate::settings::Settings;
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// How often the follower looks for events that an operator has retried, or that were put off.
 const RETRIED_EVERY: Duration = Duration::from_secs(1);
-/// Most bytes of stored payload in one batch.
-const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
+/// Most bytes of stored payload in one batch, here and in a rebuild.
+pub(crate) const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 
 /// What one tick did.
 #[derive(Debug, PartialEq, Eq)]

@@ -22,12 +22,11 @@ use uuid::Uuid;
 
 use super::{Lost, Rebuilt};
 use crate::projector::batch::Batch;
+use crate::projector::follower::MAX_BATCH_BYTES;
 use crate::projector::store::{Models, write};
 
 /// Events that are listed together.
 const PAGE: i64 = 2_000;
-/// Stored payload of the events that are fetched and written together.
-const MAX_BATCH_BYTES: i64 = 8 * 1024 * 1024;
 /// Transactions at a time.
 const WRITERS: usize = 2;
 /// Aggregates whose newest version is kept in memory, 20 bytes each and as much for the hash table. For the others the
