@@ -106,6 +106,8 @@ create function messaging.headers_of(traceparent text, schema_version smallint, 
 --                     costs nothing. Readers that do not look into the payload take `payload_text`
 --   added, audit, document  of what they are composed, for readers that choose first and compose then
 --   stored_bytes      what of the event is stored, for readers that limit their batches
+-- Each `limit` makes Postgres look up what belongs to an event by its key. Where it expects many events, it would otherwise
+-- read all of these tables for each batch, however few the events are.
 -- The view reads with the rights of its owner: who may read events needs no right on the schema `command`.
 create view messaging.events as
 select event_id, position, event.aggregate_type, aggregate_id, aggregate_version, shard, schema_version, event_type, occurred_at,
@@ -115,10 +117,17 @@ select event_id, position, event.aggregate_type, aggregate_id, aggregate_version
        messaging.payload_of(event_type, payload, coalesce(placed.document, requested.document), audit)::json as payload,
        pg_column_size(payload) + coalesce(pg_column_size(placed.document), pg_column_size(requested.document), 0) as stored_bytes
 from messaging.outbox as event
-left join command.state_transitions as audit
-    on audit.entity_type = event.aggregate_type and audit.entity_id = aggregate_id and audit.version = aggregate_version
-left join command.orders as placed on event.aggregate_type = 'order' and placed.id = aggregate_id
-left join command.returns as requested on event.aggregate_type = 'return' and requested.id = aggregate_id;
+left join lateral (
+    select step as audit from command.state_transitions as step
+    where entity_type = event.aggregate_type and entity_id = aggregate_id and version = aggregate_version
+    limit 1
+) as audited on true
+left join lateral (
+    select orders.document from command.orders where event.aggregate_type = 'order' and id = aggregate_id limit 1
+) as placed on true
+left join lateral (
+    select returns.document from command.returns where event.aggregate_type = 'return' and id = aggregate_id limit 1
+) as requested on true;
 grant select on messaging.events to articurated_relay, articurated_workers, articurated_query;
 grant execute on function messaging.history to articurated_relay, articurated_workers, articurated_query, articurated_operator;
 
@@ -302,6 +311,8 @@ grant select, insert, update, delete on messaging.outages to articurated_workers
 --   deaths    worker processes that died while they had started it. Which of its jobs killed a process is unknown, so from the
 --             first death on the job runs alone in its process, and each further death is its own
 --   started_at  when it was started; null while a job with deaths waits until it is alone
+-- The primary key begins with the event. Of a partition without statistics Postgres expects that it has two rows of a queue, and
+-- would read all jobs of the queue for each list of jobs that ends.
 -- No index contains `status`, so starting and finishing a job is a heap-only update. Half of each page stays free for it.
 create table messaging.inbox (
     queue              text        not null,
@@ -319,7 +330,7 @@ create table messaging.inbox (
     finished_at        timestamptz,
     last_error         text,
     result             jsonb,
-    constraint inbox_pkey primary key (queue, event_id),
+    constraint inbox_pkey primary key (event_id, queue),
     constraint inbox_blocked_is_not_due check ((status = 'blocked') = (run_at is null)),
     constraint inbox_running_has_claim check (status <> 'running' or claim_id is not null),
     constraint inbox_finished_has_time check ((status in ('done', 'dead', 'discarded')) = (finished_at is not null))
@@ -635,27 +646,47 @@ select (select count(*) from (select from messaging.pending_events limit 10000) 
 
 -- The jobs that are not done: those that wait, those that run, the dead, and those that are blocked.
 --   lease_owner, leased_until  the worker that runs it, and its lease
+-- `limit` makes Postgres look a job up by its key, instead of reading all of them. `offset 0` keeps it from looking for those of a
+-- range of events first, which are all jobs of a partition. Of a range with two ends Postgres expects that it is short.
 create view messaging.open_jobs as
 select job.*, null::text as lease_owner, null::timestamptz as leased_until
 from messaging.queues
-join messaging.inbox as job on queue = name and status in ('ready', 'in_doubt')
-     and run_at >= coalesce((select bound from messaging.queue_bounds
-                             where queue_bounds.queue = name order by id desc limit 1), '-infinity')
+cross join lateral (
+    select * from messaging.inbox
+    where inbox.queue = name and status in ('ready', 'in_doubt')
+      and run_at >= coalesce((select bound from messaging.queue_bounds
+                              where queue_bounds.queue = name order by id desc limit 1), '-infinity')
+    offset 0
+) as job
 union all
 select job.*, workers.owner, workers.expires_at
 from messaging.workers
-join messaging.claims on claims.queue = workers.queue and claims.owner = workers.owner and claims.claim_id >= oldest_claim
+cross join lateral (
+    select * from messaging.claims
+    where claims.queue = workers.queue and claims.owner = workers.owner
+      and claim_id between oldest_claim and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+    offset 0
+) as claims
 cross join unnest(event_ids) as claimed (event_id)
-join messaging.inbox as job on job.queue = claims.queue and job.event_id = claimed.event_id and job.claim_id = claims.claim_id
-     and status = 'running'
+cross join lateral (
+    select * from messaging.inbox
+    where inbox.event_id = claimed.event_id and inbox.queue = claims.queue and inbox.claim_id = claims.claim_id and status = 'running'
+    limit 1
+) as job
 union all
 select job.*, null, null
 from messaging.dead_letters
-join messaging.inbox as job on job.queue = dead_letters.queue and job.event_id = dead_letters.event_id and status = 'dead'
+cross join lateral (
+    select * from messaging.inbox
+    where inbox.event_id = dead_letters.event_id and inbox.queue = dead_letters.queue and status = 'dead'
+    limit 1
+) as job
 union all
 select job.*, null, null
 from messaging.queues
-join messaging.inbox as job on queue = name and status = 'blocked' and run_at is null
+cross join lateral (
+    select * from messaging.inbox where inbox.queue = name and status = 'blocked' and run_at is null offset 0
+) as job
 where ordered;
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
@@ -667,12 +698,28 @@ left join messaging.outages on outages.queue = queues.name
 cross join lateral (
     select count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'in_doubt') as in_doubt,
            min(received_at) filter (where status = 'ready') as oldest_ready
-    from (select status, received_at from messaging.open_jobs
-          where queue = name and status in ('ready', 'in_doubt') limit 10000) as open
+    from (select status, received_at from messaging.inbox
+          where queue = name and status in ('ready', 'in_doubt')
+            and run_at >= coalesce((select bound from messaging.queue_bounds
+                                    where queue_bounds.queue = name order by id desc limit 1), '-infinity')
+          limit 10000) as open
 ) as waiting
 cross join lateral (
     select count(*) as running
-    from (select from messaging.open_jobs where queue = name and status = 'running' limit 10000) as open
+    from (select from messaging.workers
+          cross join lateral (
+              select * from messaging.claims
+              where claims.queue = name and claims.owner = workers.owner
+                and claim_id between oldest_claim and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+              offset 0
+          ) as claims
+          cross join unnest(event_ids) as claimed (event_id)
+          cross join lateral (
+              select from messaging.inbox
+              where inbox.event_id = claimed.event_id and inbox.queue = name and inbox.claim_id = claims.claim_id and status = 'running'
+              limit 1
+          ) as job
+          where workers.queue = name limit 10000) as open
 ) as in_work
 cross join lateral (
     select count(*) as dead from (select from messaging.dead_letters where dead_letters.queue = name limit 10000) as open

@@ -48,7 +48,7 @@ impl Database {
     pub(crate) async fn workers(&self) -> Result<PgPool> {
         let database_url = self.url.clone().into();
         let config = DatabaseConfig { database_url, max_connections: WORKER_CONNECTIONS, ..DatabaseConfig::default() };
-        let admission = schema::admission_with_one_plan_each();
+        let admission = schema::admission_for_loops();
         runtime::database::connect_admitted(&config, "articurated_workers", "bench workers", admission).await
     }
 }

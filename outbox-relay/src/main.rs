@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
 
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.relay_port), "RELAY_PORT").await?;
-    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission_with_one_plan_each()).await?;
+    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission_for_loops()).await?;
     let name = format!("relay-{}", Ids::system().next());
     let mut checks = vec![Check::database(&pool)];
     checks.extend(messaging::rabbitmq::readiness(&config.transport));

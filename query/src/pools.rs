@@ -39,15 +39,15 @@ impl Pools {
         let (projector, reports) = (settings.projector_connections, settings.report_connections);
         let requests = for_requests(read.unwrap_or(messaging).max_connections, settings)?;
         let models = match read {
-            Some(read) => Some(pool(read, projector, "query projector").await.context("QUERY_DATABASE_URL")?),
+            Some(read) => Some(projector_pool(read, projector).await.context("QUERY_DATABASE_URL")?),
             None => None,
         };
         let read = read.unwrap_or(messaging);
         Ok(Self {
-            messaging: pool(messaging, projector, "query projector").await?,
+            messaging: projector_pool(messaging, projector).await?,
             models,
             requests: pool(read, requests, "query").await?,
-            waiting: pool(read, WAITING, "query waiting").await?,
+            waiting: connect(read, WAITING, "query waiting", schema::admission_for_loops()).await?,
             reports: pool(read, reports, "query reports").await?,
         })
     }
@@ -62,8 +62,16 @@ impl Pools {
 }
 
 async fn pool(config: &DatabaseConfig, max_connections: u32, name: &str) -> Result<PgPool> {
+    connect(config, max_connections, name, schema::admission()).await
+}
+
+async fn projector_pool(config: &DatabaseConfig, max_connections: u32) -> Result<PgPool> {
+    connect(config, max_connections, "query projector", schema::admission_for_loops()).await
+}
+
+async fn connect(config: &DatabaseConfig, max_connections: u32, name: &str, admission: &'static str) -> Result<PgPool> {
     let config = DatabaseConfig { max_connections, ..config.clone() };
-    database::connect_admitted(&config, ROLE, name, schema::admission()).await
+    database::connect_admitted(&config, ROLE, name, admission).await
 }
 
 /// What the others leave of the connections.

@@ -116,7 +116,7 @@ impl Options {
     async fn pool(&self, part: Part) -> Result<PgPool> {
         let (name, role) = part.database();
         let admission = match part {
-            Part::Relay | Part::Workers => schema::admission_with_one_plan_each(),
+            Part::Relay | Part::Workers => schema::admission_for_loops(),
             _ => schema::admission(),
         };
         database::connect_admitted(&self.database(part), role, name, admission).await

@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.workers_port), "WORKERS_PORT").await?;
-    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission_with_one_plan_each()).await?;
+    let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission_for_loops()).await?;
     let (clock, ids) = (Clock::system(), Ids::system());
     let name = format!("workers-{}", ids.next());
     let mut checks = vec![Check::database(&pool)];

@@ -40,8 +40,6 @@ const SETTINGS: &[&str] = &[
     "checkpoint_timeout=15min",
     "checkpoint_completion_target=0.9",
     "random_page_cost=1.1",
-    // Compiling a plan takes longer than any of our statements.
-    "jit=off",
     "timezone=UTC",
     "log_timezone=UTC",
     "logging_collector=off",

@@ -29,11 +29,18 @@ pub fn admission() -> &'static str {
     &ADMISSION
 }
 
-/// The same for a process that repeats a few large statements, as the relay and the workers do. Postgres would make a new plan
-/// each time, because it expects the plan for these parameters to be cheaper. Making it takes up to 5 ms, longer than the statement
-/// itself.
-pub fn admission_with_one_plan_each() -> &'static str {
-    static ADMISSION: LazyLock<String> =
-        LazyLock::new(|| format!("{}; set plan_cache_mode = force_generic_plan", admission()));
+/// The same for a process that repeats a few large statements, as relay, workers and projector do
+/// (docs/decisions/0025-one-plan-for-each-statement.md, 0026-plans-that-need-no-statistics.md):
+///
+/// - They keep one plan for each statement. Postgres would make a new one each time, because it expects the plan for these
+///   parameters to be cheaper. Making it takes up to 5 ms, longer than the statement itself.
+/// - That plan may have been made while a table or a partition was empty. So plans that read a whole table, and are the best then,
+///   are out.
+pub fn admission_for_loops() -> &'static str {
+    static ADMISSION: LazyLock<String> = LazyLock::new(|| {
+        const SETTINGS: &str =
+            "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_mergejoin = off";
+        format!("{}; {SETTINGS}", admission())
+    });
     &ADMISSION
 }

@@ -167,7 +167,7 @@ async fn list_settled(pool: &PgPool, queues: &[String], statuses: &[String], lim
         select newest.*, null::text as lease_owner, null::timestamptz as leased_until
         from unnest($1::text[]) as chosen (queue)
         cross join lateral (
-            select * from messaging.inbox where inbox.queue = chosen.queue order by event_id desc limit $2
+            select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2
         ) as newest
         where status = any($3)
         order by event_id desc, newest.queue

@@ -39,6 +39,8 @@ pub(crate) async fn standing(pool: &PgPool, leases: &Leases) -> sqlx::Result<Sta
 }
 
 /// The first event of a window that is not in the inbox of each queue that takes it, and has no row among the exceptions.
+///
+/// `offset 0`, here and below, makes Postgres look each job up by its key. It could otherwise read the whole inbox.
 pub(crate) async fn first_missing(
     pool: &PgPool,
     leases: &Leases,
@@ -50,7 +52,7 @@ pub(crate) async fn first_missing(
         select min(position)
         from messaging.outbox as event join unnest($1::text[], $2::text[]) as route (event_type, queue) using (event_type)
         where position > $3 and position <= $4 and shard = any($5)
-          and not exists (select from messaging.inbox as job where job.queue = route.queue and job.event_id = event.event_id)
+          and not exists (select from messaging.inbox as job where job.queue = route.queue and job.event_id = event.event_id offset 0)
           and not exists (select from messaging.outbox_exceptions as exception where exception.event_id = event.event_id)
         "#,
         &routes.event_types,
@@ -76,7 +78,7 @@ pub(crate) async fn forget_arrived(pool: &PgPool, leases: &Leases, routes: &Rout
                     join unnest($2::text[], $3::text[]) as route (event_type, queue) using (event_type)
                     where event.event_id = awaited.event_id
                       and not exists (select from messaging.inbox as job
-                                      where job.queue = route.queue and job.event_id = event.event_id)))
+                                      where job.queue = route.queue and job.event_id = event.event_id offset 0)))
             returning 1
         )
         select (select count(*) from messaging.awaited_arrivals where shard = any($1)) > (select count(*) from arrived) as "is_left!"
@@ -131,7 +133,7 @@ pub(crate) async fn due(
         )
         select event_id as "event_id!", queue as "queue!"
         from missing join route using (event_type)
-        where not exists (select from messaging.inbox as job where job.queue = route.queue and job.event_id = missing.event_id)
+        where not exists (select from messaging.inbox as job where job.queue = route.queue and job.event_id = missing.event_id offset 0)
           and not exists (select from messaging.outbox_exceptions as exception where exception.event_id = missing.event_id)
         order by position
         limit $7
@@ -173,7 +175,7 @@ pub(crate) async fn resend(pool: &PgPool, relay: &str, leases: &Leases, lost: &[
             from unnest($5::uuid[], $6::text[]) as lost (event_id, queue)
             join messaging.outbox as event using (event_id) join held using (shard)
             where (select events from open) < $4
-              and not exists (select from messaging.inbox as job where job.queue = lost.queue and job.event_id = event.event_id)
+              and not exists (select from messaging.inbox as job where job.queue = lost.queue and job.event_id = event.event_id offset 0)
         ), waiting as (
             insert into messaging.outbox_exceptions
                 (event_id, position, shard, aggregate_id, aggregate_version, status, last_error, next_attempt_at)

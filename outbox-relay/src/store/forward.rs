@@ -102,9 +102,12 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             (select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
              from messaging.outbox where position > $8 order by position limit $9)
             union all
-            select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
+            select late.*
             from unnest($10::bigint[], $11::bigint[]) as gap (first, last)
-            join messaging.outbox on position between first and last
+            cross join lateral (
+                select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
+                from messaging.outbox where position between first and last order by position limit $9
+            ) as late
             order by position
             limit $9
         ), due as materialized (

@@ -95,9 +95,12 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
                 (select position, event_id, aggregate_id, aggregate_version, shard, stored_bytes as bytes
                  from messaging.events where position > $1 order by position limit $2)
                 union all
-                select position, event_id, aggregate_id, aggregate_version, shard, stored_bytes
+                select late.*
                 from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
-                join messaging.events on position between first and last
+                cross join lateral (
+                    select position, event_id, aggregate_id, aggregate_version, shard, stored_bytes
+                    from messaging.events where position between first and last order by position limit $2
+                ) as late
                 order by position
                 limit $2
             ) as event

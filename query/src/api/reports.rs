@@ -134,12 +134,10 @@ fn respond<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec
     }
 }
 
-/// A read-only transaction in which all statements see the same instant. More memory keeps the sorts off the disk; compiling the
-/// statements (JIT) takes longer than it saves.
+/// A read-only transaction in which all statements see the same instant. More memory keeps the sorts off the disk.
 pub(crate) async fn begin_reading(read: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut tx = read.begin().await?;
-    let settings =
-        "set transaction isolation level repeatable read, read only; set local work_mem = '32MB'; set local jit = off";
+    let settings = "set transaction isolation level repeatable read, read only; set local work_mem = '32MB'";
     sqlx::raw_sql(settings).execute(&mut *tx).await?;
     Ok(tx)
 }

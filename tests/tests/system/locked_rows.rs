@@ -52,7 +52,7 @@ async fn a_locked_order_waits_while_the_others_go_on() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_on_a_row_that_stays_locked_is_refused_and_never_executed() -> Result<()> {
-    let system = start(Duration::from_millis(500)).await?;
+    let system = start(Duration::from_secs(1)).await?;
     let order = shop::order_in(&system.api, OrderState::Delivered).await?;
     let unpaid = shop::order_in(&system.api, OrderState::PendingPayment).await?;
     let returned = shop::request_return(&system.api, &order, 0, 1).await?;

@@ -38,6 +38,7 @@ mod refused;
 mod relay;
 mod reports;
 mod return_window;
+mod rows_read;
 mod schedules;
 mod slow_batches;
 mod takeover;

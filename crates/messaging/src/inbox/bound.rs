@@ -21,12 +21,15 @@ use crate::fence::{self, Fence, Point};
 
 /// How often a worker asks for the writers of the inbox while it claims jobs.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The same once it has claimed many jobs since the bound moved: each claim walks over all of them.
+const ASK_EVERY_UNDER_LOAD: Duration = Duration::from_millis(50);
+const MANY: usize = 100;
 /// How often the bound is stored, for the next worker that starts.
 const STORE_EVERY: Duration = Duration::from_secs(5);
 /// A clock that is set back puts jobs below the bound. The sweep looks this far below it at once, and everywhere in time.
 const CLOCK_SET_BACK: TimeDelta = TimeDelta::seconds(10);
-/// Rows of one window of the sweep, unless it takes too long.
-const WINDOW: i64 = 5_000;
+/// Rows of one window of the sweep, those of other queues among them, unless it takes too long.
+const WINDOW: i64 = 10_000;
 
 /// What is known about the jobs of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -76,7 +79,10 @@ pub(crate) struct Bound {
     /// The server whose jobs it is about.
     timeline: String,
     known: Known,
-    ask_at: Instant,
+    /// When the writers were last asked for; `None` before the first time.
+    asked_at: Option<Instant>,
+    /// Jobs claimed since the bound moved.
+    claimed: usize,
     stored: DateTime<Utc>,
     store_at: Instant,
     /// Where the next window of the sweep starts, and how many rows it has.
@@ -115,7 +121,8 @@ impl Bound {
             queue,
             timeline: row.timeline,
             known: Known::stored(stored),
-            ask_at: Instant::now(),
+            asked_at: None,
+            claimed: 0,
             stored,
             store_at: Instant::now() + STORE_EVERY,
             sweep_after: Uuid::nil(),
@@ -130,10 +137,11 @@ impl Bound {
 
     /// Where the next claim starts.
     pub(crate) async fn start_at(&mut self, pool: &PgPool) -> sqlx::Result<StartAt> {
-        if self.known.needs_writers() && Instant::now() >= self.ask_at {
+        let every = if self.claimed < MANY { ASK_EVERY } else { ASK_EVERY_UNDER_LOAD };
+        if self.known.needs_writers() && self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= every) {
             let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
             self.known.note_writers(at, fence::writers(pool, "inbox").await?);
-            self.ask_at = Instant::now() + ASK_EVERY;
+            self.asked_at = Some(Instant::now());
         }
         Ok(self.known.start_at())
     }
@@ -142,6 +150,7 @@ impl Bound {
     pub(crate) async fn claimed(&mut self, pool: &PgPool, start_at: StartAt, claimed: &Claimed) -> sqlx::Result<()> {
         let got_any = !claimed.jobs.is_empty() || !claimed.out_of_turn.is_empty();
         self.known.claimed(start_at, got_any, claimed.first_left);
+        self.claimed = if self.known.at > start_at.bound { 0 } else { self.claimed + claimed.jobs.len() };
         if self.known.at > self.stored && Instant::now() >= self.store_at {
             self.store_at = Instant::now() + STORE_EVERY;
             store(pool, self.queue, &self.timeline, self.known.at).await?;
@@ -213,20 +222,22 @@ async fn sweep_window(
     let row = sqlx::query!(
         r#"
         with seen as materialized (
-            select event_id, status, run_at from messaging.inbox
-            where queue = $1 and event_id > $2
+            select event_id, queue, status, run_at from messaging.inbox
+            where event_id > $2
             order by event_id
             limit $3
         ), below as materialized (
             select job.event_id
-            from seen join messaging.inbox as job on job.queue = $1 and job.event_id = seen.event_id
-            where seen.status in ('ready', 'in_doubt') and seen.run_at < $4
+            from seen
+            join messaging.inbox as job
+                on job.queue = $1 and job.event_id = any(array(select event_id from seen)) and job.event_id = seen.event_id
+            where seen.queue = $1 and seen.status in ('ready', 'in_doubt') and seen.run_at < $4
               and job.status in ('ready', 'in_doubt') and job.run_at < $4
             for update of job skip locked
         ), swept as (
             update messaging.inbox as job set run_at = messaging.due_now($1)
             from below
-            where job.queue = $1 and job.event_id = below.event_id
+            where job.queue = $1 and job.event_id = any(array(select event_id from below)) and job.event_id = below.event_id
             returning 1
         )
         select case when count(*) = $3 then (array_agg(event_id order by event_id desc))[1] end as last,

@@ -115,7 +115,7 @@ macro_rules! claim_statement {
             set status = 'running', attempts = attempts + 1, claim_id = $5,
                 started_at = case when deaths = 0 then clock_timestamp() end
             from due
-            where job.queue = $1 and job.event_id = due.event_id
+            where job.queue = $1 and job.event_id = any(array(select event_id from due)) and job.event_id = due.event_id
             returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
                       deaths, due.status = 'in_doubt' as in_doubt
         )
@@ -124,7 +124,11 @@ macro_rules! claim_statement {
                started.aggregate_version as "aggregate_version?", received_at as "received_at?", attempts as "attempts?",
                deaths as "deaths?", (select failures from probe) as probes, in_doubt as "in_doubt?", event_type as "event_type?",
                aggregate_type as "aggregate_type?", payload_text as "payload?", headers as "headers?: _", occurred_at as "occurred_at?"
-        from may cross join left_over left join started on true left join messaging.events as event on event.event_id = started.event_id
+        from may cross join left_over left join started on true
+        left join lateral (
+            select event_type, aggregate_type, payload_text, headers, occurred_at
+            from messaging.events where event_id = started.event_id limit 1
+        ) as event on true
         order by run_at
         "#,
             $queue.as_str(),
@@ -217,14 +221,20 @@ async fn reclaim(conn: &mut PgConnection, queue: Queue) -> sqlx::Result<u64> {
         with lost as materialized (
             select claim_id, dead.owner, unnest(event_ids) as event_id
             from unnest($1::text[], $2::uuid[]) as dead (owner, oldest_claim)
-            join messaging.claims on claims.owner = dead.owner and claims.queue = $3 and claim_id >= oldest_claim
+            cross join lateral (
+                select claim_id, event_ids from messaging.claims
+                where claims.owner = dead.owner and claims.queue = $3
+                  and claim_id between oldest_claim and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+                offset 0
+            ) as claims
         )
         update messaging.inbox as job
         set status = 'in_doubt', run_at = messaging.due_now($3), attempts = attempts - 1,
             deaths = deaths + case when started_at is null then 0 else 1 end,
             last_error = 'the worker ' || owner || ' let its lease expire'
         from lost
-        where job.queue = $3 and job.event_id = lost.event_id and job.claim_id = lost.claim_id and status = 'running'
+        where job.queue = $3 and job.event_id = any(array(select event_id from lost)) and job.event_id = lost.event_id
+          and job.claim_id = lost.claim_id and status = 'running'
         "#,
         &owners,
         &oldest,
@@ -249,7 +259,8 @@ pub async fn release(pool: &PgPool, queue: Queue, owner: &str, claims: &[Uuid]) 
         set status = 'in_doubt', run_at = messaging.due_now($1), attempts = attempts - 1,
             last_error = 'the worker ' || $2 || ' was stopped'
         from mine
-        where job.queue = $1 and job.event_id = mine.event_id and job.claim_id = mine.claim_id and status = 'running'
+        where job.queue = $1 and job.event_id = any(array(select event_id from mine)) and job.event_id = mine.event_id
+          and job.claim_id = mine.claim_id and status = 'running'
         "#,
         queue.as_str(),
         owner,
@@ -272,7 +283,8 @@ pub async fn give_back(pool: &PgPool, queue: Queue, claim: Uuid, only: Option<Uu
         set status = 'in_doubt', run_at = messaging.due_now($1), last_error = 'the database did not answer its worker',
             attempts = attempts - case when $3::uuid is null then 1 else 0 end
         from mine
-        where job.queue = $1 and job.event_id = mine.event_id and job.claim_id = $2 and status = 'running'
+        where job.queue = $1 and job.event_id = any(array(select event_id from mine)) and job.event_id = mine.event_id
+          and job.claim_id = $2 and status = 'running'
           and ($3::uuid is null or job.event_id = $3)
         "#,
         queue.as_str(),

@@ -54,15 +54,21 @@ pub async fn start_lease(
         r#"
         with lost as materialized (
             select claim_id, unnest(event_ids) as event_id
-            from messaging.workers join messaging.claims using (queue, owner)
-            where queue = $1 and owner = $2 and claim_id >= workers.oldest_claim
+            from messaging.workers
+            cross join lateral (
+                select claim_id, event_ids from messaging.claims
+                where claims.queue = $1 and claims.owner = $2
+                  and claim_id between oldest_claim and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+                offset 0
+            ) as claims
+            where queue = $1 and owner = $2
         ), given_back as (
             update messaging.inbox as job
             set status = 'in_doubt', run_at = messaging.due_now($1),
                 last_error = 'the database lost what the worker ' || $2 || ' had recorded'
             from lost
-            where job.queue = $1 and job.event_id = lost.event_id and job.claim_id = lost.claim_id and status = 'running'
-              and job.event_id <> all($5)
+            where job.queue = $1 and job.event_id = any(array(select event_id from lost)) and job.event_id = lost.event_id
+              and job.claim_id = lost.claim_id and status = 'running' and job.event_id <> all($5)
             returning 1
         ), started as (
             insert into messaging.workers (queue, owner, expires_at, oldest_claim) values ($1, $2, clock_timestamp() + $3, $4)

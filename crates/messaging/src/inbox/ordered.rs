@@ -41,7 +41,9 @@ pub async fn claim_in_order(executor: impl PgExecutor<'_>, queue: Queue, claim: 
             limit $4::bigint + $10
         ), found as materialized (
             select job.event_id, status
-            from seen join messaging.inbox as job on job.queue = $1 and job.event_id = seen.event_id
+            from seen
+            join messaging.inbox as job
+                on job.queue = $1 and job.event_id = any(array(select event_id from seen)) and job.event_id = seen.event_id
             where is_next and status in ('ready', 'in_doubt') and job.run_at <= clock_timestamp()
             order by seen.run_at
             limit $4
@@ -65,7 +67,7 @@ pub async fn block(executor: impl PgExecutor<'_>, queue: Queue, event_ids: &[Uui
         with early as materialized (
             select job.event_id, aggregate_id
             from unnest($2::uuid[]) as early (event_id)
-            join messaging.inbox as job on job.queue = $1 and job.event_id = early.event_id
+            join messaging.inbox as job on job.queue = $1 and job.event_id = any($2) and job.event_id = early.event_id
         ), locked as (
             insert into messaging.ordered_aggregates as aggregate (queue, aggregate_id, settled)
             select distinct $1, aggregate_id, '{}'::int4multirange from early
@@ -75,7 +77,7 @@ pub async fn block(executor: impl PgExecutor<'_>, queue: Queue, event_ids: &[Uui
         )
         update messaging.inbox as job set status = 'blocked', run_at = null
         from early join locked using (aggregate_id)
-        where job.queue = $1 and job.event_id = early.event_id and status = 'ready'
+        where job.queue = $1 and job.event_id = any($2) and job.event_id = early.event_id and status = 'ready'
           and not settled @> int4range(1, aggregate_version)
         "#,
         queue.as_str(),
@@ -132,7 +134,8 @@ pub async fn settle(conn: &mut PgConnection, queue: Queue, versions: &[(Uuid, i3
         )
         update messaging.inbox as job set status = 'ready', run_at = messaging.due_now($1)
         from released
-        where job.queue = $1 and job.event_id = released.event_id and status = 'blocked'
+        where job.queue = $1 and job.event_id = any(array(select event_id from released))
+          and job.event_id = released.event_id and status = 'blocked'
         "#,
         queue.as_str(),
         &aggregate_ids,

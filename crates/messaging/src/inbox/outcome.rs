@@ -13,6 +13,9 @@ use super::job::Job;
 /// Marks claimed jobs as done, in the transaction that writes their effects. `keys` are event ids, each with the claim under
 /// which it was done. Returns those that are done now: the other jobs run under another claim by now, and their effects must
 /// not be written. Two attempts at one job may be among the keys.
+///
+/// The ids stand in the condition once more, here and wherever jobs are looked up by a list. Postgres could otherwise read all jobs
+/// of a partition of which it has no statistics yet.
 pub async fn complete(
     conn: &mut PgConnection,
     queue: Queue,
@@ -25,7 +28,8 @@ pub async fn complete(
         update messaging.inbox as job
         set status = 'done', finished_at = clock_timestamp(), result = done.result, last_error = null
         from unnest($1::uuid[], $2::uuid[], $3::jsonb[]) as done (event_id, claim_id, result)
-        where queue = $4 and job.event_id = done.event_id and job.claim_id = done.claim_id and status = 'running'
+        where queue = $4 and job.event_id = any($1) and job.event_id = done.event_id and job.claim_id = done.claim_id
+          and status = 'running'
         returning job.event_id, job.claim_id as "claim_id!"
         "#,
         &event_ids,

@@ -28,7 +28,11 @@ pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> 
                received_at as "received_at!", attempts + 1 as "attempts!", status = 'in_doubt' as "in_doubt!",
                event_type as "event_type?", aggregate_type as "aggregate_type?", payload_text as payload,
                headers as "headers?: Json<Box<RawValue>>", occurred_at as "occurred_at?"
-        from due left join messaging.events as event on event.event_id = due.event_id
+        from due
+        left join lateral (
+            select event_type, aggregate_type, payload_text, headers, occurred_at
+            from messaging.events where event_id = due.event_id limit 1
+        ) as event on true
         "#,
         queue.as_str(),
         limit,

@@ -53,10 +53,13 @@ pub async fn follow(
                         schema_version, traceparent, added, audit, document, stored_bytes
                  from messaging.events where position > $1 order by position limit $2)
                 union all
-                select position, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, shard, occurred_at,
-                       schema_version, traceparent, added, audit, document, stored_bytes
+                select late.*
                 from unnest($3::bigint[], $4::bigint[]) as gap (first, last)
-                join messaging.events on position between first and last
+                cross join lateral (
+                    select position, event_id, event_type, aggregate_type, aggregate_id, aggregate_version, shard, occurred_at,
+                           schema_version, traceparent, added, audit, document, stored_bytes
+                    from messaging.events where position between first and last order by position limit $2
+                ) as late
                 order by position
                 limit $2
             ) as event

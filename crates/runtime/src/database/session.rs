@@ -53,6 +53,8 @@ impl Session {
             .options([
                 ("statement_timeout", millis(config.statement_timeout).to_string()),
                 ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT).to_string()),
+                // Postgres would compile plans that it expects to be long, those with a limit among them, and take seconds for it.
+                ("jit", "off".to_owned()),
             ]);
         Ok(Self {
             options,
@@ -200,7 +202,9 @@ mod tests {
         assert_eq!(options.get_application_name(), Some("query"));
         assert_eq!(
             options.get_options(),
-            Some("-c role=articurated_query -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000")
+            Some(
+                "-c role=articurated_query -c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000 -c jit=off"
+            )
         );
         Ok(())
     }
