@@ -32,12 +32,13 @@ use crate::traffic::{Gate, Traffic, Turn};
 
 use tenth::Tenth;
 
-const CONNECTIONS: u32 = 32;
+/// Customers at a time. They wait for the read models most of the time.
+const CONNECTIONS: u32 = 128;
 /// Jobs at a time in each queue.
 const SLOTS: u16 = 32;
 const MOST_OPEN: u64 = 2_000;
-/// Jobs of the queue `notifications` in one life: order created, return approved, refund processed.
-const NOTIFICATIONS: u64 = 3;
+/// Jobs of the queue `notifications` in one life: order created and paid, return approved, refund processed.
+const NOTIFICATIONS: u64 = 4;
 /// One order in so many gets its documents and e-mails.
 const EFFECTS: u128 = 1_000;
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -237,7 +237,7 @@ async fn look_up(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let faults = gateway.injector.faults_for(&headers)?;
+    let faults = gateway.injector.faults_for(&headers)?.of_a_look_up();
     let outcome = faults.before().await.and_then(|()| {
         let missing = || ApiError::not_found("REFUND_NOT_FOUND", "nothing was paid under this key");
         gateway.ledger.get(&key).ok_or_else(missing)

@@ -21,7 +21,7 @@ const MAX_WAIT: Duration = Duration::from_mins(10);
 pub struct Faults {
     /// `delay=MS`: waits before anything else.
     pub delay: Option<Duration>,
-    /// `error=STATUS`: fails before doing anything.
+    /// `error=STATUS`: fails before doing anything. A look-up is never refused for good, with 400 or 422.
     pub error: Option<StatusCode>,
     /// `timeout-after-success=MS`: pays, then stays silent for that long.
     pub timeout_after_success: Option<Duration>,
@@ -73,6 +73,12 @@ impl Faults {
             garbage: self.garbage || others.garbage,
             duplicate: self.duplicate || others.duplicate,
         }
+    }
+
+    /// A look-up has nothing in it that a gateway could refuse for good.
+    pub(crate) fn of_a_look_up(self) -> Self {
+        let refusals = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY];
+        Self { error: self.error.filter(|status| !refusals.contains(status)), ..self }
     }
 
     /// For the log; `None` without faults.

@@ -3,6 +3,9 @@
 //! The refund's row is committed before the first call, and its idempotency key is the return's id, so every later attempt
 //! of every worker asks for the same payment. Where an earlier call may have succeeded, the worker looks the key up at the
 //! gateway before it uses the key again.
+//!
+//! A refund has FAILED only when the gateway refused it for good and a look-up found no payment. Anything else is tried again
+//! for as long as it takes: money may be on its way.
 
 mod gateway;
 mod store;
@@ -51,7 +54,8 @@ impl Handler for Refunds {
         Ok(self.completed(job, &returned, &row, transaction_id))
     }
 
-    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, failure: &Failure) -> sqlx::Result<()> {
+        let Failure::Refused(reason) = failure else { return Ok(()) };
         let Ok(returned) = events::snapshot::<ReturnDocument>(job) else { return Ok(()) };
         let Some(row) = store::lock(conn, returned.id).await? else { return Ok(()) };
         if row.status != RefundStatus::Pending.as_str() {
@@ -68,7 +72,7 @@ impl Handler for Refunds {
             RefundStatus::Failed.as_str(),
             at,
         );
-        transition.reason = Some(reason.to_owned());
+        transition.reason = Some(reason.clone());
         let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Failed, version), transition };
         record(conn, self.ids.next(), EventType::RefundFailed, events::traceparent(job).as_deref(), &change).await
     }
@@ -113,8 +117,18 @@ impl Refunds {
         match self.gateway.refund(&request, job.headers.request_id.as_deref()).await {
             Ok(paid) => verified(&paid, returned),
             Err(down @ GatewayError::Unavailable(_)) => Err(Failure::Unavailable(down.to_string())),
-            Err(GatewayError::Refused(reason)) => Err(Failure::Dead(reason)),
+            Err(later @ GatewayError::Later(_)) => Err(Failure::Retry(later.to_string())),
             Err(unknown @ GatewayError::Unknown(_)) => Err(Failure::InDoubt(unknown.to_string())),
+            Err(refused @ GatewayError::Refused(_)) => self.refused(returned, &refused.to_string()).await,
+        }
+    }
+
+    /// The gateway has refused the request. Whether it has paid an earlier one under the same key, only a look-up tells.
+    async fn refused(&self, returned: &ReturnDocument, reason: &str) -> Result<String, Failure> {
+        match self.gateway.look_up(returned.id).await {
+            Ok(None) => Err(Failure::Refused(reason.to_owned())),
+            Ok(Some(paid)) => verified(&paid, returned),
+            Err(error) => Err(Failure::InDoubt(format!("{reason}; {error}"))),
         }
     }
 
@@ -179,7 +193,9 @@ async fn record(
 fn not_looked_up(error: GatewayError) -> Failure {
     match error {
         down @ GatewayError::Unavailable(_) => Failure::Unavailable(down.to_string()),
-        other @ (GatewayError::Refused(_) | GatewayError::Unknown(_)) => Failure::InDoubt(other.to_string()),
+        other @ (GatewayError::Later(_) | GatewayError::Refused(_) | GatewayError::Unknown(_)) => {
+            Failure::InDoubt(other.to_string())
+        }
     }
 }
 

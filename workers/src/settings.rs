@@ -98,7 +98,8 @@ pub struct Retries {
     /// 5, 10 and 20 units, an e-mail after 5, 15, 60, 120, 240, 480 and 480.
     #[arg(long, env = "DOCUMENT_RETRY_SECONDS", default_value = "60", value_parser = runtime::config::seconds)]
     pub document_retry: Duration,
-    /// Unit of the waits before the retries of refunds, in seconds: after 1, 2, 4, 8 and 15 units.
+    /// Unit of the waits before the retries of refunds, in seconds: after 1, 2, 4, 8 and 15 units, and then every
+    /// 15 units again and again: only the gateway's word ends a refund.
     #[arg(long, env = "REFUND_RETRY_SECONDS", default_value = "120", value_parser = runtime::config::seconds)]
     pub refund_retry: Duration,
 }

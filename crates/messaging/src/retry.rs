@@ -11,20 +11,37 @@ pub struct RetryPolicy {
     pub unit: Duration,
     /// The wait before each retry, in units.
     pub waits: &'static [u32],
+    /// What happens after the last of them.
+    pub then: Then,
+}
+
+/// What happens to a job that fails after its last wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is dead.
+    GiveUp,
+    /// It is retried after the last wait, again and again. Operators are told once.
+    GoOn,
 }
 
 impl RetryPolicy {
     /// Invoices and credit notes: 5 retries over 38 minutes.
-    pub const DOCUMENTS: Self = Self { unit: Duration::from_secs(60), waits: &[1, 2, 5, 10, 20] };
+    pub const DOCUMENTS: Self = Self { unit: Duration::from_secs(60), waits: &[1, 2, 5, 10, 20], then: Then::GiveUp };
     /// Notifications: 7 retries over 23 hours. A mail server that greylists refuses for minutes, and one whose mailbox or disk
     /// is full for hours (RFC 5321, section 4.5.4.1 asks a sender to go on for days).
-    pub const MAIL: Self = Self { unit: Duration::from_secs(60), waits: &[5, 15, 60, 120, 240, 480, 480] };
-    /// Refunds: 5 retries over an hour.
-    pub const REFUNDS: Self = Self { unit: Duration::from_secs(120), waits: &[1, 2, 4, 8, 15] };
+    pub const MAIL: Self =
+        Self { unit: Duration::from_secs(60), waits: &[5, 15, 60, 120, 240, 480, 480], then: Then::GiveUp };
+    /// Refunds: 5 retries over an hour, and then one every half hour. Only the gateway's word ends a refund.
+    pub const REFUNDS: Self = Self { unit: Duration::from_secs(120), waits: &[1, 2, 4, 8, 15], then: Then::GoOn };
 
     /// Whether a job that has been started `attempts` times may be started again.
     pub fn allows_another(&self, attempts: i32) -> bool {
-        usize::try_from(attempts).is_ok_and(|attempts| attempts <= self.waits.len())
+        self.then == Then::GoOn || usize::try_from(attempts).is_ok_and(|attempts| attempts <= self.waits.len())
+    }
+
+    /// Whether all retries of the schedule have failed with attempt number `attempt`, and the job goes on all the same.
+    pub(crate) fn goes_on_after(&self, attempt: i32) -> bool {
+        self.then == Then::GoOn && usize::try_from(attempt) == Ok(self.waits.len() + 1)
     }
 
     /// The wait before the retry that follows attempt number `attempt` (1 is the first attempt): what the schedule says, and
@@ -71,6 +88,14 @@ mod tests {
     fn a_job_is_started_once_and_retried_as_often_as_the_policy_says() {
         assert!(RetryPolicy::DOCUMENTS.allows_another(5));
         assert!(!RetryPolicy::DOCUMENTS.allows_another(6));
+    }
+
+    #[test]
+    fn a_refund_is_retried_for_ever_and_operators_are_told_once() {
+        assert!(RetryPolicy::REFUNDS.allows_another(i32::MAX));
+        let told: Vec<_> = (1..100).filter(|attempt| RetryPolicy::REFUNDS.goes_on_after(*attempt)).collect();
+        assert_eq!(told, [6]);
+        assert!((1..100).all(|attempt| !RetryPolicy::MAIL.goes_on_after(attempt)));
     }
 
     #[test]

@@ -99,6 +99,14 @@ fn disagreements(ours: &[Refund], before: &[GatewayRefund], after: &[GatewayRefu
             ));
         }
     }
+    for entry in
+        before.iter().filter(|entry| known.get(&entry.return_id).is_some_and(|refund| refund.status == "FAILED"))
+    {
+        found.push(format!(
+            "return {} is FAILED here, and the gateway has paid {}",
+            entry.return_id, entry.transaction_id
+        ));
+    }
     for (return_id, entries) in &paid {
         if let [_, _, ..] = entries.as_slice() {
             found.push(format!("the gateway has paid the return {return_id} {} times", entries.len()));
@@ -218,7 +226,8 @@ mod tests {
             ("paid", vec![refund(1, "PROCESSED")], vec![entry(1)], vec![entry(1)], 0),
             ("paid meanwhile", vec![refund(1, "PENDING")], vec![], vec![entry(1)], 0),
             ("asked for meanwhile", vec![], vec![], vec![entry(1)], 0),
-            ("paid, and not known yet", vec![refund(1, "FAILED")], vec![entry(1)], vec![entry(1)], 0),
+            ("failed, and paid after a retry", vec![refund(1, "FAILED")], vec![], vec![entry(1)], 0),
+            ("paid, and failed here", vec![refund(1, "FAILED")], vec![entry(1)], vec![entry(1)], 1),
             ("paid twice", vec![refund(1, "PROCESSED")], vec![], vec![entry(1), entry(1)], 1),
             ("never paid", vec![refund(1, "PROCESSED")], vec![], vec![], 1),
             ("paid for nothing", vec![], vec![entry(1)], vec![entry(1)], 1),

@@ -13,7 +13,7 @@ use embedded::child::{Child, Signal, bound_to_parent};
 use messaging::leases;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How long a process may take to stop: the longest drain of ours, and a little.
 const DRAIN: Duration = Duration::from_secs(50);
+
+/// What the gateway answers in one of its lives, instead of doing anything. Each has a meaning of its own for the workers.
+const GATEWAY_ERRORS: [u16; 7] = [401, 403, 404, 409, 425, 500, 503];
 
 /// How to start a process.
 #[derive(Debug, Clone)]
@@ -138,9 +141,12 @@ impl Keeper {
         command.env_clear().envs(programs::environment());
         command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
         if recipe.role == Role::Gateway {
-            let rate = if *self.weather.borrow() == Weather::Storm { "0.08" } else { "0" };
-            command.env("GATEWAY_FAULTS", "delay=1500,error=503,timeout-after-success=2500,garbage,duplicate");
-            command.env("GATEWAY_FAULT_RATE", rate).env("GATEWAY_FAULT_SEED", self.chance.random::<u64>().to_string());
+            // Each of the five faults is drawn by itself: more than three of four calls are hit.
+            let rate = if *self.weather.borrow() == Weather::Storm { "0.25" } else { "0" };
+            let error = GATEWAY_ERRORS.choose(&mut self.chance).copied().unwrap_or(503);
+            let faults = format!("delay=1500,error={error},timeout-after-success=2500,garbage,duplicate");
+            let seed = self.chance.random::<u64>().to_string();
+            command.env("GATEWAY_FAULTS", faults).env("GATEWAY_FAULT_RATE", rate).env("GATEWAY_FAULT_SEED", seed);
         }
         match fate {
             Fate::Dies(place, pass) => drop(command.env("FAULT_POINT", format!("{place}:{pass}"))),

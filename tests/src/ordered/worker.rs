@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
-use messaging::retry::RetryPolicy;
+use messaging::retry::{RetryPolicy, Then};
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, PATIENCE, Worker, WorkerConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -24,7 +24,7 @@ use super::QUEUE;
 
 /// Jobs at a time.
 const SLOTS: usize = 48;
-const POLICY: RetryPolicy = RetryPolicy { unit: Duration::from_millis(20), waits: &[1, 2, 4] };
+const POLICY: RetryPolicy = RetryPolicy { unit: Duration::from_millis(20), waits: &[1, 2, 4], then: Then::GiveUp };
 
 /// How an attempt ends.
 #[derive(Debug, Clone, Copy)]

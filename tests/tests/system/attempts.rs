@@ -8,7 +8,7 @@ use contracts::Queue;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
-use messaging::retry::RetryPolicy;
+use messaging::retry::{RetryPolicy, Then};
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
 use serde_json::json;
@@ -25,7 +25,7 @@ const QUEUE: Queue = Queue::Notifications;
 
 fn config(slots: usize) -> WorkerConfig {
     let (dead_jobs, _) = mpsc::unbounded_channel();
-    let policy = RetryPolicy { unit: std::time::Duration::from_millis(1), waits: &[1, 1, 1] };
+    let policy = RetryPolicy { unit: std::time::Duration::from_millis(1), waits: &[1, 1, 1], then: Then::GiveUp };
     let (owner, isolation) = ("worker".to_owned(), Isolation::new());
     WorkerConfig { queue: QUEUE, slots, policy, owner, isolation, patience: SOON, dead_jobs, relay: None }
 }

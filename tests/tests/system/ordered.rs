@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use contracts::{Envelope, Queue};
 use messaging::TransportConfig;
 use messaging::inbox::{self, Claim, Job, WorkerLease};
-use messaging::retry::RetryPolicy;
+use messaging::retry::{RetryPolicy, Then};
 use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use operations::read::stuck;
 use operations::write::{Operator, Source, skip};
@@ -66,7 +66,7 @@ fn worker(pool: PgPool, handler: Scripted) -> Arc<Worker<Scripted>> {
     let config = WorkerConfig {
         queue: QUEUE,
         slots: 8,
-        policy: RetryPolicy { unit: Duration::from_millis(1), waits: &[1, 1, 1] },
+        policy: RetryPolicy { unit: Duration::from_millis(1), waits: &[1, 1, 1], then: Then::GiveUp },
         owner: "worker".to_owned(),
         isolation: Isolation::new(),
         patience: SOON,

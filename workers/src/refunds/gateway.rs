@@ -11,6 +11,8 @@ use uuid::Uuid;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longest response read; a refund has a few hundred bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Of an error's text, so much is kept.
+const MAX_REASON_BYTES: usize = 500;
 
 /// How a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,10 @@ pub(crate) enum GatewayError {
     /// The gateway cannot be reached, or takes no requests. It has not carried out this one.
     #[error("the gateway is not available: {0}")]
     Unavailable(String),
+    /// The gateway has not carried out this request, for a reason that may pass: a key that is being changed, a resource that is
+    /// not there yet.
+    #[error("the gateway has not taken the refund yet: {0}")]
+    Later(String),
     /// The gateway understood the request and refused it for good.
     #[error("the gateway refused the refund: {0}")]
     Refused(String),
@@ -63,16 +69,26 @@ impl Gateway {
         let response = call.send().await.map_err(|error| {
             if error.is_connect() { GatewayError::Unavailable(error.to_string()) } else { unknown(error) }
         })?;
-        match response.status() {
-            StatusCode::OK | StatusCode::CREATED => read(response).await,
-            // It would answer the next call in the same way.
-            status @ StatusCode::TOO_MANY_REQUESTS => Err(GatewayError::Unavailable(status.to_string())),
-            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
-                let body = response.text().await.unwrap_or_default();
-                Err(GatewayError::Refused(format!("{status} {}", body.chars().take(500).collect::<String>())))
+        let status = response.status();
+        match status {
+            StatusCode::OK | StatusCode::CREATED => return read(response).await,
+            // The gateway would answer any other call in the same way.
+            StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => {
+                return Err(GatewayError::Unavailable(status.to_string()));
             }
-            status => Err(GatewayError::Unknown(status.to_string())),
+            // Another request under the same key is at work, so the money may be on its way.
+            StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::LOCKED => {
+                return Err(GatewayError::Unknown(status.to_string()));
+            }
+            _ => {}
         }
+        let says = format!("{status} {}", start_of(response).await);
+        Err(match status {
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => GatewayError::Refused(says),
+            // Only these two are known to be for good.
+            status if status.is_client_error() => GatewayError::Later(says),
+            _ => GatewayError::Unknown(says),
+        })
     }
 
     /// The refund under an idempotency key, if the gateway made one. A look-up changes nothing, so a gateway that gives no
@@ -96,6 +112,17 @@ impl Gateway {
 #[expect(clippy::needless_pass_by_value, reason = "used as a function value for map_err")]
 fn unknown(error: reqwest::Error) -> GatewayError {
     GatewayError::Unknown(error.to_string())
+}
+
+/// What the gateway says about an error.
+async fn start_of(mut response: Response) -> String {
+    let mut text = Vec::new();
+    while text.len() < MAX_REASON_BYTES {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        text.extend_from_slice(&chunk);
+    }
+    text.truncate(MAX_REASON_BYTES);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 async fn read(mut response: Response) -> Result<GatewayRefund, GatewayError> {

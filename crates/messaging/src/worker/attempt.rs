@@ -159,7 +159,7 @@ impl<H: Handler> Worker<H> {
         let reason = failure.to_string();
         let policy = self.config.policy;
         let retry = policy.allows_another(job.attempts);
-        let (next, outcome) = match failure {
+        let (next, outcome) = match &failure {
             Failure::LeaseLost => return Outcome::LeaseLost,
             Failure::Retry(_) if retry => (Next::Retry(policy.wait(job.attempts)), Outcome::Retried),
             Failure::InDoubt(_) if retry => (Next::LookUp(policy.wait(job.attempts)), Outcome::InDoubt),
@@ -167,14 +167,16 @@ impl<H: Handler> Worker<H> {
                 let failures = job.probes.unwrap_or(0).unsigned_abs() + 1;
                 (Next::Later(policy.pauses().ceiling(failures)), Outcome::Unavailable)
             }
-            Failure::NotYet { within, .. } if age(job) < within => {
+            Failure::NotYet { within, .. } if age(job) < *within => {
                 (Next::Later(unknown::wait(age(job))), Outcome::NotYet)
             }
-            Failure::Retry(_) | Failure::InDoubt(_) | Failure::NotYet { .. } | Failure::Dead(_) => {
-                (Next::Dead, Outcome::Dead)
-            }
+            Failure::Retry(_)
+            | Failure::InDoubt(_)
+            | Failure::NotYet { .. }
+            | Failure::Dead(_)
+            | Failure::Refused(_) => (Next::Dead, Outcome::Dead),
         };
-        match limited(self.record_failure(job, &reason, next, outcome)).await {
+        match limited(self.record_failure(job, &failure, next, outcome)).await {
             Ok(true) => {}
             Ok(false) => return Outcome::LeaseLost,
             Err(error) => {
@@ -184,6 +186,9 @@ impl<H: Handler> Worker<H> {
         }
         match next {
             Next::Dead => self.report_dead(job, reason),
+            Next::Retry(delay) | Next::LookUp(delay) if policy.goes_on_after(job.attempts) => {
+                tracing::error!(alert = true, %reason, retry_in = ?delay, "all retries have failed; the job goes on");
+            }
             Next::Retry(delay) | Next::LookUp(delay) | Next::Later(delay) => {
                 tracing::warn!(%reason, retry_in = ?delay, "job failed; will be retried");
             }
@@ -191,16 +196,16 @@ impl<H: Handler> Worker<H> {
         outcome
     }
 
-    async fn record_failure(&self, job: &Job, reason: &str, next: Next, outcome: Outcome) -> sqlx::Result<bool> {
-        let mut tx = self.pool.begin().await?;
-        if !inbox::fail(&mut tx, job, reason, next).await? {
+    async fn record_failure(&self, job: &Job, failure: &Failure, next: Next, outcome: Outcome) -> sqlx::Result<bool> {
+        let (mut tx, reason) = (self.pool.begin().await?, failure.to_string());
+        if !inbox::fail(&mut tx, job, &reason, next).await? {
             return Ok(false);
         }
         let mut new_outage = false;
         match next {
-            Next::Dead => self.handler.dead_lettered(&mut tx, job, reason).await?,
+            Next::Dead => self.handler.dead_lettered(&mut tx, job, failure).await?,
             Next::Later(pause) if outcome == Outcome::Unavailable => {
-                new_outage = inbox::note_outage(&mut tx, job, reason, pause).await?;
+                new_outage = inbox::note_outage(&mut tx, job, &reason, pause).await?;
             }
             Next::Retry(_) | Next::LookUp(_) | Next::Later(_) => {}
         }

@@ -21,9 +21,9 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         conn: &mut PgConnection,
         job: &Job,
-        reason: &str,
+        failure: &Failure,
     ) -> impl Future<Output = sqlx::Result<()>> + Send {
-        let _ = (conn, job, reason);
+        let _ = (conn, job, failure);
         async { Ok(()) }
     }
 }
@@ -73,6 +73,9 @@ pub enum Failure {
     /// Will never work.
     #[error("{0}")]
     Dead(String),
+    /// Will never work, and has had no effect: the dependency said so.
+    #[error("{0}")]
+    Refused(String),
     /// May have worked: find out before the next attempt.
     #[error("{0}")]
     InDoubt(String),

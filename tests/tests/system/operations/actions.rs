@@ -149,7 +149,7 @@ async fn refund_job(database: &Database) -> Result<(Uuid, String, i32)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_refund_is_retried_and_paid_once() -> Result<()> {
-    let system = System::start(refunds("error=402", Duration::from_millis(20))).await?;
+    let system = System::start(refunds("error=422", Duration::from_millis(20))).await?;
     shop::return_in(&system.api, ReturnState::Completed).await?;
     let dead = eventually("the refund is dead", SOON, async || {
         let (id, status, _) = refund_job(&system.database).await?;
@@ -157,7 +157,7 @@ async fn a_dead_refund_is_retried_and_paid_once() -> Result<()> {
     })
     .await?;
     let listed = ops(&system.database, &["jobs", "--queue", "refunds"]).await?.exited(0).out;
-    assert!(listed.contains(&dead.to_string()) && listed.contains("402"), "{listed}");
+    assert!(listed.contains(&dead.to_string()) && listed.contains("422"), "{listed}");
     let database = system.stop().await?;
 
     let system = System::start_on(database, refunds("", Duration::from_millis(20))).await?;

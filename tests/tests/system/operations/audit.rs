@@ -15,11 +15,11 @@ use super::{execute, ops, ops_with};
 
 /// Violations: the number of the rule, a description, the statements.
 const VIOLATIONS: [(u8, &str, &str); 28] = [
-    (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.paid'"),
+    (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.processing'"),
     (1, "a transition with two events",
      "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
       select messaging.lowest_event_id(now()), aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at
-      from messaging.outbox where event_type = 'order.paid' limit 1;
+      from messaging.outbox where event_type = 'order.processing' limit 1;
       insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
       select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED'
       from messaging.outbox where event_id = messaging.lowest_event_id(now())"),
@@ -29,7 +29,7 @@ const VIOLATIONS: [(u8, &str, &str); 28] = [
       update command.state_transitions set from_state = 'EATEN' where entity_type = 'order' and version = 3"),
     (3, "an exception that fits no event",
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
-      select event_id, position + 1, shard, aggregate_id, aggregate_version, 'SKIPPED' from messaging.outbox where event_type = 'order.paid'"),
+      select event_id, position + 1, shard, aggregate_id, aggregate_version, 'SKIPPED' from messaging.outbox where event_type = 'order.processing'"),
     (3, "a skipped event that was delivered after that",
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status, created_at)
       select event_id, position, shard, aggregate_id, aggregate_version, 'SKIPPED', now() - interval '1 hour'
@@ -41,11 +41,11 @@ const VIOLATIONS: [(u8, &str, &str); 28] = [
     (4, "a job without an event",
      "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
       select 'projections', messaging.lowest_event_id(now()), aggregate_id, 99, now(), 'done', now()
-      from messaging.outbox where event_type = 'order.paid' limit 1"),
+      from messaging.outbox where event_type = 'order.processing' limit 1"),
     (4, "an event in a queue without a subscription",
      "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
       select 'invoices', event_id, aggregate_id, aggregate_version, now(), 'done', now()
-      from messaging.outbox where event_type = 'order.paid' limit 1"),
+      from messaging.outbox where event_type = 'order.processing' limit 1"),
     (4, "an e-mail that was not made", "delete from work.emails where kind = 'order_confirmation'"),
     (4, "an e-mail about nothing", "insert into work.emails (event_id, kind, message_id, status, sent_at) select messaging.lowest_event_id(now()), kind, message_id, status, sent_at from work.emails limit 1"),
     (5, "a refund that the gateway knows by another name", "update work.refunds set transaction_id = 'txn_0'"),
@@ -60,19 +60,19 @@ const VIOLATIONS: [(u8, &str, &str); 28] = [
     (8, "a job in an unknown status",
      "alter table messaging.inbox drop constraint inbox_status_known;
       insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status)
-      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'lost' from messaging.outbox where event_type = 'order.paid'"),
+      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'lost' from messaging.outbox where event_type = 'order.processing'"),
     (8, "a dead job that is no dead letter",
      "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at)
-      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'dead', now() from messaging.outbox where event_type = 'order.paid'"),
+      select 'projections', event_id, aggregate_id, aggregate_version, now(), 'dead', now() from messaging.outbox where event_type = 'order.processing'"),
     (8, "jobs of an ordered queue that are done and not settled", "update messaging.queues set ordered = true where name = 'refunds'"),
     (10, "a job that waits for a version that never came",
      "update messaging.queues set ordered = true where name = 'projections';
       insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status)
-      select 'projections', event_id, aggregate_id, aggregate_version, null, 'blocked' from messaging.outbox where event_type = 'order.paid'"),
+      select 'projections', event_id, aggregate_id, aggregate_version, null, 'blocked' from messaging.outbox where event_type = 'order.processing'"),
     (10, "events that were not published", "delete from messaging.relay_batches; delete from messaging.marks where consumer = 'relay'"),
     (10, "an event that is held",
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
-      select event_id, position, shard, aggregate_id, aggregate_version, 'HELD' from messaging.outbox where event_type = 'order.paid'"),
+      select event_id, position, shard, aggregate_id, aggregate_version, 'HELD' from messaging.outbox where event_type = 'order.processing'"),
 ];
 
 /// A stopped system without open jobs.
@@ -144,7 +144,7 @@ async fn each_violation_is_caught_by_its_own_rule_only() -> Result<()> {
     let database = settled.database.copy().await?;
     let expired = "insert into messaging.claims
                        select messaging.lowest_event_id(now()), 'projections', 'ghost', array[event_id]
-                       from messaging.outbox where event_type = 'order.paid' limit 1;
+                       from messaging.outbox where event_type = 'order.processing' limit 1;
                    insert into messaging.workers
                        select queue, owner, now() - interval '1 minute', claim_id from messaging.claims where owner = 'ghost';
                    insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, claim_id, started_at)
