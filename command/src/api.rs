@@ -42,7 +42,7 @@ enum CommandErrors {
     /// `ORDER_NOT_FOUND` or `RETURN_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `INVALID_STATE_TRANSITION`, `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
+    /// `INVALID_STATE_TRANSITION`, `CONFLICTING_FACT`, `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `VERSION_MISMATCH`: the version in `If-Match` is not the current one.

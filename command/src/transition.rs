@@ -18,7 +18,7 @@ use crate::App;
 use crate::batcher::{Batched, Batchers};
 use crate::context::CommandContext;
 use crate::outcome::{Outcome, locked, unknown_entity};
-use crate::store::{self, NewTransition, TransitionOutcome};
+use crate::store::{self, NewTransition, Stored, TransitionOutcome};
 
 /// The command: take this entity to that state.
 #[derive(Debug)]
@@ -223,7 +223,10 @@ fn answer<S: Machine>(
                 return Err(version_mismatch(entity, stored.version, expected));
             }
             match decide(stored.state.parse::<S>().map_err(ApiError::internal)?, to) {
-                Ok(Decision::AlreadyThere) => Ok(Outcome::of(entity, id, &stored)),
+                Ok(Decision::AlreadyThere) => {
+                    contradicts(entity, &command.details, &stored)?;
+                    Ok(Outcome::of(entity, id, &stored))
+                }
                 Err(invalid) => Err(invalid_transition(&invalid)),
                 Ok(Decision::Apply) => {
                     Err(ApiError::internal(format!("{} to {to} is legal but was not applied", stored.state)))
@@ -231,6 +234,27 @@ fn answer<S: Machine>(
             }
         }
     }
+}
+
+/// Refuses a repeat that says something else than the step that was made: it would be lost. A second payment, for instance.
+fn contradicts(entity: EntityType, details: &Details, stored: &Stored) -> Result<(), ApiError> {
+    let progress: Value = serde_json::from_str(&stored.progress).map_err(ApiError::internal)?;
+    let facts = [
+        ("payment_transaction_id", &details.payment_transaction_id),
+        ("carrier", &details.carrier),
+        ("tracking_number", &details.tracking_number),
+    ];
+    for (fact, given) in facts {
+        let (Some(given), known) = (given, progress[fact].as_str()) else { continue };
+        if known != Some(given) {
+            let known_as = known.map_or_else(|| "none".to_owned(), |known| format!("{known:?}"));
+            let message =
+                format!("the {entity} is {} already, with the {fact} {known_as} and not {given:?}", stored.state);
+            return Err(ApiError::conflict("CONFLICTING_FACT", message)
+                .with_details(json!({ "fact": fact, "stored": known, "given": given })));
+        }
+    }
+    Ok(())
 }
 
 fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {

@@ -49,7 +49,8 @@ async fn place_order(
 
 /// Pay
 ///
-/// `PENDING_PAYMENT` → `PAID`. Paying a paid order again changes nothing and answers 200.
+/// `PENDING_PAYMENT` → `PAID`. Paying a paid order again with the same payment, or with none, changes nothing and answers 200; with
+/// another payment it answers 409 `CONFLICTING_FACT`, which names both.
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]

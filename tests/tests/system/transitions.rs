@@ -155,3 +155,31 @@ impl Attempt<'_> {
         self.machine.iter().zip(self.row).filter(|(_, verdict)| *verdict == '+').map(|(name, _)| *name).collect()
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_that_says_something_else_is_refused_and_names_both() -> Result<()> {
+    let system = System::commands_only().await?;
+    let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
+    let post = async |step: &str, body: &Value| system.api.post(&format!("/orders/{order}/{step}"), body).await;
+    let conflict = |answer: Answer| answer.refused(409, "CONFLICTING_FACT").details;
+
+    let paid = post("pay", &json!({ "payment_transaction_id": "UPI-111" })).await?.expect(200).order();
+    let refused = conflict(post("pay", &json!({ "payment_transaction_id": "UPI-222" })).await?);
+    assert_eq!(refused, json!({ "fact": "payment_transaction_id", "stored": "UPI-111", "given": "UPI-222" }));
+    for same in [json!({ "payment_transaction_id": "UPI-111" }), json!({})] {
+        assert_eq!(post("pay", &same).await?.expect(200).order().version, paid.version);
+    }
+
+    post("processing", &json!({})).await?.expect(200);
+    let shipped = post("ship", &json!({ "carrier": "Blue Dart", "tracking_number": "BD1" })).await?.expect(200).order();
+    let refused = conflict(post("ship", &json!({ "carrier": "Blue Dart", "tracking_number": "BD2" })).await?);
+    assert_eq!(refused, json!({ "fact": "tracking_number", "stored": "BD1", "given": "BD2" }));
+    assert_eq!(post("ship", &json!({ "tracking_number": "BD1" })).await?.expect(200).order().version, shipped.version);
+    assert_eq!(books::rows_about(&system.database.pool, order).await?, (4, 4));
+
+    let unnamed = shop::order_in(&system.api, OrderState::Paid).await?.id;
+    let named = json!({ "payment_transaction_id": "UPI-333" });
+    let refused = conflict(system.api.post(&format!("/orders/{unnamed}/pay"), &named).await?);
+    assert_eq!(refused, json!({ "fact": "payment_transaction_id", "stored": null, "given": "UPI-333" }));
+    system.finish().await
+}
