@@ -5,10 +5,12 @@ later@…    greylisted: 451 at the first attempt
 full@…     refused after the text: 452 at the first attempt
 virus@…    refused after the text: 554
 silent@…   accepted, but the connection breaks before the answer
+slow@…     accepted, with an answer after 12 s, as a server gives it that looks for viruses first
 
     python -m aiosmtpd -n -l 127.0.0.1:2525 -c shop_mail.Postmaster /folder/of/mails
 """
 
+import asyncio
 import mailbox
 
 
@@ -44,4 +46,6 @@ class Postmaster:
         self.mails.add(f"X-Recipient: {recipient}\r\n".encode() + envelope.original_content)
         if recipient.startswith("silent"):
             server.transport.abort()
+        if recipient.startswith("slow"):
+            await asyncio.sleep(12)
         return "250 2.0.0 taken"

@@ -28,6 +28,7 @@ use chrono::{DateTime, Utc};
 use contracts::{Email, OrderDocument};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lettre::Address;
 use messaging::inbox::{self, Job};
 use messaging::worker::{Completed, Effect, Failure, Handler};
 use runtime::database::limited;
@@ -64,7 +65,7 @@ impl Handler for Notifications {
         }
     }
 
-    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _reason: &str) -> sqlx::Result<()> {
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _failure: &Failure) -> sqlx::Result<()> {
         store::mark_in_doubt(conn, job.event_id).await
     }
 }
@@ -88,7 +89,7 @@ impl Notifications {
         recipient: &Email,
         smtp: &Smtp,
     ) -> Result<Completed, Failure> {
-        let to = recipient.address();
+        let to = &routed(recipient.address());
         if limited(store::find(&self.pool, job.event_id)).await?.as_deref() == Some("SENDING") {
             return Err(in_doubt("a worker stopped while it was sending it"));
         }
@@ -115,7 +116,7 @@ impl Notifications {
 
     /// The order as it was invoiced, which says more than most events. An e-mail can do without it.
     async fn order(&self, kind: &NotificationKind) -> Result<Option<OrderDocument>, Failure> {
-        if matches!(kind, NotificationKind::OrderConfirmed(_)) {
+        if matches!(kind, NotificationKind::OrderReceived(_) | NotificationKind::OrderConfirmed(_)) {
             return Ok(None);
         }
         let invoiced = limited(invoiced_order(&self.pool, kind.order_id())).await?;
@@ -172,6 +173,12 @@ impl Effect for Recorded {
         }
         .boxed()
     }
+}
+
+/// The address with its domain as DNS knows it (RFC 5890). So only a name in another script needs a server with SMTPUTF8.
+fn routed(address: &Address) -> Address {
+    let domain = idna::domain_to_ascii(address.domain()).ok();
+    domain.and_then(|domain| Address::new(address.user(), domain).ok()).unwrap_or_else(|| address.clone())
 }
 
 /// Dead at once: no look-up can resolve the doubt, so a retry would only delay the alert.

@@ -47,6 +47,7 @@ impl Queue {
             Self::Notifications => matches!(
                 event,
                 EventType::OrderCreated
+                    | EventType::OrderPaid
                     | EventType::InvoiceGenerated
                     | EventType::ReturnApproved
                     | EventType::ReturnRejected

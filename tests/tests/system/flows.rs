@@ -311,10 +311,16 @@ async fn rejected_return(system: &System, order: Uuid) -> Result<()> {
 }
 
 async fn messages_to_the_customer(system: &System, order: Uuid) -> Result<()> {
-    let wanted: BTreeMap<String, i64> =
-        ["order_confirmation", "order_shipped", "return_approved", "return_rejected", "refund_processed"]
-            .map(|kind| (kind.to_owned(), 1))
-            .into();
+    let wanted: BTreeMap<String, i64> = [
+        "order_received",
+        "order_confirmation",
+        "order_shipped",
+        "return_approved",
+        "return_rejected",
+        "refund_processed",
+    ]
+    .map(|kind| (kind.to_owned(), 1))
+    .into();
     books::delivered(&system.database.pool, SOON).await?;
     books::drained(&system.database.pool, Queue::Notifications, SOON).await?;
     let sent: Vec<(String, i64)> =

@@ -120,8 +120,8 @@ async fn what_only_a_newer_release_knows_waits_for_it_and_costs_no_attempts() ->
         (Envelope { event_type: "order.eaten".to_owned(), ..event() }, "events of the type order.eaten"),
         // This release knows the type, and would take the event for something else.
         (
-            Envelope { event_type: "order.paid".to_owned(), ..event() },
-            "events of the type order.paid in the queue notifications",
+            Envelope { event_type: "order.delivered".to_owned(), ..event() },
+            "events of the type order.delivered in the queue notifications",
         ),
         (Envelope { aggregate_type: "voucher".to_owned(), ..event() }, "aggregates of the type voucher"),
     ];

@@ -59,7 +59,19 @@ async fn record(system: &System) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_five_e_mails_arrive_once_and_whole() -> Result<()> {
+async fn a_domain_in_another_script_needs_no_special_server() -> Result<()> {
+    let server = MailServer::start()?;
+    let system = System::start(without_invoices(&server.url)).await?;
+    shop::place(&system.api, &order_for("asha@उदाहरण.भारत")).await?;
+    let (status, _, error) = settled(&system).await?;
+    assert_eq!(status, "done", "{error}");
+    let recipients: Vec<_> = server.mails()?.into_iter().map(|mail| mail.recipient).collect();
+    assert_eq!(recipients, ["asha@xn--p1b6ci4b4b3a.xn--h2brj9c"]);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_six_e_mails_arrive_once_and_whole() -> Result<()> {
     let server = MailServer::start()?;
     let system = System::start(|options| {
         with_mail(&server.url)(options);
@@ -80,14 +92,16 @@ async fn all_five_e_mails_arrive_once_and_whole() -> Result<()> {
         subjects,
         [
             format!("About your return for order {number}"),
+            format!("We have received your order {number}"),
             format!("Your order {number} is confirmed"),
             format!("Your order {number} is on its way"),
             format!("Your refund for order {number} is on its way"),
             format!("Your return for order {number} is approved"),
         ]
     );
-    let saying: [&[&str]; 5] = [
+    let saying: [&[&str]; 6] = [
         &["Worn", "The glaze is scratched."],
+        &["नीली मिट्टी <b>", "₹3,00,000.00", "Meera Nair", "as soon as your payment"],
         &["नीली मिट्टी <b>", "₹1,25,000.00", "Meera Nair", "UPI"],
         &["नीली मिट्टी <b>", "₹3,00,000.00", "AC/", "within 30 days"],
         &["₹1,25,000.00", "UPI"],
@@ -205,6 +219,17 @@ async fn e_mails_wait_for_a_server_that_is_down_and_lose_no_attempt() -> Result<
     eventually_equal("every e-mail is sent", SOON, 3, async || books::count(pool, done).await).await?;
     assert_eq!(server.mails()?.len(), 3);
     assert_eq!(books::count(pool, failed).await?, 0, "the outage has ended");
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_takes_long_is_waited_for() -> Result<()> {
+    let server = MailServer::start()?;
+    let system = System::start(without_invoices(&server.url)).await?;
+    shop::place(&system.api, &order_for("slow@example.com")).await?;
+    let (status, attempts, error) = settled(&system).await?;
+    assert_eq!((status.as_str(), attempts), ("done", 1), "{error}");
+    assert_eq!((record(&system).await?, server.mails()?.len()), (vec!["SENT".to_owned()], 1));
     system.finish().await
 }
 

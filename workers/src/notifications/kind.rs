@@ -10,6 +10,8 @@ use crate::events;
 /// An event that the customer is notified of, with its document.
 #[derive(Debug)]
 pub(super) enum NotificationKind {
+    /// Not paid yet.
+    OrderReceived(Box<OrderDocument>),
     OrderConfirmed(Box<OrderDocument>),
     OrderShipped(InvoiceDocument),
     ReturnApproved(ReturnDocument),
@@ -20,7 +22,8 @@ pub(super) enum NotificationKind {
 impl NotificationKind {
     pub(super) fn of(job: &Job) -> Result<Self, Failure> {
         match job.event_type() {
-            Some(EventType::OrderCreated) => events::snapshot(job).map(Box::new).map(Self::OrderConfirmed),
+            Some(EventType::OrderCreated) => events::snapshot(job).map(Box::new).map(Self::OrderReceived),
+            Some(EventType::OrderPaid) => events::snapshot(job).map(Box::new).map(Self::OrderConfirmed),
             Some(EventType::InvoiceGenerated) => events::snapshot(job).map(Self::OrderShipped),
             Some(EventType::ReturnApproved) => events::snapshot(job).map(Self::ReturnApproved),
             Some(EventType::ReturnRejected) => events::snapshot(job).map(Self::ReturnRejected),
@@ -32,6 +35,7 @@ impl NotificationKind {
     /// Its name in logs and in `work.emails`.
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::OrderReceived(_) => "order_received",
             Self::OrderConfirmed(_) => "order_confirmation",
             Self::OrderShipped(_) => "order_shipped",
             Self::ReturnApproved(_) => "return_approved",
@@ -42,7 +46,7 @@ impl NotificationKind {
 
     pub(super) const fn order_id(&self) -> Uuid {
         match self {
-            Self::OrderConfirmed(order) => order.id,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) => order.id,
             Self::OrderShipped(invoice) => invoice.order_id,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => returned.order_id,
             Self::RefundProcessed(refund) => refund.order_id,
@@ -51,7 +55,7 @@ impl NotificationKind {
 
     pub(super) fn order_number(&self) -> &OrderNumber {
         match self {
-            Self::OrderConfirmed(order) => &order.order_number,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) => &order.order_number,
             Self::OrderShipped(invoice) => &invoice.order_number,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.order_number,
             Self::RefundProcessed(refund) => &refund.order_number,
@@ -61,7 +65,7 @@ impl NotificationKind {
     /// The customer's e-mail address, if the order has one.
     pub(super) fn recipient(&self) -> Option<&Email> {
         match self {
-            Self::OrderConfirmed(order) => &order.customer_email,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) => &order.customer_email,
             Self::OrderShipped(invoice) => &invoice.customer_email,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
             Self::RefundProcessed(refund) => &refund.customer_email,
@@ -77,6 +81,7 @@ impl NotificationKind {
     pub(super) fn subject(&self) -> String {
         let number = self.order_number();
         match self {
+            Self::OrderReceived(_) => format!("We have received your order {number}"),
             Self::OrderConfirmed(_) => format!("Your order {number} is confirmed"),
             Self::OrderShipped(_) => format!("Your order {number} is on its way"),
             Self::ReturnApproved(_) => format!("Your return for order {number} is approved"),

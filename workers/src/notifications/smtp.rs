@@ -12,20 +12,19 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Tls, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
-use messaging::worker::PATIENCE;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use tokio::time::timeout;
 
-/// From the first packet until the server is ready for the text.
-const READY_WITHIN: Duration = Duration::from_secs(4);
-/// The text, and the answer to it. RFC 5321, section 4.5.3.2.6 allows a server 10 minutes. A submission server needs
-/// seconds; an e-mail that takes longer is in doubt, and is not sent twice.
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(10);
-const _: () = assert!(
-    READY_WITHIN.as_secs() + ACCEPTED_WITHIN.as_secs() < PATIENCE.as_secs(),
-    "a worker finishes its conversations before it stops"
-);
+const CONNECTED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a server may take for its greeting, for MAIL, for RCPT and for DATA, and for the text with the answer to it (RFC 5321,
+/// section 4.5.3.2). A worker that is stopped meanwhile does not wait so long: the e-mail is sent later, or in doubt if its text
+/// was on the way.
+const GREETED_WITHIN: Duration = Duration::from_secs(5 * 60);
+const MAIL_WITHIN: Duration = Duration::from_secs(5 * 60);
+const RCPT_WITHIN: Duration = Duration::from_secs(5 * 60);
+const DATA_WITHIN: Duration = Duration::from_secs(2 * 60);
+const ACCEPTED_WITHIN: Duration = Duration::from_secs((3 + 10) * 60);
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why we do not know that an e-mail was sent. The texts contain no address.
@@ -107,43 +106,49 @@ impl Smtp {
 
     /// The first half: until the server waits for the text.
     pub(super) async fn start(&self, from: &Address, to: &Address) -> Result<Conversation, NotSent> {
-        let mut has_named_recipient = false;
-        let started = timeout(READY_WITHIN, async {
-            let mut connection = self.connect().await.map_err(|error| down("cannot be reached", &error))?;
-            if let Some(credentials) = &self.credentials {
-                let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
-                login.map_err(|error| down("refuses the login in SMTP_URL", &error))?;
+        let connected = timeout(GREETED_WITHIN, self.connect()).await;
+        let connected = connected.map_err(|_| NotSent::Down(slow("greet us and let us log in", GREETED_WITHIN)))?;
+        let mut connection = connected?;
+        let mut parameters = Vec::new();
+        if [from, to].iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(NotSent::Never(
+                    "the mail server does not support addresses in other scripts (SMTPUTF8)".to_owned(),
+                ));
             }
-            let mut parameters = Vec::new();
-            if [from, to].iter().any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
-                if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-                    return Err(NotSent::Never(
-                        "the mail server does not support addresses in other scripts (SMTPUTF8)".to_owned(),
-                    ));
-                }
-                parameters.push(MailParameter::SmtpUtfEight);
-            }
-            let sender = connection.command(Mail::new(Some(from.clone()), parameters)).await;
-            sender.map_err(|error| sender_refused(&error))?;
-            has_named_recipient = true;
-            let recipient = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
-            recipient.map_err(|error| answered("refuses the recipient", &error, to))?;
-            connection.command(Data).await.map_err(|error| answered("refuses the message", &error, to))?;
-            Ok(connection)
-        });
-        if let Ok(connection) = started.await {
-            return Ok(Conversation { connection: connection?, to: to.clone() });
+            parameters.push(MailParameter::SmtpUtfEight);
         }
-        let slow = format!("the mail server was not ready within {READY_WITHIN:?}");
+        let sender = timeout(MAIL_WITHIN, connection.command(Mail::new(Some(from.clone()), parameters))).await;
+        sender
+            .map_err(|_| NotSent::Down(slow("take the sender", MAIL_WITHIN)))?
+            .map_err(|error| sender_refused(&error))?;
         // Some servers are slow on purpose when they do not know the recipient.
-        Err(if has_named_recipient { NotSent::Later(slow) } else { NotSent::Down(slow) })
+        let recipient = timeout(RCPT_WITHIN, connection.command(Rcpt::new(to.clone(), Vec::new()))).await;
+        recipient
+            .map_err(|_| NotSent::Later(slow("take the recipient", RCPT_WITHIN)))?
+            .map_err(|error| answered("refuses the recipient", &error, to))?;
+        let ready = timeout(DATA_WITHIN, connection.command(Data)).await;
+        ready
+            .map_err(|_| NotSent::Later(slow("get ready for the text", DATA_WITHIN)))?
+            .map_err(|error| answered("refuses the message", &error, to))?;
+        Ok(Conversation { connection, to: to.clone() })
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+    /// Until the server knows who we are.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, NotSent> {
+        let mut connection = self.greeted().await.map_err(|error| down("cannot be reached", &error))?;
+        if let Some(credentials) = &self.credentials {
+            let login = connection.auth(DEFAULT_MECHANISMS, credentials).await;
+            login.map_err(|error| down("refuses the login in SMTP_URL", &error))?;
+        }
+        Ok(connection)
+    }
+
+    async fn greeted(&self) -> Result<AsyncSmtpConnection, Error> {
         let wrapped = if let Tls::Wrapper(parameters) = &self.tls { Some(parameters.clone()) } else { None };
         let address = (self.host.as_str(), self.port);
         let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, Some(READY_WITHIN), &self.name, wrapped, None).await?;
+            AsyncSmtpConnection::connect_tokio1(address, Some(CONNECTED_WITHIN), &self.name, wrapped, None).await?;
         match &self.tls {
             Tls::Required(parameters) => connection.starttls(parameters.clone(), &self.name).await?,
             Tls::Opportunistic(parameters) if connection.can_starttls() => {
@@ -168,9 +173,7 @@ impl Conversation {
             Ok(Ok(_accepted)) => Ok(()),
             Ok(Err(error)) if error.status().is_some() => Err(answered("refuses the message", &error, &self.to)),
             Ok(Err(error)) => Err(NotSent::Unknown(format!("the mail server's answer was lost: {error}"))),
-            Err(_elapsed) => {
-                Err(NotSent::Unknown(format!("the mail server did not answer within {ACCEPTED_WITHIN:?}")))
-            }
+            Err(_elapsed) => Err(NotSent::Unknown(slow("answer to the text", ACCEPTED_WITHIN))),
         }
     }
 
@@ -178,6 +181,10 @@ impl Conversation {
     pub(super) async fn end(mut self) {
         let _ = timeout(GOODBYE_WITHIN, self.connection.quit()).await;
     }
+}
+
+fn slow(what: &str, within: Duration) -> String {
+    format!("the mail server did not {what} within {} s", within.as_secs())
 }
 
 fn down(what: &str, error: &Error) -> NotSent {

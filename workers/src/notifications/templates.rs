@@ -12,17 +12,34 @@ use crate::documents::{address_lines, capitalised, day, label, money, together};
 /// `None` when it has no invoice yet.
 pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, return_window_days: u32) -> EmailContent {
     let content = match kind {
+        NotificationKind::OrderReceived(order) => received(order),
         NotificationKind::OrderConfirmed(order) => confirmed(order),
         NotificationKind::OrderShipped(invoice) => shipped(invoice, order, return_window_days),
         NotificationKind::ReturnApproved(returned) => approved(returned),
         NotificationKind::ReturnRejected(returned) => rejected(returned),
         NotificationKind::RefundProcessed(refund) => refunded(refund, order),
     };
-    let order = if let NotificationKind::OrderConfirmed(order) = kind { Some(&**order) } else { order };
+    let order = match kind {
+        NotificationKind::OrderReceived(order) | NotificationKind::OrderConfirmed(order) => Some(&**order),
+        _ => order,
+    };
     let addresses = order.into_iter().flat_map(|order| [&order.shipping_address, &order.billing_address]).flatten();
     let name = addresses.filter_map(|address| address.name.as_deref()).find(|name| !name.trim().is_empty());
     let greeting = name.map_or_else(|| "Hello,".to_owned(), |name| format!("Dear {name},"));
     EmailContent { subject: kind.subject(), greeting, ..content }
+}
+
+fn received(order: &OrderDocument) -> EmailContent {
+    let (number, total) = (&order.order_number, money(order.total_minor, &order.currency));
+    EmailContent {
+        heading: "We have received your order",
+        preview: format!("{} for {total}, as soon as it is paid", pieces(order)),
+        opening: vec![format!(
+            "Thank you for your order {number}. It is yours as soon as your payment of {total} has reached us. Then we confirm it \
+             with another e-mail."
+        )],
+        ..placed(order)
+    }
 }
 
 fn confirmed(order: &OrderDocument) -> EmailContent {
@@ -31,11 +48,18 @@ fn confirmed(order: &OrderDocument) -> EmailContent {
         heading: "Thank you for your order",
         preview: format!("{} for {}", pieces(order), money(order.total_minor, &order.currency)),
         opening: vec![format!(
-            "We have received your order {number}, and we are glad that these pieces have found you. We will write again with \
-             your invoice as soon as your order is on its way."
+            "We have received your payment for order {number}, and we are glad that these pieces have found you. We will write \
+             again with your invoice as soon as your order is on its way."
         )],
+        ..placed(order)
+    }
+}
+
+/// The facts of an order that has not been sent yet.
+fn placed(order: &OrderDocument) -> EmailContent {
+    EmailContent {
         facts: facts([
-            ("Order", Some(number.to_string())),
+            ("Order", Some(order.order_number.to_string())),
             ("Placed on", Some(day(order.created_at))),
             ("Payment", order.payment_method.clone()),
         ]),

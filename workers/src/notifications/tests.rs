@@ -31,8 +31,9 @@ fn refund(order: &OrderDocument) -> RefundDocument {
 }
 
 /// One notification of each kind about an order.
-fn notifications(order: &OrderDocument) -> [NotificationKind; 5] {
+fn notifications(order: &OrderDocument) -> [NotificationKind; 6] {
     [
+        NotificationKind::OrderReceived(Box::new(order.clone())),
         NotificationKind::OrderConfirmed(Box::new(order.clone())),
         NotificationKind::OrderShipped(invoice(order)),
         NotificationKind::ReturnApproved(returned(order)),
@@ -41,7 +42,7 @@ fn notifications(order: &OrderDocument) -> [NotificationKind; 5] {
     ]
 }
 
-fn contents(order: &OrderDocument) -> [EmailContent; 5] {
+fn contents(order: &OrderDocument) -> [EmailContent; 6] {
     notifications(order).map(|kind| content(&kind, Some(order), 30))
 }
 
@@ -120,7 +121,7 @@ fn what_a_customer_types_is_text_and_not_markup() {
 
 /// The confirmation of an order, on the wire.
 fn confirmation_to(email: &str, attachment: Option<Attachment>) -> String {
-    let [confirmation, ..] = contents(&vase());
+    let [_, confirmation, ..] = contents(&vase());
     let recipient = Email::parse(email).expect(email);
     let envelope = Envelope {
         from: &MailSettings::default().mail_from,
