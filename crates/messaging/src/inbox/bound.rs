@@ -227,13 +227,11 @@ async fn sweep_window(
             order by event_id
             limit $3
         ), below as materialized (
-            select job.event_id
-            from seen
-            join messaging.inbox as job
-                on job.queue = $1 and job.event_id = any(array(select event_id from seen)) and job.event_id = seen.event_id
-            where seen.queue = $1 and seen.status in ('ready', 'in_doubt') and seen.run_at < $4
-              and job.status in ('ready', 'in_doubt') and job.run_at < $4
-            for update of job skip locked
+            select event_id from messaging.inbox
+            where queue = $1 and status in ('ready', 'in_doubt') and run_at < $4
+              and event_id = any(array(
+                  select event_id from seen where queue = $1 and status in ('ready', 'in_doubt') and run_at < $4))
+            for update skip locked
         ), swept as (
             update messaging.inbox as job set run_at = messaging.due_now($1)
             from below
