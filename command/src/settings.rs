@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use domain::{Gstin, Named, RefundShipping};
+use domain::{GstRate, Gstin, Named, RefundShipping};
 use schedules::Expression;
 
 use crate::taxation::Taxation;
@@ -64,6 +64,10 @@ pub struct Settings {
     /// The shop's GST identification number. Unset: the shop is not registered, and no order is taxed.
     #[arg(long, env = "SUPPLIER_GSTIN", value_parser = Gstin::parse)]
     pub supplier_gstin: Option<Gstin>,
+    /// GST in per cent of items that come without a rate and whose HSN code has none in the table. Unset: a registered shop refuses
+    /// them.
+    #[arg(long, env = "DEFAULT_GST_RATE", value_parser = default_rate)]
+    pub default_gst_rate: Option<GstRate>,
     /// Whether prices, discounts and shipping include the GST, or it is added to them.
     #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
     pub prices_include_tax: bool,
@@ -78,6 +82,13 @@ pub enum ReturnsPerOrder {
     #[default]
     Many,
     One,
+}
+
+/// A rate at which goods are taxed.
+fn default_rate(text: &str) -> Result<GstRate, String> {
+    let rate = text.parse().ok().and_then(|per_cent| GstRate::from_per_cent(per_cent).ok());
+    rate.filter(|rate| rate.is_notified())
+        .ok_or_else(|| "must be 0, 0.1, 0.25, 1, 1.5, 3, 5, 7.5, 12, 18, 28 or 40".to_owned())
 }
 
 /// Reads one of the names that `domain` gives the values.
@@ -99,6 +110,7 @@ impl Default for Settings {
             returns_per_order: ReturnsPerOrder::Many,
             refund_shipping: RefundShipping::FullReturn,
             supplier_gstin: None,
+            default_gst_rate: None,
             prices_include_tax: true,
             idempotency_retention_hours: 24,
         }
@@ -134,6 +146,7 @@ impl Settings {
         Taxation {
             supplier: self.supplier_gstin.clone(),
             prices_include_tax: self.prices_include_tax,
+            default_rate: self.default_gst_rate,
             timezone: self.business_timezone,
         }
     }

@@ -1,13 +1,16 @@
-//! Which GST an order bears: by the shop's registration, the delivery address and the goods.
+//! Which GST an order bears: by the shop's registration, the buyer, the addresses and the goods.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use contracts::{Address, TaxDocument, TaxTermsDocument};
-use domain::{Charge, GstRate, Gstin, IndianState, Supply, TaxTerms, Taxes};
+use contracts::{Address, Hsn, TaxDocument, TaxTermsDocument};
+use domain::{Charge, GstRate, Gstin, IndianState, RecipientNumber, Supply, TaxTerms, Taxes};
 use runtime::FieldErrors;
 
 /// The code of GST returns for goods that leave India.
 const OUTSIDE_INDIA: &str = "96 Outside India";
+
+/// From this taxable value on, the invoice of a buyer who is not registered has name and address: rule 46(e) of the CGST Rules.
+const NAMED_FROM_MINOR: i64 = 5_000_000;
 
 /// How the shop's orders are taxed.
 #[derive(Debug, Clone)]
@@ -15,25 +18,46 @@ pub(crate) struct Taxation {
     /// Without one, no order is taxed.
     pub(crate) supplier: Option<Gstin>,
     pub(crate) prices_include_tax: bool,
+    /// Of items that come without a rate, and whose HSN code has none.
+    pub(crate) default_rate: Option<GstRate>,
     /// The time zone in which a day begins.
     pub(crate) timezone: Tz,
 }
 
+/// The two addresses of an order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses<'a> {
+    pub(crate) shipping: Option<&'a Address>,
+    pub(crate) billing: Option<&'a Address>,
+}
+
+impl<'a> Addresses<'a> {
+    fn named(self) -> [(&'static str, Option<&'a Address>); 2] {
+        [("shipping_address", self.shipping), ("billing_address", self.billing)]
+    }
+
+    /// The address that shows where the goods go, or else who buys them.
+    fn first(self) -> Option<(&'static str, &'a Address)> {
+        self.named().into_iter().find_map(|(name, address)| Some((name, address?)))
+    }
+
+    /// Whether the buyer is registered for GST, or is a body with a UIN.
+    fn has_recipient_number(self) -> bool {
+        self.named().iter().any(|(_, address)| address.is_some_and(|address| address.gstin.is_some()))
+    }
+}
+
 impl Taxation {
-    /// How an order is taxed that goes to the first of these addresses, each given with its field's name. `None` when
-    /// the shop is not registered. Reports a state that does not say whose GST it is.
-    pub(crate) fn terms(
-        &self,
-        addresses: [(&str, Option<&Address>); 2],
-        errors: &mut FieldErrors,
-    ) -> Option<TaxTermsDocument> {
+    /// How an order is taxed. `None` when the shop is not registered. Reports what does not say whose GST it is.
+    pub(crate) fn terms(&self, addresses: Addresses<'_>, errors: &mut FieldErrors) -> Option<TaxTermsDocument> {
         let supplier = self.supplier.as_ref()?;
+        check_numbers(addresses, errors);
         let home = supplier.state();
         let (supply, place_of_supply) = match place_of_supply(addresses, errors) {
             Place::India(state) if state == home => (Supply::IntraState, named(state)),
             Place::India(state) => (Supply::InterState, named(state)),
             Place::Abroad => (Supply::InterState, OUTSIDE_INDIA.to_owned()),
-            // Without an address the place of supply is the shop's: section 10 (1) (ca) of the IGST Act.
+            // No address is on record: the shop's own state. Section 10 (1) (ca) of the IGST Act.
             Place::Unknown => (Supply::IntraState, named(home)),
         };
         Some(TaxTermsDocument {
@@ -45,50 +69,140 @@ impl Taxation {
         })
     }
 
-    /// The rate of an item: the one it comes with, or that of its HSN code on the day. Reports a rate that is invalid.
+    /// The rate of an item: the one it comes with, that of its HSN code on the day, or the shop's. Reports a rate that is invalid. A
+    /// registered shop sells nothing without one: the tax would be owed all the same.
     pub(crate) fn rate(
         &self,
         per_cent: Option<f64>,
-        hsn: Option<&str>,
+        hsn: Option<&Hsn>,
         at: DateTime<Utc>,
         field: impl FnOnce() -> String,
         errors: &mut FieldErrors,
     ) -> Option<GstRate> {
-        match per_cent {
-            None => domain::default_rate(hsn?, at.with_timezone(&self.timezone).date_naive()),
-            Some(per_cent) => {
-                GstRate::from_per_cent(per_cent).inspect_err(|error| errors.add(field(), error.to_string())).ok()
+        let (rate, is_registered) = (per_cent.map(GstRate::from_per_cent), self.supplier.is_some());
+        match rate {
+            Some(Err(error)) => {
+                errors.add(field(), error.to_string());
+                None
+            }
+            Some(Ok(rate)) if is_registered && !rate.is_notified() => {
+                let rates = "0, 0.1, 0.25, 1, 1.5, 3, 5, 7.5, 12, 18, 28 or 40";
+                errors.add(field(), format!("must be a rate at which goods are taxed: {rates}"));
+                None
+            }
+            Some(Ok(rate)) => Some(rate),
+            None => {
+                let day = at.with_timezone(&self.timezone).date_naive();
+                let known = hsn.and_then(|hsn| domain::default_rate(hsn.as_str(), day)).or(self.default_rate);
+                if known.is_none() && is_registered {
+                    let message =
+                        "is required: no rate is known for this item's HSN code; name one, 0 for exempt goods";
+                    errors.add(field(), message);
+                }
+                known
             }
         }
     }
 }
 
-/// Where goods are supplied: where their transport ends.
+/// What an invoice over so much needs to name. Reports what is missing.
+pub(crate) fn check_value(
+    terms: &TaxTermsDocument,
+    taxable_minor: i64,
+    currency: &str,
+    addresses: Addresses<'_>,
+    errors: &mut FieldErrors,
+) {
+    if terms.place_of_supply != OUTSIDE_INDIA && currency != "INR" {
+        errors.add("currency", "must be INR: what is supplied in India is invoiced in rupees");
+    }
+    if taxable_minor < NAMED_FROM_MINOR || addresses.has_recipient_number() {
+        return;
+    }
+    let (name, address) = addresses.first().unzip();
+    let given = |of: fn(&Address) -> &Option<String>| address.is_some_and(|address| of(address).is_some());
+    let is_complete = given(|address| &address.name) && given(|address| &address.line1);
+    if !is_complete || !(given(|address| &address.state) || given(|address| &address.country)) {
+        let message = "must have name, line1 and state: an invoice of 50,000 rupees and more names its buyer";
+        errors.add(name.unwrap_or("shipping_address"), message);
+    }
+}
+
+/// A number that names another state than its address does is of another person.
+fn check_numbers(addresses: Addresses<'_>, errors: &mut FieldErrors) {
+    for (name, address) in addresses.named() {
+        let Some(address) = address else { continue };
+        let Some(Ok(number)) = address.gstin.as_deref().map(RecipientNumber::parse) else { continue };
+        let of_number = number.state();
+        if let Some(Place::India(state)) = place_of(address)
+            && state != of_number
+        {
+            let message = format!("is of {}, and the address of {}", named(of_number), named(state));
+            errors.add(format!("{name}.gstin"), message);
+        }
+    }
+}
+
+/// Where goods are supplied.
 enum Place {
     India(IndianState),
     Abroad,
     Unknown,
 }
 
-fn place_of_supply(addresses: [(&str, Option<&Address>); 2], errors: &mut FieldErrors) -> Place {
-    let first = addresses.into_iter().find_map(|(name, address)| Some((name, address?)));
-    let Some((name, address)) = first else { return Place::Unknown };
-    if address.country.as_deref().is_some_and(|country| !is_india(country)) {
-        return Place::Abroad;
+fn place_of_supply(addresses: Addresses<'_>, errors: &mut FieldErrors) -> Place {
+    // Section 10 (1) (b) of the IGST Act: goods that are delivered to another person at the direction of a registered buyer are supplied
+    // where the buyer is.
+    if let Some(Ok(buyer)) = addresses.billing.and_then(|address| address.gstin.as_deref()).map(RecipientNumber::parse)
+    {
+        return Place::India(buyer.state());
     }
-    let Some(state) = &address.state else { return Place::Unknown };
-    IndianState::from_text(state).map_or_else(
-        || {
-            let message = "must be a state of India, like Karnataka or KA, because it decides the GST";
-            errors.add(format!("{name}.state"), message);
-            Place::Unknown
-        },
-        Place::India,
-    )
+    // Section 10 (1) (ca): without an address on record.
+    let Some((name, first)) = addresses.first() else { return Place::Unknown };
+    // Section 10 (1) (a) and (ca): where the transport ends, which is the address on record. One that does not say its state does by
+    // its postal code, or else the buyer's other address does.
+    if let Some(place) = place_of(first) {
+        return place;
+    }
+    if first.state.is_some() {
+        let message = "must be a state of India, like Karnataka or KA, because it decides the GST";
+        errors.add(format!("{name}.state"), message);
+        return Place::Unknown;
+    }
+    if let Some(Place::India(state)) = addresses.billing.and_then(place_of) {
+        return Place::India(state);
+    }
+    errors.add(format!("{name}.state"), "is required: a state of India, like Karnataka or KA, decides the GST");
+    Place::Unknown
+}
+
+/// `None` when the address does not say it, or says something that is no state of India.
+fn place_of(address: &Address) -> Option<Place> {
+    if address.country.as_deref().is_some_and(|country| !is_india(country)) {
+        return Some(Place::Abroad);
+    }
+    let state = match &address.state {
+        Some(state) => IndianState::from_text(state),
+        None => address.postal_code.as_deref().and_then(IndianState::from_postal_code),
+    };
+    state.map(Place::India)
 }
 
 fn is_india(country: &str) -> bool {
-    ["", "in", "ind", "india", "bharat"].contains(&country.trim().to_lowercase().as_str())
+    let names = [
+        "",
+        "in",
+        "ind",
+        "356",
+        "india",
+        "republic of india",
+        "bharat",
+        "bharat ganarajya",
+        "hindustan",
+        "भारत",
+        "भारत गणराज्य",
+    ];
+    names.contains(&country.trim().trim_end_matches('.').to_lowercase().as_str())
 }
 
 fn named(state: IndianState) -> String {

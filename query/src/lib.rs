@@ -16,7 +16,7 @@ use std::sync::Arc;
 use runtime::{Clock, Tasks};
 use storage::InvoiceStore;
 
-pub use api::{History, OrderPage, ReturnPage, reports};
+pub use api::{History, OrderPage, RefundPage, ReturnPage, reports};
 pub use pools::{Pools, ROLE};
 pub use projector::Projector;
 pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};
@@ -69,8 +69,12 @@ mod tests {
                 "/api/v1/orders/{id}",
                 "/api/v1/orders/{id}/history",
                 "/api/v1/orders/{id}/invoice",
+                "/api/v1/refunds",
+                "/api/v1/refunds/{id}",
+                "/api/v1/refunds/{id}/history",
                 "/api/v1/reports/daily",
                 "/api/v1/reports/gst",
+                "/api/v1/reports/gst/gstr1.json",
                 "/api/v1/reports/lead-times",
                 "/api/v1/reports/orders-by-state",
                 "/api/v1/reports/refunds",

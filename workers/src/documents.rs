@@ -2,7 +2,7 @@
 //!
 //! - [`issuer`]: number, PDF and file of a document;
 //! - [`numbering`]: the series that a number comes from;
-//! - [`layout`]: the page, with masthead, addresses and foot;
+//! - [`layout`]: the page, with masthead, addresses and foot; [`title`]: what the law calls a document;
 //! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`];
 //! - [`money`], [`words`], [`format`](self::format): amounts, dates and addresses as text, for e-mails too;
 //! - [`fonts`]: the fonts that a text needs;
@@ -11,6 +11,7 @@
 mod issuer;
 mod numbering;
 mod layout;
+mod title;
 mod tax_table;
 mod tax_summary;
 mod line;
@@ -30,3 +31,4 @@ pub use money::money;
 pub(crate) use numbering::{check_credit_note_prefix, check_invoice_prefix};
 pub(crate) use tax_summary::{tax_of_order, tax_of_return};
 pub(crate) use tax_table::TaxTable;
+pub(crate) use title::{endorsement, invoice_title};

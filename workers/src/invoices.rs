@@ -55,7 +55,9 @@ impl Invoices {
     /// The order's invoice row with its number. The first attempt takes the number in the transaction that inserts the
     /// row; later attempts find the row. The row keeps the order as it is invoiced, for credit notes that may follow.
     async fn number(&self, order: &OrderDocument) -> Result<InvoiceRow, Failure> {
-        let (order_id, invoice_id, at) = (order.id, self.ids.next(), self.clock.now());
+        // The day of the invoice and its series are those of the supply, however long the job has waited.
+        let at = order.shipped_at.unwrap_or_else(|| self.clock.now());
+        let (order_id, invoice_id) = (order.id, self.ids.next());
         let document = serde_json::to_value(order).map_err(|error| Failure::Dead(error.to_string()))?;
         let (issuer, prefix) = (self.issuer.clone(), self.prefix.clone());
         in_transaction(&self.pool, move |conn| {

@@ -47,6 +47,7 @@ impl PlaceOrder {
             delivered_at: None,
             cancelled_at: None,
             invoice: None,
+            refunds: Vec::new(),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What an order costs, and how it is taxed.
 
 use chrono::{DateTime, Utc};
-use contracts::{Address, TaxTermsDocument};
+use contracts::{Hsn, TaxTermsDocument};
 use domain::{DraftLine, GstRate, OrderDraft, OrderTotals};
 use runtime::FieldErrors;
 
-use crate::taxation::{self, Taxation};
+use crate::taxation::{self, Addresses, Taxation};
 
 /// The price of an order.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) items: Vec<DraftItem<'a>>,
     pub(crate) discount_minor: i64,
     pub(crate) shipping_minor: i64,
-    pub(crate) shipping_address: Option<&'a Address>,
-    pub(crate) billing_address: Option<&'a Address>,
+    pub(crate) currency: &'a str,
+    pub(crate) addresses: Addresses<'a>,
 }
 
 /// What the price of a line depends on.
@@ -32,7 +32,7 @@ pub(crate) struct Draft<'a> {
 pub(crate) struct DraftItem<'a> {
     pub(crate) quantity: i64,
     pub(crate) unit_price_minor: i64,
-    pub(crate) hsn: Option<&'a str>,
+    pub(crate) hsn: Option<&'a Hsn>,
     /// Per cent.
     pub(crate) gst_rate: Option<f64>,
 }
@@ -40,8 +40,7 @@ pub(crate) struct DraftItem<'a> {
 impl Draft<'_> {
     /// Prices the order, or reports everything that is invalid about it.
     pub(crate) fn price(self, taxation: &Taxation, at: DateTime<Utc>, errors: &mut FieldErrors) -> Option<Price> {
-        let addresses = [("shipping_address", self.shipping_address), ("billing_address", self.billing_address)];
-        let terms = taxation.terms(addresses, errors);
+        let terms = taxation.terms(self.addresses, errors);
         // An order with too many items is refused anyway, so the rates of the rest do not matter.
         let priced_items = self.items.iter().enumerate().take(domain::MAX_LINES);
         let rates: Vec<_> = priced_items
@@ -65,7 +64,13 @@ impl Draft<'_> {
             terms: taxation::rules(terms.as_ref()),
         };
         match draft.totals() {
-            Ok(totals) => Some(Price { totals, rates, terms }),
+            Ok(totals) => {
+                if let Some(terms) = &terms {
+                    let taxable = totals.lines.iter().map(|line| line.goods.taxable() + line.shipping.taxable()).sum();
+                    taxation::check_value(terms, taxable, self.currency, self.addresses, errors);
+                }
+                Some(Price { totals, rates, terms })
+            }
             Err(problems) => {
                 for problem in problems {
                     errors.add(problem.field, problem.message);

@@ -16,9 +16,12 @@ impl InvalidValue {
     }
 }
 
-/// A type around a text that its `check` has passed.
+/// A type around a text that its `check` has passed, once it was brought into its usual form.
 macro_rules! value {
     ($(#[$doc:meta])* $name:ident: $check:expr) => {
+        value! { $(#[$doc])* $name: $check, usually: std::convert::identity }
+    };
+    ($(#[$doc:meta])* $name:ident: $check:expr, usually: $usual:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
         #[serde(try_from = "String")]
@@ -38,6 +41,7 @@ macro_rules! value {
             type Error = InvalidValue;
 
             fn try_from(text: String) -> Result<Self, InvalidValue> {
+                let text = $usual(text);
                 $check(&text)?;
                 Ok(Self(text))
             }
@@ -80,8 +84,9 @@ value! {
 }
 
 value! {
-    /// A code of the Harmonised System of Nomenclature, as the shop writes it (`6912`, `6913 90 00`): 1 to 16 characters.
-    Hsn: short_text::<16>
+    /// A code of the Harmonised System of Nomenclature: a chapter, heading or tariff item of 4, 6 or 8 digits, for goods. Blanks and
+    /// dots, as in `6913 90 00`, are left out.
+    Hsn: hsn, usually: without_gaps
 }
 
 fn order_number(text: &str) -> Result<(), InvalidValue> {
@@ -93,6 +98,21 @@ fn order_number(text: &str) -> Result<(), InvalidValue> {
         return Ok(());
     }
     Err(InvalidValue::new("must be 1 to 32 letters, digits, '.', '_' or '-', and begin with a letter or digit"))
+}
+
+fn without_gaps(mut code: String) -> String {
+    code.retain(|c| !matches!(c, ' ' | '.'));
+    code
+}
+
+/// Chapter 77 is reserved, 98 is for projects and baggage, and 99 for services.
+fn hsn(code: &str) -> Result<(), InvalidValue> {
+    let is_long_enough = matches!(code.len(), 4 | 6 | 8) && code.bytes().all(|digit| digit.is_ascii_digit());
+    let chapter = code.get(..2).and_then(|chapter| chapter.parse::<u8>().ok());
+    if is_long_enough && chapter.is_some_and(|chapter| matches!(chapter, 1..=76 | 78..=97)) {
+        return Ok(());
+    }
+    Err(InvalidValue::new("must be an HSN code of 4, 6 or 8 digits that begins with the chapter of goods, 01 to 97"))
 }
 
 /// Not blank, at most `MAX` characters, and nothing that Postgres cannot store.
@@ -138,7 +158,13 @@ mod tests {
             assert_eq!(refusal(bad).as_ref().map_err(String::as_str), Err(message), "{bad:?}");
         }
         assert!(Sku::parse(&"x".repeat(64)).is_ok() && Sku::parse(&"x".repeat(65)).is_err());
-        assert!(Hsn::parse(&"6".repeat(16)).is_ok() && Hsn::parse(&"6".repeat(17)).is_err());
+        for (written, code) in [("6912", "6912"), ("6913 90 00", "69139000"), ("6913.90", "691390")] {
+            assert_eq!(Hsn::parse(written).map(String::from).as_deref(), Ok(code));
+        }
+        for bad in ["", "69", "69139", "RET191349", "=1+1", "SKU-5703", "7701", "9987", "0001", "691390000", "६९१२"]
+        {
+            assert!(Hsn::parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The rates of GST on handicrafts by HSN code, each from its first day: the rate of an item that is ordered without one.
 //!
-//! The figures are data, in `data/gst_rates.csv`, each with its source. Goods whose rate depends on their price (shawls)
-//! and goods that are not handicrafts are not in it: for them the shop sends a rate with each item.
+//! The figures are data, in `data/gst_rates.csv`, each with its source: the serial number in the notification. The notifications
+//! themselves stand in `data/notifications`, and a test compares both. Where the tariff of 2017 or 2022 has other codes for the same
+//! goods, those have a row too. Goods whose rate depended on their price (shawls until 21 September 2025) and goods that are not
+//! handicrafts are not in it: for them the shop sends a rate with each item.
 
 use std::sync::LazyLock;
 

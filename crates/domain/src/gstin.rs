@@ -50,6 +50,53 @@ impl Gstin {
     }
 }
 
+/// Who receives goods, by the number that was given: a registered person, or a body of the United Nations or an embassy, which has
+/// a unique identity number (UIN) of its own form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecipientNumber {
+    Registered(Gstin),
+    Uin { number: String, state: IndianState },
+}
+
+impl RecipientNumber {
+    /// Reads a GSTIN or UIN. Blanks are left out, and letters may be small.
+    pub fn parse(text: &str) -> Result<Self, BadGstin> {
+        let number: String = text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_uppercase();
+        if is_uin(number.as_bytes()) {
+            let code = number[..2].parse().map_err(|_| BadGstin::Form)?;
+            let state = IndianState::from_code(code).ok_or(BadGstin::State(code))?;
+            return Ok(Self::Uin { number, state });
+        }
+        Gstin::parse(&number).map(Self::Registered)
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Registered(gstin) => gstin.as_str(),
+            Self::Uin { number, .. } => number,
+        }
+    }
+
+    pub fn state(&self) -> IndianState {
+        match self {
+            Self::Registered(gstin) => gstin.state(),
+            Self::Uin { state, .. } => *state,
+        }
+    }
+}
+
+/// State and year, the letters of a country or body, a number, `UN` or `ON`, and a check character: `0717USA12345UNO`.
+fn is_uin(number: &[u8]) -> bool {
+    let all = |from: usize, to: usize, of: fn(&u8) -> bool| number[from..to].iter().all(of);
+    number.len() == 15
+        && all(0, 4, u8::is_ascii_digit)
+        && all(4, 7, u8::is_ascii_uppercase)
+        && all(7, 12, u8::is_ascii_digit)
+        && matches!(number[12], b'U' | b'O')
+        && number[13] == b'N'
+        && number[14].is_ascii_alphanumeric()
+}
+
 /// Every second character counts double, the two base-36 digits of each product are added, and the check digit
 /// completes the sum to a multiple of 36.
 fn check_digit(characters: &[u8]) -> Option<u8> {
@@ -117,8 +164,10 @@ const STATES: [IndianState; 37] = {
 };
 
 /// Other spellings: older names, and the letters of ISO 3166-2 and of number plates.
-const ALIASES: [(&str, u8); 62] = [
+const ALIASES: [(&str, u8); 64] = [
     ("jk", 1),
+    ("j and k", 1),
+    ("j k", 1),
     ("jammu kashmir", 1),
     ("hp", 2),
     ("pb", 3),
@@ -182,7 +231,92 @@ const ALIASES: [(&str, u8); 62] = [
     ("other", 97),
 ];
 
+/// Union territories without a legislature: they have no state tax, but a union territory tax (UTGST Act, section 7).
+const WITHOUT_LEGISLATURE: [u8; 6] = [4, 26, 31, 35, 38, 97];
+
+/// The states whose postal circles have postal codes (PIN) that begin so. Left out is what says no state for certain: codes that
+/// two states share, and the enclaves of union territories.
+const POSTAL_CIRCLES: [(&str, u8); 62] = [
+    ("11", 7),
+    ("12", 6),
+    ("13", 6),
+    ("141", 3),
+    ("142", 3),
+    ("143", 3),
+    ("144", 3),
+    ("145", 3),
+    ("146", 3),
+    ("147", 3),
+    ("148", 3),
+    ("151", 3),
+    ("152", 3),
+    ("171", 2),
+    ("172", 2),
+    ("173", 2),
+    ("174", 2),
+    ("175", 2),
+    ("176", 2),
+    ("180", 1),
+    ("190", 1),
+    ("194", 38),
+    ("201", 9),
+    ("208", 9),
+    ("221", 9),
+    ("226", 9),
+    ("30", 8),
+    ("31", 8),
+    ("32", 8),
+    ("33", 8),
+    ("34", 8),
+    ("37", 24),
+    ("38", 24),
+    ("390", 24),
+    ("395", 24),
+    ("400", 27),
+    ("403", 30),
+    ("411", 27),
+    ("412", 27),
+    ("413", 27),
+    ("414", 27),
+    ("415", 27),
+    ("416", 27),
+    ("42", 27),
+    ("43", 27),
+    ("44", 27),
+    ("45", 23),
+    ("46", 23),
+    ("48", 23),
+    ("49", 22),
+    ("50", 36),
+    ("56", 29),
+    ("57", 29),
+    ("58", 29),
+    ("600", 33),
+    ("641", 33),
+    ("75", 21),
+    ("76", 21),
+    ("78", 18),
+    ("700", 19),
+    ("800", 10),
+    ("834", 20),
+];
+
 impl IndianState {
+    /// Whether its own tax is called UTGST, and not SGST.
+    pub fn has_union_territory_tax(self) -> bool {
+        WITHOUT_LEGISLATURE.contains(&self.code)
+    }
+
+    /// The state of a postal code (PIN), where the code says it for certain.
+    pub fn from_postal_code(text: &str) -> Option<Self> {
+        let code: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        if code.len() != 6 || !code.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        let circle = POSTAL_CIRCLES.iter().find(|(prefix, _)| code.starts_with(prefix))?;
+        Self::from_code(circle.1)
+    }
+
     pub fn from_code(code: u8) -> Option<Self> {
         STATES.into_iter().find(|state| state.code == code)
     }

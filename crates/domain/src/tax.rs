@@ -17,6 +17,10 @@ const WHOLE: i128 = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GstRate(u32);
 
+/// The rates, in thousandths of a per cent, that were ever notified for goods under section 9 of the CGST Act and section 5 of
+/// the IGST Act. The portal refuses others.
+const NOTIFIED: [u32; 12] = [0, 100, 250, 1_000, 1_500, 3_000, 5_000, 7_500, 12_000, 18_000, 28_000, 40_000];
+
 /// Not a rate: the message says what one must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("must be a percentage from 0 to 100 with at most three decimals")]
@@ -38,6 +42,11 @@ impl GstRate {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100,000, as just checked")]
         Ok(Self(thousandths as u32))
+    }
+
+    /// Whether goods were ever taxed at this rate.
+    pub fn is_notified(self) -> bool {
+        NOTIFIED.contains(&self.0)
     }
 
     pub fn per_cent(self) -> f64 {

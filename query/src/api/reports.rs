@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use daily::DailyFigure;
-pub use gst::{GstDocument, GstHsn, GstOthers, GstReport, GstSeries};
+pub use gst::{GstDocument, GstHsn, GstNil, GstOthers, GstReport, GstSeries};
 pub use lead_times::LeadTime;
 pub use refunds::RefundTotals;
 pub use returns::{ReturnsForReason, ReturnsOfSku};
@@ -49,6 +49,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(refunds::refunds_report))
         .routes(routes!(lead_times::lead_times))
         .routes(routes!(gst::gst_report))
+        .routes(routes!(gst::gstr1_file))
 }
 
 /// The query parameters of every report; others are refused.

@@ -145,6 +145,28 @@ async fn check_gst(api: &Api, kept: &OrderDocument) -> Result<()> {
     Ok(())
 }
 
+/// The sum of a member over all rows of a table, however deep they are.
+fn sum_of(table: &Value, member: &str) -> f64 {
+    match table {
+        Value::Array(rows) => rows.iter().map(|row| sum_of(row, member)).sum(),
+        Value::Object(members) => {
+            let own = members.get(member).and_then(Value::as_f64).unwrap_or(0.0);
+            own + members.values().filter(|value| !value.is_number()).map(|value| sum_of(value, member)).sum::<f64>()
+        }
+        _ => 0.0,
+    }
+}
+
+/// What is taxed in the tables of documents is what is taxed in the table of HSN codes, and each document is counted once.
+fn adds_up(file: &Value, gst: &GstReport) {
+    let sold: f64 = ["b2b", "b2cl", "b2cs", "exp"].iter().map(|table| sum_of(&file[table], "txval")).sum();
+    let returned: f64 = ["cdnr", "cdnur"].iter().map(|table| sum_of(&file[table], "txval")).sum();
+    let by_code = sum_of(&file["hsn"], "txval") - sum_of(&file["nil"], "nil_amt");
+    assert!((sold - returned - by_code).abs() < 0.005, "{sold} - {returned} is not {by_code}");
+    let issued: i64 = gst.documents.iter().map(|series| series.issued).sum();
+    assert!((sum_of(&file["doc_issue"], "net_issue") - f64::from(i32::try_from(issued).expect("few"))).abs() < 0.5);
+}
+
 /// Invoices to registered recipients, large invoices to other states, and their credit notes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gst_report_lists_registered_and_large_invoices_one_by_one() -> Result<()> {
@@ -172,6 +194,11 @@ async fn the_gst_report_lists_registered_and_large_invoices_one_by_one() -> Resu
     // The small order's bowl came back, its lamp did not.
     let gst: GstReport = report(api, "gst").await?;
     insta::assert_yaml_snapshot!("gst_one_by_one", gst);
+    let file = api.get("/reports/gst/gstr1.json?month=2026-03").await?.expect(200).json();
+    insta::assert_yaml_snapshot!("gstr1", file);
+    adds_up(&file, &gst);
+    api.get("/reports/gst/gstr1.json?month=2026-02").await?.refused(404, "NO_TAX_DOCUMENTS");
+    api.get("/reports/gst/gstr1.json?month=2026-13").await?.refused(422, "VALIDATION_FAILED");
     let csv = api.get("/reports/gst?section=credit_notes&format=csv").await?.expect(200).text();
     assert!(csv.contains("\nCDNR,CN/"), "{csv}");
     system.finish().await

@@ -45,7 +45,7 @@ impl<'a> From<&'a ReturnItemDocument> for Line<'a> {
             title: &item.title,
             hsn: item.hsn.as_ref(),
             rate: item.gst_rate,
-            quantity: item.quantity,
+            quantity: item.refunded_quantity(),
             price: None,
             discount: 0,
             goods: item.amount_minor - item.shipping_minor,

@@ -17,11 +17,12 @@ pub(crate) fn tax_of_return(order: &OrderDocument, returned: &ReturnDocument) ->
 }
 
 fn summary<'a>(order: &OrderDocument, lines: impl Iterator<Item = Line<'a>>) -> Option<TaxSummaryDocument> {
-    let recipient = order.billing_address.as_ref().or(order.shipping_address.as_ref());
+    let addresses = || [&order.billing_address, &order.shipping_address].into_iter().flatten();
+    let recipient = addresses().next();
     Some(TaxSummaryDocument {
         terms: order.tax_terms.clone()?,
         recipient_name: recipient.and_then(|address| address.name.clone()),
-        recipient_gstin: recipient.and_then(|address| address.gstin.clone()),
+        recipient_gstin: addresses().find_map(|address| address.gstin.clone()),
         lines: by_hsn_and_rate(&lines.collect::<Vec<_>>()),
     })
 }

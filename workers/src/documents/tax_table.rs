@@ -21,6 +21,8 @@ pub(crate) struct TaxTable<'a> {
     currency: &'a str,
     /// `None`: the shop is not registered, and nothing is taxed.
     supply: Option<Supply>,
+    /// What the state's half of the tax is called.
+    state_tax: &'static str,
     total: i64,
     summary: Vec<TaxSummaryLine>,
 }
@@ -40,7 +42,8 @@ impl<'a> TaxTable<'a> {
 
     fn new(lines: Vec<Line<'a>>, currency: &'a str, terms: Option<&TaxTermsDocument>, total: i64) -> Self {
         let summary = tax_summary::by_hsn_and_rate(&lines);
-        Self { lines, currency, supply: terms.map(|terms| terms.supply), total, summary }
+        let state_tax = terms.map_or("SGST", TaxTermsDocument::state_tax);
+        Self { lines, currency, supply: terms.map(|terms| terms.supply), state_tax, total, summary }
     }
 
     const fn is_taxed(&self) -> bool {
@@ -143,7 +146,7 @@ impl<'a> TaxTable<'a> {
                 (row("Taxable value", sum.taxable_minor))
                 @if untaxed != 0 { (row("Not taxed", untaxed)) }
                 @match supply {
-                    Supply::IntraState => { (row("CGST", sum.cgst_minor)) (row("SGST", sum.sgst_minor)) },
+                    Supply::IntraState => { (row("CGST", sum.cgst_minor)) (row(self.state_tax, sum.sgst_minor)) },
                     Supply::InterState => (row("IGST", sum.igst_minor)),
                 }
                 @if sum.round_off_minor != 0 { (row("Round off", sum.round_off_minor)) }
@@ -169,12 +172,13 @@ impl<'a> TaxTable<'a> {
     }
 
     fn hsn_table(&self, supply: Supply) -> Markup {
-        let taxes = |tax: &TaxDocument| match supply {
-            Supply::IntraState => vec![tax.cgst_minor, tax.sgst_minor],
-            Supply::InterState => vec![tax.igst_minor],
+        // Each tax with its own rate: rule 46(l) and (m).
+        let taxes = |tax: &TaxDocument, rate: f64| match supply {
+            Supply::IntraState => vec![(tax.cgst_minor, rate / 2.0), (tax.sgst_minor, rate / 2.0)],
+            Supply::InterState => vec![(tax.igst_minor, rate)],
         };
         let names: &[&str] = match supply {
-            Supply::IntraState => &["CGST", "SGST"],
+            Supply::IntraState => &["CGST", self.state_tax],
             Supply::InterState => &["IGST"],
         };
         html! {
@@ -195,7 +199,9 @@ impl<'a> TaxTable<'a> {
                                 td { (line.hsn.as_ref().map_or("–", Hsn::as_str)) }
                                 td.number { (rate) " %" }
                                 td.number { (self.money(line.tax.taxable_minor)) }
-                                @for amount in taxes(&line.tax) { td.number { (self.money(amount)) } }
+                                @for (amount, rate) in taxes(&line.tax, rate) {
+                                    td.number { (self.money(amount)) p.codes { (rate) " %" } }
+                                }
                                 td.number { (self.money(total(&line.tax))) }
                             }
                         }

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use contracts::{OrderDocument, OrderItemDocument};
 use maud::{Markup, html};
 
-use crate::documents::{Brand, Heading, TaxTable, addresses, day, fact, masthead, money, page, together, total_row};
+use crate::documents::{
+    Brand, Heading, TaxTable, addresses, day, endorsement, fact, invoice_title, masthead, money, page, together,
+    total_row,
+};
 
 /// What an invoice says.
 #[derive(Debug, Clone, Copy)]
@@ -21,12 +24,13 @@ pub struct InvoiceView<'a> {
 pub fn invoice_html(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
     let taxed = invoice.order.tax_terms.is_some();
     let heading = Heading {
-        title: if taxed { "Tax Invoice" } else { "Invoice" },
+        title: invoice_title(invoice.order),
         number: invoice.invoice_number,
         copy: taxed.then_some("Original for recipient"),
     };
     let body = html! {
         (masthead(&heading, brand))
+        @if let Some(endorsement) = endorsement(invoice.order) { p.endorsement { (endorsement) } }
         (facts(invoice))
         (addresses(invoice.order, brand))
         (items(invoice, brand))

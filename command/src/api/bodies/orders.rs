@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::{Address, CustomerId, Email, Hsn, OrderNumber, Sku};
-use domain::{Gstin, OrderState};
+use domain::{OrderState, RecipientNumber};
 use iso_currency::Currency;
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::{StepBody, check_optional, check_text, parse_field, parse_optional, reason_and_actor};
 use crate::context::Body;
 use crate::place_order::{self, Draft, DraftItem};
-use crate::taxation::Taxation;
+use crate::taxation::{Addresses, Taxation};
 use crate::transition::Details;
 
 const MAX_ADDRESS_FIELDS: usize = 20;
@@ -36,7 +36,8 @@ pub(in crate::api) struct PlaceOrder {
     #[serde(default)]
     #[schema(max_length = 64)]
     payment_method: Option<String>,
-    /// When the shop is registered, its `state` decides which GST applies: a state of India, by name or code.
+    /// When the shop is registered, its `state` decides which GST applies: a state of India, by name or code. Without one, the postal
+    /// code or the billing address does. Where the billing address has a GSTIN, the state of that decides.
     #[serde(default)]
     shipping_address: Option<Address>,
     #[serde(default)]
@@ -70,12 +71,13 @@ pub(in crate::api) struct PlaceItem {
     /// Minor units (paise).
     #[schema(minimum = 0)]
     unit_price_minor: i64,
-    /// Harmonised System of Nomenclature code.
+    /// Harmonised System of Nomenclature code of 4, 6 or 8 digits. Blanks and dots are left out.
     #[serde(default)]
-    #[schema(max_length = 16)]
+    #[schema(max_length = 16, example = "69139000")]
     hsn: Option<String>,
-    /// GST in per cent, with at most three decimals. When absent: the rate of handicrafts with this HSN code on the day, or
-    /// none.
+    /// GST in per cent, for a registered shop a rate at which goods are taxed: 0, 0.1, 0.25, 1, 1.5, 3, 5, 7.5, 12, 18, 28 or 40. When
+    /// absent: the rate of handicrafts with this HSN code on the day, or else `DEFAULT_GST_RATE`. A registered shop sells nothing
+    /// without a rate.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100, example = 5)]
     gst_rate: Option<f64>,
@@ -142,11 +144,12 @@ impl PlaceOrder {
     /// # Errors
     /// 422 with every invalid field.
     pub(in crate::api) fn parse(
-        self,
+        mut self,
         taxation: &Taxation,
         at: DateTime<Utc>,
     ) -> Result<place_order::PlaceOrder, ApiError> {
         let mut errors = FieldErrors::default();
+        [&mut self.shipping_address, &mut self.billing_address].into_iter().flatten().for_each(write_as_usual);
         let order_number =
             parse_optional(&mut errors, "order_number", self.order_number.as_deref(), OrderNumber::parse);
         let customer_id = parse_field(&mut errors, "customer_id", &self.customer_id, CustomerId::parse);
@@ -154,7 +157,8 @@ impl PlaceOrder {
             parse_optional(&mut errors, "customer_email", self.customer_email.as_deref(), Email::parse);
         self.check(&mut errors);
         let items = self.parse_items(&mut errors);
-        let price = self.draft().price(taxation, at, &mut errors);
+        let codes = self.codes();
+        let price = self.draft(&codes).price(taxation, at, &mut errors);
         errors.finish()?;
         let (Some(customer_id), Some(items), Some(price)) = (customer_id, items, price) else {
             return Err(ApiError::internal("a field of a new order is invalid and was not reported"));
@@ -193,20 +197,32 @@ impl PlaceOrder {
         parsed.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn draft(&self) -> Draft<'_> {
-        let items = self.items.iter().map(|item| DraftItem {
+    /// The HSN codes that are valid. The others are reported with the items.
+    fn codes(&self) -> Vec<Option<Hsn>> {
+        self.items.iter().map(|item| item.hsn.as_deref().and_then(|code| Hsn::parse(code).ok())).collect()
+    }
+
+    fn draft<'a>(&'a self, codes: &'a [Option<Hsn>]) -> Draft<'a> {
+        let items = self.items.iter().zip(codes).map(|(item, hsn)| DraftItem {
             quantity: item.quantity,
             unit_price_minor: item.unit_price_minor,
-            hsn: item.hsn.as_deref(),
+            hsn: hsn.as_ref(),
             gst_rate: item.gst_rate,
         });
         Draft {
             items: items.collect(),
             discount_minor: self.discount_minor,
             shipping_minor: self.shipping_minor,
-            shipping_address: self.shipping_address.as_ref(),
-            billing_address: self.billing_address.as_ref(),
+            currency: self.currency.as_deref().unwrap_or("INR"),
+            addresses: Addresses { shipping: self.shipping_address.as_ref(), billing: self.billing_address.as_ref() },
         }
+    }
+}
+
+/// Writes the number of a registered buyer as it is usually written. One that is invalid stays as it is, and is reported.
+fn write_as_usual(address: &mut Address) {
+    if let Some(Ok(number)) = address.gstin.as_deref().map(RecipientNumber::parse) {
+        address.gstin = Some(number.as_str().to_owned());
     }
 }
 
@@ -250,7 +266,7 @@ fn check_address(errors: &mut FieldErrors, name: &str, address: Option<&Address>
         check_text(errors, name, field, 64);
     }
     if let Some(gstin) = &address.gstin
-        && let Err(error) = Gstin::parse(gstin)
+        && let Err(error) = RecipientNumber::parse(gstin)
     {
         errors.add(format!("{name}.gstin"), error.to_string());
     }

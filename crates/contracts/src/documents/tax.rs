@@ -1,6 +1,6 @@
 //! The GST in an order and in its documents.
 
-use domain::Supply;
+use domain::{IndianState, Supply};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -34,6 +34,22 @@ pub struct TaxTermsDocument {
     /// Code and name of a state, `29 Karnataka`; `96 Outside India` for another country.
     pub place_of_supply: String,
     pub prices_include_tax: bool,
+}
+
+impl TaxTermsDocument {
+    /// What the state's half of the tax is called where the goods are supplied: SGST, or UTGST in a union territory without a
+    /// legislature.
+    pub fn state_tax(&self) -> &'static str {
+        let code = self.place_of_supply.get(..2).and_then(|code| code.parse().ok());
+        let is_union_territory =
+            code.and_then(IndianState::from_code).is_some_and(IndianState::has_union_territory_tax);
+        if is_union_territory { "UTGST" } else { "SGST" }
+    }
+
+    /// Whether the goods leave India.
+    pub fn is_export(&self) -> bool {
+        self.place_of_supply.starts_with("96")
+    }
 }
 
 /// Everything that the GST return reports about an invoice or a credit note.

@@ -1,5 +1,6 @@
 //! The figures for GSTR-1, the return of outward supplies, as printed on invoices and credit notes.
 
+mod portal;
 mod store;
 
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use chrono::NaiveDate;
+use chrono::{Months, NaiveDate};
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::request::{DefaultPeriod, Format};
 use super::{Api, begin_reading, respond};
+use crate::api::consistency::Scope;
 use crate::api::documents::json;
 
 /// The query parameters of this report; others are refused.
@@ -26,7 +28,7 @@ pub(super) struct GstParams {
     from: Option<String>,
     /// The last day; the report includes it.
     to: Option<String>,
-    /// One of `invoices`, `others`, `credit_notes`, `hsn` and `documents`. CSV needs it, because a CSV file is one table. In JSON
+    /// One of `invoices`, `others`, `credit_notes`, `nil`, `hsn` and `documents`. CSV needs it, because a CSV file is one table. In JSON
     /// its rows are in `data`, as in all other reports.
     section: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
@@ -43,10 +45,12 @@ pub struct GstReport {
     pub from: Option<NaiveDate>,
     /// Null when the period has no end.
     pub to: Option<NaiveDate>,
-    /// Tables 4, 5 and 6A: invoices that are reported one by one.
+    /// Tables 4, 5 and 6A: invoices that are reported one by one, with what is taxed on them.
     pub invoices: Vec<GstDocument>,
-    /// Table 7: all other supplies by place and rate, minus their credit notes.
+    /// Table 7: all other taxed supplies by place and rate, minus their credit notes.
     pub others: Vec<GstOthers>,
+    /// Table 8: goods without tax, minus their credit notes.
+    pub nil: Vec<GstNil>,
     /// Table 9B: credit notes to registered recipients, and those for invoices of tables 5 and 6A.
     pub credit_notes: Vec<GstDocument>,
     /// Table 12: all supplies by HSN code and rate, minus credit notes.
@@ -65,6 +69,8 @@ pub struct GstDocument {
     pub issued_on: NaiveDate,
     pub recipient_gstin: Option<String>,
     pub recipient_name: Option<String>,
+    /// For a credit note of kind `CDNUR`: `B2CL`, or `EXPWP` (exports with payment of tax).
+    pub unregistered_type: Option<String>,
     /// For a credit note: the number of the invoice.
     pub corrects: Option<String>,
     pub corrected_issued_on: Option<NaiveDate>,
@@ -90,6 +96,15 @@ pub struct GstOthers {
     pub igst_minor: i64,
     pub cgst_minor: i64,
     pub sgst_minor: i64,
+}
+
+/// Goods that are not taxed, by where they went and to whom. Negative when credit notes exceed the sales.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GstNil {
+    /// `INTRB2B`, `INTRAB2B`, `INTRB2C` or `INTRAB2C`: between states or within one, to registered recipients or others.
+    pub supply_type: String,
+    /// At a rate of 0.
+    pub nil_minor: i64,
 }
 
 /// One HSN code at one rate.
@@ -131,18 +146,20 @@ enum Section {
     Invoices,
     Others,
     CreditNotes,
+    Nil,
     Hsn,
     Documents,
 }
 
 impl Section {
-    const EXPECTED: &str = "must be one of invoices, others, credit_notes, hsn, documents; CSV needs one";
+    const EXPECTED: &str = "must be one of invoices, others, credit_notes, nil, hsn, documents; CSV needs one";
 
     fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "invoices" => Self::Invoices,
             "others" => Self::Others,
             "credit_notes" => Self::CreditNotes,
+            "nil" => Self::Nil,
             "hsn" => Self::Hsn,
             "documents" => Self::Documents,
             _ => return None,
@@ -184,6 +201,7 @@ pub(super) async fn gst_report(
         Some(Section::CreditNotes) => {
             respond("gst-credit-notes", period, format, store::one_by_one(conn, CREDIT_NOTE, first, last).await?)
         }
+        Some(Section::Nil) => respond("gst-nil", period, format, store::nil(conn, first, last).await?),
         Some(Section::Hsn) => respond("gst-hsn", period, format, store::hsn(conn, first, last).await?),
         Some(Section::Documents) => {
             respond("gst-documents", period, format, store::documents(conn, first, last).await?)
@@ -195,10 +213,65 @@ pub(super) async fn gst_report(
                 invoices: store::one_by_one(conn, INVOICE, first, last).await?,
                 others: store::others(conn, first, last).await?,
                 credit_notes: store::one_by_one(conn, CREDIT_NOTE, first, last).await?,
+                nil: store::nil(conn, first, last).await?,
                 hsn: store::hsn(conn, first, last).await?,
                 documents: store::documents(conn, first, last).await?,
             };
             Ok(json(serde_json::to_string(&report).map_err(ApiError::internal)?).into_response())
         }
     }
+}
+
+/// The query parameters of the file; others are refused.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Gstr1Params {
+    /// The month, `YYYY-MM`.
+    #[param(example = "2026-11")]
+    month: Option<String>,
+    /// Consistency tokens, as in all other queries.
+    consistency: Option<String>,
+}
+
+/// GSTR-1 of a month as the GST portal reads it, in rupees. Upload it there.
+#[utoipa::path(
+    get,
+    path = "/reports/gst/gstr1.json",
+    tag = "Reports",
+    params(Gstr1Params),
+    responses(
+        (status = 200, description = "`gstin`, `fp` and the tables `b2b`, `b2cl`, `b2cs`, `exp`, `cdnr`, `cdnur`, `nil`, `hsn` and `doc_issue`. A table that would be empty is left out.", body = serde_json::Value),
+        (status = 404, description = "`NO_TAX_DOCUMENTS`: a registered shop has issued nothing until then", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
+    )
+)]
+pub(super) async fn gstr1_file(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<Gstr1Params>,
+) -> Result<Response, ApiError> {
+    let first = params.month.as_deref().and_then(|month| format!("{month}-01").parse::<NaiveDate>().ok());
+    let last = first.and_then(|first| first.checked_add_months(Months::new(1))?.pred_opt());
+    let Some((first, last)) = first.zip(last) else {
+        return Err(ApiError::invalid_field("month", "must be a month like 2026-11"));
+    };
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let mut tx = begin_reading(&api.reports).await?;
+    let conn = &mut *tx;
+    let Some(gstin) = store::supplier(conn, last).await? else {
+        return Err(ApiError::not_found("NO_TAX_DOCUMENTS", "no document of a registered shop was issued until then"));
+    };
+    let tables = portal::Tables {
+        gstin,
+        month: first,
+        invoices: store::one_by_one(conn, INVOICE, first, last).await?,
+        credit_notes: store::one_by_one(conn, CREDIT_NOTE, first, last).await?,
+        others: store::others(conn, first, last).await?,
+        nil: store::nil(conn, first, last).await?,
+        hsn: store::hsn(conn, first, last).await?,
+        documents: store::documents(conn, first, last).await?,
+    };
+    Ok(json(tables.file().to_string()).into_response())
 }

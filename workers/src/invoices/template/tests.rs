@@ -107,13 +107,13 @@ fn a_tax_invoice_has_what_rule_46_requires() {
         "Reverse charge No",
         "# Item Qty (NOS) Price Taxable GST Amount",
         "Sold by ArtiCurated State 29 Karnataka GSTIN 29AAACA0000A1ZU",
-        "1 Pot SKU SKU-1 HSN 6913 90 00 2 ₹500.00 ₹952.38 ₹47.62 5 % ₹1,000.00",
-        "3 Booklet SKU SKU-3 HSN 6913 90 00 1 ₹100.00 ₹100.00 – ₹100.00",
+        "1 Pot SKU SKU-1 HSN 69139000 2 ₹500.00 ₹952.38 ₹47.62 5 % ₹1,000.00",
+        "3 Booklet SKU SKU-3 HSN 69139000 1 ₹100.00 ₹100.00 – ₹100.00",
         "Shipping ₹17.14 ₹0.86 ₹18.00",
         "Taxable value ₹1,816.13 Not taxed ₹100.00 CGST ₹100.43 SGST ₹100.43 Round off ₹0.01 Total ₹2,117.00",
         "Total in words Two thousand, one hundred and seventeen rupees only",
-        "HSN GST rate Taxable value CGST SGST Total tax 6913 90 00 5 % ₹969.52 ₹24.24 ₹24.24 ₹48.48",
-        "9405 18 % ₹846.61 ₹76.19 ₹76.19 ₹152.38",
+        "HSN GST rate Taxable value CGST SGST Total tax 69139000 5 % ₹969.52 ₹24.24 2.5 % ₹24.24 2.5 % ₹48.48",
+        "9405 18 % ₹846.61 ₹76.19 9 % ₹76.19 9 % ₹152.38",
         "For ArtiCurated Authorised signatory",
     ] {
         assert!(text.contains(expected), "{expected:?} in {text}");
@@ -133,6 +133,49 @@ fn between_states_an_invoice_has_igst_only() {
     let text = text_of(&html_of(&order));
     assert!(text.contains("IGST ₹200.86") && text.contains("Place of supply 27 Maharashtra"), "{text}");
     assert!(!text.contains("CGST") && !text.contains("SGST"));
+}
+
+/// The title of an invoice of these rates, for a buyer who is registered or not.
+fn title(rates: [f64; 3], registered: bool) -> String {
+    let mut order = taxed_order();
+    for (item, rate) in order.items.iter_mut().zip(rates) {
+        item.gst_rate = Some(rate);
+    }
+    for address in [&mut order.shipping_address, &mut order.billing_address].into_iter().flatten() {
+        address.gstin = registered.then(|| "27AAPFU0939F1ZV".to_owned());
+    }
+    let text = text_of(&html_of(&order));
+    let (before, _) = text.split_once(" AC/26-27/").expect("a number");
+    before.rsplit_once("care ").map_or(before, |(_, title)| title).to_owned()
+}
+
+#[test]
+fn a_document_is_called_what_the_law_calls_it() {
+    for (rates, registered, called) in [
+        ([5.0, 18.0, 12.0], false, "Tax Invoice"),
+        ([5.0, 18.0, 12.0], true, "Tax Invoice"),
+        ([0.0, 0.0, 0.0], false, "Bill of Supply"),
+        ([0.0, 0.0, 0.0], true, "Bill of Supply"),
+        ([5.0, 0.0, 0.0], false, "Invoice-cum-Bill of Supply"),
+        ([5.0, 0.0, 0.0], true, "Tax Invoice"),
+    ] {
+        assert_eq!(title(rates, registered), called, "{rates:?} {registered}");
+    }
+}
+
+#[test]
+fn goods_that_leave_india_and_union_territories_are_named_as_the_law_does() {
+    let mut order = taxed_order();
+    assert!(!html_of(&order).contains("SUPPLY MEANT FOR EXPORT"));
+    let mut supplied = |place: &str, supply| {
+        let terms = order.tax_terms.as_mut().expect("taxed");
+        (terms.supply, terms.place_of_supply) = (supply, place.to_owned());
+        text_of(&html_of(&order))
+    };
+    let chandigarh = supplied("04 Chandigarh", Supply::IntraState);
+    assert!(chandigarh.contains("CGST UTGST") && !chandigarh.contains("SGST"), "{chandigarh}");
+    let abroad = supplied("96 Outside India", Supply::InterState);
+    assert!(abroad.contains("SUPPLY MEANT FOR EXPORT ON PAYMENT OF INTEGRATED TAX"), "{abroad}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use chrono::NaiveDate;
 use sqlx::PgConnection;
 
-use super::{GstDocument, GstHsn, GstOthers, GstSeries};
+use super::{GstDocument, GstHsn, GstNil, GstOthers, GstSeries};
 
 /// A statement that starts with the clause `with document`: the issued documents of the period from $1 to $2, each with its
 /// class, which decides the table of GSTR-1.
@@ -45,12 +45,14 @@ pub(super) async fn one_by_one(
         GstDocument,
         r#"
         select case when document.kind = 'invoice' then class when class = 'B2B' then 'CDNR' else 'CDNUR' end as "kind!",
-               number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
-               document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
+               number, document.issued_on, recipient_gstin, recipient_name,
+               case when document.kind = 'credit_note' and class <> 'B2B' then case class when 'EXP' then 'EXPWP' else class end end
+                   as unregistered_type,
+               corrects, corrected_issued_on, document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
                sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
                sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
-        where document.kind = $3 and class <> 'B2CS'
+        where document.kind = $3 and class <> 'B2CS' and (gst_rate > 0 or class = 'EXP')
         group by document.kind, class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
                  document.place_of_supply, document.total_minor, gst_rate
         order by class, number, gst_rate
@@ -73,7 +75,7 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
                sum(case document.kind when 'invoice' then cgst_minor else -cgst_minor end)::int8 as "cgst_minor!",
                sum(case document.kind when 'invoice' then sgst_minor else -sgst_minor end)::int8 as "sgst_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
-        where class = 'B2CS'
+        where class = 'B2CS' and gst_rate > 0
         group by document.place_of_supply, gst_rate
         order by document.place_of_supply, gst_rate
         "#,
@@ -82,6 +84,38 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
     )
     .fetch_all(conn)
     .await
+}
+
+/// Goods at a rate of 0 that stay in India. Exports are zero-rated, and stand in table 6A.
+pub(super) async fn nil(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstNil>> {
+    with_classified_documents!(
+        GstNil,
+        r#"
+        select concat(case supply when 'INTER_STATE' then 'INTR' else 'INTRA' end, case class when 'B2B' then 'B2B' else 'B2C' end)
+                   as "supply_type!",
+               sum(case document.kind when 'invoice' then 1 else -1 end * line.total_minor)::int8 as "nil_minor!"
+        from document join read.issued_lines as line on line.document_id = document.id
+        where class <> 'EXP' and coalesce(gst_rate, 0) = 0
+        group by 1 order by 1
+        "#,
+        first,
+        last,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The number of the shop on the newest document until that day.
+pub(super) async fn supplier(conn: &mut PgConnection, last: NaiveDate) -> sqlx::Result<Option<String>> {
+    let newest = sqlx::query_scalar!(
+        r#"
+        select supplier_gstin as "gstin!" from read.issued_documents
+        where issued_on <= $1 and supplier_gstin is not null
+        order by issued_on desc limit 1
+        "#,
+        last,
+    );
+    newest.fetch_optional(conn).await
 }
 
 /// Reads only the lines, which have all that this table needs.

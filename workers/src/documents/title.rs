@@ -1,0 +1,29 @@
+//! What a document is called, and what it must say besides: rules 46, 46A and 49 of the CGST Rules.
+
+use contracts::OrderDocument;
+
+/// The title of an order's invoice. Of a registered shop:
+///
+/// - nothing on it is taxed: a bill of supply (section 31 (3) (c), rule 49);
+/// - taxed and exempt goods for a buyer who is not registered: one document for both (rule 46A);
+/// - otherwise a tax invoice (rule 46).
+pub(crate) fn invoice_title(order: &OrderDocument) -> &'static str {
+    if order.tax_terms.is_none() {
+        return "Invoice";
+    }
+    let is_taxed = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
+    let taxed = order.items.iter().filter(|item| is_taxed(item.gst_rate)).count();
+    let addresses = [&order.shipping_address, &order.billing_address];
+    let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
+    match taxed {
+        0 => "Bill of Supply",
+        taxed if taxed < order.items.len() && !is_registered => "Invoice-cum-Bill of Supply",
+        _ => "Tax Invoice",
+    }
+}
+
+/// What an invoice for goods that leave India is endorsed with: the third proviso to rule 46.
+pub(crate) fn endorsement(order: &OrderDocument) -> Option<&'static str> {
+    let is_export = order.tax_terms.as_ref().is_some_and(contracts::TaxTermsDocument::is_export);
+    is_export.then_some("SUPPLY MEANT FOR EXPORT ON PAYMENT OF INTEGRATED TAX")
+}
