@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults ordered upgrade mutants bench bench-years bench-lives coverage reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test test-long faults ordered upgrade mutants bench bench-years bench-lives coverage reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -31,6 +31,9 @@ test: ## All tests, on real Postgres, RabbitMQ, Chromium, S3 and SMTP
 faults: ## Kill, freeze and disconnect everything for MINUTES=5, check that nothing is lost; SEED=n repeats a run
 	@scripts/setup.sh faults $(TRANSPORT)
 	@$(CARGO) run --bin faults -- --transport $(TRANSPORT)
+
+test-long: ## 100,000 random histories of an order's returns, with sums kept apart; `make test` plays 2,000
+	PROPTEST_CASES=100000 $(CARGO) test --locked --test rules histories
 
 # The program itself reads JOBS, KILLS and SEED.
 ordered: ## Prove the order of an ordered queue over JOBS=100000 with failures, kills and operator actions

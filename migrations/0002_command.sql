@@ -27,7 +27,7 @@ create table command.orders (
 -- There is no further index. Every command finds its order by id, and an update that touches no index is cheap (HOT).
 grant select, insert, update on command.orders to articurated_command;
 
--- The items of an order, as rows, because returns refer to them one by one.
+-- The items of an order, as rows, because returns refer to them one by one: a request that names an item of another order is told so.
 --   paid_minor      what the customer paid for the goods of the whole line, tax included: quantity × price less the
 --                   line's share of the order's discount
 --   shipping_minor  the line's share of the shipping, tax included
@@ -47,15 +47,18 @@ create table command.order_items (
 );
 grant select, insert on command.order_items to articurated_command;
 
--- One row per return request; the same shape as `orders`.
+-- One row per return request; the same shape as `orders`. `progress` also has the amount of the refund, which is an estimate
+-- until the return is completed.
+--   items  as they were requested, with their estimates. Once something else is known of them, because the warehouse has not
+--          accepted all units or the refund is another amount than estimated, the items stand in `progress`
 create table command.returns (
     id                   uuid        not null constraint returns_pkey primary key,
     order_id             uuid        not null constraint returns_order_fkey references command.orders (id),
     state                text        not null constraint returns_state_known check (state in
                                      ('REQUESTED', 'APPROVED', 'REJECTED', 'IN_TRANSIT', 'RECEIVED', 'COMPLETED')),
     version              integer     not null constraint returns_version_positive check (version >= 1),
-    refund_amount_minor  bigint      not null constraint returns_refund_not_negative check (refund_amount_minor >= 0),
     document             json        compression lz4 not null,
+    items                json        compression lz4 not null,
     progress             jsonb       not null,
     created_at           timestamptz not null,
     updated_at           timestamptz not null
@@ -67,23 +70,47 @@ create index returns_order on command.returns (order_id);
 -- of the whole million takes 0.3 to 0.6 s.
 grant select, insert, update on command.returns to articurated_command;
 
--- The items of a return.
---   amount_minor    their exact refund, fixed when the return is requested
---   shipping_minor  the part of `amount_minor` that refunds shipping
--- The return that completes an order's returns may also refund the shipping of items that came back earlier. Such a line
--- has a quantity of 0.
-create table command.return_items (
-    id              uuid    not null constraint return_items_pkey primary key,
-    return_id       uuid    not null constraint return_items_return_fkey references command.returns (id),
-    order_item_id   uuid    not null constraint return_items_order_item_fkey references command.order_items (id),
-    quantity        integer not null constraint return_items_quantity_range check (quantity between 0 and 100000),
-    amount_minor    bigint  not null constraint return_items_amount_not_negative check (amount_minor >= 0),
-    shipping_minor  bigint  not null,
-    constraint return_items_item_key unique (return_id, order_item_id),
-    constraint return_items_shipping_range check (shipping_minor between 0 and amount_minor)
-);
-create index return_items_order_item on command.return_items (order_item_id);
-grant select, insert on command.return_items to articurated_command;
+-- One row per refund: money of an order that is given back. Inserted under the order's lock, so that the refunds of an order
+-- that are not FAILED never exceed what was paid. The key at the payment gateway is the return's id, or the refund's own where there
+-- is no return; the row is committed before the first call, so every attempt uses the same key and the same amount. The workers
+-- write what came of it, and nothing else.
+--   document           what never changes: whose refund, of which payment, how much, why
+--   in_doubt_since     since when the gateway may have paid it, or not
+--   delayed_at         when the customer was told that it takes longer
+--   waiting_event_id   the event whose job waits for the gateway, which has taken the refund and not paid it yet
+--   transaction_id     the gateway's name of the refund
+--   gateway_reference  under which the customer's bank finds the payment (ARN or RRN)
+--   failure            what the gateway said when it refused the refund
+create table command.refunds (
+    id                 uuid        not null constraint refunds_pkey primary key,
+    order_id           uuid        not null constraint refunds_order_fkey references command.orders (id),
+    return_id          uuid        constraint refunds_return_key unique
+                                   constraint refunds_return_fkey references command.returns (id),
+    kind               text        not null constraint refunds_kind_known check (kind in ('RETURN', 'CANCELLATION')),
+    status             text        not null constraint refunds_status_known check (status in
+                                   ('PENDING', 'IN_DOUBT', 'PROCESSED', 'FAILED')),
+    version            integer     not null constraint refunds_version_positive check (version >= 1),
+    amount_minor       bigint      not null constraint refunds_amount_positive check (amount_minor > 0),
+    currency           text        not null constraint refunds_currency_iso4217 check (char_length(currency) = 3),
+    document           jsonb       not null,
+    in_doubt_since     timestamptz,
+    delayed_at         timestamptz,
+    waiting_event_id   uuid,
+    transaction_id     text,
+    gateway_reference  text,
+    failure            text,
+    created_at         timestamptz not null,
+    updated_at         timestamptz not null,
+    processed_at       timestamptz,
+    constraint refunds_return_has_one check ((kind = 'RETURN') = (return_id is not null)),
+    constraint refunds_processed_is_whole check
+        ((status = 'PROCESSED') = (transaction_id is not null) and (status = 'PROCESSED') = (processed_at is not null)),
+    constraint refunds_failed_has_reason check ((status = 'FAILED') = (failure is not null))
+) with (fillfactor = 80);
+create index refunds_order on command.refunds (order_id);
+grant select, insert, update on command.refunds to articurated_command;
+grant select, update (status, version, in_doubt_since, delayed_at, waiting_event_id, transaction_id, gateway_reference, failure, updated_at, processed_at)
+    on command.refunds to articurated_workers;
 
 -- The audit: one immutable row per state change, including the creation (from_state null). The key is
 -- (entity_type, entity_id, version). Versions run 1..n without a gap, and the current state of an entity is the to_state
@@ -151,6 +178,22 @@ create function command.whole(document json, progress jsonb, state text, version
         convert_from(substr(convert_to(document::text, 'UTF8'), 1, octet_length(document::text) - 1), 'UTF8')
         || coalesce(',' || nullif(left(substr(progress::text, 2), -1), ''), '')
         || ',"state":"' || state || '","version":' || version::text || '}' end;
+
+-- The frozen document of a return: with the items as requested, unless `progress` has them.
+create function command.with_items(document json, items json, progress jsonb) returns json
+    language sql stable parallel safe
+    return case when progress ? 'items' then document else
+        (convert_from(substr(convert_to(document::text, 'UTF8'), 1, octet_length(document::text) - 1), 'UTF8')
+        || ',"items":' || items::text || '}')::json end;
+
+-- A refund as events carry it and clients see it.
+create function command.refund_document(refund command.refunds) returns jsonb
+    language sql stable parallel safe
+    return (refund).document || jsonb_strip_nulls(jsonb_build_object(
+        'status', (refund).status, 'version', (refund).version, 'transaction_id', (refund).transaction_id,
+        'gateway_reference', (refund).gateway_reference, 'failure', (refund).failure,
+        'updated_at', to_char((refund).updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'processed_at', to_char((refund).processed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
 
 -- A row of the audit as events carry it and clients see it.
 create function command.transition(step command.state_transitions) returns json

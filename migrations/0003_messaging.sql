@@ -126,7 +126,8 @@ left join lateral (
     select orders.document from command.orders where event.aggregate_type = 'order' and id = aggregate_id limit 1
 ) as placed on true
 left join lateral (
-    select returns.document from command.returns where event.aggregate_type = 'return' and id = aggregate_id limit 1
+    select command.with_items(returns.document, items, event.payload) as document
+    from command.returns where event.aggregate_type = 'return' and id = aggregate_id limit 1
 ) as requested on true;
 grant select on messaging.events to articurated_relay, articurated_workers, articurated_query;
 grant execute on function messaging.history to articurated_relay, articurated_workers, articurated_query, articurated_operator;

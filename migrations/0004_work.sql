@@ -1,4 +1,4 @@
--- What the workers make of events: invoices, credit notes, refunds, e-mails.
+-- What the workers make of events: invoices, credit notes, e-mails. What they make of refunds stands in `command.refunds`.
 --
 -- A row is written in the transaction that completes its job. Where an effect outside the database must not happen twice,
 -- the row is committed before the effect is attempted.
@@ -49,24 +49,6 @@ create table work.credit_notes (
         ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );
 
--- One refund per return. The return's id is the idempotency key at the payment gateway. The row is committed before the
--- first call, so every later attempt uses the same key and the same amount, wherever the first one crashed.
-create table work.refunds (
-    id              uuid        not null constraint refunds_pkey primary key,
-    return_id       uuid        not null constraint refunds_return_key unique,
-    order_id        uuid        not null,
-    amount_minor    bigint      not null constraint refunds_amount_not_negative check (amount_minor >= 0),
-    currency        text        not null,
-    status          text        not null constraint refunds_status_known check (status in ('PENDING', 'PROCESSED', 'FAILED')),
-    version         integer     not null,
-    transaction_id  text,
-    created_at      timestamptz not null,
-    processed_at    timestamptz,
-    document        jsonb,
-    constraint refunds_processed_is_whole check
-        ((status = 'PROCESSED') = (transaction_id is not null) and (status = 'PROCESSED') = (processed_at is not null))
-);
-
 -- One row per e-mail. The recipient's address is not kept here: the event has it.
 --
 -- A mail server cannot be asked whether it accepted a message. So the row is committed before the message is handed over,
@@ -92,6 +74,28 @@ create table work.emails (
     constraint emails_sent_has_time check ((status in ('LOGGED', 'SENT')) = (sent_at is not null)),
     constraint emails_recorded_has_time check ((status = 'LOGGED') = (recorded_at is null))
 );
+
+-- Addresses that an operator has corrected: the e-mail about an event goes there, and not to the address in the event.
+create table work.email_corrections (
+    event_id      uuid        not null constraint email_corrections_pkey primary key,
+    recipient     text        not null constraint email_corrections_length check (char_length(recipient) between 3 and 254),
+    corrected_at  timestamptz not null
+);
+grant select, insert, update on work.email_corrections to articurated_operator;
+grant usage on schema work to articurated_operator;
+
+-- What a person is to be told by ALERT_WEBHOOK_URL, and has not been told yet. A row is written in the commit of what it is
+-- about, and deleted when the webhook has taken it.
+--   due_at  when it is sent, or sent again
+create table work.alerts (
+    id         uuid        not null constraint alerts_pkey primary key,
+    raised_at  timestamptz not null,
+    due_at     timestamptz not null,
+    attempts   integer     not null default 0,
+    body       jsonb       not null
+);
+create index alerts_due on work.alerts (due_at);
+grant delete on work.alerts to articurated_workers;
 
 grant select, insert, update on all tables in schema work to articurated_workers;
 grant select on all tables in schema work to articurated_operator;

@@ -41,7 +41,7 @@ create index returns_by_customer on read.returns (customer_id, created_at desc, 
 create index returns_by_order on read.returns (order_id, created_at desc, id desc);
 create index returns_by_number on read.returns (order_number, created_at desc, id desc);
 
--- Invoices are shown inside their order, credit notes and refunds inside their return. They have rows of their own because
+-- Invoices are shown inside their order, credit notes inside their return. They have rows of their own because
 -- their events are numbered separately and may arrive before those of the order or the return.
 --   path    file name in the document store
 --   sha256  of the PDF; its ETag
@@ -61,16 +61,26 @@ create table read.credit_notes (
     document   json    compression lz4 not null
 );
 
--- The columns between `version` and `document` are for reports; `processed_on` is a day of Asia/Kolkata.
+-- A refund is shown by itself, and inside its order or return. `made_on` and `processed_on` are days of Asia/Kolkata.
 create table read.refunds (
-    return_id     uuid    not null constraint refunds_pkey primary key,
-    version       integer not null,
-    status        text    not null,
-    amount_minor  bigint  not null,
-    currency      text    not null,
+    id            uuid        not null constraint refunds_pkey primary key,
+    version       integer     not null,
+    order_id      uuid        not null,
+    return_id     uuid,
+    kind          text        not null,
+    state         text        not null,
+    amount_minor  bigint      not null,
+    currency      text        not null,
+    created_at    timestamptz not null,
+    made_on       date        not null,
     processed_on  date,
-    document      json    compression lz4 not null
+    document      json        compression lz4 not null
 );
+create index refunds_newest on read.refunds (created_at desc, id desc);
+create index refunds_by_state on read.refunds (state, created_at desc, id desc);
+create index refunds_by_order on read.refunds (order_id, created_at desc, id desc);
+create index refunds_by_return on read.refunds (return_id) where return_id is not null;
+create index refunds_made on read.refunds (made_on);
 create index refunds_processed on read.refunds (processed_on) where processed_on is not null;
 
 -- The history of every aggregate, one row per audit row.
@@ -149,7 +159,7 @@ create index return_facts_requested on read.return_facts (requested_on);
 create index return_facts_completed on read.return_facts (completed_on) where completed_on is not null;
 create index return_facts_order on read.return_facts (order_id);
 
--- The lines of returns; they never change. `reason` is the line's own or, where it has none, the return's.
+-- The lines of returns, with the units that came back or are to come back. `reason` is the line's own or, where it has none, the return's.
 create table read.return_lines (
     return_id     uuid    not null,
     line_no       integer not null,

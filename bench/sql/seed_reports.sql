@@ -22,8 +22,8 @@ with placed as (
     select id, 1, 'SKU-' || n % 1024, 'Blue pottery bowl no. ' || n % 1024, (array['Too small', 'Broken', 'Late'])[n % 3 + 1], 1, 100000
     from placed where n % 10 = 1
 ), refunds as (
-    insert into read.refunds (return_id, version, document, status, amount_minor, currency, processed_on)
-    select id, 2, '{}', 'PROCESSED', 100000, 'INR', day from placed where n % 10 = 1
+    insert into read.refunds (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
+    select id, 2, id, id, 'RETURN', 'PROCESSED', 100000, 'INR', day, day, day, '{}' from placed where n % 10 = 1
 ), documents as (
     insert into read.issued_documents
     select id, 'invoice', 'AC/26-27/' || lpad(n::text, 6, '0'), day, id, 'AC-' || n, 'INR', 509000, '29AAHCM7727Q1ZI',

@@ -50,7 +50,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     database.settle().await?;
     let fresh = live(system, &database, lives).await?;
     let later = live(system, &database, lives).await?;
-    let refunds: i64 = sqlx::query_scalar("select count(*) from work.refunds where status = 'PROCESSED'")
+    let refunds: i64 = sqlx::query_scalar("select count(*) from command.refunds where status = 'PROCESSED'")
         .fetch_one(&database.pool)
         .await?;
     ensure!(u64::try_from(refunds)? == lives / 10 + 2 * lives, "{refunds} refunds are processed");

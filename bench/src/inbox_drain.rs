@@ -94,7 +94,6 @@ impl Handler for Idle {
 
 async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
     let pool = database.workers().await?;
-    let (dead_jobs, _) = tokio::sync::mpsc::unbounded_channel();
     let config = WorkerConfig {
         queue: QUEUE,
         slots: SLOTS,
@@ -102,7 +101,6 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
         owner: "bench".to_owned(),
         isolation: Isolation::new(),
         patience: messaging::worker::PATIENCE,
-        dead_jobs,
         relay: None,
     };
     let all = counter(DONE)? + jobs.messages_of(QUEUE);

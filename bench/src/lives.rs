@@ -94,7 +94,7 @@ async fn measure(system: &System, options: &Options) -> Result<Value> {
     .await?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (refunds, documents): (i64, i64) = sqlx::query_as(
-        "select (select count(*) from work.refunds where status = 'PROCESSED'), (select count(*) from work.invoices)",
+        "select (select count(*) from command.refunds where status = 'PROCESSED'), (select count(*) from work.invoices)",
     )
     .fetch_one(&database.pool)
     .await?;

@@ -114,7 +114,6 @@ fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 }
 
 fn start_worker(pool: &PgPool, transport: TransportConfig, seen: &Seen, tasks: &Tasks) {
-    let (dead_jobs, _) = tokio::sync::mpsc::unbounded_channel();
     let config = WorkerConfig {
         queue: Queue::Notifications,
         slots: SLOTS,
@@ -122,7 +121,6 @@ fn start_worker(pool: &PgPool, transport: TransportConfig, seen: &Seen, tasks: &
         owner: "bench".to_owned(),
         isolation: Isolation::new(),
         patience: messaging::worker::PATIENCE,
-        dead_jobs,
         relay: None,
     };
     let stopwatch = Stopwatch { clock: Clock::system(), seen: seen.clone() };

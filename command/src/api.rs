@@ -2,6 +2,7 @@
 
 mod orders;
 mod returns;
+mod refunds;
 mod bodies;
 mod incoming;
 mod answer;
@@ -16,11 +17,13 @@ use crate::App;
 #[openapi(tags(
     (name = "Orders: commands", description = "Place an order and take it through its states."),
     (name = "Returns: commands", description = "Request the return of items and take it to its refund."),
+    (name = "Refunds: commands", description = "Have a failed refund paid after all."),
 ))]
 struct Documented;
 
 fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Documented::openapi()).nest("/api/v1", orders::routes().merge(returns::routes()))
+    OpenApiRouter::with_openapi(Documented::openapi())
+        .nest("/api/v1", orders::routes().merge(returns::routes()).merge(refunds::routes()))
 }
 
 pub(crate) fn routes(app: App) -> axum::Router {
@@ -39,10 +42,11 @@ enum CommandErrors {
     /// Malformed JSON (`MALFORMED_JSON`), or a return that is not allowed (`RETURN_NOT_ALLOWED`).
     #[response(status = 400)]
     BadRequest(ErrorBody),
-    /// `ORDER_NOT_FOUND` or `RETURN_NOT_FOUND`.
+    /// `ORDER_NOT_FOUND`, `RETURN_NOT_FOUND` or `REFUND_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `INVALID_STATE_TRANSITION`, `CONFLICTING_FACT`, `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
+    /// `INVALID_STATE_TRANSITION`, `CONFLICTING_FACT`, `FACT_NOT_RECORDED`, `FACT_IS_FINAL`, `REFUND_EXCEEDS_PAID`,
+    /// `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `VERSION_MISMATCH`: the version in `If-Match` is not the current one.

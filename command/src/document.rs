@@ -11,14 +11,19 @@ use serde::Serialize;
 /// The members of a document that change, and therefore are not in its frozen part.
 const CHANGING: [&str; 3] = ["state", "version", "updated_at"];
 
-/// The frozen part of a new document, as JSON.
-pub(crate) fn frozen(document: &impl Serialize) -> Result<String, ApiError> {
+/// The frozen part of a new document, as JSON. `more` are further members that change.
+pub(crate) fn frozen(document: &impl Serialize, more: &[&str]) -> Result<String, ApiError> {
     let mut value = serde_json::to_value(document).map_err(ApiError::internal)?;
     let members = value.as_object_mut().ok_or_else(|| ApiError::internal("a document is not an object"))?;
-    for name in CHANGING {
-        members.remove(name);
+    for name in CHANGING.iter().chain(more) {
+        members.remove(*name);
     }
     serde_json::to_string(&value).map_err(ApiError::internal)
+}
+
+/// The frozen part of a return, with the items as they were requested.
+pub(crate) fn with_items(frozen: &str, items: &str) -> String {
+    format!("{{{},\"items\":{items}}}", members(frozen))
 }
 
 /// The whole document. Both parts are JSON objects.
@@ -50,7 +55,7 @@ mod tests {
     fn the_parts_make_the_whole() {
         let placed =
             json!({ "id": 7, "items": [{ "sku": "A}" }], "state": "OLD", "version": 1, "updated_at": "yesterday" });
-        let frozen = frozen(&placed).expect("an object");
+        let frozen = frozen(&placed, &[]).expect("an object");
         for (progress, more) in [(json!({}), None), (json!({ "paid_at": "today" }), Some("today"))] {
             let whole: Value = serde_json::from_str(&whole(&frozen, &progress.to_string(), "PAID", 2)).expect("JSON");
             let mut expected = json!({ "id": 7, "items": [{ "sku": "A}" }], "state": "PAID", "version": 2 });

@@ -3,14 +3,16 @@
 //! The path of a command, in reading order:
 //! 1. [`api`]: a route parses the body into a command, and later turns the outcome into the answer;
 //! 2. [`context`] and [`idempotency`]: who sends the command, when and why, under which key, at which version;
-//! 3. [`place_order`], [`transition`], [`request_return`]: the three operations. [`taxation`] says which GST an order
-//!    bears;
+//! 3. [`place_order`] and [`transition`]: commands that touch one row, in batches. [`taxation`] says which GST an order bears.
+//!    [`request_return`], [`receive_return`], [`complete_return`], [`cancel_order`], [`refunds`] and [`correct`]: commands that depend
+//!    on what has been taken of an order ([`order_books`]), each a transaction of its own under the order's lock
+//!    ([`under_lock`]). [`dispatch`] says which step takes which way;
 //! 4. [`batcher`]: commands that arrive while a commit is in flight form the next batch;
 //! 5. [`store`]: the SQL. A batch is one statement;
 //! 6. [`outcome`]: how a command ends; [`document`]: the document that it answers with.
 //!
 //! Beside it: [`maintenance`] deletes old idempotency keys and rejects returns that were not reviewed in time;
-//! [`republish`] writes a snapshot of every order and return into the outbox, from which read models can be rebuilt.
+//! [`republish`] writes a snapshot of every order, return and refund into the outbox, from which read models can be rebuilt.
 //!
 //! [`without_http`] executes batches for the benchmarks.
 //!
@@ -22,7 +24,15 @@ mod context;
 mod idempotency;
 mod place_order;
 mod transition;
+mod under_lock;
+mod order_books;
 mod request_return;
+mod receive_return;
+mod complete_return;
+mod cancel_order;
+mod refunds;
+mod correct;
+mod dispatch;
 mod taxation;
 mod batcher;
 mod store;

@@ -31,6 +31,11 @@ impl Outcome {
         Self { status: StatusCode::OK, entity, id, version: *version, document, replayed: false }
     }
 
+    /// The whole document of an entity.
+    pub(crate) fn whole(entity: EntityType, id: Uuid, version: i32, document: String) -> Self {
+        Self { status: StatusCode::OK, entity, id, version, document, replayed: false }
+    }
+
     /// A new entity.
     pub(crate) fn created(entity: EntityType, id: Uuid, document: String) -> Self {
         Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false }
@@ -81,6 +86,10 @@ pub(crate) fn locked(entity: EntityType, id: Uuid) -> ApiError {
 }
 
 fn not_found(entity: EntityType, id: &str, hint: &str) -> ApiError {
-    let code = if entity == EntityType::Return { "RETURN_NOT_FOUND" } else { "ORDER_NOT_FOUND" };
+    let code = match entity {
+        EntityType::Return => "RETURN_NOT_FOUND",
+        EntityType::Refund => "REFUND_NOT_FOUND",
+        EntityType::Order | EntityType::Invoice | EntityType::CreditNote => "ORDER_NOT_FOUND",
+    };
     ApiError::not_found(code, format!("there is no {entity} {id:?}{hint}")).with_details(json!({ "id": id }))
 }

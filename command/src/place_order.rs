@@ -148,7 +148,7 @@ fn new_order(app: &App, context: &CommandContext, order: &OrderDocument) -> Resu
         customer_id: order.customer_id.clone(),
         currency: order.currency.clone(),
         total_minor: order.total_minor,
-        document: frozen(order)?,
+        document: frozen(order, &[])?,
         progress: json!({ "updated_at": context.at }),
         items: items.collect(),
         audit: context.audit_row(json!({})),

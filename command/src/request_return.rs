@@ -1,23 +1,22 @@
-//! The request for a return: one transaction under the order's lock.
-
-use std::time::Instant;
+//! The request for a return.
 
 use axum::http::StatusCode;
-use contracts::{EntityType, OrderDocument, ReturnDocument, ReturnItemDocument, ReturnState};
-use domain::{Charge, OrderForReturn, RequestedItem, ReturnLine, ReturnRefusal, ReturnableItem, decide_return};
+use contracts::{EntityType, ReturnDocument, ReturnState};
+use domain::{RequestedItem, ReturnLine, ReturnRefusal, decide_return};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use runtime::ApiError;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::App;
 use crate::context::CommandContext;
-use crate::document::{frozen, whole};
-use crate::idempotency::key_in_progress;
-use crate::outcome::{Outcome, locked, unknown_entity};
-use crate::store::{self, NewReturn, OrderUnderLock};
-use crate::taxation;
+use crate::document::{frozen, whole, with_items};
+use crate::order_books::OrderBooks;
+use crate::outcome::Outcome;
+use crate::store::{self, NewReturn, OrderOf};
+use crate::under_lock::{UnderLock, stored, under_lock};
 
 /// The command: take back these units of this order.
 #[derive(Debug)]
@@ -34,56 +33,42 @@ pub(crate) struct ReturnItem {
     pub(crate) reason: Option<String>,
 }
 
-/// Requests a return. The transaction runs in a task of its own, so a client that hangs up does not interrupt it.
+/// Requests a return.
 ///
 /// # Errors
 /// 404 for an unknown order, 400 for a return that is not allowed, 503 when another transaction holds the order for too
 /// long.
 pub(crate) async fn request(app: &App, context: CommandContext, command: RequestReturn) -> Result<Outcome, ApiError> {
-    let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
-    let deadline = Instant::now() + app.deadline;
-    let work = Work { app: app.clone(), context, command, deadline };
-    let outcome =
-        runtime::database::in_transaction(&app.pool, |conn| Box::pin(async move { work.run(conn).await })).await;
-    drop(in_flight);
-    if outcome.as_ref().is_ok_and(|outcome| !outcome.replayed) {
-        app.hint.send();
-    }
-    outcome
+    let of = OrderOf::Order(command.order_id);
+    let work = Work { app: app.clone(), context: context.clone(), command };
+    under_lock(app, &context, of, work).await
 }
 
 struct Work {
     app: App,
     context: CommandContext,
     command: RequestReturn,
-    deadline: Instant,
+}
+
+impl UnderLock for Work {
+    fn run(self, conn: &mut PgConnection, books: OrderBooks) -> BoxFuture<'_, Result<Outcome, ApiError>> {
+        async move {
+            // Read under the lock: the transaction that held it before may have answered this very request.
+            if let Some(request) = &self.context.idempotency
+                && let Some(known) = store::known_answer(&mut *conn, request).await?
+            {
+                return Outcome::replayed(known, Some(request), EntityType::Return);
+            }
+            let lines = self.decide(&mut *conn, &books).await?;
+            let document = self.document(&books, &lines)?;
+            self.insert(conn, &document).await
+        }
+        .boxed()
+    }
 }
 
 impl Work {
-    async fn run(self, conn: &mut PgConnection) -> Result<Outcome, ApiError> {
-        let order_id = self.command.order_id;
-        let at_most = self.deadline.saturating_duration_since(Instant::now());
-        let order = store::lock_order(conn, order_id, at_most).await;
-        let order = order.map_err(|error| held(&error, order_id).unwrap_or(error.into()))?;
-        // Read under the lock: the transaction that held it before may have answered this very request.
-        if let Some(request) = &self.context.idempotency
-            && let Some(known) = store::known_answer(conn, request).await?
-        {
-            return Outcome::replayed(known, Some(request), EntityType::Return);
-        }
-        let Some(order) = order else { return Err(unknown_entity(EntityType::Order, order_id)) };
-        let placed = OrderDocument::deserialize(&order.document).map_err(ApiError::internal)?;
-        let lines = self.decide(conn, &order, &placed).await?;
-        let document = self.document(&placed, &lines)?;
-        self.insert(conn, &document).await
-    }
-
-    async fn decide(
-        &self,
-        conn: &mut PgConnection,
-        order: &OrderUnderLock,
-        placed: &OrderDocument,
-    ) -> Result<Vec<ReturnLine>, ApiError> {
+    async fn decide(&self, conn: &mut PgConnection, books: &OrderBooks) -> Result<Vec<ReturnLine>, ApiError> {
         let requested: Vec<_> = self
             .command
             .items
@@ -92,49 +77,30 @@ impl Work {
             .collect();
         let ids: Vec<Uuid> = requested.iter().map(|item| item.order_item_id).collect();
         let elsewhere = store::items_elsewhere(conn, self.command.order_id, &ids).await?;
-        let order = OrderForReturn {
-            state: order.state.parse().map_err(ApiError::internal)?,
-            delivered_at: order.delivered_at,
-            existing_returns: order.returns.len(),
-            items: returnable(placed, &order.returns)?,
-        };
-        decide_return(&order, &requested, &elsewhere, &self.app.policy, self.context.at)
+        let policy = self.app.policy;
+        decide_return(&books.for_return(policy)?, &requested, &elsewhere, &policy, self.context.at)
             .map_err(|refusal| refused(&refusal))
     }
 
-    fn document(&self, placed: &OrderDocument, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
-        let at = self.context.at;
+    fn document(&self, books: &OrderBooks, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
+        let (at, order) = (self.context.at, &books.order);
         let item = |line: &ReturnLine| {
-            let ordered = placed.items.iter().find(|item| item.id == line.order_item_id);
             let requested = self.command.items.iter().find(|item| item.order_item_id == line.order_item_id);
-            let ordered = ordered.ok_or_else(|| ApiError::internal("an item is missing from the order's document"))?;
-            Ok(ReturnItemDocument {
-                id: self.app.ids.next(),
-                order_item_id: line.order_item_id,
-                sku: ordered.sku.clone(),
-                title: ordered.title.clone(),
-                quantity: i32::try_from(line.quantity).unwrap_or(i32::MAX),
-                hsn: ordered.hsn.clone(),
-                gst_rate: ordered.gst_rate,
-                amount_minor: line.refund(),
-                tax: ordered.tax.map(|_| taxation::tax(&line.goods)),
-                shipping_minor: line.shipping.paid,
-                shipping_tax: ordered
-                    .shipping_tax
-                    .filter(|_| line.shipping.paid > 0)
-                    .map(|_| taxation::tax(&line.shipping)),
-                reason: requested.and_then(|item| item.reason.clone()),
-            })
+            let mut item = books.item_of(line.order_item_id, self.app.ids.next())?;
+            item.quantity = i32::try_from(line.quantity).map_err(ApiError::internal)?;
+            item.reason = requested.and_then(|item| item.reason.clone());
+            books.price(&mut item, line)?;
+            Ok(item)
         };
         Ok(ReturnDocument {
             id: self.app.ids.next(),
-            order_id: placed.id,
-            order_number: placed.order_number.clone(),
+            order_id: order.id,
+            order_number: order.order_number.clone(),
             state: ReturnState::Requested,
             version: 1,
-            customer_id: placed.customer_id.clone(),
-            customer_email: placed.customer_email.clone(),
-            currency: placed.currency.clone(),
+            customer_id: order.customer_id.clone(),
+            customer_email: order.customer_email.clone(),
+            currency: order.currency.clone(),
             reason: self.context.reason.clone(),
             items: lines.iter().map(item).collect::<Result<_, ApiError>>()?,
             refund_amount_minor: lines.iter().map(ReturnLine::refund).sum(),
@@ -156,67 +122,25 @@ impl Work {
     }
 
     async fn insert(&self, conn: &mut PgConnection, document: &ReturnDocument) -> Result<Outcome, ApiError> {
-        let (frozen, progress) = (frozen(document)?, json!({ "updated_at": self.context.at }));
+        let items = serde_json::to_string(&document.items).map_err(ApiError::internal)?;
+        let frozen = frozen(document, &["items", "refund_amount_minor"])?;
+        let progress = json!({ "refund_amount_minor": document.refund_amount_minor, "updated_at": self.context.at });
         let new = NewReturn {
             id: document.id,
             order_id: document.order_id,
-            refund_amount_minor: document.refund_amount_minor,
             document: &frozen,
+            items: &items,
             progress: &progress,
-            items: &document.items,
             audit: &self.context.audit_row(json!({})),
             event_id: self.app.ids.next(),
             traceparent: self.context.traceparent.as_deref(),
             at: self.context.at,
             idempotency: self.context.idempotency.as_ref(),
         };
-        let stored = store::insert_return(conn, &new).await;
-        let progress = stored.map_err(|error| key_taken(&error).unwrap_or(error.into()))?;
-        let answer = whole(&frozen, &progress, document.state.as_str(), document.version);
+        let progress = store::insert_return(conn, &new).await.map_err(stored)?;
+        let answer = whole(&with_items(&frozen, &items), &progress, document.state.as_str(), document.version);
         Ok(Outcome::created(EntityType::Return, document.id, answer))
     }
-}
-
-/// The items of the order, with what the earlier returns have taken of them.
-fn returnable(placed: &OrderDocument, returns: &[Value]) -> Result<Vec<ReturnableItem>, ApiError> {
-    let unsigned = |quantity: i32| u32::try_from(quantity).map_err(ApiError::internal);
-    let mut items = Vec::with_capacity(placed.items.len());
-    for item in &placed.items {
-        items.push(ReturnableItem {
-            id: item.id,
-            quantity: unsigned(item.quantity)?,
-            goods: taxation::charge(item.paid_minor, item.tax.as_ref()),
-            shipping: taxation::charge(item.shipping_minor, item.shipping_tax.as_ref()),
-            returned_quantity: 0,
-            returned_goods: Charge::default(),
-            returned_shipping: Charge::default(),
-        });
-    }
-    for document in returns {
-        let returned = ReturnDocument::deserialize(document).map_err(ApiError::internal)?;
-        for line in returned.items {
-            let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
-            let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
-            let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
-            item.returned_quantity += unsigned(line.quantity)?;
-            item.returned_goods = item.returned_goods.plus(&goods);
-            item.returned_shipping = item.returned_shipping.plus(&shipping);
-        }
-    }
-    Ok(items)
-}
-
-/// The order was locked until the deadline (SQLSTATE 55P03).
-fn held(error: &sqlx::Error, order_id: Uuid) -> Option<ApiError> {
-    let sqlstate = error.as_database_error()?.code()?;
-    (sqlstate == "55P03").then(|| locked(EntityType::Order, order_id))
-}
-
-/// The key was used for another order in the same moment. The two requests lock different orders, so neither waited
-/// for the other.
-fn key_taken(error: &sqlx::Error) -> Option<ApiError> {
-    let constraint = error.as_database_error()?.constraint()?;
-    (constraint == "idempotency_keys_pkey").then(key_in_progress)
 }
 
 fn refused(refusal: &ReturnRefusal) -> ApiError {

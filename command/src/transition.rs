@@ -19,6 +19,10 @@ use crate::batcher::{Batched, Batchers};
 use crate::context::CommandContext;
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::store::{self, NewTransition, Stored, TransitionOutcome};
+use crate::under_lock::stored;
+
+/// The category of a rejection that is the customer's own.
+pub(crate) const WITHDRAWN: &str = "WITHDRAWN";
 
 /// The command: take this entity to that state.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub(crate) struct ChangeState<S> {
 /// What a step adds to the document. The same goes into the audit as its metadata.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Details {
+    /// What the warehouse counted. In the document it stands with the items.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) receipt: Option<Vec<ReceivedItem>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) payment_transaction_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +50,17 @@ pub(crate) struct Details {
     pub(crate) rejection_category: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rejection_reason: Option<String>,
+}
+
+/// What the warehouse found of one item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ReceivedItem {
+    pub(crate) order_item_id: Uuid,
+    pub(crate) accepted: i32,
+    pub(crate) rejected: i32,
+    pub(crate) missing: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// A state machine whose steps are commands: orders and returns.
@@ -141,12 +159,17 @@ impl<S: Machine> Batched for Transitions<S> {
     }
 }
 
-/// Takes an order or a return to a state.
-///
-/// # Errors
-/// 404 for an unknown id, 409 for a step that is not legal, 412 for another version than the expected one, 503 when another
-/// transaction holds the entity for too long.
-pub(crate) async fn change_state<S: Machine>(
+/// Carries out one step in the caller's transaction.
+pub(crate) async fn step<S: Machine>(
+    conn: &mut PgConnection,
+    transition: NewTransition,
+) -> Result<TransitionOutcome, ApiError> {
+    let outcomes = S::execute(conn, &[transition]).await.map_err(stored)?;
+    outcomes.into_iter().next().ok_or_else(|| ApiError::internal("a step without an outcome"))
+}
+
+/// Takes an order or a return to a state, with other commands in one statement.
+pub(crate) async fn change_in_batch<S: Machine>(
     app: &App,
     context: &CommandContext,
     command: ChangeState<S>,
@@ -189,6 +212,7 @@ pub(crate) fn new_transition<S: Machine>(
         return Err(ApiError::internal("the details of a step are not an object"));
     };
     let mut progress = details.clone();
+    progress.remove("receipt");
     progress.insert(time.to_owned(), json!(context.at));
     progress.insert("updated_at".to_owned(), json!(context.at));
     Ok(NewTransition {
@@ -205,7 +229,8 @@ pub(crate) fn new_transition<S: Machine>(
     })
 }
 
-fn answer<S: Machine>(
+/// What the outcome of a step means for the client.
+pub(crate) fn answer<S: Machine>(
     context: &CommandContext,
     command: &ChangeState<S>,
     outcome: TransitionOutcome,
@@ -239,10 +264,18 @@ fn answer<S: Machine>(
 /// Refuses a repeat that says something else than the step that was made: it would be lost. A second payment, for instance.
 fn contradicts(entity: EntityType, details: &Details, stored: &Stored) -> Result<(), ApiError> {
     let progress: Value = serde_json::from_str(&stored.progress).map_err(ApiError::internal)?;
+    // A rejection that is repeated for another reason changes nothing. Only who ended the request, the customer or the shop, must not
+    // be mistaken.
+    let is_withdrawn = |category: Option<&str>| category == Some(WITHDRAWN);
+    let category = details
+        .rejection_category
+        .as_ref()
+        .filter(|given| is_withdrawn(Some(given.as_str())) != is_withdrawn(progress["rejection_category"].as_str()));
     let facts = [
-        ("payment_transaction_id", &details.payment_transaction_id),
-        ("carrier", &details.carrier),
-        ("tracking_number", &details.tracking_number),
+        ("payment_transaction_id", details.payment_transaction_id.as_ref()),
+        ("carrier", details.carrier.as_ref()),
+        ("tracking_number", details.tracking_number.as_ref()),
+        ("rejection_category", category),
     ];
     for (fact, given) in facts {
         let (Some(given), known) = (given, progress[fact].as_str()) else { continue };
@@ -250,11 +283,16 @@ fn contradicts(entity: EntityType, details: &Details, stored: &Stored) -> Result
             let known_as = known.map_or_else(|| "none".to_owned(), |known| format!("{known:?}"));
             let message =
                 format!("the {entity} is {} already, with the {fact} {known_as} and not {given:?}", stored.state);
-            return Err(ApiError::conflict("CONFLICTING_FACT", message)
-                .with_details(json!({ "fact": fact, "stored": known, "given": given })));
+            return Err(conflicting_fact(fact, &json!(known), &json!(given), message));
         }
     }
     Ok(())
+}
+
+/// 409 for a fact that differs from the stored one.
+pub(crate) fn conflicting_fact(fact: &str, stored: &Value, given: &Value, message: String) -> ApiError {
+    ApiError::conflict("CONFLICTING_FACT", message)
+        .with_details(json!({ "fact": fact, "stored": stored, "given": given }))
 }
 
 fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {
@@ -266,7 +304,7 @@ fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {
     }))
 }
 
-fn version_mismatch(entity: EntityType, current: i32, expected: i32) -> ApiError {
+pub(crate) fn version_mismatch(entity: EntityType, current: i32, expected: i32) -> ApiError {
     let message = format!("the {entity} is at version {current}; read it again and decide again");
     ApiError::new(StatusCode::PRECONDITION_FAILED, "VERSION_MISMATCH", message)
         .with_details(json!({ "current_version": current, "expected_version": expected }))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -16,6 +17,7 @@ use serde_json::json;
 use tracing::Instrument;
 use utoipa::{OpenApi, ToSchema};
 
+use crate::callbacks::Callbacks;
 use crate::faults::{FaultInjector, Faults};
 use crate::ledger::{Entry, Ledger, LedgerError, total_by_currency};
 
@@ -26,6 +28,7 @@ const MAX_KEY: usize = 255;
 pub(crate) struct Gateway {
     pub(crate) ledger: Ledger,
     pub(crate) injector: FaultInjector,
+    pub(crate) callbacks: Option<Callbacks>,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
 }
@@ -66,7 +69,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     path = "/refund",
     tag = "Payment gateway (mock)",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Names the refund, at most 255 visible ASCII characters; the return's id if absent"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the refund, at most 255 visible ASCII characters; the id in the body if absent"),
         ("X-Gateway-Fault" = Option<String>, Header, description = "Faults for this call, e.g. `delay=200,error=503`"),
     ),
     request_body = GatewayRefundRequest,
@@ -120,20 +123,26 @@ impl Call {
         sent?;
         let key = self.key_of(&request);
         let times = if self.faults.duplicate { 2 } else { 1 };
+        let ends = if self.faults.declined { GatewayRefundStatus::Failed } else { GatewayRefundStatus::Success };
+        let status = if self.faults.pending.is_some() { GatewayRefundStatus::Pending } else { ends };
+        let (book, name) = (gateway.clone(), key.clone());
         // Writing to the ledger waits for the disk.
         let pay = move || {
-            let refund = gateway.refund(&request, &key);
+            let refund = gateway.refund(&request, &key, status);
             runtime::faults::point("gateway.refund.received");
             (1..times).try_for_each(|_| gateway.ledger.enter(refund.clone()).map(drop))?;
             gateway.ledger.enter(refund)
         };
         let entered = tokio::task::spawn_blocking(pay).await.map_err(ApiError::internal)?;
         runtime::faults::point("gateway.refund.entered");
+        if let (Some(wait), Ok(Entry { replayed: false, .. })) = (self.faults.pending, &entered) {
+            tokio::spawn(settle_later(book, name, wait, ends));
+        }
         entered.map_err(refused)
     }
 
     fn key_of(&self, request: &GatewayRefundRequest) -> String {
-        self.sent_key.clone().unwrap_or_else(|| request.return_id.to_string())
+        self.sent_key.clone().unwrap_or_else(|| request.about().unwrap_or_default().to_string())
     }
 
     fn log(&self, outcome: &Result<Entry, ApiError>) {
@@ -144,7 +153,7 @@ impl Call {
             Err(error) => (error.code, None),
         };
         tracing::info!(
-            return_id = request.map(|request| request.return_id.to_string()),
+            about = request.and_then(GatewayRefundRequest::about).map(|id| id.to_string()),
             key = request.map(|request| self.key_of(request)),
             amount = request.map(|request| request.amount),
             currency = request.map(|request| request.currency.as_str()),
@@ -158,16 +167,36 @@ impl Call {
 }
 
 impl Gateway {
-    fn refund(&self, request: &GatewayRefundRequest, key: &str) -> GatewayRefund {
+    fn refund(&self, request: &GatewayRefundRequest, key: &str, status: GatewayRefundStatus) -> GatewayRefund {
         GatewayRefund {
-            status: GatewayRefundStatus::Success,
+            status,
             transaction_id: format!("txn_{}", self.ids.next().simple()),
+            reference: Some(format!("{:012}", self.ids.next().as_u128() % 1_000_000_000_000)),
             return_id: request.return_id,
+            refund_id: request.refund_id,
+            payment_transaction_id: request.payment_transaction_id.clone(),
             idempotency_key: key.to_owned(),
             amount: request.amount,
             currency: request.currency.clone(),
             created_at: self.clock.now(),
         }
+    }
+}
+
+/// Settles a refund that is under way, and tells the client so.
+async fn settle_later(gateway: Arc<Gateway>, key: String, wait: Duration, ends: GatewayRefundStatus) {
+    tokio::time::sleep(wait).await;
+    let (book, name) = (gateway.clone(), key.clone());
+    match tokio::task::spawn_blocking(move || book.ledger.settle(&name, ends)).await {
+        Ok(Ok(Some(refund))) => {
+            tracing::info!(key, status = ?refund.status, transaction_id = refund.transaction_id, "refund settled");
+            if let Some(callbacks) = &gateway.callbacks {
+                callbacks.tell(&refund, gateway.ids.next(), gateway.clock.now()).await;
+            }
+        }
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::error!(key, %error, "refund not settled"),
+        Err(error) => tracing::error!(key, %error, "refund not settled"),
     }
 }
 
@@ -187,6 +216,9 @@ fn garbage() -> Response {
 
 fn validate(request: &GatewayRefundRequest) -> Result<(), ApiError> {
     let mut errors = FieldErrors::default();
+    if request.return_id.is_some() == request.refund_id.is_some() {
+        errors.add("return_id", "must be there, or refund_id in its place");
+    }
     if request.amount <= 0 {
         errors.add("amount", format!("must be more than 0, not {}", request.amount));
     }
@@ -226,7 +258,7 @@ fn refused(error: LedgerError) -> ApiError {
     get,
     path = "/refund/{key}",
     tag = "Payment gateway (mock)",
-    params(("key" = String, Path, description = "The idempotency key; the return's id if none was sent")),
+    params(("key" = String, Path, description = "The idempotency key; the id in the body if none was sent")),
     responses(
         (status = 200, description = "Paid out", body = GatewayRefund),
         (status = 404, description = "REFUND_NOT_FOUND: nothing was paid under this key", body = ErrorBody),

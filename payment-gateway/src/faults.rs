@@ -29,13 +29,17 @@ pub struct Faults {
     pub garbage: bool,
     /// `duplicate`: processes the call twice.
     pub duplicate: bool,
+    /// `pending=MS`: answers that the refund is under way, and settles it after that long.
+    pub pending: Option<Duration>,
+    /// `declined`: the refund ends as failed, and nothing is paid.
+    pub declined: bool,
 }
 
 /// The text of an invalid list of faults. Continues the name of the header or setting.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "must be a list of delay=MS, error=STATUS (400 to 599), timeout-after-success=MS, garbage, duplicate (waits of \
-     at most 10 minutes); {0:?} is none of these"
+    "must be a list of delay=MS, error=STATUS (400 to 599), timeout-after-success=MS, garbage, duplicate, pending=MS, declined \
+     (waits of at most 10 minutes); {0:?} is none of these"
 )]
 pub struct UnknownFault(String);
 
@@ -57,6 +61,8 @@ impl Faults {
             Some(("delay", value)) => self.delay = Some(wait(value)?),
             Some(("error", value)) => self.error = Some(error_status(value)?),
             Some(("timeout-after-success", value)) => self.timeout_after_success = Some(wait(value)?),
+            Some(("pending", value)) => self.pending = Some(wait(value)?),
+            None if part == "declined" => self.declined = true,
             None if part == "garbage" => self.garbage = true,
             None if part == "duplicate" => self.duplicate = true,
             _ => return None,
@@ -72,6 +78,8 @@ impl Faults {
             timeout_after_success: self.timeout_after_success.or(others.timeout_after_success),
             garbage: self.garbage || others.garbage,
             duplicate: self.duplicate || others.duplicate,
+            pending: self.pending.or(others.pending),
+            declined: self.declined || others.declined,
         }
     }
 
@@ -105,6 +113,8 @@ impl fmt::Display for Faults {
             self.timeout_after_success.map(|wait| format!("timeout-after-success={}", wait.as_millis())),
             self.garbage.then(|| "garbage".to_owned()),
             self.duplicate.then(|| "duplicate".to_owned()),
+            self.pending.map(|wait| format!("pending={}", wait.as_millis())),
+            self.declined.then(|| "declined".to_owned()),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(","))
     }
@@ -157,6 +167,8 @@ impl FaultInjector {
             timeout_after_success: self.by_chance.timeout_after_success.filter(|_| hit()),
             garbage: self.by_chance.garbage && hit(),
             duplicate: self.by_chance.duplicate && hit(),
+            pending: self.by_chance.pending.filter(|_| hit()),
+            declined: self.by_chance.declined && hit(),
         }
     }
 }
@@ -167,7 +179,13 @@ mod tests {
 
     #[test]
     fn a_list_of_faults_reads_back() {
-        for list in ["", "delay=200,error=503", "timeout-after-success=30000,garbage,duplicate", "error=404"] {
+        for list in [
+            "",
+            "delay=200,error=503",
+            "timeout-after-success=30000,garbage,duplicate",
+            "error=404",
+            "pending=50,declined",
+        ] {
             assert_eq!(list.parse::<Faults>().expect(list).to_string(), list);
         }
         assert_eq!(" delay=5 , garbage ,".parse::<Faults>().expect("spaces").to_string(), "delay=5,garbage");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
-use contracts::{GatewayRefund, GatewayRefundRequest};
+use contracts::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus};
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -61,7 +61,18 @@ impl Ledger {
             book.remember(refund);
         }
         book.file = Some(file);
-        Ok(Self { book: Mutex::new(book) })
+        let under_way: Vec<String> = book
+            .refunds
+            .iter()
+            .filter(|refund| refund.status == GatewayRefundStatus::Pending)
+            .map(|refund| refund.idempotency_key.clone())
+            .collect();
+        let ledger = Self { book: Mutex::new(book) };
+        // No task waits for the end of what was under way when the gateway stopped.
+        for key in under_way {
+            ledger.settle(&key, GatewayRefundStatus::Success)?;
+        }
+        Ok(ledger)
     }
 
     /// Enters `refund` unless its key exists. Blocks until the entry is on disk.
@@ -77,6 +88,16 @@ impl Ledger {
         book.write(&refund)?;
         book.remember(refund.clone());
         Ok(Entry { refund, replayed: false })
+    }
+
+    /// Settles a refund that is under way. `None` when there is none under this key. Blocks until it is on disk.
+    pub(crate) fn settle(&self, key: &str, status: GatewayRefundStatus) -> Result<Option<GatewayRefund>, LedgerError> {
+        let mut book = self.lock();
+        let under_way = book.get(key).filter(|known| known.status == GatewayRefundStatus::Pending);
+        let Some(refund) = under_way.cloned().map(|known| GatewayRefund { status, ..known }) else { return Ok(None) };
+        book.write(&refund)?;
+        book.remember(refund.clone());
+        Ok(Some(refund))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<GatewayRefund> {
@@ -99,9 +120,14 @@ impl Book {
         self.by_key.get(key).map(|index| &self.refunds[*index])
     }
 
+    /// A later entry under a key replaces the earlier one.
     fn remember(&mut self, refund: GatewayRefund) {
-        self.by_key.insert(refund.idempotency_key.clone(), self.refunds.len());
-        self.refunds.push(refund);
+        if let Some(index) = self.by_key.get(&refund.idempotency_key) {
+            self.refunds[*index] = refund;
+        } else {
+            self.by_key.insert(refund.idempotency_key.clone(), self.refunds.len());
+            self.refunds.push(refund);
+        }
     }
 
     fn write(&mut self, refund: &GatewayRefund) -> io::Result<()> {
@@ -120,6 +146,8 @@ impl Book {
 fn is_same_request(known: &GatewayRefund, refund: &GatewayRefund) -> bool {
     let request = |refund: &GatewayRefund| GatewayRefundRequest {
         return_id: refund.return_id,
+        refund_id: refund.refund_id,
+        payment_transaction_id: refund.payment_transaction_id.clone(),
         amount: refund.amount,
         currency: refund.currency.clone(),
     };
@@ -129,7 +157,7 @@ fn is_same_request(known: &GatewayRefund, refund: &GatewayRefund) -> bool {
 /// Minor units paid out, by currency. Wider than an amount, so that the sum of many large amounts does not overflow.
 pub(crate) fn total_by_currency(refunds: &[GatewayRefund]) -> BTreeMap<String, i128> {
     let mut totals = BTreeMap::new();
-    for refund in refunds {
+    for refund in refunds.iter().filter(|refund| refund.status == GatewayRefundStatus::Success) {
         *totals.entry(refund.currency.clone()).or_default() += i128::from(refund.amount);
     }
     totals
@@ -138,7 +166,6 @@ pub(crate) fn total_by_currency(refunds: &[GatewayRefund]) -> BTreeMap<String, i
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, Utc};
-    use contracts::GatewayRefundStatus;
     use uuid::Uuid;
 
     use super::*;
@@ -147,7 +174,10 @@ mod tests {
         GatewayRefund {
             status: GatewayRefundStatus::Success,
             transaction_id: transaction.to_owned(),
-            return_id: Uuid::nil(),
+            reference: None,
+            return_id: Some(Uuid::nil()),
+            refund_id: None,
+            payment_transaction_id: None,
             idempotency_key: key.to_owned(),
             amount,
             currency: "INR".to_owned(),
@@ -181,6 +211,27 @@ mod tests {
         drop(ledger);
         let ids: Vec<_> = Ledger::open(&path)?.all().into_iter().map(|refund| refund.transaction_id).collect();
         assert_eq!(ids, ["txn_1", "txn_2", "txn_3"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_under_way_is_settled_once() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("ledger.jsonl");
+        let ledger = Ledger::open(&path)?;
+        let pending = |key| GatewayRefund { status: GatewayRefundStatus::Pending, ..refund(key, 100, "txn_1") };
+        ledger.enter(pending("a"))?;
+        ledger.enter(pending("b"))?;
+        let failed = ledger.settle("a", GatewayRefundStatus::Failed)?.expect("it was under way");
+        assert_eq!(
+            (failed.status, ledger.settle("a", GatewayRefundStatus::Success)?),
+            (GatewayRefundStatus::Failed, None)
+        );
+        assert_eq!(ledger.settle("c", GatewayRefundStatus::Success)?, None);
+        drop(ledger);
+        let statuses: Vec<_> = Ledger::open(&path)?.all().into_iter().map(|refund| refund.status).collect();
+        assert_eq!(statuses, [GatewayRefundStatus::Failed, GatewayRefundStatus::Success]);
+        assert!(Ledger::open(&path)?.enter(pending("b"))?.replayed);
         Ok(())
     }
 

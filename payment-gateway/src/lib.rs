@@ -6,6 +6,7 @@
 mod api;
 mod ledger;
 mod faults;
+mod callbacks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use runtime::{Clock, Ids};
+use secrecy::{ExposeSecret, SecretString};
 
 pub use api::{LedgerReport, openapi};
 pub use faults::{FAULT_HEADER, Faults};
 
+use crate::callbacks::Callbacks;
 use crate::faults::FaultInjector;
 use crate::ledger::Ledger;
 
@@ -27,7 +30,7 @@ pub struct Settings {
     #[arg(long, env = "LEDGER_FILE")]
     pub ledger_file: Option<PathBuf>,
     /// Faults that hit calls by chance: `delay=MS`, `error=STATUS`, `timeout-after-success=MS`, `garbage`,
-    /// `duplicate`, separated by commas. The header X-Gateway-Fault takes the same for one call.
+    /// `duplicate`, `pending=MS`, `declined`, separated by commas. The header X-Gateway-Fault takes the same for one call.
     #[arg(long, env = "GATEWAY_FAULTS", default_value = "")]
     pub gateway_faults: Faults,
     /// How likely each of `GATEWAY_FAULTS` is to hit a call, 0 to 1.
@@ -36,11 +39,25 @@ pub struct Settings {
     /// Seed of the random faults: the same seed hits the same calls.
     #[arg(long, env = "GATEWAY_FAULT_SEED", default_value_t = 0)]
     pub gateway_fault_seed: u64,
+    /// URL that is called when a refund that was under way is settled, like `http://127.0.0.1:8004/gateway/callbacks`. The call is
+    /// signed with `GATEWAY_WEBHOOK_SECRET`.
+    #[arg(long, env = "GATEWAY_CALLBACK_URL", requires = "gateway_webhook_secret")]
+    pub gateway_callback_url: Option<String>,
+    /// Secret of those calls: `whsec_` and at least 24 bytes in base64.
+    #[arg(long, env = "GATEWAY_WEBHOOK_SECRET", hide_env_values = true)]
+    pub gateway_webhook_secret: Option<SecretString>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ledger_file: None, gateway_faults: Faults::default(), gateway_fault_rate: 1.0, gateway_fault_seed: 0 }
+        Self {
+            ledger_file: None,
+            gateway_faults: Faults::default(),
+            gateway_fault_rate: 1.0,
+            gateway_fault_seed: 0,
+            gateway_callback_url: None,
+            gateway_webhook_secret: None,
+        }
     }
 }
 
@@ -55,5 +72,7 @@ pub fn router(settings: Settings, clock: Clock, ids: Ids) -> anyhow::Result<axum
     };
     let injector =
         FaultInjector::new(settings.gateway_faults, settings.gateway_fault_rate, settings.gateway_fault_seed);
-    Ok(api::routes(Arc::new(api::Gateway { ledger, injector, clock, ids })))
+    let callbacks = settings.gateway_callback_url.zip(settings.gateway_webhook_secret);
+    let callbacks = callbacks.map(|(url, secret)| Callbacks::new(&url, secret.expose_secret())).transpose()?;
+    Ok(api::routes(Arc::new(api::Gateway { ledger, injector, callbacks, clock, ids })))
 }

@@ -2,6 +2,7 @@
 
 mod orders;
 mod returns;
+mod refunds;
 mod lists;
 mod pdf;
 pub mod reports;
@@ -35,7 +36,7 @@ use data_loader::DataLoader;
 pub(crate) use waiters::Waiters;
 
 pub use documents::History;
-pub use lists::{OrderPage, ReturnPage};
+pub use lists::{OrderPage, RefundPage, ReturnPage};
 
 /// What every handler has.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub(crate) struct Api {
     reports: PgPool,
     orders: DataLoader,
     returns: DataLoader,
+    refunds: DataLoader,
     consistency: Consistency,
     invoices: InvoiceStore,
     clock: Clock,
@@ -60,8 +62,9 @@ impl Api {
     ) -> Self {
         let orders = DataLoader::new(read.clone(), store::orders);
         let returns = DataLoader::new(read.clone(), store::returns);
+        let refunds = DataLoader::new(read.clone(), store::refunds);
         let consistency = Consistency::new(read.clone(), waiters, consistency_wait);
-        Self { read, reports, orders, returns, consistency, invoices, clock }
+        Self { read, reports, orders, returns, refunds, consistency, invoices, clock }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.
@@ -80,16 +83,19 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(returns::get_return))
         .routes(routes!(returns::get_return_history))
         .routes(routes!(pdf::get_return_credit_note))
+        .routes(routes!(refunds::list_refunds))
+        .routes(routes!(refunds::get_refund))
+        .routes(routes!(refunds::get_refund_history))
         .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
 }
 
-/// The query parameters of a read of one order or return.
+/// The query parameters of a read of one order, return or refund.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ConsistencyParam {
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`), separated by commas, at most 20. The header
+    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
     /// `X-Consistency-Token` means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
@@ -121,6 +127,27 @@ impl<S: Send + Sync> FromRequestParts<S> for ReturnId {
             .await
             .map(Self)
             .ok_or_else(|| ApiError::not_found("RETURN_NOT_FOUND", "there is no return with this id: it is not a UUID"))
+    }
+}
+
+/// The id of a refund in the path.
+#[derive(Debug, Clone, Copy)]
+struct RefundId(Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for RefundId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        uuid_in_path(parts, state)
+            .await
+            .map(Self)
+            .ok_or_else(|| ApiError::not_found("REFUND_NOT_FOUND", "there is no refund with this id: it is not a UUID"))
+    }
+}
+
+impl RefundId {
+    fn not_found(self) -> ApiError {
+        ApiError::not_found("REFUND_NOT_FOUND", format!("there is no refund {}", self.0))
     }
 }
 

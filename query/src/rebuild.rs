@@ -121,7 +121,8 @@ async fn load_and_swap(messaging: &PgPool, read: &PgPool, run: Uuid, on_loss: On
 async fn check_snapshots(messaging: &PgPool) -> Result<(), RebuildError> {
     let Some(dropped_until) = store::dropped_until(messaging).await? else { return Ok(()) };
     let sources = store::snapshot_sources_after(messaging, dropped_until).await?;
-    for (program, aggregates) in [("command", "orders and returns"), ("workers", "invoices and refunds")] {
+    for (program, aggregates) in [("command", "orders, returns and refunds"), ("workers", "invoices and credit notes")]
+    {
         if !sources.iter().any(|source| source == program) {
             return Err(RebuildError::SnapshotsMissing { dropped_until, aggregates, program });
         }

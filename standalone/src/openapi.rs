@@ -13,18 +13,22 @@ has that version, so a client always reads its own writes.
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
 /// In reading order.
-const TAGS: [&str; 7] = [
+const TAGS: [&str; 10] = [
     "Orders: commands",
     "Returns: commands",
+    "Refunds: commands",
     "Orders: queries",
     "Returns: queries",
+    "Refunds: queries",
     "Reports",
     "Operations",
+    "Payment gateway: callbacks",
     "Payment gateway (mock)",
 ];
 
 /// The gateway listens on a port of its own, and so does `ops` when it is a process of its own.
 const GATEWAY: &str = "http://127.0.0.1:9000";
+const WORKERS: &str = "http://127.0.0.1:8004";
 const OPERATIONS: &str = "http://127.0.0.1:8003";
 
 /// API-SPECIFICATION.yml.
@@ -45,6 +49,10 @@ fn merged() -> OpenApi {
     for item in gateway.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new(GATEWAY)]);
     }
+    let mut callbacks = workers::openapi();
+    for item in callbacks.paths.paths.values_mut() {
+        item.servers = Some(vec![Server::new("/"), Server::new(WORKERS)]);
+    }
     let mut operators = operations::api::openapi();
     for item in operators.paths.paths.values_mut() {
         item.servers = Some(vec![Server::new("/"), Server::new(OPERATIONS)]);
@@ -56,6 +64,7 @@ fn merged() -> OpenApi {
         .merge_from(command::openapi())
         .merge_from(query::openapi())
         .merge_from(operators)
+        .merge_from(callbacks)
         .merge_from(gateway);
     sort_tags(&mut whole);
     whole

@@ -233,7 +233,9 @@ impl Running {
             let pool = options.pool(Part::Workers).await?;
             checks.push(Check::database(&pool));
             let name = format!("workers-{}", ids.next());
-            checks.extend(workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks).await?);
+            let (callbacks, own) = workers::start(&pool, transport, &options.workers, &name, clock, ids, tasks).await?;
+            router = router.merge(callbacks);
+            checks.extend(own);
         }
         if options.has(Part::Query) {
             let pools = query::Pools::connect(&options.database(Part::Query), None, &options.query).await?;

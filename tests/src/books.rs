@@ -62,7 +62,7 @@ pub async fn row_counts(pool: &PgPool) -> Result<BTreeMap<&'static str, i64>> {
         "command.orders",
         "command.order_items",
         "command.returns",
-        "command.return_items",
+        "command.refunds",
         "command.state_transitions",
         "command.idempotency_keys",
         "messaging.outbox",
@@ -84,8 +84,8 @@ pub async fn rows_about(pool: &PgPool, id: Uuid) -> Result<(i64, i64)> {
     .await?)
 }
 
-/// The number of events that reached a queue after a later event of the same aggregate. With the real routes no queue gets two
-/// events of one aggregate: see [`crate::events::send_all_to_one_queue`].
+/// The number of events that reached a queue after a later event of the same aggregate. With the real routes a queue seldom
+/// gets two events of one aggregate: see [`crate::events::send_all_to_one_queue`].
 pub async fn out_of_order(pool: &PgPool) -> Result<i64> {
     let late = "select count(*) from (
                     select received_at < max(received_at) over (partition by queue, aggregate_id order by aggregate_version

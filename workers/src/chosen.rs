@@ -21,7 +21,11 @@ impl<H: Handler> Handler for Chosen<H> {
         Ok(Completed::new(json!({ "skipped": "not chosen" })))
     }
 
-    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, failure: &Failure) -> sqlx::Result<()> {
-        self.handler.dead_lettered(conn, job, failure).await
+    async fn in_doubt(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+        self.handler.in_doubt(conn, job, reason).await
+    }
+
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+        self.handler.dead_lettered(conn, job, reason).await
     }
 }

@@ -44,6 +44,9 @@ pub(crate) struct CreditNotes {
 impl Handler for CreditNotes {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
         let returned = events::snapshot::<ReturnDocument>(job)?;
+        if returned.items.iter().all(|item| item.refunded_quantity() == 0) {
+            return Ok(Completed::new(serde_json::json!({ "skipped": "nothing was accepted" })));
+        }
         let invoiced = self.invoiced(&returned).await?;
         let order = OrderDocument::deserialize(&invoiced.order_document)
             .map_err(|error| Failure::Dead(format!("undecodable order on the invoice: {error}")))?;

@@ -2,13 +2,14 @@
 //!
 //! - [`invoices`]: `order.shipped` → an invoice as a PDF, `invoice.generated`;
 //! - [`credit_notes`]: `return.completed` → a credit note as a PDF, `credit_note.generated`;
-//! - [`refunds`]: `return.completed` → a payment by the gateway, `refund.processed`;
+//! - [`refunds`]: `refund.initiated` → a payment by the gateway, `refund.processed`;
 //! - [`notifications`]: an e-mail to the customer, sent or logged;
 //! - [`documents`]: what invoices and credit notes share: numbers, layout, tax table, files;
 //! - [`pdf`]: HTML → PDF, by Chromium;
 //! - [`events`]: the event that a job consumes, and the one that it causes;
-//! - [`republish`]: every invoice, credit note and refund published again;
-//! - [`alerts`]: dead jobs → a webhook;
+//! - [`republish`]: every invoice and credit note published again;
+//! - [`callbacks`]: the gateway says that something has come of a refund;
+//! - [`alerts`]: dead jobs and refused refunds → a webhook;
 //! - [`chosen`]: leaves out the effects of most jobs, for benchmarks.
 //!
 //! Invariants: an effect, its record and the completion of its job are one commit. What cannot be rolled back is preceded
@@ -26,8 +27,12 @@ pub mod pdf;
 mod events;
 pub mod republish;
 mod alerts;
+mod callbacks;
 mod chosen;
 
+use std::time::Duration;
+
+use axum::Router;
 use contracts::Queue;
 use messaging::worker::{Handler, Isolation, PATIENCE, Worker, WorkerConfig};
 use messaging::{Hint, TransportConfig, intake};
@@ -35,6 +40,7 @@ use runtime::health::Check;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 
+use crate::alerts::{Alerting, Alerts};
 use crate::chosen::Chosen;
 use crate::credit_notes::CreditNotes;
 use crate::documents::{Brand, DocumentIssuer};
@@ -43,10 +49,11 @@ use crate::notifications::{Mailer, Notifications};
 use crate::pdf::Renderer;
 use crate::refunds::{Gateway, Refunds};
 
+pub use callbacks::openapi;
 pub use settings::{Retries, Settings};
 
-/// Starts a worker for each queue, with its intake, and returns their readiness checks. `name` identifies this process in
-/// leases and logs.
+/// Starts a worker for each queue, with its intake, and returns the routes for the gateway and the readiness checks. `name`
+/// identifies this process in leases and logs.
 pub async fn start(
     pool: &PgPool,
     transport: &TransportConfig,
@@ -55,7 +62,7 @@ pub async fn start(
     clock: &Clock,
     ids: &Ids,
     tasks: &Tasks,
-) -> anyhow::Result<Vec<Check>> {
+) -> anyhow::Result<(Router, Vec<Check>)> {
     let (pool, clock, ids) = (pool.clone(), clock.clone(), ids.clone());
     let files = storage::open(&settings.store.invoice_store_url).await?;
     let brand = Brand {
@@ -79,11 +86,12 @@ pub async fn start(
     };
     let prefix = settings.credit_note_prefix.clone();
     let credit_notes = CreditNotes { pool: pool.clone(), clock: clock.clone(), ids: ids.clone(), issuer, prefix };
-    let refunds = Refunds { pool: pool.clone(), clock: clock.clone(), ids, gateway };
+    let alerts = Alerts::new(settings.alert_webhook_url.as_ref(), clock.clone(), ids.clone());
+    let notice = Duration::from_secs(u64::from(settings.refund_notice_hours) * 3_600);
+    let refunds = Refunds { pool: pool.clone(), clock: clock.clone(), ids, gateway, alerts: alerts.clone(), notice };
     let notifications = Notifications { pool: pool.clone(), clock, mailer };
 
-    let (dead_jobs, reported) = tokio::sync::mpsc::unbounded_channel();
-    tasks.spawn("alerts", alerts::run(reported, settings.alert_webhook_url.clone(), tasks.clone()));
+    tasks.spawn("alerts", alerts::run(pool.clone(), settings.alert_webhook_url.clone(), tasks.clone()));
     let relay = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
     let isolation = Isolation::new();
     let config = |queue, slots: u16, policy| WorkerConfig {
@@ -93,13 +101,13 @@ pub async fn start(
         owner: name.to_owned(),
         isolation: isolation.clone(),
         patience: PATIENCE,
-        dead_jobs: dead_jobs.clone(),
         relay: Some(relay.clone()),
     };
     let (documents, chooses) = (settings.retries.documents(), settings.chooses);
-    let invoices = Chosen { handler: invoices, chooses };
-    let credit_notes = Chosen { handler: credit_notes, chooses };
-    let notifications = Chosen { handler: notifications, chooses };
+    let invoices = alerting(Chosen { handler: invoices, chooses }, &alerts);
+    let credit_notes = alerting(Chosen { handler: credit_notes, chooses }, &alerts);
+    let notifications = alerting(Chosen { handler: notifications, chooses }, &alerts);
+    let refunds = alerting(refunds, &alerts);
     spawn(&pool, transport, config(Queue::Invoices, settings.invoice_slots, documents), invoices, tasks);
     spawn(&pool, transport, config(Queue::CreditNotes, settings.credit_note_slots, documents), credit_notes, tasks);
     spawn(&pool, transport, config(Queue::Refunds, settings.refund_slots, settings.retries.refunds()), refunds, tasks);
@@ -107,7 +115,12 @@ pub async fn start(
     let mail = config(Queue::Notifications, settings.notification_slots, settings.retries.mail());
     let silent = WorkerConfig { relay: None, ..mail };
     spawn(&pool, transport, silent, notifications, tasks);
-    Ok(vec![files.readiness()])
+    let routes = callbacks::routes(pool, settings.gateway_webhook_secret.as_ref())?;
+    Ok((routes, vec![files.readiness()]))
+}
+
+fn alerting<H: Handler>(handler: H, alerts: &Alerts) -> Alerting<H> {
+    Alerting { handler, alerts: alerts.clone() }
 }
 
 fn spawn<H: Handler>(pool: &PgPool, transport: &TransportConfig, config: WorkerConfig, handler: H, tasks: &Tasks) {

@@ -23,7 +23,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(45);
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Config {
-    /// Address to listen on, for health and metrics.
+    /// Address to listen on, for health, metrics and the gateway's callbacks.
     #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1")]
     bind_address: IpAddr,
     #[arg(long, env = "WORKERS_PORT", default_value_t = 8004)]
@@ -44,7 +44,7 @@ struct Config {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Republishes every invoice, credit note and refund through the outbox, for `query rebuild` after retention has dropped events.
+    /// Republishes every invoice and credit note through the outbox, for `query rebuild` after retention has dropped events.
     Snapshots(Pace),
 }
 
@@ -67,9 +67,10 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let (clock, ids) = (Clock::system(), Ids::system());
     let name = format!("workers-{}", ids.next());
     let mut checks = vec![Check::database(&pool)];
-    checks.extend(workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, tasks).await?);
+    let (routes, own) = workers::start(&pool, &config.transport, &config.settings, &name, &clock, &ids, tasks).await?;
+    checks.extend(own);
     checks.extend(messaging::rabbitmq::readiness(&config.transport));
-    Ok(Server { listener, router: health::routes(checks) })
+    Ok(Server { listener, router: health::routes(checks).merge(routes) })
 }
 
 async fn republish(database: &DatabaseConfig, pace: &Pace) -> Result<()> {

@@ -65,7 +65,7 @@ impl Handler for Notifications {
         }
     }
 
-    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _failure: &Failure) -> sqlx::Result<()> {
+    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, _reason: &str) -> sqlx::Result<()> {
         store::mark_in_doubt(conn, job.event_id).await
     }
 }
@@ -89,10 +89,12 @@ impl Notifications {
         recipient: &Email,
         smtp: &Smtp,
     ) -> Result<Completed, Failure> {
-        let to = &routed(recipient.address());
-        if limited(store::find(&self.pool, job.event_id)).await?.as_deref() == Some("SENDING") {
+        let known = limited(store::find(&self.pool, job.event_id)).await?;
+        if known.status.as_deref() == Some("SENDING") {
             return Err(in_doubt("a worker stopped while it was sending it"));
         }
+        let corrected = known.recipient.and_then(|address| Email::parse(&address).ok());
+        let to = &routed(corrected.as_ref().unwrap_or(recipient).address());
         let message_id = self.mailer.message_id(job.event_id);
         let order = self.order(kind).await?;
         let text = self.mailer.compose(kind, order.as_ref(), to, &message_id, self.clock.now()).await?;
@@ -116,7 +118,7 @@ impl Notifications {
 
     /// The order as it was invoiced, which says more than most events. An e-mail can do without it.
     async fn order(&self, kind: &NotificationKind) -> Result<Option<OrderDocument>, Failure> {
-        if matches!(kind, NotificationKind::OrderReceived(_) | NotificationKind::OrderConfirmed(_)) {
+        if kind.is_about_an_order() {
             return Ok(None);
         }
         let invoiced = limited(invoiced_order(&self.pool, kind.order_id())).await?;

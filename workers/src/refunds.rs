@@ -1,36 +1,39 @@
-//! `return.completed` → the gateway pays the refund, exactly once, and `refund.processed`.
+//! `refund.initiated` → the gateway pays the refund, exactly once, and `refund.processed`.
 //!
-//! The refund's row is committed before the first call, and its idempotency key is the return's id, so every later attempt
-//! of every worker asks for the same payment. Where an earlier call may have succeeded, the worker looks the key up at the
-//! gateway before it uses the key again.
+//! The command service has committed the refund's row before there is a job, with its amount and its idempotency key, so every
+//! attempt of every worker asks for the same payment. Where an earlier call may have succeeded, the worker looks the key up at
+//! the gateway before it uses the key again.
 //!
-//! A refund has FAILED only when the gateway refused it for good and a look-up found no payment. Anything else is tried again
-//! for as long as it takes: money may be on its way.
+//! A refund is FAILED only when the gateway refused it for good and a look-up found no payment. Then its job is done: whether it
+//! is tried again is decided by a command. Anything else is tried again for as long as it takes: money may be on its way.
 
 mod gateway;
 mod store;
 
-use chrono::{DateTime, Utc};
-use contracts::{
-    EntityType, EventType, GatewayRefund, GatewayRefundRequest, RefundDocument, RefundStatus, ReturnDocument,
-    StateChanged,
-};
+use std::time::Duration;
+
+use contracts::{EventType, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, RefundDocument, RefundStatus};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Effect, Failure, Handler};
-use runtime::database::in_transaction;
+use runtime::database::limited;
 use runtime::{Clock, Ids, faults};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::events::{self, Caused};
+use crate::alerts::{About, Alerts};
+use crate::events;
 
 pub(crate) use gateway::Gateway;
-pub(crate) use store::page;
+pub(crate) use store::waiting;
 
 use gateway::GatewayError;
-use store::RefundRow;
+use store::{Change, Known};
+
+/// A refund that is under way at the gateway is looked up for as long as it takes.
+const FOR_EVER: Duration = Duration::MAX;
 
 /// Pays refunds.
 #[derive(Debug)]
@@ -39,154 +42,233 @@ pub(crate) struct Refunds {
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
     pub(crate) gateway: Gateway,
+    pub(crate) alerts: Alerts,
+    /// How long a refund is in doubt before its customer is told.
+    pub(crate) notice: Duration,
+}
+
+/// What the gateway has said for good.
+enum Settled {
+    Paid(GatewayRefund),
+    Refused(String),
 }
 
 impl Handler for Refunds {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let returned = events::snapshot::<ReturnDocument>(job)?;
-        let row = self.initiate(job, &returned).await?;
-        faults::point("refund.row.committed");
-        let transaction_id = match &row.transaction_id {
-            Some(paid_before) => paid_before.clone(),
-            None => self.pay(job, &returned).await?,
-        };
+        let refund = events::snapshot::<RefundDocument>(job)?;
+        let known = limited(store::find(&self.pool, refund.id)).await?;
+        let known = known.ok_or_else(|| Failure::Dead(format!("there is no refund {}", refund.id)))?;
+        faults::point("refund.row.read");
+        match known.status() {
+            Some(RefundStatus::Pending | RefundStatus::InDoubt) => {}
+            // An operator has retried a job whose refund has ended.
+            ended => return Ok(Completed::new(json!({ "skipped": format!("the refund is {}", named(ended)) }))),
+        }
+        let settled = self.settle(job, &refund, &known).await?;
         faults::point("refund.paid");
-        Ok(self.completed(job, &returned, &row, transaction_id))
+        Ok(self.completed(job, &refund, settled))
     }
 
-    async fn dead_lettered(&self, conn: &mut PgConnection, job: &Job, failure: &Failure) -> sqlx::Result<()> {
-        let Failure::Refused(reason) = failure else { return Ok(()) };
-        let Ok(returned) = events::snapshot::<ReturnDocument>(job) else { return Ok(()) };
-        let Some(row) = store::lock(conn, returned.id).await? else { return Ok(()) };
-        if row.status != RefundStatus::Pending.as_str() {
-            return Ok(());
-        }
-        store::mark_failed(conn, row.id).await?;
-        let (version, at) = (row.version + 1, self.clock.now());
-        let mut transition = events::transition(
-            job,
-            EntityType::Refund,
-            row.id,
-            version,
-            Some(&row.status),
-            RefundStatus::Failed.as_str(),
+    async fn in_doubt(&self, conn: &mut PgConnection, job: &Job, reason: &str) -> sqlx::Result<()> {
+        let Ok(refund) = events::snapshot::<RefundDocument>(job) else { return Ok(()) };
+        let (at, caused) = (self.clock.now(), Caused::by(job));
+        let change = Change {
+            from: &[RefundStatus::Pending.as_str()],
+            to: RefundStatus::InDoubt,
+            reason: Some(reason),
+            transaction_id: None,
+            gateway_reference: None,
+            event_id: self.ids.next(),
+            event_type: EventType::RefundInDoubt,
             at,
-        );
-        transition.reason = Some(reason.clone());
-        let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Failed, version), transition };
-        record(conn, self.ids.next(), EventType::RefundFailed, events::traceparent(job).as_deref(), &change).await
+        };
+        store::change(&mut *conn, refund.id, &change, &caused).await?;
+        store::note_delay(conn, refund.id, at - self.notice, at, self.ids.next(), &caused).await
     }
 }
 
 impl Refunds {
-    /// The refund's row. It is committed, with its first event, before the first call to the gateway.
-    async fn initiate(&self, job: &Job, returned: &ReturnDocument) -> Result<RefundRow, Failure> {
-        let (id, event_id, at) = (self.ids.next(), self.ids.next(), self.clock.now());
-        let transition = events::transition(job, EntityType::Refund, id, 1, None, RefundStatus::Pending.as_str(), at);
-        let (traceparent, returned) = (events::traceparent(job), returned.clone());
-        in_transaction(&self.pool, move |conn| {
-            Box::pin(async move {
-                if let Some(row) = store::lock(conn, returned.id).await? {
-                    return Ok(row);
-                }
-                let (amount, currency) = (returned.refund_amount_minor, &returned.currency);
-                let row = store::insert(conn, id, returned.id, returned.order_id, amount, currency, at).await?;
-                let change = StateChanged { snapshot: document(&returned, &row, RefundStatus::Pending, 1), transition };
-                record(conn, event_id, EventType::RefundInitiated, traceparent.as_deref(), &change).await?;
-                Ok::<_, Failure>(row)
-            })
-        })
-        .await
-    }
-
     /// Asks the gateway for the payment. Looks the key up first where an earlier attempt may have succeeded.
-    async fn pay(&self, job: &Job, returned: &ReturnDocument) -> Result<String, Failure> {
-        if returned.refund_amount_minor == 0 {
-            return Ok("nothing-to-pay".to_owned());
-        }
-        if (job.attempts > 1 || job.in_doubt)
-            && let Some(paid) = self.gateway.look_up(returned.id).await.map_err(not_looked_up)?
-        {
-            return verified(&paid, returned);
+    async fn settle(&self, job: &Job, refund: &RefundDocument, known: &Known) -> Result<Settled, Failure> {
+        let asked_before = job.attempts > 1
+            || job.in_doubt
+            || known.waiting_event_id.is_some()
+            || known.status() == Some(RefundStatus::InDoubt)
+            || job.event_type == EventType::RefundRetried.as_str();
+        if asked_before && let Some(found) = self.gateway.look_up(refund.gateway_key()).await.map_err(not_looked_up)? {
+            return self.judged(job.event_id, refund, known, found).await;
         }
         let request = GatewayRefundRequest {
-            return_id: returned.id,
-            amount: returned.refund_amount_minor,
-            currency: returned.currency.clone(),
+            return_id: refund.return_id,
+            refund_id: refund.return_id.is_none().then_some(refund.id),
+            amount: refund.amount_minor,
+            currency: refund.currency.clone(),
+            payment_transaction_id: refund.payment_transaction_id.clone(),
         };
-        match self.gateway.refund(&request, job.headers.request_id.as_deref()).await {
-            Ok(paid) => verified(&paid, returned),
+        match self.gateway.refund(refund.gateway_key(), &request, job.headers.request_id.as_deref()).await {
+            Ok(answer) => self.judged(job.event_id, refund, known, answer).await,
             Err(down @ GatewayError::Unavailable(_)) => Err(Failure::Unavailable(down.to_string())),
             Err(later @ GatewayError::Later(_)) => Err(Failure::Retry(later.to_string())),
             Err(unknown @ GatewayError::Unknown(_)) => Err(Failure::InDoubt(unknown.to_string())),
-            Err(refused @ GatewayError::Refused(_)) => self.refused(returned, &refused.to_string()).await,
+            Err(refused @ GatewayError::Refused(_)) => {
+                self.refused(job.event_id, refund, known, refused.to_string()).await
+            }
         }
     }
 
     /// The gateway has refused the request. Whether it has paid an earlier one under the same key, only a look-up tells.
-    async fn refused(&self, returned: &ReturnDocument, reason: &str) -> Result<String, Failure> {
-        match self.gateway.look_up(returned.id).await {
-            Ok(None) => Err(Failure::Refused(reason.to_owned())),
-            Ok(Some(paid)) => verified(&paid, returned),
+    async fn refused(
+        &self,
+        event_id: Uuid,
+        refund: &RefundDocument,
+        known: &Known,
+        reason: String,
+    ) -> Result<Settled, Failure> {
+        match self.gateway.look_up(refund.gateway_key()).await {
+            Ok(None) => Ok(Settled::Refused(reason)),
+            Ok(Some(found)) => self.judged(event_id, refund, known, found).await,
             Err(error) => Err(Failure::InDoubt(format!("{reason}; {error}"))),
         }
     }
 
-    /// What the commit of the job writes: the refund is processed, and the event is in the outbox.
-    fn completed(&self, job: &Job, returned: &ReturnDocument, row: &RefundRow, transaction_id: String) -> Completed {
-        let (at, version) = (self.clock.now(), row.version + 1);
-        let result = serde_json::json!({ "transaction_id": transaction_id, "amount_minor": row.amount_minor });
-        tracing::info!(result = %result, "refund processed");
-        let transition = events::transition(
-            job,
-            EntityType::Refund,
-            row.id,
-            version,
-            Some(&row.status),
-            RefundStatus::Processed.as_str(),
-            at,
-        );
-        let mut snapshot = document(returned, row, RefundStatus::Processed, version);
-        snapshot.transaction_id = Some(transaction_id.clone());
-        snapshot.processed_at = Some(at);
-        let change = StateChanged { snapshot, transition };
-        let caused = Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change };
-        Completed::with(result, Paid { refund: row.id, transaction_id, at, caused })
+    /// What an answer of the gateway means. One about another refund or amount needs an operator.
+    async fn judged(
+        &self,
+        event_id: Uuid,
+        refund: &RefundDocument,
+        known: &Known,
+        answer: GatewayRefund,
+    ) -> Result<Settled, Failure> {
+        let GatewayRefund { transaction_id, amount, currency, .. } = &answer;
+        let (about, key) = (answer.about(), refund.gateway_key());
+        if (about, *amount, currency) != (Some(key), refund.amount_minor, &refund.currency) {
+            let about = about.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
+            return Err(Failure::Dead(format!(
+                "the gateway's refund {transaction_id} is of {amount} {currency} for {about}; ours is of {} {} for {key}",
+                refund.amount_minor, refund.currency,
+            )));
+        }
+        match answer.status {
+            GatewayRefundStatus::Success => Ok(Settled::Paid(answer)),
+            GatewayRefundStatus::Failed => {
+                Ok(Settled::Refused(format!("the gateway's refund {} failed there", answer.transaction_id)))
+            }
+            GatewayRefundStatus::Pending => {
+                if known.waiting_event_id != Some(event_id) {
+                    limited(store::note_waiting(&self.pool, refund.id, event_id)).await?;
+                }
+                let why = format!("the gateway's refund {} is under way", answer.transaction_id);
+                Err(Failure::NotYet { why, within: FOR_EVER })
+            }
+        }
+    }
+
+    /// What the commit of the job writes: what came of the refund, and its event.
+    fn completed(&self, job: &Job, refund: &RefundDocument, settled: Settled) -> Completed {
+        let (event_id, at, caused) = (self.ids.next(), self.clock.now(), Caused::by(job));
+        let amount_minor = refund.amount_minor;
+        match settled {
+            Settled::Paid(GatewayRefund { transaction_id, reference, .. }) => {
+                let result = json!({ "transaction_id": transaction_id, "amount_minor": amount_minor });
+                tracing::info!(result = %result, "refund processed");
+                let ended = Ended::Paid { transaction_id, reference };
+                Completed::with(result, Recorded { refund: refund.id, ended, event_id, at, caused })
+            }
+            Settled::Refused(reason) => {
+                let result = json!({ "failed": reason, "amount_minor": amount_minor });
+                tracing::error!(alert = true, refund_id = %refund.id, order_number = %refund.order_number, %reason,
+                    "the gateway has refused a refund; once the cause is gone, POST /refunds/{{id}}/retry has it paid");
+                metrics::counter!("refunds_failed_total").increment(1);
+                let ended = Ended::Refused { reason, alerts: self.alerts.clone(), about: About::job(job) };
+                Completed::with(result, Recorded { refund: refund.id, ended, event_id, at, caused })
+            }
+        }
     }
 }
 
-/// A refund that the gateway has paid.
+/// Which job caused a change of a refund, for the audit and the trace.
 #[derive(Debug)]
-struct Paid {
-    refund: Uuid,
-    transaction_id: String,
-    at: DateTime<Utc>,
-    caused: Caused<RefundDocument>,
+struct Caused {
+    metadata: serde_json::Value,
+    request_id: Option<String>,
+    trace_id: Option<String>,
+    traceparent: Option<String>,
 }
 
-impl Effect for Paid {
+impl Caused {
+    fn by(job: &Job) -> Self {
+        Self {
+            metadata: json!({ "cause": job.event_id, "attempt": job.attempts }),
+            request_id: job.headers.request_id.clone(),
+            trace_id: runtime::telemetry::trace_id(),
+            traceparent: events::traceparent(job),
+        }
+    }
+}
+
+/// How a refund ended.
+#[derive(Debug)]
+enum Ended {
+    /// With the gateway's name of it.
+    Paid {
+        transaction_id: String,
+        reference: Option<String>,
+    },
+    Refused {
+        reason: String,
+        alerts: Alerts,
+        about: About,
+    },
+}
+
+/// A refund that has ended.
+#[derive(Debug)]
+struct Recorded {
+    refund: Uuid,
+    ended: Ended,
+    event_id: Uuid,
+    at: chrono::DateTime<chrono::Utc>,
+    caused: Caused,
+}
+
+impl Effect for Recorded {
     fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
         async move {
-            if store::mark_processed(conn, self.refund, &self.transaction_id, self.at).await? {
-                let Caused { event_id, traceparent, change } = &self.caused;
-                record(conn, *event_id, EventType::RefundProcessed, traceparent.as_deref(), change).await?;
-            }
-            Ok(())
+            let from = &[RefundStatus::Pending.as_str(), RefundStatus::InDoubt.as_str()][..];
+            let (event_id, at) = (self.event_id, self.at);
+            let change = match &self.ended {
+                Ended::Paid { transaction_id, reference } => Change {
+                    from,
+                    to: RefundStatus::Processed,
+                    reason: None,
+                    transaction_id: Some(transaction_id),
+                    gateway_reference: reference.as_deref(),
+                    event_id,
+                    event_type: EventType::RefundProcessed,
+                    at,
+                },
+                Ended::Refused { reason, alerts, about } => {
+                    alerts.raise(&mut *conn, "refund is refused", about, reason).await?;
+                    Change {
+                        from,
+                        to: RefundStatus::Failed,
+                        reason: Some(reason),
+                        transaction_id: None,
+                        gateway_reference: None,
+                        event_id,
+                        event_type: EventType::RefundFailed,
+                        at,
+                    }
+                }
+            };
+            store::change(conn, self.refund, &change, &self.caused).await
         }
         .boxed()
     }
 }
 
-/// Writes the event of a change, and keeps its document for [`page`].
-async fn record(
-    conn: &mut PgConnection,
-    event_id: Uuid,
-    event_type: EventType,
-    traceparent: Option<&str>,
-    change: &StateChanged<RefundDocument>,
-) -> sqlx::Result<()> {
-    events::record(conn, event_id, event_type, traceparent, change).await?;
-    store::keep_document(conn, &change.snapshot).await
+fn named(status: Option<RefundStatus>) -> &'static str {
+    status.map_or("in a status that this release does not know", RefundStatus::as_str)
 }
 
 /// Without the answer of the look-up the payment stays in doubt: an outage leaves the job as it was.
@@ -196,35 +278,5 @@ fn not_looked_up(error: GatewayError) -> Failure {
         other @ (GatewayError::Later(_) | GatewayError::Refused(_) | GatewayError::Unknown(_)) => {
             Failure::InDoubt(other.to_string())
         }
-    }
-}
-
-/// The transaction id of a payment that matches the return. A payment for another return or amount needs an operator.
-fn verified(paid: &GatewayRefund, returned: &ReturnDocument) -> Result<String, Failure> {
-    let expected = (returned.id, returned.refund_amount_minor, returned.currency.as_str());
-    if (paid.return_id, paid.amount, paid.currency.as_str()) == expected {
-        return Ok(paid.transaction_id.clone());
-    }
-    Err(Failure::Dead(format!(
-        "the gateway's refund {} is for return {}, {} {}; expected {}, {} {}",
-        paid.transaction_id, paid.return_id, paid.amount, paid.currency, expected.0, expected.1, expected.2,
-    )))
-}
-
-fn document(returned: &ReturnDocument, row: &RefundRow, status: RefundStatus, version: i32) -> RefundDocument {
-    RefundDocument {
-        id: row.id,
-        return_id: returned.id,
-        order_id: returned.order_id,
-        order_number: returned.order_number.clone(),
-        customer_id: returned.customer_id.clone(),
-        customer_email: returned.customer_email.clone(),
-        status,
-        version,
-        amount_minor: row.amount_minor,
-        currency: row.currency.clone(),
-        transaction_id: None,
-        created_at: row.created_at,
-        processed_at: None,
     }
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
+use secrecy::SecretString;
 use storage::StoreSettings;
 
+use crate::callbacks::parse_secret;
 use crate::documents::{check_credit_note_prefix, check_invoice_prefix};
 use crate::notifications::MailSettings;
 use crate::pdf::PdfSettings;
@@ -23,6 +25,10 @@ pub struct Settings {
     /// How long one call to the gateway may take, in seconds.
     #[arg(long, env = "GATEWAY_TIMEOUT_SECONDS", default_value = "10", value_parser = runtime::config::seconds)]
     pub gateway_timeout: Duration,
+    /// The secret with which the gateway signs its calls to `POST /gateway/callbacks`: `whsec_` and at least 24 bytes in base64.
+    /// Without it there is no such route, and refunds that are under way at the gateway are only polled.
+    #[arg(long, env = "GATEWAY_WEBHOOK_SECRET", hide_env_values = true, value_parser = parse_secret)]
+    pub gateway_webhook_secret: Option<SecretString>,
     /// Invoices processed at the same time (1 to 64).
     #[arg(long, env = "INVOICE_SLOTS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub invoice_slots: u16,
@@ -53,7 +59,11 @@ pub struct Settings {
     /// The time zone in which a financial year starts and ends.
     #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
     pub business_timezone: chrono_tz::Tz,
-    /// URL that receives a POST for every dead job of the workers.
+    /// Hours after which a customer is told that a refund is still in doubt (1 to 720).
+    #[arg(long, env = "REFUND_NOTICE_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=720))]
+    pub refund_notice_hours: u32,
+    /// URL that receives a POST for every dead job of the workers and every refund that the gateway refuses. It is tried until it
+    /// answers 2xx.
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
     pub alert_webhook_url: Option<String>,
     #[command(flatten)]
@@ -73,6 +83,7 @@ impl Default for Settings {
             pdf: PdfSettings::default(),
             gateway_url: "http://127.0.0.1:9000".to_owned(),
             gateway_timeout: Duration::from_secs(10),
+            gateway_webhook_secret: None,
             invoice_slots: 4,
             credit_note_slots: 2,
             refund_slots: 8,
@@ -83,6 +94,7 @@ impl Default for Settings {
             supplier_address: String::new(),
             return_window_days: 30,
             business_timezone: chrono_tz::Asia::Kolkata,
+            refund_notice_hours: 24,
             alert_webhook_url: None,
             mail: MailSettings::default(),
             retries: Retries::default(),

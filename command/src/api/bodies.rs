@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder};
-pub(super) use returns::{Approve, ChangeReturnState, Reject, RequestReturn};
+pub(super) use returns::{Approve, ChangeReturnState, CorrectReturn, Receive, Reject, RequestReturn, Withdraw};
 
 use crate::context::Body;
 use crate::transition::Details;
@@ -76,7 +76,39 @@ pub(super) struct Ship {
     actor: Option<String>,
 }
 
-reason_and_actor!(Step, Ship);
+/// Facts of an order to correct. What is left out stays as it is.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CorrectOrder {
+    /// From `PAID` on.
+    #[schema(min_length = 1, max_length = 128)]
+    payment_transaction_id: Option<String>,
+    /// From `SHIPPED` on.
+    #[schema(min_length = 1, max_length = 64)]
+    carrier: Option<String>,
+    /// From `SHIPPED` on.
+    #[schema(min_length = 1, max_length = 128)]
+    tracking_number: Option<String>,
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+reason_and_actor!(Step, Ship, CorrectOrder);
+
+impl StepBody for CorrectOrder {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_optional(errors, "payment_transaction_id", self.payment_transaction_id.as_deref(), 128);
+        check_optional(errors, "carrier", self.carrier.as_deref(), 64);
+        check_optional(errors, "tracking_number", self.tracking_number.as_deref(), 128);
+    }
+
+    fn into_details(self) -> Details {
+        let Self { payment_transaction_id, carrier, tracking_number, .. } = self;
+        Details { payment_transaction_id, carrier, tracking_number, ..Details::default() }
+    }
+}
 
 impl StepBody for Step {
     fn into_details(self) -> Details {

@@ -2,15 +2,18 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::{HeaderMap, StatusCode};
+use contracts::EntityType;
 use runtime::ApiError;
 use runtime::http::{ApiJsonSent, RequestContext, SentJson};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::bodies::StepBody;
 use crate::App;
 use crate::context::CommandContext;
+use crate::dispatch::Dispatch;
 use crate::outcome::{Outcome, entity_id};
-use crate::transition::{ChangeState, Machine, change_state};
+use crate::transition::ChangeState;
 
 #[derive(Debug)]
 pub(super) struct Incoming<B> {
@@ -37,13 +40,23 @@ impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Incoming<B> {
 }
 
 impl<B: StepBody> Incoming<B> {
-    /// Parses the request and takes the entity to a state. The id and `verb` name the route for the idempotency key.
-    pub(super) async fn change<S: Machine>(self, app: &App, verb: &str, to: S) -> Result<Outcome, ApiError> {
+    /// Parses the request. The id and `verb` name the route for the idempotency key.
+    pub(super) fn parse(
+        self,
+        app: &App,
+        verb: &str,
+        entity: EntityType,
+    ) -> Result<(CommandContext, Uuid, B), ApiError> {
         self.body.validate()?;
         let route = format!("{}/{verb}", self.id);
         let Self { id, request, headers, body, sent } = self;
         let context = CommandContext::of_request(request, &headers, &route, &body, &sent, app.clock.now())?;
-        let id = entity_id(S::ENTITY, &id)?;
-        change_state(app, &context, ChangeState { id, to, details: body.into_details() }).await
+        Ok((context, entity_id(entity, &id)?, body))
+    }
+
+    /// Parses the request and takes the entity to a state.
+    pub(super) async fn change<S: Dispatch>(self, app: &App, verb: &str, to: S) -> Result<Outcome, ApiError> {
+        let (context, id, body) = self.parse(app, verb, S::ENTITY)?;
+        S::change(app, &context, ChangeState { id, to, details: body.into_details() }).await
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use contracts::OrderDocument;
+use contracts::{EntityType, OrderDocument};
 use domain::OrderState;
 use runtime::ApiError;
 use runtime::http::{ApiJsonSent, RequestContext};
@@ -10,10 +10,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
-use super::bodies::{ChangeOrderState, Pay, PlaceOrder, Ship, Step};
+use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Ship, Step, StepBody};
 use super::incoming::Incoming;
 use crate::context::CommandContext;
+use crate::correct::{self, Facts};
 use crate::outcome::Outcome;
+use crate::transition::Details;
 use crate::{App, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -24,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(ship))
         .routes(routes!(deliver))
         .routes(routes!(cancel))
+        .routes(routes!(correct))
         .routes(routes!(change_state))
 }
 
@@ -90,12 +93,26 @@ async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Out
 
 /// Cancel
 ///
-/// `PENDING_PAYMENT` or `PAID` → `CANCELLED`.
+/// `PENDING_PAYMENT` or `PAID` → `CANCELLED`. What was paid is refunded in full.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
     incoming.change(&app, "cancel", OrderState::Cancelled).await
+}
+
+/// Correct facts
+///
+/// The payment's id once the order is `PAID`, carrier and tracking number once it is `SHIPPED`. The state stays; the version, the
+/// history and the events go on by one.
+#[utoipa::path(patch, path = "/orders/{id}", tag = "Orders: commands", request_body = CorrectOrder,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = OrderDocument), CommandErrors))]
+async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Outcome, ApiError> {
+    let (context, id, body) = incoming.parse(&app, "correct", EntityType::Order)?;
+    let Details { payment_transaction_id, carrier, tracking_number, .. } = body.into_details();
+    let facts = Facts { payment_transaction_id, carrier, tracking_number, ..Facts::default() };
+    correct::order(&app, &context, id, facts).await
 }
 
 /// Change an order's state

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use contracts::ReturnDocument;
+use contracts::{EntityType, ReturnDocument};
 use domain::ReturnState;
 use runtime::ApiError;
 use runtime::http::{ApiJsonSent, RequestContext};
@@ -10,10 +10,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
-use super::bodies::{Approve, ChangeReturnState, Reject, RequestReturn, Ship, Step};
+use super::bodies::{
+    Approve, ChangeReturnState, CorrectReturn, Receive, Reject, RequestReturn, Ship, Step, StepBody, Withdraw,
+};
 use super::incoming::Incoming;
 use crate::context::CommandContext;
+use crate::correct::{self, Facts};
 use crate::outcome::Outcome;
+use crate::transition::Details;
 use crate::{App, request_return};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -22,7 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(approve))
         .routes(routes!(reject))
         .routes(routes!(in_transit))
+        .routes(routes!(withdraw))
         .routes(routes!(received))
+        .routes(routes!(correct))
         .routes(routes!(complete))
         .routes(routes!(change_state))
 }
@@ -77,24 +83,49 @@ async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<
     incoming.change(&app, "in-transit", ReturnState::InTransit).await
 }
 
-/// Received
+/// Withdraw
 ///
-/// `IN_TRANSIT` → `RECEIVED`.
-#[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Step,
+/// `REQUESTED` → `REJECTED`, with the category `WITHDRAWN`. The units can be requested again.
+#[utoipa::path(post, path = "/returns/{id}/withdraw", tag = "Returns: commands", request_body = Withdraw,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn received(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Result<Outcome, ApiError> {
+    incoming.change(&app, "withdraw", ReturnState::Rejected).await
+}
+
+/// Received
+///
+/// `IN_TRANSIT` → `RECEIVED`. The body may say by the unit what was accepted, rejected or missing; without it everything was
+/// accepted. Only accepted units are refunded. Missing ones can be requested again, within `RETURN_WINDOW_DAYS` of the receipt.
+#[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Receive,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = ReturnDocument), CommandErrors))]
+async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result<Outcome, ApiError> {
     incoming.change(&app, "received", ReturnState::Received).await
 }
 
 /// Complete
 ///
-/// `RECEIVED` → `COMPLETED`. Queues the refund of exactly the returned items.
+/// `RECEIVED` → `COMPLETED`. Fixes what is refunded, and queues the refund of exactly the accepted units. Returns of the order that
+/// are still open do not count. A return with nothing accepted completes without a refund.
 #[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn complete(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
     incoming.change(&app, "complete", ReturnState::Completed).await
+}
+
+/// Correct facts
+///
+/// Carrier and tracking number once the return is `IN_TRANSIT`, and the receipt while it is `RECEIVED`. The state stays; the
+/// version, the history and the events go on by one.
+#[utoipa::path(patch, path = "/returns/{id}", tag = "Returns: commands", request_body = CorrectReturn,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = ReturnDocument), CommandErrors))]
+async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Outcome, ApiError> {
+    let (context, id, body) = incoming.parse(&app, "correct", EntityType::Return)?;
+    let Details { carrier, tracking_number, receipt, .. } = body.into_details();
+    correct::returned(&app, &context, id, Facts { carrier, tracking_number, receipt, ..Facts::default() }).await
 }
 
 /// Change a return's state

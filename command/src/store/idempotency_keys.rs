@@ -45,7 +45,7 @@ pub(crate) async fn known_answer(conn: &mut PgConnection, request: &KeyedRequest
         KnownAnswer,
         r#"
         select request_hash, status, answer.version, entity_id,
-               command.whole(requested.document, answer.progress, answer.state, answer.version) as "body!"
+               command.whole(command.with_items(requested.document, requested.items, answer.progress), answer.progress, answer.state, answer.version) as "body!"
         from command.idempotency_keys as answer join command.returns as requested on requested.id = entity_id
         where caller = $1 and route = $2 and key = $3
         "#,

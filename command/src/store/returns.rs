@@ -1,10 +1,10 @@
-//! The request for a return, which reads the earlier returns under the order's lock, and the requests that wait for a
-//! manager's review.
+//! An order under its lock, with its returns and refunds; the insert of a return; and the returns that wait for a manager's
+//! review.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::{EventType, ReturnItemDocument};
+use contracts::EventType;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -12,29 +12,59 @@ use uuid::Uuid;
 use crate::context::AuditRow;
 use crate::idempotency::KeyedRequest;
 
-/// What a return needs to know of its order.
+/// Who names the order that is to be locked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OrderOf {
+    Order(Uuid),
+    Return(Uuid),
+    Refund(Uuid),
+}
+
+/// The id of the order; `None` when there is no such return or refund. No lock of the transaction is waited for any longer than
+/// `at_most` from now on.
+pub(crate) async fn order_of(conn: &mut PgConnection, of: OrderOf, at_most: Duration) -> sqlx::Result<Option<Uuid>> {
+    // 0 would mean no limit.
+    let millis = at_most.as_millis().max(1).to_string();
+    let (order, returned, refund) = match of {
+        OrderOf::Order(id) => (Some(id), None, None),
+        OrderOf::Return(id) => (None, Some(id), None),
+        OrderOf::Refund(id) => (None, None, Some(id)),
+    };
+    let found = sqlx::query!(
+        r#"
+        select set_config('lock_timeout', $1, true) as limited,
+               coalesce($2, (select order_id from command.returns where id = $3),
+                        (select order_id from command.refunds where id = $4)) as order_id
+        "#,
+        millis,
+        order,
+        returned,
+        refund,
+    );
+    Ok(found.fetch_one(conn).await?.order_id)
+}
+
+/// An order, and what has been taken of it.
 #[derive(Debug)]
 pub(crate) struct OrderUnderLock {
     pub(crate) state: String,
     pub(crate) delivered_at: Option<DateTime<Utc>>,
     pub(crate) document: Value,
-    /// The documents of its earlier returns, without the rejected ones.
+    /// The documents of its returns, without the rejected ones.
     pub(crate) returns: Vec<Value>,
+    /// The documents of its refunds, without the failed ones.
+    pub(crate) refunds: Vec<Value>,
 }
 
-/// Locks an order and reads what a return of it needs to know. `None`: there is no such order. No lock of the transaction
-/// is waited for any longer than `at_most`.
+/// Locks an order, and the return if one is named, and reads what has been taken of the order. `None`: there is no such order.
 ///
-/// The lock comes first, in a statement of its own: under READ COMMITTED the following statements then see every
-/// return that was committed before the lock was granted.
+/// The locks come first, in statements of their own: under READ COMMITTED the following statement then sees everything that
+/// was committed before the locks were granted.
 pub(crate) async fn lock_order(
     conn: &mut PgConnection,
     order_id: Uuid,
-    at_most: Duration,
+    of: OrderOf,
 ) -> sqlx::Result<Option<OrderUnderLock>> {
-    // 0 would mean no limit.
-    let millis = at_most.as_millis().max(1).to_string();
-    sqlx::query_scalar!("select set_config('lock_timeout', $1, true)", millis).fetch_one(&mut *conn).await?;
     let order = sqlx::query!(
         r#"
         select state, delivered_at, command.whole(document, progress, state, version)::json as "document!"
@@ -45,16 +75,28 @@ pub(crate) async fn lock_order(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(order) = order else { return Ok(None) };
-    let returns = sqlx::query_scalar!(
+    if let OrderOf::Return(id) = of {
+        sqlx::query_scalar!("select id from command.returns where id = $1 for update", id)
+            .fetch_optional(&mut *conn)
+            .await?;
+    }
+    let taken = sqlx::query!(
         r#"
-        select command.whole(document, progress, state, version)::json as "document!"
-        from command.returns where order_id = $1 and state <> 'REJECTED'
+        select array(
+                   select command.whole(command.with_items(document, items, progress), progress, state, version)::jsonb
+                   from command.returns where order_id = $1 and state <> 'REJECTED' order by id
+               ) as "returns!: Vec<Value>",
+               array(
+                   select command.refund_document(refund)
+                   from command.refunds as refund where order_id = $1 and status <> 'FAILED' order by id
+               ) as "refunds!: Vec<Value>"
         "#,
         order_id,
     )
-    .fetch_all(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
-    Ok(Some(OrderUnderLock { state: order.state, delivered_at: order.delivered_at, document: order.document, returns }))
+    let (state, delivered_at, document) = (order.state, order.delivered_at, order.document);
+    Ok(Some(OrderUnderLock { state, delivered_at, document, returns: taken.returns, refunds: taken.refunds }))
 }
 
 /// Those of the given items that exist but belong to another order.
@@ -69,11 +111,11 @@ pub(crate) async fn items_elsewhere(conn: &mut PgConnection, order_id: Uuid, ids
 pub(crate) struct NewReturn<'a> {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,
-    pub(crate) refund_amount_minor: i64,
-    /// The frozen document as JSON.
+    /// The frozen document as JSON, without the items.
     pub(crate) document: &'a str,
+    /// The items as JSON.
+    pub(crate) items: &'a str,
     pub(crate) progress: &'a Value,
-    pub(crate) items: &'a [ReturnItemDocument],
     pub(crate) audit: &'a AuditRow,
     pub(crate) event_id: Uuid,
     pub(crate) traceparent: Option<&'a str>,
@@ -83,43 +125,29 @@ pub(crate) struct NewReturn<'a> {
 
 /// Writes a return with its items, audit row, outbox row and stored answer. Returns its progress as the database keeps it.
 pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
-    let item_ids: Vec<_> = new.items.iter().map(|item| item.id).collect();
-    let order_item_ids: Vec<_> = new.items.iter().map(|item| item.order_item_id).collect();
-    let quantities: Vec<_> = new.items.iter().map(|item| item.quantity).collect();
-    let amounts: Vec<_> = new.items.iter().map(|item| item.amount_minor).collect();
-    let shippings: Vec<_> = new.items.iter().map(|item| item.shipping_minor).collect();
     let inserted = sqlx::query!(
         r#"
         with requested as (
-            insert into command.returns
-                (id, order_id, state, version, refund_amount_minor, document, progress, created_at, updated_at)
-            values ($1, $2, 'REQUESTED', 1, $3, $4::text::json, $5, $6, $6)
-        ), listed as (
-            insert into command.return_items (return_id, id, order_item_id, quantity, amount_minor, shipping_minor)
-            select $1, item.* from unnest($7::uuid[], $8::uuid[], $9::int[], $10::bigint[], $11::bigint[]) as item
+            insert into command.returns (id, order_id, state, version, document, items, progress, created_at, updated_at)
+            values ($1, $2, 'REQUESTED', 1, $3::text::json, $4::text::json, $5, $6, $6)
         ), remembered as (
             insert into command.idempotency_keys
                 (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
-            select $12, $13, $14, $15, 'return', $1, 201, 'REQUESTED', 1, $5, $6 where $14::text is not null
+            select $7, $8, $9, $10, 'return', $1, 201, 'REQUESTED', 1, $5, $6 where $9::text is not null
         )
         select command.append_transitions(array[row(
-                   'return', $1, 1, null, 'REQUESTED', $16::text, $17::text, $18::text, $19::text, $20::jsonb, $21::text::inet,
-                   $22::text, $23::text, $6)::command.state_transitions]),
-               messaging.append_events('return', array[$24::uuid], array[$1], array[1], array[$25::text], array[$5], array[$26::text],
+                   'return', $1, 1, null, 'REQUESTED', $11::text, $12::text, $13::text, $14::text, $15::jsonb, $16::text::inet,
+                   $17::text, $18::text, $6)::command.state_transitions]),
+               messaging.append_events('return', array[$19::uuid], array[$1], array[1], array[$20::text], array[$5], array[$21::text],
                    array[$6]),
                $5::text as "progress!"
         "#,
         new.id,
         new.order_id,
-        new.refund_amount_minor,
         new.document,
+        new.items,
         new.progress,
         new.at,
-        &item_ids,
-        &order_item_ids,
-        &quantities,
-        &amounts,
-        &shippings,
         new.idempotency.map(|request| request.caller.as_str()),
         new.idempotency.map(|request| request.route.as_str()),
         new.idempotency.map(|request| request.key.as_str()),

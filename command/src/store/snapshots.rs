@@ -1,17 +1,18 @@
-//! The current orders and returns, page by page.
+//! The current orders, returns and refunds, page by page.
 
 use messaging::snapshots::Current;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// What an event of an order or a return holds: what has been added to its frozen document.
+/// What an event holds: of an order or a return what has been added to its frozen document, of a refund the whole document.
 macro_rules! page {
-    ($conn:expr, $after:expr, $limit:expr, $table:literal) => {
+    ($conn:expr, $after:expr, $limit:expr, $payload:literal, $table:literal) => {
         sqlx::query_as!(
             Current,
             r#"
-            select id, version, progress as "payload!: _"
-            from "#
+            select id, version, "#
+                + $payload
+                + r#" as "payload!: _" from "#
                 + $table
                 + " where id > $1 order by id limit $2",
             $after,
@@ -23,9 +24,13 @@ macro_rules! page {
 }
 
 pub(crate) async fn current_orders(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
-    page!(conn, after, limit, "command.orders")
+    page!(conn, after, limit, "progress", "command.orders")
 }
 
 pub(crate) async fn current_returns(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
-    page!(conn, after, limit, "command.returns")
+    page!(conn, after, limit, "progress", "command.returns")
+}
+
+pub(crate) async fn current_refunds(conn: &mut PgConnection, after: Uuid, limit: i64) -> sqlx::Result<Vec<Current>> {
+    page!(conn, after, limit, "command.refund_document(refund)", "command.refunds as refund")
 }

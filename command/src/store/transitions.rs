@@ -28,6 +28,14 @@ pub(crate) struct NewTransition {
     pub(crate) idempotency: Option<KeyedRequest>,
 }
 
+impl NewTransition {
+    /// The only step of a correction: from its state to the same one.
+    fn in_place(&self, applies: bool) -> LegalSteps {
+        let state = applies.then_some(self.to_state);
+        (Vec::from_iter(state), Vec::from_iter(state))
+    }
+}
+
 /// What the statement did about one command.
 #[derive(Debug)]
 pub(crate) enum TransitionOutcome {
@@ -87,8 +95,11 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The legal steps as two columns. This is how SQL gets the table of `domain`.
-fn legal_steps<S: State>() -> (Vec<&'static str>, Vec<&'static str>) {
+/// The steps that a statement may make, as two columns: from, to.
+type LegalSteps = (Vec<&'static str>, Vec<&'static str>);
+
+/// Every legal step. This is how SQL gets the table of `domain`.
+fn legal_steps<S: State>() -> LegalSteps {
     S::ALL.iter().flat_map(|from| from.allowed().iter().map(|to| (from.as_str(), to.as_str()))).unzip()
 }
 
@@ -135,10 +146,12 @@ impl From<Row> for TransitionOutcome {
 /// `audited` and `published` are one row each. The main query joins them because a `select` in a CTE runs only when it
 /// is read.
 ///
-/// The frozen document is read, not written: event and stored answer need only what is new.
+/// The frozen document is read, not written: event and stored answer need only what is new. `frozen` is that of the locked row,
+/// `known` that of an answer that was given before.
 macro_rules! transition_statement {
-    ($conn:expr, $batch:expr, $machine:ty, table: $table:literal, entity: $entity:literal, also: $also:literal) => {{
-        let (columns, (legal_from, legal_to)) = (Columns::of($batch), legal_steps::<$machine>());
+    ($conn:expr, $batch:expr, $legal:expr, table: $table:literal, entity: $entity:literal,
+     columns: $columns:literal, frozen: $frozen:literal, known: $known:literal, also: $also:literal) => {{
+        let (columns, (legal_from, legal_to)) = (Columns::of($batch), $legal);
         sqlx::query_as!(
             Row,
             r#"
@@ -151,11 +164,11 @@ macro_rules! transition_statement {
                                                 caller, route, key, request_hash, n)
             ), known as materialized (
                 select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
-                       command.whole(entity.document, answer.progress, answer.state, answer.version) as body
+                       command.whole("# + $known + r#", answer.progress, answer.state, answer.version) as body
                 from command join command.idempotency_keys as answer using (caller, route, key)
                 join "# + $table + r#" as entity on entity.id = answer.entity_id
             ), locked as materialized (
-                select id, state, version, document, progress from "# + $table + r#"
+                select id, state, version, progress, "# + $columns + r#" from "# + $table + r#"
                 where id = any($1) order by id for update skip locked
             ), legal as materialized (
                 select * from unnest($21::text[], $22::text[]) as legal (state, to_state)
@@ -186,7 +199,7 @@ macro_rules! transition_statement {
                 from changed where key is not null
             )
             select changed.n is not null as "applied!", coalesce(changed.to_state, locked.state) as state,
-                   coalesce(changed.version, locked.version) as version, locked.document::text as document,
+                   coalesce(changed.version, locked.version) as version, "# + $frozen + r#"::text as document,
                    coalesce(changed.merged, locked.progress)::text as progress,
                    case when locked.id is null
                        then exists (select from "# + $table + r#" as entity where entity.id = command.id) end as is_locked,
@@ -230,10 +243,7 @@ pub(crate) async fn transition_orders(
     conn: &mut PgConnection,
     batch: &[NewTransition],
 ) -> sqlx::Result<Vec<TransitionOutcome>> {
-    let rows = transition_statement!(conn, batch, OrderState,
-        table: "command.orders", entity: "'order'",
-        also: ", delivered_at = case when to_state = 'DELIVERED' then at else entity.delivered_at end");
-    Ok(rows.into_iter().map(Into::into).collect())
+    orders(conn, batch, legal_steps::<OrderState>()).await
 }
 
 /// The same for returns.
@@ -241,7 +251,48 @@ pub(crate) async fn transition_returns(
     conn: &mut PgConnection,
     batch: &[NewTransition],
 ) -> sqlx::Result<Vec<TransitionOutcome>> {
-    let rows = transition_statement!(conn, batch, ReturnState,
-        table: "command.returns", entity: "'return'", also: "");
+    returns(conn, batch, legal_steps::<ReturnState>()).await
+}
+
+/// Changes facts of an order that stays in its state; only reads it when nothing `applies`.
+pub(crate) async fn correct_order(
+    conn: &mut PgConnection,
+    correction: NewTransition,
+    applies: bool,
+) -> sqlx::Result<TransitionOutcome> {
+    let outcomes = orders(conn, std::slice::from_ref(&correction), correction.in_place(applies)).await?;
+    outcomes.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The same for a return.
+pub(crate) async fn correct_return(
+    conn: &mut PgConnection,
+    correction: NewTransition,
+    applies: bool,
+) -> sqlx::Result<TransitionOutcome> {
+    let outcomes = returns(conn, std::slice::from_ref(&correction), correction.in_place(applies)).await?;
+    outcomes.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+}
+
+async fn orders(
+    conn: &mut PgConnection,
+    batch: &[NewTransition],
+    legal: LegalSteps,
+) -> sqlx::Result<Vec<TransitionOutcome>> {
+    let rows = transition_statement!(conn, batch, legal,
+        table: "command.orders", entity: "'order'", columns: "document", frozen: "locked.document", known: "entity.document",
+        also: ", delivered_at = case when to_state = 'DELIVERED' and from_state <> to_state then at else entity.delivered_at end");
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
+async fn returns(
+    conn: &mut PgConnection,
+    batch: &[NewTransition],
+    legal: LegalSteps,
+) -> sqlx::Result<Vec<TransitionOutcome>> {
+    let rows = transition_statement!(conn, batch, legal,
+        table: "command.returns", entity: "'return'", columns: "document, items",
+        frozen: "command.with_items(locked.document, locked.items, coalesce(changed.merged, locked.progress))",
+        known: "command.with_items(entity.document, entity.items, answer.progress)", also: "");
     Ok(rows.into_iter().map(Into::into).collect())
 }

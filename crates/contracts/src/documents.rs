@@ -15,6 +15,6 @@ pub use address::Address;
 pub use credit_note::CreditNoteDocument;
 pub use invoice::InvoiceDocument;
 pub use order::{OrderDocument, OrderItemDocument};
-pub use refund::{RefundDocument, RefundStatus};
+pub use refund::{RefundDocument, RefundKind};
 pub use returns::{ReturnDocument, ReturnItemDocument};
 pub use tax::{TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument};

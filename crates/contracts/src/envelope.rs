@@ -74,41 +74,56 @@ pub enum EventType {
     OrderShipped,
     OrderDelivered,
     OrderCancelled,
+    /// A fact of the order was corrected; its state is what it was.
+    OrderUpdated,
     ReturnRequested,
     ReturnApproved,
     ReturnRejected,
     ReturnInTransit,
     ReturnReceived,
     ReturnCompleted,
+    /// A fact of the return was corrected; its state is what it was.
+    ReturnUpdated,
     InvoiceGenerated,
     CreditNoteGenerated,
     RefundInitiated,
+    /// The gateway may have paid it, or not.
+    RefundInDoubt,
+    /// It has been in doubt for long, and the customer is to know.
+    RefundDelayed,
     RefundProcessed,
     RefundFailed,
+    /// A refund that had failed is to be paid after all.
+    RefundRetried,
     /// Nothing has happened. It republishes an aggregate's state and history, so that read models can be rebuilt after
     /// retention has dropped the events themselves.
     SnapshotTaken,
 }
 
 impl EventType {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
         Self::OrderShipped,
         Self::OrderDelivered,
         Self::OrderCancelled,
+        Self::OrderUpdated,
         Self::ReturnRequested,
         Self::ReturnApproved,
         Self::ReturnRejected,
         Self::ReturnInTransit,
         Self::ReturnReceived,
         Self::ReturnCompleted,
+        Self::ReturnUpdated,
         Self::InvoiceGenerated,
         Self::CreditNoteGenerated,
         Self::RefundInitiated,
+        Self::RefundInDoubt,
+        Self::RefundDelayed,
         Self::RefundProcessed,
         Self::RefundFailed,
+        Self::RefundRetried,
         Self::SnapshotTaken,
     ];
 
@@ -121,17 +136,22 @@ impl EventType {
             Self::OrderShipped => "order.shipped",
             Self::OrderDelivered => "order.delivered",
             Self::OrderCancelled => "order.cancelled",
+            Self::OrderUpdated => "order.updated",
             Self::ReturnRequested => "return.requested",
             Self::ReturnApproved => "return.approved",
             Self::ReturnRejected => "return.rejected",
             Self::ReturnInTransit => "return.in_transit",
             Self::ReturnReceived => "return.received",
             Self::ReturnCompleted => "return.completed",
+            Self::ReturnUpdated => "return.updated",
             Self::InvoiceGenerated => "invoice.generated",
             Self::CreditNoteGenerated => "credit_note.generated",
             Self::RefundInitiated => "refund.initiated",
+            Self::RefundInDoubt => "refund.in_doubt",
+            Self::RefundDelayed => "refund.delayed",
             Self::RefundProcessed => "refund.processed",
             Self::RefundFailed => "refund.failed",
+            Self::RefundRetried => "refund.retried",
             Self::SnapshotTaken => "snapshot.taken",
         }
     }

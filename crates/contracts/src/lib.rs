@@ -17,13 +17,16 @@ pub mod named;
 pub mod schema;
 
 pub use documents::{
-    Address, CreditNoteDocument, InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundStatus,
+    Address, CreditNoteDocument, InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundKind,
     ReturnDocument, ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument,
 };
-pub use domain::{OrderState, ReturnState, Supply};
+pub use domain::{OrderState, RefundStatus, ReturnState, Supply};
 pub use email::Email;
 pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
-pub use gateway::{GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, IDEMPOTENCY_KEY_HEADER};
+pub use gateway::{
+    GatewayCallback, GatewayCallbackData, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus,
+    IDEMPOTENCY_KEY_HEADER,
+};
 pub use queues::{Queue, UnknownQueue};
 pub use series::{InvalidNumber, Series, financial_year};
 pub use transition::{ActorType, EntityType, Transition, Trigger};

@@ -42,16 +42,19 @@ impl Queue {
     pub const fn wants(self, event: EventType) -> bool {
         match self {
             Self::Invoices => matches!(event, EventType::OrderShipped),
-            Self::CreditNotes | Self::Refunds => matches!(event, EventType::ReturnCompleted),
+            Self::CreditNotes => matches!(event, EventType::ReturnCompleted),
+            Self::Refunds => matches!(event, EventType::RefundInitiated | EventType::RefundRetried),
             // The shipping mail carries the invoice, so it waits for `invoice.generated`, not `order.shipped`.
             Self::Notifications => matches!(
                 event,
                 EventType::OrderCreated
                     | EventType::OrderPaid
+                    | EventType::OrderCancelled
                     | EventType::InvoiceGenerated
                     | EventType::ReturnApproved
                     | EventType::ReturnRejected
                     | EventType::RefundProcessed
+                    | EventType::RefundDelayed
             ),
             Self::Projections => true,
         }

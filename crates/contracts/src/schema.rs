@@ -33,4 +33,5 @@ macro_rules! stand_in {
 
 stand_in!(OrderState, "Where an order stands.");
 stand_in!(ReturnState, "Where a return stands.");
+stand_in!(RefundStatus, "Where a refund stands. `FAILED` only when the gateway has refused it for good.");
 stand_in!(Supply, "Whose tax it is.");

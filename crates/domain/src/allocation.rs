@@ -35,7 +35,7 @@ pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
     shares
 }
 
-/// What has been returned of a line so far, of one part of its amount. Rejected returns do not count.
+/// What has been taken of a line so far, of one part of its amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Returned {
     pub quantity: u32,
@@ -62,26 +62,20 @@ impl UnitShares {
         Self { base: amount.div_euclid(units), extra: amount.rem_euclid(units), units: quantity }
     }
 
-    /// What a return of `quantity` further units refunds; `None` when fewer are left.
+    /// What `quantity` further units refund; `None` when fewer are left.
     ///
-    /// The units without the extra paisa go first. The amount already refunded says which of them are gone; the count
-    /// alone does not, because a return that took extra paise may have been rejected since, and then its units can be
-    /// returned again for exactly the paise it took. So the refunds of any sequence of returns stay within what was paid,
-    /// and are exactly that once every unit has been returned.
-    ///
-    /// # Panics
-    /// If `returned` is not a part of this split: the refund would be wrong.
+    /// The amount that is left is split over the units that are left, and the units without the extra paisa go first. So the
+    /// refunds of any sequence of returns stay within what was paid, and are exactly that once every unit has been refunded, also
+    /// when returns between them were rejected, or money was given back without a return.
     pub fn refund(&self, returned: Returned, quantity: u32) -> Option<i64> {
-        if quantity > self.units.checked_sub(returned.quantity)? {
-            return None;
+        let left = self.units.checked_sub(returned.quantity).filter(|left| quantity <= *left)?;
+        if quantity == 0 {
+            return Some(0);
         }
-        let gone_extra = returned.amount - i64::from(returned.quantity) * self.base;
-        let left_base = i64::from(self.units) - self.extra - (i64::from(returned.quantity) - gone_extra);
-        assert!(
-            (0..=i64::from(returned.quantity).min(self.extra)).contains(&gone_extra) && left_base >= 0,
-            "{returned:?} is no part of {self:?}",
-        );
+        let whole = self.base * i64::from(self.units) + self.extra;
+        let Self { base, extra, .. } = Self::of(whole - returned.amount, left);
+        let without_extra = i64::from(left) - extra;
         let quantity = i64::from(quantity);
-        Some(quantity * self.base + (quantity - left_base).max(0))
+        Some(quantity * base + (quantity - without_extra).max(0))
     }
 }

@@ -11,6 +11,7 @@
 mod state_machine;
 mod order_state;
 mod return_state;
+mod refund_status;
 mod names;
 mod money;
 mod allocation;
@@ -23,14 +24,15 @@ mod review_policy;
 
 pub use allocation::{Returned, UnitShares, allocate};
 pub use gst_rates::default_rate;
-pub use gstin::{BadGstin, Gstin, IndianState};
+pub use gstin::{BadGstin, Gstin, IndianState, RecipientNumber};
 pub use money::{MAX_MINOR, Money};
 pub use names::Named;
 pub use order_state::OrderState;
 pub use order_totals::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDraft, OrderTotals, PlacementError};
+pub use refund_status::RefundStatus;
 pub use return_policy::{
     ExceedingItem, OrderForReturn, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy, ReturnRefusal,
-    ReturnableItem, decide_return,
+    ReturnableItem, decide_refund, decide_return,
 };
 pub use return_state::ReturnState;
 pub use review_policy::ReviewPolicy;

@@ -38,13 +38,14 @@ pub enum RefundShipping {
 names!(RefundShipping { Never "never", FullReturn "full-return", EachUnit "each-unit" });
 
 impl ReturnPolicy {
-    /// The last local day on which a return may be requested; the whole day counts.
+    /// The last local day on which a return may be requested after a delivery, or again after a receipt; the whole day counts.
     pub fn last_day(self, delivered_at: DateTime<Utc>) -> NaiveDate {
         let delivered_on = self.local_day(delivered_at);
         delivered_on.checked_add_days(Days::new(self.window_days.into())).unwrap_or(NaiveDate::MAX)
     }
 
-    fn local_day(self, at: DateTime<Utc>) -> NaiveDate {
+    /// The day of the shop in which this moment falls.
+    pub fn local_day(self, at: DateTime<Utc>) -> NaiveDate {
         at.with_timezone(&self.timezone).date_naive()
     }
 }
@@ -54,27 +55,41 @@ impl ReturnPolicy {
 pub struct OrderForReturn {
     pub state: OrderState,
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Without rejected returns.
+    /// Returns that were not rejected, and of which some unit arrived or is still to arrive.
     pub existing_returns: usize,
+    /// When the warehouse last found that units of a return were missing.
+    pub missed_at: Option<DateTime<Utc>>,
     pub items: Vec<ReturnableItem>,
 }
 
-/// A line of the order, and what was returned of it so far. Rejected returns do not count.
+/// A line of the order, and what was returned of it so far. Rejected returns do not count, and neither do units that never
+/// arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReturnableItem {
     pub id: Uuid,
     pub quantity: u32,
+    /// What was paid for the goods, less what was given back without a return.
     pub goods: Charge,
+    /// The same for the shipping.
     pub shipping: Charge,
+    /// Units that are refunded, or will be.
     pub returned_quantity: u32,
     pub returned_goods: Charge,
     pub returned_shipping: Charge,
+    /// Units that the warehouse received and rejected: they are not refunded, and cannot be returned again.
+    pub rejected_quantity: u32,
+    /// Units that were missing in a return, and were not requested again.
+    pub missing_quantity: u32,
 }
 
 impl ReturnableItem {
+    /// How many units can still be returned.
+    pub fn returnable(&self) -> u32 {
+        self.quantity.saturating_sub(self.returned_quantity).saturating_sub(self.rejected_quantity)
+    }
+
     /// The refund without shipping; `None` when fewer units are left.
-    fn refund(&self, quantity: i64) -> Option<ReturnLine> {
-        let quantity = u32::try_from(quantity).ok()?;
+    fn refund(&self, quantity: u32) -> Option<ReturnLine> {
         let part = |of: fn(&Charge) -> i64| {
             let returned = Returned { quantity: self.returned_quantity, amount: of(&self.returned_goods) };
             UnitShares::of(of(&self.goods), self.quantity).refund(returned, quantity)
@@ -188,7 +203,7 @@ pub fn decide_return(
     policy: &ReturnPolicy,
     now: DateTime<Utc>,
 ) -> Result<Vec<ReturnLine>, ReturnRefusal> {
-    check_order(order, *policy, now)?;
+    let only_missing = check_order(order, *policy, now)?;
     // Each entry by itself: in a sum, another entry of the same item would hide a negative quantity.
     if requested.is_empty() || requested.iter().any(|item| item.quantity < 1) {
         return Err(ReturnRefusal::NoItems);
@@ -197,24 +212,30 @@ pub fn decide_return(
     let items: BTreeMap<Uuid, &ReturnableItem> = order.items.iter().map(|item| (item.id, item)).collect();
     check_membership(&requested, &items, known_elsewhere)?;
 
-    let mut lines = Vec::with_capacity(requested.len());
-    let mut exceeding = Vec::new();
-    for RequestedItem { order_item_id, quantity } in requested {
-        let item = items[&order_item_id];
-        match item.refund(quantity) {
-            Some(line) => lines.push(line),
-            None => exceeding.push(ExceedingItem {
-                id: item.id,
-                requested: quantity,
-                returnable: item.quantity.saturating_sub(item.returned_quantity),
-            }),
+    let (mut wanted, mut exceeding) = (Vec::with_capacity(requested.len()), Vec::new());
+    for RequestedItem { order_item_id: id, quantity: requested } in requested {
+        let item = items[&id];
+        let returnable = if only_missing { item.returnable().min(item.missing_quantity) } else { item.returnable() };
+        match u32::try_from(requested) {
+            Ok(quantity) if quantity <= returnable => wanted.push((id, quantity)),
+            _ => exceeding.push(ExceedingItem { id, requested, returnable }),
         }
     }
     if !exceeding.is_empty() {
         return Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding });
     }
-    add_shipping(&mut lines, &order.items, policy.shipping);
-    Ok(lines)
+    Ok(decide_refund(&order.items, &wanted, policy.shipping))
+}
+
+/// What the return of these units refunds, line by line. Units of which fewer are left are not refunded.
+///
+/// A preview, the estimate of an open return and the amount that is fixed at its completion differ only in what counts as
+/// returned before: for an estimate also the returns that are still open, for the final amount the completed ones.
+pub fn decide_refund(items: &[ReturnableItem], units: &[(Uuid, u32)], shipping: RefundShipping) -> Vec<ReturnLine> {
+    let refund = |(id, quantity): &(Uuid, u32)| items.iter().find(|item| item.id == *id)?.refund(*quantity);
+    let mut lines: Vec<ReturnLine> = units.iter().filter_map(refund).collect();
+    add_shipping(&mut lines, items, shipping);
+    lines
 }
 
 fn add_shipping(lines: &mut Vec<ReturnLine>, items: &[ReturnableItem], policy: RefundShipping) {
@@ -241,18 +262,23 @@ fn add_shipping(lines: &mut Vec<ReturnLine>, items: &[ReturnableItem], policy: R
     }
 }
 
-fn check_order(order: &OrderForReturn, policy: ReturnPolicy, now: DateTime<Utc>) -> Result<(), ReturnRefusal> {
+/// Whether only units may be requested that were missing in an earlier return: the window of the delivery is over, and that of
+/// the receipt is not.
+fn check_order(order: &OrderForReturn, policy: ReturnPolicy, now: DateTime<Utc>) -> Result<bool, ReturnRefusal> {
     let (OrderState::Delivered, Some(delivered_at)) = (order.state, order.delivered_at) else {
         return Err(ReturnRefusal::OrderNotDelivered { state: order.state });
     };
-    let last_day = policy.last_day(delivered_at);
-    if policy.local_day(now) > last_day {
+    let (last_day, today) = (policy.last_day(delivered_at), policy.local_day(now));
+    let is_over = today > last_day;
+    let may_repeat = order.missed_at.is_some_and(|missed_at| today <= policy.last_day(missed_at))
+        && order.items.iter().any(|item| item.missing_quantity > 0);
+    if is_over && !may_repeat {
         return Err(ReturnRefusal::OutsideReturnWindow { delivered_on: policy.local_day(delivered_at), last_day });
     }
     if policy.one_return_per_order && order.existing_returns > 0 {
         return Err(ReturnRefusal::ReturnAlreadyExists);
     }
-    Ok(())
+    Ok(is_over)
 }
 
 fn check_membership(

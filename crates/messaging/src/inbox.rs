@@ -14,11 +14,13 @@ mod bound;
 mod outcome;
 mod outage;
 mod retried;
+mod hasten;
 
 use contracts::Queue;
 
 pub(crate) use bound::Bound;
 pub use claim::{Claim, Claimed, claim, give_back, hold, reclaim_expired, release, start_alone};
+pub use hasten::hasten;
 pub use insert::insert;
 pub use job::Job;
 pub(crate) use job::Row;

@@ -33,7 +33,7 @@ use lease::RunningClaims;
 use next_look::{NextLook, all_done};
 
 pub use attempt::Outcome;
-pub use handler::{Completed, DeadJob, Effect, Failure, Handler};
+pub use handler::{Completed, Effect, Failure, Handler};
 pub use isolation::Isolation;
 
 /// A worker holds its jobs for this long after the last heartbeat. The job of a dead worker waits at most this long and
@@ -67,8 +67,6 @@ pub struct WorkerConfig {
     pub isolation: Isolation,
     /// How long the running jobs may take to end at shutdown; usually [`PATIENCE`].
     pub patience: Duration,
-    /// Dead jobs are reported here, after they were logged.
-    pub dead_jobs: tokio::sync::mpsc::UnboundedSender<DeadJob>,
     /// Wakes the relay when a job has ended, for queues whose jobs write events.
     pub relay: Option<Hint>,
 }

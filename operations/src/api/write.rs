@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use contracts::Queue;
+use contracts::{Email, Queue};
 use runtime::ApiError;
 use runtime::http::{ApiJson, RequestContext};
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,10 @@ struct RetryBody {
     /// All dead jobs.
     #[serde(default)]
     all: bool,
+    /// The address to which the e-mail goes instead. Only for one event, with the queue `notifications`.
+    #[serde(default)]
+    #[schema(max_length = 254)]
+    customer_email: Option<String>,
 }
 
 /// Retry dead jobs
@@ -162,7 +166,10 @@ async fn retry_jobs(
     ApiJson(body): ApiJson<RetryBody>,
 ) -> Result<Json<Changed>, ApiError> {
     let operator = operator(context, &body.reason)?;
-    let selection = DeadJobs { event_ids: body.event_ids, queue: body.queue, all: body.all };
+    let customer_email = body.customer_email.as_deref().map(Email::parse).transpose();
+    let customer_email =
+        customer_email.map_err(|error| ApiError::invalid_field("customer_email", error.to_string()))?;
+    let selection = DeadJobs { event_ids: body.event_ids, queue: body.queue, all: body.all, customer_email };
     Ok(Json(retry::retry(&api.pool, &selection, &operator).await?))
 }
 

@@ -38,7 +38,7 @@ async fn credit_notes(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
                       case when stored_at is null then 'not stored' else 'stored' end, status)
         from (select * from messaging.inbox where queue = 'credit_notes' and status <> 'discarded') as job
         left join work.credit_notes on return_id = aggregate_id
-        where (status = 'done') <> (stored_at is not null)
+        where (status = 'done' and not coalesce(result ? 'skipped', false)) <> (stored_at is not null)
         union all
         select format('return %s is %s and has a credit note', returns.id, state)
         from work.credit_notes join command.returns on returns.id = return_id
@@ -51,10 +51,13 @@ async fn refunds(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('return %s: its refund is %s, its job %s', aggregate_id, coalesce(refunds.status, 'missing'), job.status)
-        from (select * from messaging.inbox where queue = 'refunds' and status <> 'discarded') as job
-        left join work.refunds on return_id = aggregate_id
-        where (job.status = 'done') <> coalesce(refunds.status = 'PROCESSED', false)
+        select format('refund %s is %s, its jobs %s', aggregate_id, coalesce(refunds.status, 'missing'),
+                      string_agg(job.status, ', ' order by event_id))
+        from messaging.inbox as job left join command.refunds on refunds.id = aggregate_id
+        where queue = 'refunds'
+        group by aggregate_id, refunds.status
+        having bool_or(job.status = 'discarded') is false
+           and bool_and(job.status = 'done') <> coalesce(refunds.status in ('PROCESSED', 'FAILED'), false)
         "#
     )
 }

@@ -160,8 +160,9 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
                        jsonb_build_object('path', path, 'sha256', sha256, 'return_id', return_id)
                 from read.credit_notes
                 union all
-                select 'refund', (document ->> 'id')::uuid, version, document::jsonb,
-                       jsonb_build_object('version', version, 'return_id', return_id)
+                select 'refund', id, version, document::jsonb,
+                       jsonb_strip_nulls(jsonb_build_object('version', version, 'order_id', order_id, 'return_id', return_id, 'kind', kind,
+                                                            'status', state, 'amount_minor', amount_minor))
                 from read.refunds
             ), model as (
                 select kind, id, version, md5(document::text) as digest, document @> columns as agrees from shown

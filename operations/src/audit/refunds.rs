@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use contracts::GatewayRefund;
+use contracts::{GatewayRefund, GatewayRefundStatus};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -17,13 +17,14 @@ const LEDGER_WITHIN: Duration = Duration::from_secs(60);
 /// A refund of ours.
 #[derive(Debug)]
 pub(super) struct Refund {
-    return_id: Uuid,
+    /// Its idempotency key at the gateway.
+    key: Uuid,
     status: String,
     amount_minor: i64,
     currency: String,
     transaction_id: Option<String>,
-    /// The state of its return, if there is one.
-    return_state: Option<String>,
+    /// Whether its return is completed, or its order cancelled.
+    founded: bool,
 }
 
 /// The part of the gateway's `GET /refunds` that matters here.
@@ -65,9 +66,11 @@ pub(super) async fn ours(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Refund>> {
     sqlx::query_as!(
         Refund,
         r#"
-        select return_id as "return_id!", status as "status!", amount_minor as "amount_minor!",
-               refunds.currency as "currency!", transaction_id as "transaction_id?", returns.state as "return_state?"
-        from work.refunds left join command.returns on returns.id = return_id
+        select coalesce(return_id, refunds.id) as "key!", status as "status!", amount_minor as "amount_minor!",
+               refunds.currency as "currency!", transaction_id as "transaction_id?",
+               case kind when 'RETURN' then returns.state = 'COMPLETED' else orders.state = 'CANCELLED' end as "founded!"
+        from command.refunds join command.orders on orders.id = refunds.order_id
+        left join command.returns on returns.id = return_id
         "#
     )
     .fetch_all(snapshot.connection())
@@ -83,44 +86,42 @@ pub(super) async fn compare(sources: &Sources, ours: &[Refund], before: &[Gatewa
 
 fn disagreements(ours: &[Refund], before: &[GatewayRefund], after: &[GatewayRefund]) -> Found {
     let mut found = Found::default();
-    let known: HashMap<Uuid, &Refund> = ours.iter().map(|refund| (refund.return_id, refund)).collect();
+    let known: HashMap<Uuid, &Refund> = ours.iter().map(|refund| (refund.key, refund)).collect();
+    let of = |entry: &GatewayRefund| entry.about().unwrap_or_default();
     let mut paid: HashMap<Uuid, Vec<&GatewayRefund>> = HashMap::new();
-    for entry in after {
-        paid.entry(entry.return_id).or_default().push(entry);
+    for entry in after.iter().filter(|entry| entry.status == GatewayRefundStatus::Success) {
+        paid.entry(of(entry)).or_default().push(entry);
     }
     for entry in before {
         // The row is committed before the gateway is asked, so the snapshot has it.
-        let completed =
-            known.get(&entry.return_id).is_some_and(|refund| refund.return_state.as_deref() == Some("COMPLETED"));
-        if !completed {
+        let (about, refund) = (of(entry), known.get(&of(entry)));
+        if !refund.is_some_and(|refund| refund.founded) {
             found.push(format!(
-                "the gateway has paid {} for {}, which is not a completed return",
-                entry.transaction_id, entry.return_id
+                "the gateway has paid {} for {about}, which is neither a completed return nor the refund of a cancelled order",
+                entry.transaction_id
+            ));
+        }
+        if entry.status == GatewayRefundStatus::Success && refund.is_some_and(|refund| refund.status == "FAILED") {
+            found.push(format!(
+                "the refund of {about} is FAILED here, and the gateway has paid {}",
+                entry.transaction_id
             ));
         }
     }
-    for entry in
-        before.iter().filter(|entry| known.get(&entry.return_id).is_some_and(|refund| refund.status == "FAILED"))
-    {
-        found.push(format!(
-            "return {} is FAILED here, and the gateway has paid {}",
-            entry.return_id, entry.transaction_id
-        ));
-    }
-    for (return_id, entries) in &paid {
+    for (about, entries) in &paid {
         if let [_, _, ..] = entries.as_slice() {
-            found.push(format!("the gateway has paid the return {return_id} {} times", entries.len()));
+            found.push(format!("the gateway has paid {about} {} times", entries.len()));
         }
     }
     for refund in ours {
-        let entries = paid.get(&refund.return_id).map_or(&[][..], Vec::as_slice);
+        let entries = paid.get(&refund.key).map_or(&[][..], Vec::as_slice);
         for entry in entries {
             if let Some(difference) = difference(refund, entry) {
-                found.push(format!("return {}: {difference}", refund.return_id));
+                found.push(format!("the refund of {}: {difference}", refund.key));
             }
         }
-        if entries.is_empty() && refund.status == "PROCESSED" && refund.amount_minor > 0 {
-            found.push(format!("return {} is refunded here, and the gateway has no payment for it", refund.return_id));
+        if entries.is_empty() && refund.status == "PROCESSED" {
+            found.push(format!("{} is refunded here, and the gateway has no payment for it", refund.key));
         }
     }
     found
@@ -136,39 +137,62 @@ fn difference(refund: &Refund, entry: &GatewayRefund) -> Option<String> {
         .then(|| format!("{transaction} here, {} at the gateway", entry.transaction_id))
 }
 
+/// What a completed return refunds is its items together, and its refund is that. What a cancelled order gets back is what was
+/// paid. No order gets back more.
 async fn wrong_amounts(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('return %s is %s; its items are worth %s, it %s, its refund %s', returns.id, state,
-                      coalesce(items.amount, 0), refund_amount_minor, coalesce(refunds.amount_minor::text, 'is missing'))
-        from command.returns
-        left join (select return_id, sum(amount_minor) as amount from command.return_items group by return_id) as items
-            on items.return_id = returns.id
-        left join work.refunds on refunds.return_id = returns.id
-        where refund_amount_minor is distinct from items.amount
-           or refunds.amount_minor <> refund_amount_minor
-           or refunds.id is not null and state <> 'COMPLETED'
+        with returned as (
+            select returns.id, state, (whole.document ->> 'refund_amount_minor')::bigint as amount,
+                   (select coalesce(sum((item ->> 'amount_minor')::bigint), 0) from json_array_elements(whole.document -> 'items') as item) as items
+            from command.returns cross join lateral (
+                select command.whole(command.with_items(returns.document, items, progress), progress, state, version)::json
+            ) as whole (document)
+        ), given_back as (
+            select order_id, sum(amount_minor) filter (where status <> 'FAILED') as paid, sum(amount_minor) as due
+            from command.refunds group by order_id
+        )
+        select format('return %s is %s; its items are worth %s, it %s, its refund %s', returned.id, state, items, amount,
+                      coalesce(refunds.amount_minor::text, 'is missing'))
+        from returned left join command.refunds on return_id = returned.id
+        where amount is distinct from items
+           or coalesce(refunds.amount_minor, 0) <> case when state = 'COMPLETED' then amount else 0 end
         union all
-        select format('the refund %s is for %s, which is not a return', id, return_id)
-        from work.refunds where not exists (select from command.returns where returns.id = return_id)
+        select format('order %s is %s; %s were paid, %s are given back', orders.id, state,
+                      case when progress ? 'paid_at' then total_minor else 0 end, coalesce(paid, 0))
+        from command.orders left join given_back on order_id = orders.id
+        where coalesce(paid, 0) > case when progress ? 'paid_at' then total_minor else 0 end
+           or state = 'CANCELLED' and progress ? 'paid_at' and coalesce(due, 0) < total_minor
         "#
     )
 }
 
+/// Of an item no more units were returned than sold, and no more refunded than paid. All of it is refunded once all units are.
 async fn returned_too_much(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
+        with line as (
+            select (item ->> 'order_item_id')::uuid as order_item_id, (item ->> 'quantity')::bigint as quantity,
+                   coalesce((item ->> 'accepted_quantity')::bigint, (item ->> 'quantity')::bigint) as accepted,
+                   coalesce((item ->> 'missing_quantity')::bigint, 0) as missing,
+                   (item ->> 'amount_minor')::bigint as amount, (item ->> 'shipping_minor')::bigint as shipping,
+                   state = 'COMPLETED' as completed
+            from command.returns
+            cross join lateral json_array_elements(coalesce((progress -> 'items')::json, items)) as item
+            where state <> 'REJECTED'
+        ), returned as (
+            select order_item_id, sum(quantity - missing) as units, sum(accepted) filter (where completed) as refunded,
+                   coalesce(sum(amount - shipping) filter (where completed), 0) as goods,
+                   coalesce(sum(shipping) filter (where completed), 0) as shipping
+            from line group by order_item_id
+        )
         select format('item %s of order %s: %s of %s units returned, %s of %s paise, %s of %s for shipping', item.id, item.order_id,
-                      sum(returned.quantity), item.quantity, sum(returned.amount_minor - returned.shipping_minor),
-                      item.paid_minor, sum(returned.shipping_minor), item.shipping_minor)
-        from command.order_items as item join command.return_items as returned on returned.order_item_id = item.id
-        join command.returns on returns.id = returned.return_id and returns.state <> 'REJECTED'
-        group by item.id
-        having sum(returned.quantity) > item.quantity or sum(returned.shipping_minor) > item.shipping_minor
-            or sum(returned.amount_minor - returned.shipping_minor) > item.paid_minor
-            or sum(returned.quantity) = item.quantity and sum(returned.amount_minor - returned.shipping_minor) < item.paid_minor
+                      units, item.quantity, goods, item.paid_minor, returned.shipping, item.shipping_minor)
+        from command.order_items as item join returned on order_item_id = item.id
+        where units > item.quantity or returned.shipping > item.shipping_minor or goods > item.paid_minor
+           or refunded = item.quantity and goods < item.paid_minor
         "#
     )
 }
@@ -189,18 +213,17 @@ async fn wrong_totals(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
-    use contracts::GatewayRefundStatus;
 
     use super::*;
 
     fn refund(id: u128, status: &str) -> Refund {
         Refund {
-            return_id: Uuid::from_u128(id),
+            key: Uuid::from_u128(id),
             status: status.to_owned(),
             amount_minor: 500,
             currency: "INR".to_owned(),
             transaction_id: (status == "PROCESSED").then(|| "txn".to_owned()),
-            return_state: Some("COMPLETED".to_owned()),
+            founded: true,
         }
     }
 
@@ -208,7 +231,10 @@ mod tests {
         GatewayRefund {
             status: GatewayRefundStatus::Success,
             transaction_id: "txn".to_owned(),
-            return_id: Uuid::from_u128(id),
+            reference: None,
+            return_id: Some(Uuid::from_u128(id)),
+            refund_id: None,
+            payment_transaction_id: None,
             idempotency_key: id.to_string(),
             amount: 500,
             currency: "INR".to_owned(),
@@ -218,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_two_ledgers_agree_or_the_difference_is_named() {
-        let of_open_return = Refund { return_state: Some("RECEIVED".to_owned()), ..refund(1, "PENDING") };
+        let of_open_return = Refund { founded: false, ..refund(1, "PENDING") };
         let elsewhere = GatewayRefund { transaction_id: "other".to_owned(), ..entry(1) };
         let too_much = GatewayRefund { amount: 501, ..entry(1) };
         for (what, ours, before, after, violations) in [

@@ -67,7 +67,7 @@ async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         ), present as (
             select 'order' as kind, id, version, state from command.orders
             union all select 'return', id, version, state from command.returns
-            union all select 'refund', id, version, status from work.refunds
+            union all select 'refund', id, version, status from command.refunds
             union all select 'invoice', id, 1, 'GENERATED' from work.invoices where stored_at is not null
             union all select 'credit_note', id, 1, 'GENERATED' from work.credit_notes where stored_at is not null
         )

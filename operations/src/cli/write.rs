@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use contracts::Queue;
+use contracts::{Email, Queue};
 use uuid::Uuid;
 
 use super::Common;
@@ -115,6 +115,9 @@ pub struct Retry {
     /// Retries all dead jobs.
     #[arg(long)]
     all: bool,
+    /// Sends the e-mail to this address instead; for one event, with --queue notifications.
+    #[arg(long, value_name = "ADDRESS", value_parser = Email::parse)]
+    email: Option<Email>,
     #[command(flatten)]
     justified: Justified,
 }
@@ -179,7 +182,7 @@ impl Release {
 impl Retry {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let operator = self.justified.operator()?;
-        let selection = DeadJobs { event_ids: self.ids, queue: self.queue, all: self.all };
+        let selection = DeadJobs { event_ids: self.ids, queue: self.queue, all: self.all, customer_email: self.email };
         let changed = retry::retry(&self.common.connect().await?, &selection, &operator).await?;
         self.common.print(&changed, |changed| format!("jobs retried: {}", changed.rows_changed))
     }

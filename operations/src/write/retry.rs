@@ -1,6 +1,6 @@
 //! Retrying dead jobs.
 
-use contracts::Queue;
+use contracts::{Email, Queue};
 use runtime::database::in_transaction;
 use serde::Serialize;
 use serde_json::json;
@@ -21,6 +21,9 @@ pub struct DeadJobs {
     pub event_ids: Vec<Uuid>,
     pub queue: Option<Queue>,
     pub all: bool,
+    /// Where the e-mail goes instead; for one event whose e-mail is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_email: Option<Email>,
 }
 
 /// Gives dead jobs all their attempts back. They come back in doubt: their worker first looks up whether the effect
@@ -47,9 +50,14 @@ pub async fn retry(pool: &PgPool, selection: &DeadJobs, operator: &Operator) -> 
 }
 
 async fn check(pool: &PgPool, selection: &DeadJobs) -> Result<(), OperationError> {
-    let DeadJobs { event_ids, queue, all } = selection;
+    let DeadJobs { event_ids, queue, all, customer_email } = selection;
     if event_ids.is_empty() && queue.is_none() && !all {
         return Err(OperationError::Invalid("selection", "must name ids, a queue, or all".to_owned()));
+    }
+    let is_mail = *queue == Some(Queue::Notifications);
+    if customer_email.is_some() && !(event_ids.len() == 1 && is_mail) {
+        let message = "corrects the address of one e-mail: name one event, and the queue notifications";
+        return Err(OperationError::Invalid("customer_email", message.to_owned()));
     }
     let mut jobs = jobs::of_events(pool, event_ids).await?;
     jobs.retain(|job| queue.is_none_or(|queue| queue.as_str() == job.queue));
@@ -71,6 +79,9 @@ async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> 
             let retried = set_in_doubt(conn, &selection).await?;
             let rows = retried.len() as u64;
             if rows > 0 {
+                if let (Some(email), [event_id]) = (&selection.customer_email, retried.as_slice()) {
+                    correct(conn, *event_id, email).await?;
+                }
                 let target = json!({ "selection": selection, "event_ids": retried });
                 record(conn, &operator, Action::Retry, target, rows).await?;
             }
@@ -78,6 +89,20 @@ async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> 
         })
     })
     .await
+}
+
+async fn correct(conn: &mut PgConnection, event_id: Uuid, email: &Email) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into work.email_corrections (event_id, recipient, corrected_at) values ($1, $2, clock_timestamp())
+        on conflict (event_id) do update set recipient = excluded.recipient, corrected_at = excluded.corrected_at
+        "#,
+        event_id,
+        email.as_str(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The jobs of dead letters that another operator retries at the same moment are left to that one.

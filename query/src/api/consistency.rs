@@ -25,7 +25,7 @@ const MAX_TOKENS: usize = 20;
 /// The consistency tokens of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tokens {
-    /// The highest version per order and return.
+    /// The highest version per order, return and refund.
     versions: BTreeMap<(&'static str, Uuid), i32>,
 }
 
@@ -68,13 +68,17 @@ impl Tokens {
 fn parse_token(token: &str) -> Option<((&'static str, Uuid), i32)> {
     let (kind, rest) = token.split_once(':')?;
     let (id, version) = rest.split_once('@')?;
-    let kind = [EntityType::Order, EntityType::Return].into_iter().find(|known| known.as_str() == kind)?;
+    let kind =
+        [EntityType::Order, EntityType::Return, EntityType::Refund].into_iter().find(|known| known.as_str() == kind)?;
     let version = version.parse().ok().filter(|version| *version >= 1)?;
     Some(((kind.as_str(), Uuid::try_parse(id).ok()?), version))
 }
 
 fn malformed(field: &str) -> ApiError {
-    ApiError::invalid_field(field, "must be order:<id>@<version> or return:<id>@<version>, separated by commas")
+    ApiError::invalid_field(
+        field,
+        "must be order:<id>@<version>, return:<id>@<version> or refund:<id>@<version>, separated by commas",
+    )
 }
 
 /// Holds a request back until the read model has the versions of its tokens.

@@ -1,7 +1,7 @@
 //! Lists: their query parameters, and one page of stored documents.
 
 use axum::response::{IntoResponse, Response};
-use contracts::{OrderDocument, OrderState, ReturnDocument, ReturnState};
+use contracts::{OrderDocument, OrderState, RefundDocument, RefundStatus, ReturnDocument, ReturnState};
 use runtime::ApiError;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -37,6 +37,15 @@ pub struct ReturnPage {
     pub has_more: bool,
 }
 
+/// One page of refunds.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct RefundPage {
+    pub data: Vec<RefundDocument>,
+    /// Send it as `cursor` to get the next page; null on the last page.
+    pub next_cursor: Option<String>,
+    pub has_more: bool,
+}
+
 /// The query parameters of the list of orders; others are refused.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +65,7 @@ pub(super) struct OrderListParams {
     limit: Option<i64>,
     /// `next_cursor` of the previous page. Send it with the same filters.
     cursor: Option<String>,
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`), separated by commas, at most 20. The header
+    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
     /// `X-Consistency-Token` means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
@@ -82,8 +91,30 @@ pub(super) struct ReturnListParams {
     limit: Option<i64>,
     /// `next_cursor` of the previous page. Send it with the same filters.
     cursor: Option<String>,
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`), separated by commas, at most 20. The header
+    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
     /// `X-Consistency-Token` means the same. The response shows at least these versions.
+    consistency: Option<String>,
+}
+
+/// The query parameters of the list of refunds; others are refused.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RefundListParams {
+    #[param(value_type = Option<contracts::schema::RefundStatus>)]
+    status: Option<String>,
+    #[param(value_type = Option<Uuid>)]
+    order_id: Option<String>,
+    /// Created at or after this time: RFC 3339, or a date `YYYY-MM-DD`, which means its first moment in Asia/Kolkata.
+    created_from: Option<String>,
+    /// Created before this time: RFC 3339, or a date `YYYY-MM-DD`, which includes that whole day in Asia/Kolkata.
+    created_to: Option<String>,
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<i64>,
+    /// `next_cursor` of the previous page. Send it with the same filters.
+    cursor: Option<String>,
+    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at
+    /// most 20. The header `X-Consistency-Token` means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 
@@ -124,7 +155,24 @@ impl ReturnListParams {
     }
 }
 
-/// The part of the filter that both lists have.
+impl RefundListParams {
+    /// As [`OrderListParams::parse`].
+    pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
+        let mut parameters = Parameters::default();
+        let filter = Filter {
+            state: parameters
+                .one_of("status", self.status.as_deref(), &RefundStatus::ALL, RefundStatus::as_str)
+                .map(RefundStatus::as_str),
+            order_id: parameters
+                .parse("order_id", self.order_id.as_deref(), "must be a UUID", |text| Uuid::try_parse(text).ok()),
+            ..shared(&mut parameters, [&self.created_from, &self.created_to, &self.cursor], self.limit)
+        };
+        parameters.finish()?;
+        Ok((filter, self.consistency))
+    }
+}
+
+/// The part of the filter that all lists have.
 fn shared(parameters: &mut Parameters, [from, to, cursor]: [&Option<String>; 3], limit: Option<i64>) -> Filter {
     let created_from = parameters.parse("created_from", from.as_deref(), dates::EXPECTED, dates::parse_from);
     let created_to = parameters.parse("created_to", to.as_deref(), dates::EXPECTED, dates::parse_to);

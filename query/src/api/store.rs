@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::cursor::Cursor;
 use super::documents::Found;
 
-/// Orders with their invoices, by id.
+/// Orders with their invoices and refunds, by id.
 pub(super) fn orders<'c>(
     conn: &'c mut PgConnection,
     ids: &'c [Uuid],
@@ -21,8 +21,13 @@ pub(super) fn orders<'c>(
         Found,
         r#"
         select orders.id as "id!", orders.version as "version!", orders.document::text as "document!",
-               invoices.version as "inner_version?", '"invoice":' || invoices.document::text as "inner?"
+               nullif(coalesce(invoices.version, 0) + coalesce(refunds.versions, 0), 0) as "inner_version?",
+               nullif(concat_ws(',', '"invoice":' || invoices.document::text, '"refunds":[' || refunds.documents || ']'), '') as "inner?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
+        left join lateral (
+            select sum(version)::int as versions, string_agg(document::text, ',' order by id) as documents
+            from read.refunds where refunds.order_id = orders.id
+        ) as refunds on true
         where orders.id = any($1)
         "#,
         ids,
@@ -58,7 +63,26 @@ pub(super) fn returns<'c>(
     .boxed()
 }
 
-/// The audit rows of an order or a return, oldest first.
+/// Refunds, by id.
+pub(super) fn refunds<'c>(
+    conn: &'c mut PgConnection,
+    ids: &'c [Uuid],
+) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+    sqlx::query_as!(
+        Found,
+        r#"
+        select id as "id!", version as "version!", document::text as "document!", null::int as inner_version, null::text as inner
+        from read.refunds where id = any($1)
+        "#,
+        ids,
+    )
+    .fetch(conn)
+    .map_ok(|found| (found.id, found))
+    .try_collect()
+    .boxed()
+}
+
+/// The audit rows of an order, a return or a refund, oldest first.
 pub(super) async fn history(read: &PgPool, kind: EntityType, id: Uuid) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         r#"
@@ -121,7 +145,10 @@ pub(super) struct Listing {
 
 pub(super) const ORDERS: Listing = Listing {
     select: "select id, created_at, document::text as document,
-                    (select '\"invoice\":' || invoices.document::text from read.invoices where order_id = listed.id) as \"inner\"
+                    nullif(concat_ws(',',
+                        (select '\"invoice\":' || invoices.document::text from read.invoices where order_id = listed.id),
+                        (select '\"refunds\":[' || string_agg(refunds.document::text, ',' order by id) || ']'
+                         from read.refunds where order_id = listed.id)), '') as \"inner\"
              from read.orders as listed where true",
 };
 
@@ -134,11 +161,15 @@ pub(super) const RETURNS: Listing = Listing {
              from read.returns as listed where true",
 };
 
+pub(super) const REFUNDS: Listing = Listing {
+    select: "select id, created_at, document::text as document, null::text as \"inner\" from read.refunds as listed where true",
+};
+
 /// The rows of a list that the client asks for.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     pub(super) state: Option<&'static str>,
-    /// For returns only.
+    /// For returns and refunds only.
     pub(super) order_id: Option<Uuid>,
     pub(super) customer_id: Option<String>,
     pub(super) order_number: Option<String>,

@@ -163,7 +163,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The versions that the read model has, in the order of `wanted`; 0 for an unknown order or return. Versions run from 1 to n
+/// The versions that the read model has, in the order of `wanted`; 0 for what is unknown. Versions run from 1 to n
 /// without a gap, so a history is complete when it has as many entries as the version says.
 pub(super) async fn versions(read: &PgPool, wanted: &[Wanted]) -> sqlx::Result<Vec<i32>> {
     let kinds: Vec<&str> = wanted.iter().map(|wanted| wanted.kind).collect();
@@ -178,6 +178,7 @@ pub(super) async fn versions(read: &PgPool, wanted: &[Wanted]) -> sqlx::Result<V
                                       where aggregate_type = kind and aggregate_id = wanted.id and history.version <= wanted.version)
                 when kind = 'order' then (select version from read.orders where orders.id = wanted.id)
                 when kind = 'return' then (select version from read.returns where returns.id = wanted.id)
+                when kind = 'refund' then (select version from read.refunds where refunds.id = wanted.id)
             end, 0) as "have!"
         from unnest($1::text[], $2::uuid[], $3::int[], $4::bool[]) with ordinality as wanted (kind, id, version, of_history, place)
         order by place

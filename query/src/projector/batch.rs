@@ -72,7 +72,6 @@ pub(crate) struct Batch<'a> {
     pub(super) invoices: Newest<'a, IssuedColumns<'a>>,
     /// By return id.
     pub(super) credit_notes: Newest<'a, IssuedColumns<'a>>,
-    /// By return id.
     pub(super) refunds: Newest<'a, RefundColumns<'a>>,
     pub(super) history: BTreeMap<HistoryKey, &'a str>,
     event_ids: Vec<Uuid>,
@@ -105,9 +104,9 @@ impl<'a> Batch<'a> {
         &self.event_ids
     }
 
-    /// The orders and returns of which this batch has a document.
+    /// The orders, returns and refunds of which this batch has a document.
     pub(super) fn documents(&self) -> HashSet<Uuid> {
-        self.orders.keys().chain(self.returns.keys()).copied().collect()
+        self.orders.keys().chain(self.returns.keys()).chain(self.refunds.keys()).copied().collect()
     }
 
     fn add(&mut self, job: &'a Job, superseded: bool) -> Result<(), Undecodable> {
@@ -157,7 +156,7 @@ impl<'a> Batch<'a> {
             EntityType::Refund => {
                 let columns: RefundColumns<'a> = serde_json::from_str(document)?;
                 expect_same(job, kind, "snapshot", (kind, columns.id, columns.version))?;
-                keep_newest(&mut self.refunds, columns.return_id, Row { version, columns, document });
+                keep_newest(&mut self.refunds, columns.id, Row { version, columns, document });
             }
         }
         Ok(())

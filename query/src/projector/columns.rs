@@ -78,6 +78,8 @@ pub(super) struct ReturnItemColumns<'a> {
     pub(super) title: Cow<'a, str>,
     pub(super) reason: Option<Cow<'a, str>>,
     pub(super) quantity: i32,
+    #[serde(default)]
+    pub(super) missing_quantity: i32,
     pub(super) amount_minor: i64,
 }
 
@@ -108,11 +110,15 @@ pub(super) struct IssuedColumns<'a> {
 pub(super) struct RefundColumns<'a> {
     pub(super) id: Uuid,
     pub(super) version: i32,
-    pub(super) return_id: Uuid,
+    pub(super) order_id: Uuid,
+    pub(super) return_id: Option<Uuid>,
+    #[serde(borrow)]
+    pub(super) kind: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) status: Cow<'a, str>,
     pub(super) amount_minor: i64,
     #[serde(borrow)]
     pub(super) currency: Cow<'a, str>,
+    pub(super) created_at: DateTime<Utc>,
     pub(super) processed_at: Option<DateTime<Utc>>,
 }

@@ -73,7 +73,7 @@ pub(super) async fn missing_from_rebuilt(read: &PgPool) -> sqlx::Result<Lost> {
             select known.version, next.version
             from read.credit_notes as known left join read_next.credit_notes as next using (return_id)
             union all
-            select known.version, next.version from read.refunds as known left join read_next.refunds as next using (return_id)
+            select known.version, next.version from read.refunds as known left join read_next.refunds as next using (id)
         )
         select (select count(*) from live where made is null or made < version) as "documents!",
                (select count(*) from read.history as live where not exists (

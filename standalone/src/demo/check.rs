@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use contracts::{GatewayRefund, OrderDocument, OrderState, RefundStatus, ReturnDocument, ReturnState, Transition};
+use contracts::{
+    GatewayRefund, OrderDocument, OrderState, RefundKind, RefundStatus, ReturnDocument, ReturnState, Transition,
+};
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::client::{Client, Document};
 use super::play::{Played, Tracked};
@@ -119,10 +122,15 @@ async fn check_credit_note(request: &ReturnDocument, folder: &Path, problems: &m
 fn check_refunds(seen: &Seen, problems: &mut Vec<String>) {
     let mut paid = BTreeMap::new();
     for refund in &seen.ledger {
-        if paid.insert(refund.return_id, refund).is_some() {
-            problems.push(format!("return {}: refunded more than once", refund.return_id));
+        let Some(about) = refund.about() else {
+            problems.push(format!("the gateway has a refund for nothing: {refund:?}"));
+            continue;
+        };
+        if paid.insert(about, refund).is_some() {
+            problems.push(format!("{about}: refunded more than once"));
         }
     }
+    check_cancellations(seen, &mut paid, problems);
     for request in &seen.returns {
         let entry = paid.remove(&request.id);
         if request.state != ReturnState::Completed {
@@ -147,5 +155,21 @@ fn check_refunds(seen: &Seen, problems: &mut Vec<String>) {
     }
     for (id, refund) in paid {
         problems.push(format!("the gateway has a refund for {id}, which is no completed return: {refund:?}"));
+    }
+}
+
+/// An order that was paid and then cancelled has one refund over its total. Other orders have none without a return.
+fn check_cancellations(seen: &Seen, paid: &mut BTreeMap<Uuid, &GatewayRefund>, problems: &mut Vec<String>) {
+    for order in &seen.orders {
+        let mut own = order.refunds.iter().filter(|refund| refund.kind == RefundKind::Cancellation);
+        let is_due = order.state == OrderState::Cancelled && order.paid_at.is_some() && order.total_minor > 0;
+        match (is_due, own.next(), own.next()) {
+            (false, None, None) => {}
+            (true, Some(refund), None)
+                if refund.status == RefundStatus::Processed
+                    && refund.amount_minor == order.total_minor
+                    && paid.remove(&refund.id).is_some_and(|entry| entry.amount == order.total_minor) => {}
+            (_, first, _) => problems.push(format!("order {}: cancelled, and its refund is {first:?}", order.id)),
+        }
     }
 }

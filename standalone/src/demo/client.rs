@@ -42,7 +42,7 @@ impl Document for OrderDocument {
         self.state.as_str()
     }
     fn without_effects(self) -> Self {
-        Self { invoice: None, ..self }
+        Self { invoice: None, refunds: Vec::new(), ..self }
     }
 }
 

@@ -73,7 +73,7 @@ fn refund_table(seen: &Seen) {
     heading("Refunds: read model and gateway ledger");
     for request in &seen.returns {
         let Some(refund) = &request.refund else { continue };
-        let entry = seen.ledger.iter().find(|entry| entry.return_id == request.id);
+        let entry = seen.ledger.iter().find(|entry| entry.return_id == Some(request.id));
         println!(
             "  {:<12}  {:<10}{:>14}  {}\n  {:<12}  {:<10}{:>14}  {}",
             request.order_number,

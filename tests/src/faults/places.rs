@@ -62,7 +62,7 @@ const PLACES: &[Place] = &[
     Place::often("intake.batch.committed", &[Role::Workers], Only::RabbitMq),
     Place::often("intake.batch.acknowledged", &[Role::Workers], Only::RabbitMq),
     Place::seldom("worker.jobs.claimed", &[Role::Workers], Only::Always),
-    Place::seldom("refund.row.committed", &[Role::Workers], Only::Always),
+    Place::seldom("refund.row.read", &[Role::Workers], Only::Always),
     Place::seldom("refund.paid", &[Role::Workers], Only::Always),
     Place::seldom("invoice.number.committed", &[Role::Workers], Only::Always),
     Place::seldom("invoice.rendered", &[Role::Workers], Only::Always),

@@ -141,10 +141,10 @@ impl Keeper {
         command.env_clear().envs(programs::environment());
         command.envs(recipe.environment.iter().map(|(name, value)| (name, value)));
         if recipe.role == Role::Gateway {
-            // Each of the five faults is drawn by itself: more than three of four calls are hit.
+            // Each of the six faults is drawn by itself: more than three of four calls are hit.
             let rate = if *self.weather.borrow() == Weather::Storm { "0.25" } else { "0" };
             let error = GATEWAY_ERRORS.choose(&mut self.chance).copied().unwrap_or(503);
-            let faults = format!("delay=1500,error={error},timeout-after-success=2500,garbage,duplicate");
+            let faults = format!("delay=1500,error={error},timeout-after-success=2500,garbage,duplicate,pending=800");
             let seed = self.chance.random::<u64>().to_string();
             command.env("GATEWAY_FAULTS", faults).env("GATEWAY_FAULT_RATE", rate).env("GATEWAY_FAULT_SEED", seed);
         }

@@ -143,14 +143,20 @@ async fn check_states(pool: &PgPool, known: &Known, tally: &Tally) -> Result<()>
 
 fn ledger(stage: &Stage) -> Result<Vec<GatewayRefund>> {
     let text = std::fs::read_to_string(stage.ledger()).context("the gateway's ledger")?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("the ledger has {line:?}"))).collect()
+    // A refund that was settled later has two lines.
+    let mut entries: BTreeMap<String, GatewayRefund> = BTreeMap::new();
+    for line in text.lines() {
+        let entry: GatewayRefund = serde_json::from_str(line).with_context(|| format!("the ledger has {line:?}"))?;
+        entries.insert(entry.idempotency_key.clone(), entry);
+    }
+    Ok(entries.into_values().collect())
 }
 
 /// The gateway has paid each completed return once, with the right amount, and nothing else.
 fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
     let mut paid: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
     for refund in ledger {
-        paid.entry(refund.return_id).or_default().push(refund.amount);
+        paid.entry(refund.about().unwrap_or_default()).or_default().push(refund.amount);
     }
     let due = known.returns.values().filter(|returned| returned.state == ReturnState::Completed);
     for returned in due {
@@ -160,9 +166,19 @@ fn check_refunds(known: &Known, ledger: &[GatewayRefund], tally: &Tally) {
             tally.violated(format!("return {}: {due} are due, the gateway has paid {paid:?}", returned.id));
         }
     }
-    for (id, amounts) in paid {
-        tally.violated(format!("the gateway has paid {amounts:?} for {id}, which is not due"));
+    // What is left is for orders that were paid and then cancelled.
+    let mut paid: Vec<i64> = paid.into_values().flatten().collect();
+    let mut due: Vec<i64> = known.orders.values().map(due_on_cancellation).filter(|due| *due > 0).collect();
+    paid.sort_unstable();
+    due.sort_unstable();
+    if paid != due {
+        tally.violated(format!("cancelled orders are due {due:?}, the gateway has paid {paid:?}"));
     }
+}
+
+/// What a cancelled order gets back: what was paid.
+fn due_on_cancellation(order: &OrderDocument) -> i64 {
+    if order.state == OrderState::Cancelled && order.paid_at.is_some() { order.total_minor } else { 0 }
 }
 
 /// The mail server has every e-mail that is recorded as sent, and none more often than operators asked for.
@@ -206,6 +222,13 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
                 let printed = invoice.as_ref().is_some_and(|invoice| is_printed(invoices, &invoice.path));
                 if (shipped, shipped) != (invoice.is_some(), printed) {
                     tally.violated(format!("order {} is {} and has the invoice {invoice:?}", told.id, told.state));
+                }
+                let refunds = std::mem::take(&mut seen.refunds);
+                let mut own = refunds.iter().filter(|refund| refund.return_id.is_none());
+                let paid: Vec<_> = own.by_ref().map(|refund| (refund.status, refund.amount_minor)).collect();
+                let due = Some(due_on_cancellation(told)).filter(|due| *due > 0);
+                if paid != Vec::from_iter(due.map(|due| (RefundStatus::Processed, due))) {
+                    tally.violated(format!("order {} is {} and has the refunds {paid:?}", told.id, told.state));
                 }
                 if seen != *told {
                     tally.violated(format!("order {}: readers see {seen:?}, acknowledged was {told:?}", told.id));

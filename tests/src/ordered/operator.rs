@@ -59,7 +59,7 @@ async fn retry_or_discard(pool: &PgPool, operator: &Operator, chance: &mut StdRn
         if chance.random_bool(0.6) { retried.push(id) } else { discarded.push(id) }
     }
     if !retried.is_empty() {
-        let selection = DeadJobs { event_ids: retried, queue: Some(QUEUE), all: false };
+        let selection = DeadJobs { event_ids: retried, queue: Some(QUEUE), ..DeadJobs::default() };
         retry::retry(pool, &selection, operator).await?;
     }
     for id in discarded {

@@ -16,7 +16,6 @@ use runtime::config::DatabaseConfig;
 use runtime::{Clock, Tasks, database};
 use serde_json::json;
 use sqlx::PgConnection;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,7 +40,6 @@ enum Fate {
 /// Works until the process ends.
 pub async fn work(database: &DatabaseConfig, name: &str, seed: u64) -> Result<()> {
     let pool = database::connect(database, Some("articurated_workers"), name).await?;
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     let owner = name.to_owned();
     let config = WorkerConfig {
         queue: QUEUE,
@@ -50,7 +48,6 @@ pub async fn work(database: &DatabaseConfig, name: &str, seed: u64) -> Result<()
         owner,
         isolation: Isolation::new(),
         patience: PATIENCE,
-        dead_jobs,
         relay: None,
     };
     let handler = Recording { worker: name.to_owned(), chance: Mutex::new(StdRng::seed_from_u64(seed)) };

@@ -16,7 +16,6 @@ use sqlx::PgConnection;
 use tests::events::{deliver, event};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, books};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::operations::execute;
@@ -24,10 +23,9 @@ use crate::operations::execute;
 const QUEUE: Queue = Queue::Notifications;
 
 fn config(slots: usize) -> WorkerConfig {
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     let policy = RetryPolicy { unit: std::time::Duration::from_millis(1), waits: &[1, 1, 1], then: Then::GiveUp };
     let (owner, isolation) = ("worker".to_owned(), Isolation::new());
-    WorkerConfig { queue: QUEUE, slots, policy, owner, isolation, patience: SOON, dead_jobs, relay: None }
+    WorkerConfig { queue: QUEUE, slots, policy, owner, isolation, patience: SOON, relay: None }
 }
 
 /// Fails at first, and then does its job.

@@ -15,7 +15,6 @@ use tests::Database;
 use tests::books::count;
 use tests::events::{deliver, event};
 use tests::waiting::{SOON, eventually_equal};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -35,7 +34,6 @@ impl Handler for Idle {
 }
 
 fn config(slots: usize) -> WorkerConfig {
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     let owner = "worker".to_owned();
     WorkerConfig {
         queue: QUEUE,
@@ -43,7 +41,6 @@ fn config(slots: usize) -> WorkerConfig {
         policy: RetryPolicy::DOCUMENTS,
         owner,
         patience: SOON,
-        dead_jobs,
         relay: None,
         isolation: Isolation::new(),
     }

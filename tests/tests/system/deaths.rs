@@ -20,7 +20,6 @@ use tests::books::count;
 use tests::events::{deliver, event};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, programs, shop};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -164,7 +163,6 @@ async fn a_suspect_runs_beside_no_job_of_any_queue() -> Result<()> {
     let (crowd, isolation) = (Crowd::default(), Isolation::new());
     let tasks = Tasks::new(CancellationToken::new());
     for queue in [Queue::Notifications, Queue::Invoices] {
-        let (dead_jobs, _) = mpsc::unbounded_channel();
         let config = WorkerConfig {
             queue,
             slots: 4,
@@ -172,7 +170,6 @@ async fn a_suspect_runs_beside_no_job_of_any_queue() -> Result<()> {
             owner: "worker".to_owned(),
             isolation: isolation.clone(),
             patience: PATIENCE,
-            dead_jobs,
             relay: None,
         };
         tasks.spawn("worker", Worker::new(pool.clone(), config, crowd.clone()).run(tasks.clone()));

@@ -51,10 +51,12 @@ impl Shop {
         for step in ["pay", "processing", "ship", "deliver", "cancel"] {
             all.push(post(format!("/orders/{}/{step}", self.unpaid), &reason));
         }
-        for step in ["approve", "reject", "in-transit", "received", "complete"] {
+        for step in ["approve", "reject", "withdraw", "in-transit", "received", "complete"] {
             let body = if step == "reject" { json!({ "reason": "Worn", "category": "WORN" }) } else { reason.clone() };
             all.push(post(format!("/returns/{}/{step}", self.returned), &body));
         }
+        all.push((Method::PATCH, format!("/orders/{}", self.unpaid), json!({})));
+        all.push((Method::PATCH, format!("/returns/{}", self.returned), json!({})));
         all.push((Method::PATCH, format!("/orders/{}/state", self.unpaid), json!({ "new_state": "PAID" })));
         all.push((Method::PATCH, format!("/returns/{}/state", self.returned), json!({ "new_state": "APPROVED" })));
         all

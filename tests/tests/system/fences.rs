@@ -12,9 +12,7 @@ use messaging::inbox::{self, Claim, Job, WorkerLease};
 use messaging::leases::{self, Consumer};
 use messaging::log::Place;
 use messaging::retry::RetryPolicy;
-use messaging::worker::{
-    Completed, DeadJob, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig,
-};
+use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig};
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -23,7 +21,7 @@ use tests::events::{deliver, event, record};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -108,7 +106,7 @@ impl Signing {
         Self { name, started: Arc::new(Semaphore::new(0)), gate: Arc::new(Semaphore::new(0)) }
     }
 
-    fn config(&self, dead_jobs: mpsc::UnboundedSender<DeadJob>) -> WorkerConfig {
+    fn config(&self) -> WorkerConfig {
         WorkerConfig {
             queue: QUEUE,
             slots: 1,
@@ -116,16 +114,14 @@ impl Signing {
             owner: self.name.to_owned(),
             isolation: Isolation::new(),
             patience: PATIENCE,
-            dead_jobs,
             relay: None,
         }
     }
 
     /// Takes the one job there is.
     async fn take(self, pool: &PgPool) -> Result<tokio::task::JoinHandle<sqlx::Result<Vec<Outcome>>>> {
-        let (dead_jobs, _) = mpsc::unbounded_channel();
         let started = self.started.clone();
-        let worker = Worker::new(pool.clone(), self.config(dead_jobs), self);
+        let worker = Worker::new(pool.clone(), self.config(), self);
         let working = tokio::spawn(async move { worker.tick().await });
         started.acquire().await?.forget();
         Ok(working)
@@ -199,8 +195,7 @@ async fn a_job_whose_end_a_failover_has_lost_is_done_again() -> Result<()> {
     deliver(&pool, QUEUE, &[event()]).await?;
     let signing = Signing::new("worker");
     signing.gate.add_permits(2);
-    let (dead_jobs, _) = mpsc::unbounded_channel();
-    let worker = Worker::new(pool.clone(), signing.config(dead_jobs), signing);
+    let worker = Worker::new(pool.clone(), signing.config(), signing);
     sqlx::raw_sql("create table signatures (name text); grant insert on signatures to articurated_workers")
         .execute(&database.pool)
         .await?;

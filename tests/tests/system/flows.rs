@@ -336,21 +336,22 @@ type Effect = (String, String, Option<String>, Option<String>, String);
 async fn one_trace(system: &System, order: Uuid, returned: Uuid) -> Result<()> {
     let effects: Vec<Effect> = sqlx::query_as(
         "select entity_type, to_state, trace_id, request_id, actor_type || ' ' || trigger from command.state_transitions
-         where entity_id in (select id from work.invoices where order_id = $1 union select id from work.refunds where return_id = $2)
+         where entity_id in (select id from work.invoices where order_id = $1 union select id from command.refunds where return_id = $2)
          order by entity_type, version",
     )
     .bind(order)
     .bind(returned)
     .fetch_all(&system.database.pool)
     .await?;
-    let effect = |entity: &str, state: &str, request: &str| {
-        (entity.into(), state.into(), Some(TRACE.into()), Some(request.into()), "SYSTEM BACKGROUND_JOB".into())
+    let by = |who: &str, entity: &str, state: &str, request: &str| {
+        (entity.into(), state.into(), Some(TRACE.into()), Some(request.into()), who.into())
     };
+    let effect = |entity: &str, state: &str, request: &str| by("SYSTEM BACKGROUND_JOB", entity, state, request);
     assert_eq!(
         effects,
         [
             effect("invoice", "GENERATED", "flow-4"),
-            effect("refund", "PENDING", "flow-return-5"),
+            by("USER API_CALL", "refund", "PENDING", "flow-return-5"),
             effect("refund", "PROCESSED", "flow-return-5"),
         ]
     );

@@ -13,8 +13,9 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use standalone::{Options, Part, Ports};
 use tests::waiting::{SOON, eventually_equal};
-use tests::{System, books, eventually, shop};
+use tests::{Database, System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Every part, with retries in milliseconds. These tests need no PDF, so no browser starts.
 fn hasty(options: &mut Options) {
@@ -52,14 +53,17 @@ async fn settled(system: &System, returned: &ReturnDocument) -> Result<ReturnDoc
     eventually("the refund has succeeded or failed", SOON, async || {
         let seen = system.api.read(&path, &format!("return:{}@5", returned.id)).await?.expect(200).returned();
         let status = seen.refund.as_ref().map(|refund| refund.status);
-        Ok(status.is_some_and(|status| status != RefundStatus::Pending).then_some(seen))
+        let ended = [RefundStatus::Processed, RefundStatus::Failed];
+        Ok(status.is_some_and(|status| ended.contains(&status)).then_some(seen))
     })
     .await
 }
 
 async fn attempts(system: &System, returned: &ReturnDocument) -> Result<i32> {
-    let attempts =
-        sqlx::query_scalar("select attempts from messaging.inbox where queue = 'refunds' and aggregate_id = $1");
+    let attempts = sqlx::query_scalar(
+        "select attempts from messaging.inbox join command.refunds on refunds.id = aggregate_id
+         where queue = 'refunds' and return_id = $1",
+    );
     Ok(attempts.bind(returned.id).fetch_one(&system.database.pool).await?)
 }
 
@@ -67,7 +71,8 @@ async fn attempts(system: &System, returned: &ReturnDocument) -> Result<i32> {
 async fn tries(system: &System, returned: &ReturnDocument) -> Result<i64> {
     let tries = sqlx::query_scalar(
         "select count(*) from messaging.claims join messaging.inbox as job on event_id = any(event_ids)
-         where claims.queue = 'refunds' and job.queue = 'refunds' and aggregate_id = $1",
+         join command.refunds on refunds.id = aggregate_id
+         where claims.queue = 'refunds' and job.queue = 'refunds' and return_id = $1",
     );
     Ok(tries.bind(returned.id).fetch_one(&system.database.pool).await?)
 }
@@ -125,56 +130,126 @@ async fn under_all_faults_at_once_nothing_is_paid_twice_and_nothing_is_unknown()
     system.finish().await
 }
 
+type Received = Arc<Mutex<Vec<Value>>>;
+
 /// A webhook that keeps the alerts it gets.
-async fn webhook() -> Result<(String, Arc<Mutex<Vec<Value>>>)> {
-    let received = Arc::new(Mutex::new(Vec::new()));
+fn kept() -> (Received, axum::Router) {
+    let received = Received::default();
     let store = received.clone();
     let router = axum::Router::new().route(
         "/alert",
         post(move |Json(alert): Json<Value>| async move { store.lock().expect("not poisoned").push(alert) }),
     );
+    (received, router)
+}
+
+async fn webhook() -> Result<(String, Received)> {
+    let (received, router) = kept();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/alert", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok((url, received))
 }
 
+/// The history of a refund: state, actor's type and reason.
+async fn history(system: &System, refund: Uuid) -> Result<Vec<(String, String, Option<String>)>> {
+    let rows =
+        "select to_state, actor_type, reason from command.state_transitions where entity_id = $1 order by version";
+    Ok(sqlx::query_as(rows).bind(refund).fetch_all(&system.database.pool).await?)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refund_that_the_gateway_refuses_is_dead_and_raises_an_alert() -> Result<()> {
+async fn a_refund_that_the_gateway_refuses_is_failed_raises_an_alert_and_is_paid_when_retried() -> Result<()> {
     let (url, alerts) = webhook().await?;
-    let faults = "error=422".parse()?;
-    let system = System::start(|options| {
-        hasty(options);
-        options.gateway.gateway_faults = faults;
-        options.workers.alert_webhook_url = Some(url);
-    })
-    .await?;
+    let refusing = async |database: Option<Database>, faults: &str| {
+        let faults = faults.parse()?;
+        let configure = |options: &mut Options| {
+            hasty(options);
+            options.gateway.gateway_faults = faults;
+            options.workers.alert_webhook_url = Some(url.clone());
+        };
+        match database {
+            None => System::start(configure).await,
+            Some(database) => System::start_on(database, configure).await,
+        }
+    };
+    let system = refusing(None, "error=422").await?;
     let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
     let refund = settled(&system, &returned).await?.refund.context("a refund")?;
     assert_eq!((refund.status, refund.transaction_id), (RefundStatus::Failed, None));
+    assert!(refund.failure.is_some_and(|why| why.contains("422")));
     assert_eq!(paid(&system, &returned).await?, Vec::<i64>::new());
 
-    let job: (String, i32, String) = sqlx::query_as(
-        "select status, attempts, last_error from messaging.inbox where queue = 'refunds' and aggregate_id = $1",
+    // The gateway's word ends the job; whether the refund is tried again is decided by a command.
+    let job: (String, i32, Value) = sqlx::query_as(
+        "select status, attempts, result from messaging.inbox where queue = 'refunds' and aggregate_id = $1",
     )
-    .bind(returned.id)
+    .bind(refund.id)
     .fetch_one(&system.database.pool)
     .await?;
-    assert_eq!((job.0.as_str(), job.1), ("dead", 1), "a refusal is final");
-    assert!(job.2.contains("422"), "{}", job.2);
-    let status: String = sqlx::query_scalar("select status from work.refunds where return_id = $1")
-        .bind(returned.id)
-        .fetch_one(&system.database.pool)
-        .await?;
-    assert_eq!(status, "FAILED");
-
+    assert_eq!((job.0.as_str(), job.1), ("done", 1));
+    assert!(job.2["failed"].as_str().is_some_and(|why| why.contains("422")), "{}", job.2);
     let of_refund = |alert: &&Value| alert["queue"] == "refunds";
     let alert = eventually("the webhook is called", SOON, async || {
         Ok(alerts.lock().expect("not poisoned").iter().find(of_refund).cloned())
     })
     .await?;
-    assert_eq!((&alert["aggregate_id"], &alert["event_type"]), (&json!(returned.id), &json!("return.completed")));
+    assert_eq!((&alert["aggregate_id"], &alert["event_type"]), (&json!(refund.id), &json!("refund.initiated")));
     assert!(alert["reason"].as_str().is_some_and(|reason| reason.contains("422")), "{alert}");
+
+    let system = refusing(Some(system.stop().await?), "").await?;
+    let retry = format!("/refunds/{}/retry", refund.id);
+    system.api.post(&format!("/refunds/{}/retry", Uuid::nil()), &json!({})).await?.refused(404, "REFUND_NOT_FOUND");
+    let why = json!({ "reason": "the account is open again", "actor": "anita" });
+    let retried = system.api.post(&retry, &why).await?.expect(200).json();
+    assert_eq!((&retried["status"], &retried["version"]), (&json!("PENDING"), &json!(3)));
+    assert!(retried.get("failure").is_none(), "{retried}");
+    let again = system.api.post(&retry, &why).await?.expect(200).json();
+    assert!(["PENDING", "PROCESSED"].map(|status| json!(status)).contains(&again["status"]), "{again}");
+    let refund = eventually("the refund is paid", SOON, async || {
+        let seen = system.api.get(&format!("/refunds/{}", refund.id)).await?.expect(200).json();
+        Ok((seen["status"] == "PROCESSED").then_some(seen))
+    })
+    .await?;
+    assert_eq!(refund["version"], 4, "{refund}");
+    assert_eq!(paid(&system, &returned).await?, [returned.refund_amount_minor]);
+    let id = refund["id"].as_str().context("an id")?.parse()?;
+    let states: Vec<String> = history(&system, id).await?.into_iter().map(|(state, ..)| state).collect();
+    assert_eq!(states, ["PENDING", "FAILED", "PENDING", "PROCESSED"]);
+    let told = system.api.get(&format!("/refunds/{id}/history")).await?.expect(200).json();
+    assert_eq!(told["data"][2]["actor"], "anita", "{told}");
+    system.finish().await
+}
+
+/// A webhook that is down loses no alert, and neither does a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_waits_for_its_webhook() -> Result<()> {
+    let port = embedded::free_port()?;
+    let url = format!("http://127.0.0.1:{port}/alert");
+    let configure = |options: &mut Options| {
+        hasty(options);
+        options.gateway.gateway_faults = "error=400".parse().expect("a fault");
+        options.workers.alert_webhook_url = Some(url.clone());
+    };
+    let system = System::start(configure).await?;
+    let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
+    settled(&system, &returned).await?;
+    let twice = "select count(*) from work.alerts where attempts >= 2";
+    eventually_equal("the webhook is tried twice", SOON, 1, async || books::count(&system.database.pool, twice).await)
+        .await?;
+    let system = System::start_on(system.stop().await?, configure).await?;
+
+    let (received, store) = kept();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
+    tokio::spawn(async move { axum::serve(listener, store).await });
+    // It may just have started to wait for some seconds.
+    let due = "update work.alerts set due_at = now()";
+    sqlx::query(due).execute(&system.database.pool).await?;
+    let left = "select count(*) from work.alerts";
+    eventually_equal("the alert is delivered", SOON, 0, async || books::count(&system.database.pool, left).await)
+        .await?;
+    let received = received.lock().expect("not poisoned").clone();
+    assert_eq!((received.len(), &received[0]["alert"]), (1, &json!("refund is refused")), "{received:?}");
     system.finish().await
 }
 

@@ -17,7 +17,7 @@ use standalone::Part;
 use tests::events::{deliver, event};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, shop};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,6 @@ impl Handler for Gated {
 }
 
 fn config(owner: &str, patience: Duration) -> WorkerConfig {
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     WorkerConfig {
         queue: QUEUE,
         slots: 4,
@@ -46,7 +45,6 @@ fn config(owner: &str, patience: Duration) -> WorkerConfig {
         owner: owner.to_owned(),
         isolation: Isolation::new(),
         patience,
-        dead_jobs,
         relay: None,
     }
 }

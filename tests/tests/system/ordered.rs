@@ -21,7 +21,6 @@ use tests::events::{append, deliver, event};
 use tests::ordered::{Plan, QUEUE, run};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -62,7 +61,6 @@ impl Handler for Scripted {
 }
 
 fn worker(pool: PgPool, handler: Scripted) -> Arc<Worker<Scripted>> {
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     let config = WorkerConfig {
         queue: QUEUE,
         slots: 8,
@@ -70,7 +68,6 @@ fn worker(pool: PgPool, handler: Scripted) -> Arc<Worker<Scripted>> {
         owner: "worker".to_owned(),
         isolation: Isolation::new(),
         patience: SOON,
-        dead_jobs,
         relay: None,
     };
     Worker::new(pool, config, handler)

@@ -17,7 +17,6 @@ use tests::books::count;
 use tests::events::{deliver, event};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, eventually};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::operations::ops;
@@ -44,10 +43,9 @@ impl Handler for Dependent {
 }
 
 fn config(owner: &str) -> WorkerConfig {
-    let (dead_jobs, _) = mpsc::unbounded_channel();
     let policy = RetryPolicy { unit: Duration::from_millis(1_200), ..RetryPolicy::DOCUMENTS };
     let (owner, isolation) = (owner.to_owned(), Isolation::new());
-    WorkerConfig { queue: QUEUE, slots: SLOTS, policy, owner, isolation, patience: PATIENCE, dead_jobs, relay: None }
+    WorkerConfig { queue: QUEUE, slots: SLOTS, policy, owner, isolation, patience: PATIENCE, relay: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

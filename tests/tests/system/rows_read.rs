@@ -53,7 +53,7 @@ impl Own {
                 "select (select count(*) from messaging.inbox where status <> 'done')
                       + (select count(*) from messaging.pending_events)
                       + (select count(*) from command.returns)
-                      - (select count(*) from work.refunds where status = 'PROCESSED')",
+                      - (select count(*) from command.refunds where status = 'PROCESSED')",
             )
             .fetch_one(&mut *looking)
             .await?;

@@ -18,7 +18,6 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use tests::events::{deliver, event, record};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const QUEUE: Queue = Queue::Notifications;
@@ -114,7 +113,7 @@ async fn a_worker_halves_a_claim_that_takes_too_long() -> Result<()> {
     let events: Vec<_> = (0..80).map(|_| event()).collect();
     deliver(&database.pool_as("articurated_workers").await?, QUEUE, &events).await?;
     let blocking = block(pool, "messaging.claims").await?;
-    let (tasks, (dead_jobs, _)) = (Tasks::new(CancellationToken::new()), mpsc::unbounded_channel());
+    let tasks = Tasks::new(CancellationToken::new());
     let ours = database::connect(&impatient(&database), Some("articurated_workers"), "impatient").await?;
     let config = WorkerConfig {
         queue: QUEUE,
@@ -122,7 +121,6 @@ async fn a_worker_halves_a_claim_that_takes_too_long() -> Result<()> {
         policy: RetryPolicy::DOCUMENTS,
         owner: "worker".to_owned(),
         patience: SOON,
-        dead_jobs,
         relay: None,
         isolation: Isolation::new(),
     };

@@ -13,10 +13,13 @@ pub(super) enum NotificationKind {
     /// Not paid yet.
     OrderReceived(Box<OrderDocument>),
     OrderConfirmed(Box<OrderDocument>),
+    OrderCancelled(Box<OrderDocument>),
     OrderShipped(InvoiceDocument),
     ReturnApproved(ReturnDocument),
     ReturnRejected(ReturnDocument),
     RefundProcessed(RefundDocument),
+    /// In doubt for long.
+    RefundDelayed(RefundDocument),
 }
 
 impl NotificationKind {
@@ -24,53 +27,67 @@ impl NotificationKind {
         match job.event_type() {
             Some(EventType::OrderCreated) => events::snapshot(job).map(Box::new).map(Self::OrderReceived),
             Some(EventType::OrderPaid) => events::snapshot(job).map(Box::new).map(Self::OrderConfirmed),
+            Some(EventType::OrderCancelled) => events::snapshot(job).map(Box::new).map(Self::OrderCancelled),
             Some(EventType::InvoiceGenerated) => events::snapshot(job).map(Self::OrderShipped),
             Some(EventType::ReturnApproved) => events::snapshot(job).map(Self::ReturnApproved),
             Some(EventType::ReturnRejected) => events::snapshot(job).map(Self::ReturnRejected),
             Some(EventType::RefundProcessed) => events::snapshot(job).map(Self::RefundProcessed),
+            Some(EventType::RefundDelayed) => events::snapshot(job).map(Self::RefundDelayed),
             _ => Err(Failure::Dead(format!("no notification exists for {} events", job.event_type))),
         }
     }
 
     /// Its name in logs and in `work.emails`.
-    pub(super) const fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self {
             Self::OrderReceived(_) => "order_received",
             Self::OrderConfirmed(_) => "order_confirmation",
+            Self::OrderCancelled(_) => "order_cancelled",
             Self::OrderShipped(_) => "order_shipped",
             Self::ReturnApproved(_) => "return_approved",
+            Self::ReturnRejected(returned) if is_withdrawn(returned) => "return_withdrawn",
             Self::ReturnRejected(_) => "return_rejected",
             Self::RefundProcessed(_) => "refund_processed",
+            Self::RefundDelayed(_) => "refund_delayed",
         }
     }
 
     pub(super) const fn order_id(&self) -> Uuid {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) => order.id,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => order.id,
             Self::OrderShipped(invoice) => invoice.order_id,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => returned.order_id,
-            Self::RefundProcessed(refund) => refund.order_id,
+            Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => refund.order_id,
         }
     }
 
     pub(super) fn order_number(&self) -> &OrderNumber {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) => &order.order_number,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
+                &order.order_number
+            }
             Self::OrderShipped(invoice) => &invoice.order_number,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.order_number,
-            Self::RefundProcessed(refund) => &refund.order_number,
+            Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.order_number,
         }
     }
 
     /// The customer's e-mail address, if the order has one.
     pub(super) fn recipient(&self) -> Option<&Email> {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) => &order.customer_email,
+            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
+                &order.customer_email
+            }
             Self::OrderShipped(invoice) => &invoice.customer_email,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
-            Self::RefundProcessed(refund) => &refund.customer_email,
+            Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.customer_email,
         }
         .as_ref()
+    }
+
+    /// Whether the event has the order itself.
+    pub(super) const fn is_about_an_order(&self) -> bool {
+        matches!(self, Self::OrderReceived(_) | Self::OrderConfirmed(_) | Self::OrderCancelled(_))
     }
 
     /// The invoice to attach.
@@ -83,10 +100,23 @@ impl NotificationKind {
         match self {
             Self::OrderReceived(_) => format!("We have received your order {number}"),
             Self::OrderConfirmed(_) => format!("Your order {number} is confirmed"),
+            Self::OrderCancelled(_) => format!("Your order {number} is cancelled"),
             Self::OrderShipped(_) => format!("Your order {number} is on its way"),
             Self::ReturnApproved(_) => format!("Your return for order {number} is approved"),
+            Self::ReturnRejected(returned) if is_withdrawn(returned) => {
+                format!("Your return for order {number} is withdrawn")
+            }
             Self::ReturnRejected(_) => format!("About your return for order {number}"),
             Self::RefundProcessed(_) => format!("Your refund for order {number} is on its way"),
+            Self::RefundDelayed(_) => format!("Your refund for order {number} takes longer"),
         }
     }
+}
+
+/// The category of a return that the customer withdrew. The command service assigns it.
+const WITHDRAWN: &str = "WITHDRAWN";
+
+/// Whether the customer took the request back, before a manager decided anything.
+pub(super) fn is_withdrawn(returned: &ReturnDocument) -> bool {
+    returned.rejection_category.as_deref() == Some(WITHDRAWN)
 }

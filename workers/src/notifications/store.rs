@@ -4,9 +4,25 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-/// The status of an event's e-mail, if there is a record of it.
-pub(super) async fn find(pool: &PgPool, event_id: Uuid) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!("select status from work.emails where event_id = $1", event_id).fetch_optional(pool).await
+/// What is on record of an event's e-mail.
+#[derive(Debug)]
+pub(super) struct OnRecord {
+    pub(super) status: Option<String>,
+    /// The address that an operator has corrected.
+    pub(super) recipient: Option<String>,
+}
+
+pub(super) async fn find(pool: &PgPool, event_id: Uuid) -> sqlx::Result<OnRecord> {
+    sqlx::query_as!(
+        OnRecord,
+        r#"
+        select (select status from work.emails where event_id = $1) as status,
+               (select recipient from work.email_corrections where event_id = $1) as recipient
+        "#,
+        event_id,
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// Records that the e-mail was logged.

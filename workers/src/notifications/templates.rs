@@ -1,11 +1,11 @@
 //! What each e-mail says.
 
 use contracts::{
-    InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, ReturnDocument, ReturnItemDocument,
+    InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundKind, ReturnDocument, ReturnItemDocument,
 };
 
 use super::content::{EmailContent, Good};
-use super::kind::NotificationKind;
+use super::kind::{NotificationKind, is_withdrawn};
 use crate::documents::{address_lines, capitalised, day, label, money, together};
 
 /// The content of a notification's e-mail. `order` is the order as it was invoiced, which says more than most events;
@@ -14,13 +14,18 @@ pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, re
     let content = match kind {
         NotificationKind::OrderReceived(order) => received(order),
         NotificationKind::OrderConfirmed(order) => confirmed(order),
+        NotificationKind::OrderCancelled(order) => cancelled(order),
         NotificationKind::OrderShipped(invoice) => shipped(invoice, order, return_window_days),
         NotificationKind::ReturnApproved(returned) => approved(returned),
+        NotificationKind::ReturnRejected(returned) if is_withdrawn(returned) => withdrawn(returned),
         NotificationKind::ReturnRejected(returned) => rejected(returned),
         NotificationKind::RefundProcessed(refund) => refunded(refund, order),
+        NotificationKind::RefundDelayed(refund) => delayed(refund, order),
     };
     let order = match kind {
-        NotificationKind::OrderReceived(order) | NotificationKind::OrderConfirmed(order) => Some(&**order),
+        NotificationKind::OrderReceived(order)
+        | NotificationKind::OrderConfirmed(order)
+        | NotificationKind::OrderCancelled(order) => Some(&**order),
         _ => order,
     };
     let addresses = order.into_iter().flat_map(|order| [&order.shipping_address, &order.billing_address]).flatten();
@@ -52,6 +57,33 @@ fn confirmed(order: &OrderDocument) -> EmailContent {
              again with your invoice as soon as your order is on its way."
         )],
         ..placed(order)
+    }
+}
+
+fn cancelled(order: &OrderDocument) -> EmailContent {
+    let (number, total) = (&order.order_number, money(order.total_minor, &order.currency));
+    let mut opening = vec![format!("Your order {number} is cancelled, and nothing will be sent.")];
+    let preview = if order.paid_at.is_some() && order.total_minor > 0 {
+        opening.push(format!(
+            "We give back the {total} that you have paid, in full and the way you paid. We write again as soon as the refund is \
+             on its way."
+        ));
+        format!("We refund {total}")
+    } else {
+        opening.push("You have not paid anything, so there is nothing to refund.".to_owned());
+        format!("Nothing was paid for order {number}")
+    };
+    let EmailContent { facts, goods, sums, total, .. } = placed(order);
+    EmailContent {
+        heading: "Your order is cancelled",
+        preview,
+        opening,
+        facts,
+        goods,
+        sums,
+        total,
+        closing: vec!["If you did not expect this, just reply to this e-mail.".to_owned()],
+        ..EmailContent::default()
     }
 }
 
@@ -124,6 +156,23 @@ fn approved(returned: &ReturnDocument) -> EmailContent {
     }
 }
 
+fn withdrawn(returned: &ReturnDocument) -> EmailContent {
+    let number = &returned.order_number;
+    EmailContent {
+        heading: "Your return is withdrawn",
+        preview: format!("You keep everything of order {number}"),
+        opening: vec![format!(
+            "You have withdrawn your return for order {number}. You need not send anything back, and nothing is refunded."
+        )],
+        facts: facts([("Order", Some(number.to_string())), ("Withdrawn on", returned.rejected_at.map(day))]),
+        goods: returned.items.iter().map(|item| returned_good(item, &returned.currency)).collect(),
+        closing: vec![
+            "If you change your mind while the time for returns is running, you can request another return.".to_owned(),
+        ],
+        ..EmailContent::default()
+    }
+}
+
 /// The category of a request that was not reviewed in time. The command service assigns it.
 const EXPIRED: &str = "REVIEW_EXPIRED";
 
@@ -159,23 +208,50 @@ fn rejected(returned: &ReturnDocument) -> EmailContent {
 fn refunded(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailContent {
     let number = &refund.order_number;
     let amount = money(refund.amount_minor, &refund.currency);
+    let (opening, farewell) = match refund.kind {
+        RefundKind::Return => (
+            format!("We have received what you sent back from order {number}, and we have refunded {amount}."),
+            "Thank you for giving the work of human hands a try. We hope that you will find a piece that is yours.",
+        ),
+        RefundKind::Cancellation => (
+            format!("Your order {number} was cancelled, and we have refunded the {amount} that you had paid."),
+            "We hope that you will find another piece that is yours.",
+        ),
+    };
     EmailContent {
         heading: "Your refund is on its way",
         preview: format!("{amount} for order {number}"),
-        opening: vec![format!(
-            "We have received what you sent back from order {number}, and we have refunded {amount}."
-        )],
+        opening: vec![opening],
         facts: facts([
             ("Order", Some(number.to_string())),
             ("Refunded on", refund.processed_at.map(day)),
             ("To", order.and_then(|order| order.payment_method.clone())),
-            ("Reference", refund.transaction_id.clone()),
+            ("Reference", refund.gateway_reference.clone().or_else(|| refund.transaction_id.clone())),
+        ]),
+        total: Some(("Refund", amount)),
+        closing: vec!["It may take your bank a few days to show it.".to_owned(), farewell.to_owned()],
+        ..EmailContent::default()
+    }
+}
+
+fn delayed(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailContent {
+    let number = &refund.order_number;
+    let amount = money(refund.amount_minor, &refund.currency);
+    EmailContent {
+        heading: "Your refund takes longer",
+        preview: format!("{amount} for order {number}"),
+        opening: vec![format!(
+            "We have asked our payment provider to refund {amount} for order {number}, and it has not told us yet whether the money \
+             is on its way. We ask again until it does. You need not do anything, and you will not lose anything."
+        )],
+        facts: facts([
+            ("Order", Some(number.to_string())),
+            ("Asked for on", Some(day(refund.created_at))),
+            ("To", order.and_then(|order| order.payment_method.clone())),
         ]),
         total: Some(("Refund", amount)),
         closing: vec![
-            "It may take your bank a few days to show it.".to_owned(),
-            "Thank you for giving the work of human hands a try. We hope that you will find a piece that is yours."
-                .to_owned(),
+            "We are sorry. If you see the money on your account before we write again, all the better.".to_owned(),
         ],
         ..EmailContent::default()
     }

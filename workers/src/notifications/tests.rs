@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use contracts::{InvoiceDocument, RefundDocument, Sku};
+use contracts::{InvoiceDocument, RefundDocument, RefundKind, Sku};
 use serde_json::json;
 
 use super::content::EmailContent;
@@ -24,14 +24,20 @@ fn invoice(order: &OrderDocument) -> InvoiceDocument {
 fn refund(order: &OrderDocument) -> RefundDocument {
     serde_json::from_value(json!({
         "id": order.id, "return_id": order.id, "order_id": order.id, "order_number": order.order_number,
-        "customer_id": "CUST-0042", "status": "PROCESSED", "version": 2, "amount_minor": 12_345_600, "currency": "INR",
-        "transaction_id": "txn_4711", "created_at": AT, "processed_at": AT,
+        "kind": "RETURN", "customer_id": "CUST-0042", "status": "PROCESSED", "version": 2, "amount_minor": 12_345_600,
+        "currency": "INR", "transaction_id": "txn_4711", "gateway_reference": "631105280042", "created_at": AT,
+        "updated_at": AT, "processed_at": AT,
     }))
     .expect("a refund")
 }
 
 /// One notification of each kind about an order.
-fn notifications(order: &OrderDocument) -> [NotificationKind; 6] {
+fn notifications(order: &OrderDocument) -> [NotificationKind; 10] {
+    let mut withdrawn = returned(order);
+    withdrawn.rejection_category = Some("WITHDRAWN".to_owned());
+    let (mut cancellation, mut unpaid) = (refund(order), order.clone());
+    cancellation.kind = RefundKind::Cancellation;
+    unpaid.paid_at = None;
     [
         NotificationKind::OrderReceived(Box::new(order.clone())),
         NotificationKind::OrderConfirmed(Box::new(order.clone())),
@@ -39,10 +45,14 @@ fn notifications(order: &OrderDocument) -> [NotificationKind; 6] {
         NotificationKind::ReturnApproved(returned(order)),
         NotificationKind::ReturnRejected(returned(order)),
         NotificationKind::RefundProcessed(refund(order)),
+        NotificationKind::OrderCancelled(Box::new(unpaid)),
+        NotificationKind::ReturnRejected(withdrawn),
+        NotificationKind::RefundProcessed(cancellation),
+        NotificationKind::RefundDelayed(refund(order)),
     ]
 }
 
-fn contents(order: &OrderDocument) -> [EmailContent; 6] {
+fn contents(order: &OrderDocument) -> [EmailContent; 10] {
     notifications(order).map(|kind| content(&kind, Some(order), 30))
 }
 
@@ -60,8 +70,22 @@ fn whole(content: &EmailContent) -> String {
 #[test]
 fn each_e_mail_as_the_customer_gets_it() {
     for (kind, content) in notifications(&vase()).iter().zip(contents(&vase())) {
-        insta::assert_snapshot!(kind.name(), whole(&content));
+        let name = match kind {
+            NotificationKind::RefundProcessed(refund) if refund.kind == RefundKind::Cancellation => {
+                "refund_of_a_cancellation"
+            }
+            kind => kind.name(),
+        };
+        insta::assert_snapshot!(name, whole(&content));
     }
+}
+
+#[test]
+fn a_cancelled_order_that_was_paid_says_what_is_given_back() {
+    let mut paid = vase();
+    paid.paid_at = Some(AT.parse().expect("a time"));
+    let content = content(&NotificationKind::OrderCancelled(Box::new(paid)), None, 30);
+    insta::assert_snapshot!(text::render(&content, &Brand::default()));
 }
 
 #[test]

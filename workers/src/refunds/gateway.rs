@@ -47,17 +47,18 @@ impl Gateway {
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 
-    /// Asks for a refund, with the return's id as the idempotency key.
-    #[tracing::instrument(name = "gateway.refund.call", skip_all, fields(return.id = %request.return_id))]
+    /// Asks for a refund under an idempotency key.
+    #[tracing::instrument(name = "gateway.refund.call", skip_all, fields(key = %key))]
     pub(crate) async fn refund(
         &self,
+        key: Uuid,
         request: &GatewayRefundRequest,
         request_id: Option<&str>,
     ) -> Result<GatewayRefund, GatewayError> {
         let mut call = self
             .client
             .post(format!("{}/refund", self.base))
-            .header(IDEMPOTENCY_KEY_HEADER, request.return_id.to_string())
+            .header(IDEMPOTENCY_KEY_HEADER, key.to_string())
             .json(request);
         for (name, value) in
             [("traceparent", runtime::telemetry::traceparent()), (REQUEST_ID_HEADER, request_id.map(ToOwned::to_owned))]

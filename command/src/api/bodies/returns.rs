@@ -1,5 +1,7 @@
 //! Bodies of return commands.
 
+use std::collections::BTreeSet;
+
 use domain::ReturnState;
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
@@ -7,8 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{StepBody, check_optional, check_reason_and_actor, check_text, reason_and_actor};
-use crate::request_return;
-use crate::transition::Details;
+use crate::transition::{Details, WITHDRAWN};
+use crate::{request_return, transition};
 
 /// The return of some units of an order's items.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -87,7 +89,146 @@ pub(in crate::api) struct ChangeReturnState {
     actor: Option<String>,
 }
 
-reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState);
+/// What arrived of a return, by the unit. Items that are not listed were accepted in full.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Receive {
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    items: Option<Vec<ReceivedItem>>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// The units of one item: together they are as many as were to be returned.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct ReceivedItem {
+    /// `items[].order_item_id` of the return.
+    order_item_id: Uuid,
+    /// Units that are refunded.
+    #[schema(minimum = 0, maximum = 100_000)]
+    accepted: i32,
+    /// Units that arrived and are not refunded.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 100_000)]
+    rejected: i32,
+    /// Units that were not in the parcel. They can be requested again.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 100_000)]
+    missing: i32,
+    /// Required where units are rejected.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: Option<String>,
+}
+
+/// Facts of a return to correct. What is left out stays as it is.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct CorrectReturn {
+    /// From `IN_TRANSIT` on.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 64)]
+    carrier: Option<String>,
+    /// From `IN_TRANSIT` on.
+    #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
+    tracking_number: Option<String>,
+    /// Another receipt, while the return is `RECEIVED`. Items that are not listed stay as they are.
+    #[serde(default)]
+    #[schema(max_items = 500)]
+    items: Option<Vec<ReceivedItem>>,
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// A customer's withdrawal of a return that no manager has reviewed yet.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::api) struct Withdraw {
+    #[schema(max_length = 1000)]
+    reason: Option<String>,
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState, Receive, CorrectReturn, Withdraw);
+
+impl StepBody for Withdraw {
+    fn into_details(self) -> Details {
+        Details {
+            rejection_category: Some(WITHDRAWN.to_owned()),
+            rejection_reason: Some(self.reason.unwrap_or_else(|| "withdrawn by the customer".to_owned())),
+            ..Details::default()
+        }
+    }
+}
+
+impl StepBody for Receive {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_received(errors, self.items.as_deref());
+    }
+
+    fn into_details(self) -> Details {
+        Details { receipt: self.items.map(parsed_items), ..Details::default() }
+    }
+}
+
+impl StepBody for CorrectReturn {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_optional(errors, "carrier", self.carrier.as_deref(), 64);
+        check_optional(errors, "tracking_number", self.tracking_number.as_deref(), 128);
+        check_received(errors, self.items.as_deref());
+    }
+
+    fn into_details(self) -> Details {
+        let Self { carrier, tracking_number, items, .. } = self;
+        Details { carrier, tracking_number, receipt: items.map(parsed_items), ..Details::default() }
+    }
+}
+
+fn parsed_items(items: Vec<ReceivedItem>) -> Vec<transition::ReceivedItem> {
+    let parsed = |ReceivedItem { order_item_id, accepted, rejected, missing, reason }| transition::ReceivedItem {
+        order_item_id,
+        accepted,
+        rejected,
+        missing,
+        reason,
+    };
+    items.into_iter().map(parsed).collect()
+}
+
+fn check_received(errors: &mut FieldErrors, items: Option<&[ReceivedItem]>) {
+    let items = items.unwrap_or_default();
+    if items.len() > domain::MAX_LINES {
+        errors.add("items", format!("must be at most {} items", domain::MAX_LINES));
+    }
+    let mut listed = BTreeSet::new();
+    for (index, item) in items.iter().enumerate().take(domain::MAX_LINES) {
+        let field = |name: &str| format!("items[{index}].{name}");
+        if !listed.insert(item.order_item_id) {
+            errors.add(field("order_item_id"), "must be listed once");
+        }
+        for (name, units) in [("accepted", item.accepted), ("rejected", item.rejected), ("missing", item.missing)] {
+            if !(0..=domain::MAX_QUANTITY).contains(&i64::from(units)) {
+                errors.add(field(name), format!("must be from 0 to {}", domain::MAX_QUANTITY));
+            }
+        }
+        check_optional(errors, &field("reason"), item.reason.as_deref(), 1000);
+        if item.rejected > 0 && item.reason.is_none() {
+            errors.add(field("reason"), "is required where units are rejected");
+        }
+    }
+}
 
 impl StepBody for Approve {
     fn check(&self, errors: &mut FieldErrors) {

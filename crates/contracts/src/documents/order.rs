@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::address::Address;
 use super::invoice::InvoiceDocument;
+use super::refund::RefundDocument;
 use super::tax::{TaxDocument, TaxTermsDocument};
 use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
 use crate::{Email, named, schema};
@@ -72,6 +73,9 @@ pub struct OrderDocument {
     /// Only from the query service, once the PDF is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice: Option<InvoiceDocument>,
+    /// Only from the query service, once there are any: oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunds: Vec<RefundDocument>,
 }
 
 /// One line of an order.

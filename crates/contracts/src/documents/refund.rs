@@ -1,45 +1,78 @@
 //! A refund.
 
 use chrono::{DateTime, Utc};
+use domain::RefundStatus;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::Email;
 use crate::names::names;
 use crate::values::{CustomerId, OrderNumber};
+use crate::{Email, named, schema};
 
-/// Where a refund stands.
+/// Why money is given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RefundStatus {
-    Pending,
-    Processed,
-    Failed,
+pub enum RefundKind {
+    /// A return was completed.
+    Return,
+    /// A paid order was cancelled.
+    Cancellation,
 }
 
-names!(RefundStatus { Pending => "PENDING", Processed => "PROCESSED", Failed => "FAILED" });
+names!(RefundKind { Return => "RETURN", Cancellation => "CANCELLATION" });
 
-/// The refund of a return: the snapshot of the `refund.*` events.
+/// A refund: money of an order that is given back. It is the snapshot of the `refund.*` events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RefundDocument {
+    /// `UUIDv7`.
     pub id: Uuid,
-    pub return_id: Uuid,
     pub order_id: Uuid,
     #[schema(value_type = String, max_length = 32)]
     pub order_number: OrderNumber,
+    /// The return that is refunded. Only where `kind` is `RETURN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_id: Option<Uuid>,
+    pub kind: RefundKind,
     #[schema(value_type = String, max_length = 64)]
     pub customer_id: CustomerId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 254)]
     pub customer_email: Option<Email>,
+    #[serde(with = "named")]
+    #[schema(value_type = schema::RefundStatus)]
     pub status: RefundStatus,
+    /// 1 at creation, one more with every change of the status; also the `ETag`.
     pub version: i32,
+    /// More than 0.
+    #[schema(minimum = 1)]
     pub amount_minor: i64,
+    /// ISO 4217.
     pub currency: String,
+    /// The payment of the order that this refund gives back, as the order named it when the refund was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub payment_transaction_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The gateway's name of this refund. Only where it is `PROCESSED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<String>,
+    /// The reference under which the customer's bank finds the payment (ARN or RRN), if the gateway has named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_reference: Option<String>,
+    /// What the gateway said when it refused the refund. Only where it is `FAILED`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processed_at: Option<DateTime<Utc>>,
+}
+
+impl RefundDocument {
+    /// The idempotency key of the refund at the gateway: the return's id, or the refund's own where there is no return.
+    pub fn gateway_key(&self) -> Uuid {
+        self.return_id.unwrap_or(self.id)
+    }
 }

@@ -34,7 +34,7 @@ pub struct ReturnDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub items: Vec<ReturnItemDocument>,
-    /// The sum of the items' amounts. Fixed when the return is requested.
+    /// The sum of the items' amounts: an estimate until the return is `COMPLETED`, then what is refunded.
     pub refund_amount_minor: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_notes: Option<String>,
@@ -66,6 +66,13 @@ pub struct ReturnDocument {
     pub credit_note: Option<CreditNoteDocument>,
 }
 
+impl ReturnItemDocument {
+    /// Units that are refunded: those that the warehouse accepted, all as long as it has said nothing else.
+    pub fn refunded_quantity(&self) -> i32 {
+        self.accepted_quantity.unwrap_or(self.quantity)
+    }
+}
+
 /// One line of a return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnItemDocument {
@@ -74,8 +81,21 @@ pub struct ReturnItemDocument {
     #[schema(value_type = String, max_length = 64)]
     pub sku: Sku,
     pub title: String,
-    /// Units returned. 0 when only shipping is refunded, for units that were returned before.
+    /// Units that are to be returned. 0 when only shipping is refunded, for units that were returned before.
     pub quantity: i32,
+    /// Of these, units that the warehouse received and accepted. Only accepted units are refunded. Absent before the receipt,
+    /// and when all were accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_quantity: Option<i32>,
+    /// Units that the warehouse received and did not accept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_quantity: Option<i32>,
+    /// Units that were not in the parcel. They can be requested again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_quantity: Option<i32>,
+    /// Why units were not accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection_reason: Option<String>,
     /// Harmonised System of Nomenclature code, as it was sold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 16)]
@@ -83,7 +103,7 @@ pub struct ReturnItemDocument {
     /// Per cent, as it was sold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gst_rate: Option<f64>,
-    /// The exact refund of these units, with the tax and the refunded shipping.
+    /// The refund of these units, with the tax and the refunded shipping: an estimate until the return is `COMPLETED`.
     pub amount_minor: i64,
     /// The tax in the refund of the goods.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ mod states;
 mod money;
 mod tax;
 mod gst;
+mod histories;
 mod order_totals;
 mod return_policy;
 mod review_policy;

@@ -70,13 +70,14 @@ fn a_line_that_cost_nothing_refunds_nothing() {
 }
 
 #[test]
-fn refunds_that_the_split_cannot_have_given_are_not_built_upon() {
-    let shares = UnitShares::of(5, 3);
-    // Too little for a unit, more extra paise than units, more than there are, and more plain units than there are.
-    for (quantity, amount) in [(1, 0), (1, 3), (3, 6), (2, 2)] {
-        let refund = std::panic::catch_unwind(|| shares.refund(Returned { quantity, amount }, 0));
-        assert!(refund.is_err(), "{quantity} units for {amount}");
-    }
+fn what_was_given_back_without_a_return_is_not_refunded_again() {
+    // 3 units for 100 paise, of which 10 were given back: the units refund what is left, 30 each.
+    let shares = UnitShares::of(100, 3);
+    let refund = |quantity, amount, units| shares.refund(Returned { quantity, amount }, units);
+    assert_eq!((refund(0, 10, 1), refund(1, 40, 1), refund(2, 70, 1)), (Some(30), Some(30), Some(30)));
+    assert_eq!(refund(3, 100, 0), Some(0));
+    // Everything was given back.
+    assert_eq!(refund(1, 100, 2), Some(0));
 }
 
 #[test]

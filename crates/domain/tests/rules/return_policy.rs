@@ -39,6 +39,8 @@ fn line(id: Uuid, quantity: u32, paid_minor: i64) -> ReturnableItem {
         returned_quantity: 0,
         returned_goods: none,
         returned_shipping: none,
+        rejected_quantity: 0,
+        missing_quantity: 0,
     }
 }
 
@@ -57,6 +59,7 @@ fn delivered() -> OrderForReturn {
         state: OrderState::Delivered,
         delivered_at: Some(at("2026-03-01T09:00:00Z")),
         existing_returns: 0,
+        missed_at: None,
         items: vec![line(RUG, 3, 10_000_000), line(VASE, 1, 250_000)],
     }
 }

@@ -164,10 +164,12 @@ impl Books {
             returned_quantity: 0,
             returned_goods: Charge::default(),
             returned_shipping: Charge::default(),
+            rejected_quantity: 0,
+            missing_quantity: 0,
         };
         let items = (1..).zip(draft.lines.iter().zip(lines)).map(item).collect();
         let delivered_at = Some(chrono::DateTime::UNIX_EPOCH);
-        Self(OrderForReturn { state: OrderState::Delivered, delivered_at, existing_returns: 0, items })
+        Self(OrderForReturn { state: OrderState::Delivered, delivered_at, existing_returns: 0, missed_at: None, items })
     }
 
     fn item(&self, place: usize) -> Uuid {

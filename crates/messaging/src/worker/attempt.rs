@@ -9,7 +9,7 @@ use runtime::{Clock, faults};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::handler::{DeadJob, Failure, Handler};
+use super::handler::{Failure, Handler};
 use super::{GiveBack, Worker};
 use crate::inbox::{self, Job, Next};
 use crate::unknown;
@@ -170,11 +170,9 @@ impl<H: Handler> Worker<H> {
             Failure::NotYet { within, .. } if age(job) < *within => {
                 (Next::Later(unknown::wait(age(job))), Outcome::NotYet)
             }
-            Failure::Retry(_)
-            | Failure::InDoubt(_)
-            | Failure::NotYet { .. }
-            | Failure::Dead(_)
-            | Failure::Refused(_) => (Next::Dead, Outcome::Dead),
+            Failure::Retry(_) | Failure::InDoubt(_) | Failure::NotYet { .. } | Failure::Dead(_) => {
+                (Next::Dead, Outcome::Dead)
+            }
         };
         match limited(self.record_failure(job, &failure, next, outcome)).await {
             Ok(true) => {}
@@ -185,7 +183,7 @@ impl<H: Handler> Worker<H> {
             }
         }
         match next {
-            Next::Dead => self.report_dead(job, reason),
+            Next::Dead => tracing::error!(alert = true, %reason, "job is dead"),
             Next::Retry(delay) | Next::LookUp(delay) if policy.goes_on_after(job.attempts) => {
                 tracing::error!(alert = true, %reason, retry_in = ?delay, "all retries have failed; the job goes on");
             }
@@ -203,31 +201,18 @@ impl<H: Handler> Worker<H> {
         }
         let mut new_outage = false;
         match next {
-            Next::Dead => self.handler.dead_lettered(&mut tx, job, failure).await?,
+            Next::Dead => self.handler.dead_lettered(&mut tx, job, &reason).await?,
             Next::Later(pause) if outcome == Outcome::Unavailable => {
                 new_outage = inbox::note_outage(&mut tx, job, &reason, pause).await?;
             }
-            Next::Retry(_) | Next::LookUp(_) | Next::Later(_) => {}
+            Next::LookUp(_) => self.handler.in_doubt(&mut tx, job, &reason).await?,
+            Next::Retry(_) | Next::Later(_) => {}
         }
         tx.commit().await?;
         if new_outage {
             tracing::error!(alert = true, queue = %job.queue, %reason, "a dependency is down; its queue waits for it");
         }
         Ok(true)
-    }
-
-    fn report_dead(&self, job: &Job, reason: String) {
-        tracing::error!(alert = true, %reason, "job is dead");
-        let dead = DeadJob {
-            queue: job.queue,
-            event_id: job.event_id,
-            event_type: job.event_type.clone(),
-            aggregate_id: job.aggregate_id,
-            attempts: job.attempts,
-            reason,
-        };
-        // The receiver is gone only while the process ends; the log line above has been written.
-        let _closed = self.config.dead_jobs.send(dead);
     }
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use contracts::Queue;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -16,14 +15,25 @@ pub trait Handler: Send + Sync + 'static {
     /// Does one job.
     fn handle(&self, job: &Job) -> impl Future<Output = Result<Completed, Failure>> + Send;
 
+    /// Called in the transaction that records a job as in doubt: its effect may have happened, and the next attempt finds out.
+    fn in_doubt(
+        &self,
+        conn: &mut PgConnection,
+        job: &Job,
+        reason: &str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send {
+        let _ = (conn, job, reason);
+        async { Ok(()) }
+    }
+
     /// Called in the transaction that marks a job dead, so that the handler can record the end of its effect as well.
     fn dead_lettered(
         &self,
         conn: &mut PgConnection,
         job: &Job,
-        failure: &Failure,
+        reason: &str,
     ) -> impl Future<Output = sqlx::Result<()>> + Send {
-        let _ = (conn, job, failure);
+        let _ = (conn, job, reason);
         async { Ok(()) }
     }
 }
@@ -73,9 +83,6 @@ pub enum Failure {
     /// Will never work.
     #[error("{0}")]
     Dead(String),
-    /// Will never work, and has had no effect: the dependency said so.
-    #[error("{0}")]
-    Refused(String),
     /// May have worked: find out before the next attempt.
     #[error("{0}")]
     InDoubt(String),
@@ -89,15 +96,4 @@ impl From<sqlx::Error> for Failure {
         runtime::database::note_loss(&error);
         Self::Retry(format!("database: {error}"))
     }
-}
-
-/// A job that died, as it is reported to operators.
-#[derive(Debug, Clone)]
-pub struct DeadJob {
-    pub queue: Queue,
-    pub event_id: uuid::Uuid,
-    pub event_type: String,
-    pub aggregate_id: uuid::Uuid,
-    pub attempts: i32,
-    pub reason: String,
 }

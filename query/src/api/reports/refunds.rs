@@ -25,15 +25,15 @@ pub struct RefundTotals {
     pub owed_since: Option<NaiveDate>,
     pub paid: i64,
     pub paid_minor: i64,
-    /// Requested from the payment gateway; its answer is not known yet.
+    /// The gateway may have paid it, or not; the workers look it up until they know.
     pub in_doubt: i64,
     pub in_doubt_minor: i64,
-    /// Given up; they need an operator.
+    /// Refused by the gateway. `POST /refunds/{id}/retry` has one paid after all.
     pub failed: i64,
     pub failed_minor: i64,
 }
 
-/// The refunds of the returns completed in a period: owed, paid, in doubt. Without a period: the refunds of all returns.
+/// The refunds made in a period, for returns and cancellations: owed, paid, in doubt. Without a period: all refunds.
 #[utoipa::path(
     get,
     path = "/reports/refunds",
@@ -60,18 +60,16 @@ pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Res
         RefundTotals,
         r#"
         with due as (
-            select returned.currency, returned.amount_minor, completed_on, coalesce(status, 'NOT_STARTED') as status
-            from read.return_facts as returned left join read.refunds using (return_id)
-            where completed_on between $1 and $2
+            select currency, amount_minor, made_on, state as status from read.refunds where made_on between $1 and $2
         )
         select currency,
                count(*) filter (where status <> 'PROCESSED') as "owed!",
                coalesce(sum(amount_minor) filter (where status <> 'PROCESSED'), 0)::int8 as "owed_minor!",
-               min(completed_on) filter (where status <> 'PROCESSED') as owed_since,
+               min(made_on) filter (where status <> 'PROCESSED') as owed_since,
                count(*) filter (where status = 'PROCESSED') as "paid!",
                coalesce(sum(amount_minor) filter (where status = 'PROCESSED'), 0)::int8 as "paid_minor!",
-               count(*) filter (where status = 'PENDING') as "in_doubt!",
-               coalesce(sum(amount_minor) filter (where status = 'PENDING'), 0)::int8 as "in_doubt_minor!",
+               count(*) filter (where status = 'IN_DOUBT') as "in_doubt!",
+               coalesce(sum(amount_minor) filter (where status = 'IN_DOUBT'), 0)::int8 as "in_doubt_minor!",
                count(*) filter (where status = 'FAILED') as "failed!",
                coalesce(sum(amount_minor) filter (where status = 'FAILED'), 0)::int8 as "failed_minor!"
         from due group by currency order by currency

@@ -36,6 +36,7 @@ pub struct SalesDay {
     pub cancelled: i64,
     pub cancelled_minor: i64,
     /// Refunds paid on this day.
+    /// Without those of cancelled orders.
     pub refunds: i64,
     pub refunded_minor: i64,
     /// total − cancelled − refunded.
@@ -82,7 +83,7 @@ pub(crate) async fn by_day(conn: &mut PgConnection, period: Period) -> sqlx::Res
             from read.order_facts where cancelled_on between $1 and $2 and sold_on is not null group by cancelled_on, currency
             union all
             select processed_on, currency, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, count(*), sum(amount_minor)
-            from read.refunds where processed_on between $1 and $2 group by processed_on, currency
+            from read.refunds where processed_on between $1 and $2 and kind <> 'CANCELLATION' group by processed_on, currency
         )
         select day as "day!", currency as "currency!", sum(placed)::int8 as "placed!", sum(orders)::int8 as "orders!",
                sum(units)::int8 as "units!", sum(subtotal)::int8 as "subtotal_minor!", sum(discount)::int8 as "discount_minor!",

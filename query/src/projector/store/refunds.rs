@@ -1,6 +1,6 @@
 //! Refunds.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -15,8 +15,13 @@ pub(super) async fn write(
     refunds: &Newest<'_, RefundColumns<'_>>,
 ) -> sqlx::Result<()> {
     let rows = || refunds.values();
-    let return_ids: Vec<Uuid> = refunds.keys().copied().collect();
+    let ids: Vec<Uuid> = refunds.keys().copied().collect();
+    let order_ids: Vec<Uuid> = rows().map(|row| row.columns.order_id).collect();
+    let return_ids: Vec<Option<Uuid>> = rows().map(|row| row.columns.return_id).collect();
+    let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
     let versions: Vec<i32> = rows().map(|row| row.version).collect();
+    let kinds: Vec<&str> = rows().map(|row| &*row.columns.kind).collect();
+    let made: Vec<NaiveDate> = rows().map(|row| day_of(row.columns.created_at)).collect();
     let statuses: Vec<&str> = rows().map(|row| &*row.columns.status).collect();
     let amounts: Vec<i64> = rows().map(|row| row.columns.amount_minor).collect();
     let currencies: Vec<&str> = rows().map(|row| &*row.columns.currency).collect();
@@ -25,20 +30,28 @@ pub(super) async fn write(
     query_models!(
         models,
         query.execute(conn),
-        insert into "refunds as known" r#" (return_id, version, status, amount_minor, currency, processed_on, document)
-        select return_id, version, status, amount_minor, currency, processed_on, document::json
-        from unnest($1::uuid[], $2::int[], $3::text[], $4::int8[], $5::text[], $6::date[], $7::text[])
-            as incoming (return_id, version, status, amount_minor, currency, processed_on, document)
-        on conflict (return_id) do update
-        set version = excluded.version, status = excluded.status, amount_minor = excluded.amount_minor,
-            currency = excluded.currency, processed_on = excluded.processed_on, document = excluded.document
+        insert into "refunds as known" r#"
+            (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
+        select id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document::json
+        from unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int8[], $8::text[], $9::timestamptz[],
+                    $10::date[], $11::date[], $12::text[])
+            as incoming (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
+        on conflict (id) do update
+        set version = excluded.version, order_id = excluded.order_id, return_id = excluded.return_id, kind = excluded.kind, state = excluded.state,
+            amount_minor = excluded.amount_minor, currency = excluded.currency, created_at = excluded.created_at,
+            made_on = excluded.made_on, processed_on = excluded.processed_on, document = excluded.document
         where known.version < excluded.version
         "#,
-        &return_ids,
+        &ids,
         &versions,
+        &order_ids,
+        &return_ids as &[Option<Uuid>],
+        &kinds as &[&str],
         &statuses as &[&str],
         &amounts,
         &currencies as &[&str],
+        &created,
+        &made,
         &processed as &[Option<NaiveDate>],
         &documents as &[&str],
     )?;

@@ -1,6 +1,6 @@
 //! Returns, and the facts and lines that reports add up.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgConnection;
@@ -20,7 +20,7 @@ pub(super) async fn write(conn: &mut PgConnection, models: Models, returns: &Ret
     }
     let written: Vec<_> = written.iter().filter_map(|id| Some((*id, &returns.get(id)?.columns))).collect();
     upsert_facts(conn, models, &written).await?;
-    insert_lines(conn, models, &written).await
+    upsert_lines(conn, models, &written).await
 }
 
 /// Upserts the documents; returns the ids of those that were new or newer than the stored ones.
@@ -92,43 +92,53 @@ async fn upsert_facts(conn: &mut PgConnection, models: Models, returns: &Written
     Ok(())
 }
 
-/// The lines of returns. They never change, so they are written once.
-async fn insert_lines(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
-    let known: HashSet<Uuid> = query_models!(
+/// The lines of returns. They change when the warehouse has counted the units, and when the return is completed.
+async fn upsert_lines(conn: &mut PgConnection, models: Models, returns: &Written<'_, '_>) -> sqlx::Result<()> {
+    let known: HashMap<Uuid, i32> = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        select "return_id" from "return_lines" " where return_id = any($1) group by return_id",
+        select r#"return_id::text || ' ' || max(line_no) as "known!""# from "return_lines" " where return_id = any($1) group by return_id",
         &column(returns, |(id, _)| *id),
     )?
-    .into_iter()
+    .iter()
+    .filter_map(|known| known.split_once(' '))
+    .filter_map(|(id, lines)| Some((id.parse().ok()?, lines.parse().ok()?)))
     .collect();
-    let lines: Vec<_> = returns
-        .iter()
-        .filter(|(id, _)| !known.contains(id))
-        .flat_map(|(id, returned)| {
-            (1_i32..).zip(&returned.items).map(|(line_no, item)| {
-                let reason = item.reason.as_deref().or(returned.reason.as_deref());
-                (*id, line_no, item, reason)
-            })
-        })
-        .collect();
+    let mut lines = Vec::new();
+    for (id, returned) in returns {
+        let known = known.get(id).copied().unwrap_or(0);
+        if known > 0 && returned.received_at.is_none() {
+            continue;
+        }
+        for (line_no, item) in (1_i32..).zip(&returned.items) {
+            let reason = item.reason.as_deref().or(returned.reason.as_deref());
+            let units = item.quantity - item.missing_quantity;
+            lines.push((*id, line_no, &*item.sku, &*item.title, reason, units, item.amount_minor));
+        }
+        // A line that is gone was one that refunded shipping only.
+        let count = i32::try_from(returned.items.len()).unwrap_or(i32::MAX);
+        lines.extend((count + 1..=known).map(|line_no| (*id, line_no, "", "", None, 0, 0)));
+    }
     if lines.is_empty() {
         return Ok(());
     }
     query_models!(
         models,
         query.execute(conn),
-        insert into "return_lines" r#" (return_id, line_no, sku, title, reason, quantity, amount_minor)
+        insert into "return_lines as known" r#" (return_id, line_no, sku, title, reason, quantity, amount_minor)
         select * from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int8[])
-        on conflict do nothing
+        on conflict (return_id, line_no) do update
+        set sku = excluded.sku, title = excluded.title, reason = excluded.reason, quantity = excluded.quantity,
+            amount_minor = excluded.amount_minor
+        where (known.sku, known.quantity, known.amount_minor) <> (excluded.sku, excluded.quantity, excluded.amount_minor)
         "#,
         &column(&lines, |(id, ..)| *id),
         &column(&lines, |(_, line_no, ..)| *line_no),
-        &column(&lines, |(_, _, item, _)| &*item.sku) as &[&str],
-        &column(&lines, |(_, _, item, _)| &*item.title) as &[&str],
-        &column(&lines, |(.., reason)| *reason) as &[Option<&str>],
-        &column(&lines, |(_, _, item, _)| item.quantity),
-        &column(&lines, |(_, _, item, _)| item.amount_minor),
+        &column(&lines, |(_, _, sku, ..)| *sku) as &[&str],
+        &column(&lines, |(_, _, _, title, ..)| *title) as &[&str],
+        &column(&lines, |(_, _, _, _, reason, ..)| *reason) as &[Option<&str>],
+        &column(&lines, |(.., units, _)| *units),
+        &column(&lines, |(.., amount)| *amount),
     )?;
     Ok(())
 }

@@ -23,7 +23,7 @@ async fn effects(system: &System) -> Result<BTreeMap<&'static str, i64>> {
         ("attempts", "select sum(attempts) from messaging.inbox"),
         ("transitions", "select count(*) from command.state_transitions"),
         ("invoices", "select count(*) from work.invoices"),
-        ("refunds", "select count(*) from work.refunds"),
+        ("refunds", "select count(*) from command.refunds where status = 'PROCESSED'"),
         ("e-mails", "select count(*) from work.emails"),
         ("entries", "select count(*) from read.history"),
     ] {

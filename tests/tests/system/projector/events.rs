@@ -3,8 +3,8 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use contracts::{
-    ActorType, CustomerId, EntityType, EventType, InvoiceDocument, OrderNumber, OrderState, RefundDocument,
-    RefundStatus, ReturnState, Series, StateChanged, Transition, Trigger,
+    ActorType, CustomerId, EntityType, EventType, InvoiceDocument, OrderNumber, OrderState, ReturnState, Series,
+    StateChanged, Transition, Trigger,
 };
 use messaging::outbox::{self, NewEvent};
 use runtime::{Clock, Ids};
@@ -27,7 +27,7 @@ pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
     for state in ReturnState::ALL {
         let returned = shop::return_in(api, state).await?;
         if state == ReturnState::Completed {
-            record_refund(&system.database.pool, returned.id, returned.order_id, returned.refund_amount_minor).await?;
+            record_refund(&system.database.pool, returned.id).await?;
         }
     }
     let database = system.stop().await?;
@@ -113,36 +113,23 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> 
     record(pool, EventType::InvoiceGenerated, &StateChanged { snapshot, transition }).await
 }
 
-async fn record_refund(pool: &PgPool, return_id: Uuid, order_id: Uuid, amount_minor: i64) -> Result<()> {
-    let (id, at) = (Ids::system().next(), Clock::system().now());
-    let pending = RefundDocument {
-        id,
-        return_id,
-        order_id,
-        order_number: OrderNumber::parse("AC-1")?,
-        customer_id: CustomerId::parse("cust-1")?,
-        customer_email: None,
-        status: RefundStatus::Pending,
-        version: 1,
-        amount_minor,
-        currency: "INR".to_owned(),
-        transaction_id: None,
-        created_at: at,
-        processed_at: None,
-    };
-    let mut processed = RefundDocument { status: RefundStatus::Processed, version: 2, ..pending.clone() };
-    processed.transaction_id = Some("txn_1".to_owned());
-    processed.processed_at = Some(at);
-    sqlx::query("insert into work.refunds values ($1, $2, $3, $4, 'INR', 'PROCESSED', 2, 'txn_1', $5, $5)")
-        .bind(id)
+/// Records the payment of a return's refund as the workers do, without a gateway.
+async fn record_refund(pool: &PgPool, return_id: Uuid) -> Result<()> {
+    let pay = "update command.refunds
+               set status = 'PROCESSED', version = 2, transaction_id = 'txn_1', updated_at = now(), processed_at = now()
+               where return_id = $1";
+    sqlx::query(pay).bind(return_id).execute(pool).await?;
+    let tell = "select command.append_transitions(array[row(
+                           'refund', id, 2, 'PENDING', 'PROCESSED', 'system', 'SYSTEM', 'BACKGROUND_JOB', null, '{}', null, null, null,
+                           updated_at)::command.state_transitions]),
+                       messaging.append_events('refund', array[$2], array[id], array[2], array[$3], array[command.refund_document(refund)],
+                           array[null], array[updated_at])
+                from command.refunds as refund where return_id = $1";
+    sqlx::query(tell)
         .bind(return_id)
-        .bind(order_id)
-        .bind(amount_minor)
-        .bind(at)
+        .bind(Ids::system().next())
+        .bind(EventType::RefundProcessed.as_str())
         .execute(pool)
         .await?;
-    let transition = by_worker(EntityType::Refund, id, 1, None, "PENDING", at);
-    record(pool, EventType::RefundInitiated, &StateChanged { snapshot: pending, transition }).await?;
-    let transition = by_worker(EntityType::Refund, id, 2, Some("PENDING"), "PROCESSED", at);
-    record(pool, EventType::RefundProcessed, &StateChanged { snapshot: processed, transition }).await
+    Ok(())
 }

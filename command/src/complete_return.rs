@@ -1,0 +1,62 @@
+//! The completion of a return: what it refunds is fixed, and the refund is written.
+
+use contracts::{RefundKind, ReturnItemDocument, ReturnState};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use runtime::ApiError;
+use serde_json::json;
+use sqlx::PgConnection;
+
+use crate::App;
+use crate::context::CommandContext;
+use crate::order_books::{Counting, OrderBooks};
+use crate::outcome::Outcome;
+use crate::refunds::give_back;
+use crate::store::{OrderOf, TransitionOutcome};
+use crate::transition::{ChangeState, answer, new_transition, step};
+use crate::under_lock::{UnderLock, under_lock};
+
+pub(crate) async fn complete(
+    app: &App,
+    context: &CommandContext,
+    command: ChangeState<ReturnState>,
+) -> Result<Outcome, ApiError> {
+    let of = OrderOf::Return(command.id);
+    under_lock(app, context, of, Complete { app: app.clone(), context: context.clone(), command }).await
+}
+
+struct Complete {
+    app: App,
+    context: CommandContext,
+    command: ChangeState<ReturnState>,
+}
+
+impl UnderLock for Complete {
+    fn run(self, conn: &mut PgConnection, books: OrderBooks) -> BoxFuture<'_, Result<Outcome, ApiError>> {
+        async move {
+            let Self { app, context, command } = self;
+            let mut transition = new_transition(&app, &context, &command)?;
+            let mut amount = 0;
+            if let Some(returned) = books.of_return(command.id) {
+                let items = books.priced(returned, Counting::Completed, app.policy, &app.ids)?;
+                amount = total(&items);
+                if items != returned.items {
+                    transition.progress["items"] = json!(items);
+                    transition.progress["refund_amount_minor"] = json!(amount);
+                }
+            }
+            let outcome = step::<ReturnState>(&mut *conn, transition).await?;
+            if matches!(outcome, TransitionOutcome::Applied(_)) {
+                let kind = (RefundKind::Return, Some(command.id));
+                give_back(conn, &app, &context, &books, kind, amount).await?;
+            }
+            answer(&context, &command, outcome)
+        }
+        .boxed()
+    }
+}
+
+/// What these items of a return refund.
+pub(crate) fn total(items: &[ReturnItemDocument]) -> i64 {
+    items.iter().map(|item| item.amount_minor).sum()
+}

@@ -1,0 +1,249 @@
+//! Corrections of facts: a payment's name, a parcel, a receipt. The order or return stays in its state, and takes the next
+//! version, an audit row and an event.
+
+use contracts::{EntityType, EventType, OrderState, ReturnState};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use runtime::ApiError;
+use serde_json::{Map, Value, json};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::App;
+use crate::complete_return::total;
+use crate::context::CommandContext;
+use crate::order_books::OrderBooks;
+use crate::outcome::{Outcome, locked, unknown_entity};
+use crate::receive_return::counted;
+use crate::store::{self, NewTransition, OrderOf, TransitionOutcome};
+use crate::transition::{ReceivedItem, version_mismatch};
+use crate::under_lock::{UnderLock, stored, under_lock};
+
+/// The facts to correct. `None`: it stays as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub(crate) payment_transaction_id: Option<String>,
+    pub(crate) carrier: Option<String>,
+    pub(crate) tracking_number: Option<String>,
+    pub(crate) receipt: Option<Vec<ReceivedItem>>,
+}
+
+/// Corrects facts of an order.
+///
+/// # Errors
+/// 404 for an unknown order, 409 for a fact that the order does not have yet, 412 for another version than the expected one.
+pub(crate) async fn order(app: &App, context: &CommandContext, id: Uuid, facts: Facts) -> Result<Outcome, ApiError> {
+    let work = Correction { app: app.clone(), context: context.clone(), of: Of::Order(id), facts };
+    under_lock(app, context, OrderOf::Order(id), work).await
+}
+
+/// Corrects facts of a return.
+///
+/// # Errors
+/// As [`order`]; 422 for a receipt that does not add up.
+pub(crate) async fn returned(app: &App, context: &CommandContext, id: Uuid, facts: Facts) -> Result<Outcome, ApiError> {
+    let work = Correction { app: app.clone(), context: context.clone(), of: Of::Return(id), facts };
+    under_lock(app, context, OrderOf::Return(id), work).await
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Order(Uuid),
+    Return(Uuid),
+}
+
+impl Of {
+    const fn entity(self) -> (EntityType, Uuid) {
+        match self {
+            Self::Order(id) => (EntityType::Order, id),
+            Self::Return(id) => (EntityType::Return, id),
+        }
+    }
+}
+
+struct Correction {
+    app: App,
+    context: CommandContext,
+    of: Of,
+    facts: Facts,
+}
+
+/// A fact of an entity.
+struct Fact<'a> {
+    name: &'static str,
+    given: Option<&'a String>,
+    stored: Option<&'a String>,
+    /// Whether the step has been made that records it.
+    is_known: bool,
+    known_from: &'static str,
+}
+
+impl UnderLock for Correction {
+    fn run(self, conn: &mut PgConnection, books: OrderBooks) -> BoxFuture<'_, Result<Outcome, ApiError>> {
+        async move {
+            let (entity, id) = self.of.entity();
+            let (state, event_type, changes) = match self.of {
+                Of::Order(_) => (books.state.as_str(), EventType::OrderUpdated, self.of_order(&books)?),
+                Of::Return(_) => {
+                    let Some(state) = books.of_return(id).map(|returned| returned.state) else {
+                        // A rejected return has nothing that could be corrected.
+                        return Err(no_such_fact(entity, ReturnState::Rejected.as_str(), "receipt", "RECEIVED"));
+                    };
+                    (state.as_str(), EventType::ReturnUpdated, self.of_return(&books, id)?)
+                }
+            };
+            let correction = self.transition(id, state, event_type, changes.clone());
+            let applies = !changes.is_empty();
+            let outcome = match self.of {
+                Of::Order(_) => store::correct_order(conn, correction, applies).await,
+                Of::Return(_) => store::correct_return(conn, correction, applies).await,
+            };
+            self.answer(outcome.map_err(stored)?)
+        }
+        .boxed()
+    }
+}
+
+impl Correction {
+    fn of_order(&self, books: &OrderBooks) -> Result<Map<String, Value>, ApiError> {
+        let (facts, order) = (&self.facts, &books.order);
+        let shipped = OrderState::Shipped.as_str();
+        changed(
+            EntityType::Order,
+            books.state.as_str(),
+            [
+                Fact {
+                    name: "payment_transaction_id",
+                    given: facts.payment_transaction_id.as_ref(),
+                    stored: order.payment_transaction_id.as_ref(),
+                    is_known: order.paid_at.is_some(),
+                    known_from: OrderState::Paid.as_str(),
+                },
+                parcel("carrier", facts.carrier.as_ref(), order.carrier.as_ref(), order.shipped_at.is_some(), shipped),
+                parcel(
+                    "tracking_number",
+                    facts.tracking_number.as_ref(),
+                    order.tracking_number.as_ref(),
+                    order.shipped_at.is_some(),
+                    shipped,
+                ),
+            ],
+        )
+    }
+
+    fn of_return(&self, books: &OrderBooks, id: Uuid) -> Result<Map<String, Value>, ApiError> {
+        let facts = &self.facts;
+        let Some(returned) = books.of_return(id) else { return Ok(Map::new()) };
+        let (state, sent) = (returned.state, returned.in_transit_at.is_some());
+        let in_transit = ReturnState::InTransit.as_str();
+        let mut changes = changed(
+            EntityType::Return,
+            state.as_str(),
+            [
+                parcel("carrier", facts.carrier.as_ref(), returned.carrier.as_ref(), sent, in_transit),
+                parcel(
+                    "tracking_number",
+                    facts.tracking_number.as_ref(),
+                    returned.tracking_number.as_ref(),
+                    sent,
+                    in_transit,
+                ),
+            ],
+        )?;
+        if let Some(receipt) = &facts.receipt {
+            match state {
+                ReturnState::Received => {
+                    let items = counted(&self.app, books, returned, receipt)?;
+                    if items != returned.items {
+                        changes.insert("refund_amount_minor".to_owned(), json!(total(&items)));
+                        changes.insert("items".to_owned(), json!(items));
+                    }
+                }
+                ReturnState::Completed => {
+                    let message = "the return is COMPLETED, and its refund is fixed; its receipt cannot be corrected";
+                    return Err(ApiError::conflict("FACT_IS_FINAL", message).with_details(json!({ "fact": "receipt" })));
+                }
+                _ => return Err(no_such_fact(EntityType::Return, state.as_str(), "receipt", "RECEIVED")),
+            }
+        }
+        Ok(changes)
+    }
+
+    fn transition(
+        &self,
+        id: Uuid,
+        state: &'static str,
+        event_type: EventType,
+        changes: Map<String, Value>,
+    ) -> NewTransition {
+        let context = &self.context;
+        let mut metadata = changes.clone();
+        metadata.remove("items");
+        if let (Some(receipt), true) = (&self.facts.receipt, changes.contains_key("items")) {
+            metadata.insert("receipt".to_owned(), json!(receipt));
+        }
+        let mut progress = changes;
+        progress.insert("updated_at".to_owned(), json!(context.at));
+        NewTransition {
+            id,
+            to_state: state,
+            at: context.at,
+            progress: Value::Object(progress),
+            audit: context.audit_row(Value::Object(metadata)),
+            event_id: self.app.ids.next(),
+            event_type,
+            traceparent: context.traceparent.clone(),
+            expected_version: context.expected_version,
+            idempotency: context.idempotency.clone(),
+        }
+    }
+
+    fn answer(&self, outcome: TransitionOutcome) -> Result<Outcome, ApiError> {
+        let (entity, id) = self.of.entity();
+        match outcome {
+            TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
+            TransitionOutcome::Locked => Err(locked(entity, id)),
+            TransitionOutcome::Known(known) => Outcome::replayed(known, self.context.idempotency.as_ref(), entity),
+            TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
+            TransitionOutcome::Unchanged(stored) => match self.context.expected_version {
+                Some(expected) if expected != stored.version => Err(version_mismatch(entity, stored.version, expected)),
+                _ => Ok(Outcome::of(entity, id, &stored)),
+            },
+        }
+    }
+}
+
+fn parcel<'a>(
+    name: &'static str,
+    given: Option<&'a String>,
+    stored: Option<&'a String>,
+    is_known: bool,
+    known_from: &'static str,
+) -> Fact<'a> {
+    Fact { name, given, stored, is_known, known_from }
+}
+
+/// Those of the given facts that differ from the stored ones.
+fn changed<const N: usize>(
+    entity: EntityType,
+    state: &str,
+    facts: [Fact<'_>; N],
+) -> Result<Map<String, Value>, ApiError> {
+    let mut changes = Map::new();
+    for Fact { name, given, stored, is_known, known_from } in facts {
+        let Some(given) = given else { continue };
+        if !is_known {
+            return Err(no_such_fact(entity, state, name, known_from));
+        }
+        if stored != Some(given) {
+            changes.insert(name.to_owned(), json!(given));
+        }
+    }
+    Ok(changes)
+}
+
+fn no_such_fact(entity: EntityType, state: &str, fact: &str, known_from: &str) -> ApiError {
+    let message = format!("the {entity} is {state}; its {fact} can be corrected once it is {known_from}");
+    ApiError::conflict("FACT_NOT_RECORDED", message)
+        .with_details(json!({ "fact": fact, "current_state": state, "recorded_from": known_from }))
+}

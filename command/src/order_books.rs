@@ -1,0 +1,201 @@
+//! What has been taken of an order: units by returns, and money by refunds. Read under the order's lock.
+
+use chrono::{DateTime, Utc};
+use contracts::{OrderDocument, RefundDocument, ReturnDocument, ReturnItemDocument, ReturnState};
+use domain::{Charge, OrderForReturn, OrderState, RefundShipping, ReturnPolicy, ReturnableItem, decide_refund};
+use runtime::{ApiError, Ids};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::store::OrderUnderLock;
+use crate::taxation;
+
+/// An order with its returns, without the rejected ones, and its refunds, without the failed ones.
+#[derive(Debug)]
+pub(crate) struct OrderBooks {
+    pub(crate) order: OrderDocument,
+    pub(crate) state: OrderState,
+    delivered_at: Option<DateTime<Utc>>,
+    pub(crate) returns: Vec<ReturnDocument>,
+    pub(crate) refunds: Vec<RefundDocument>,
+}
+
+/// Which returns count as taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// All that were not rejected: for what can still be returned, and for estimates.
+    Open,
+    /// Those that are completed: for the amount that is paid.
+    Completed,
+}
+
+impl OrderBooks {
+    pub(crate) fn read(under_lock: OrderUnderLock) -> Result<Self, ApiError> {
+        let OrderUnderLock { state, delivered_at, document, returns, refunds } = under_lock;
+        let state = state.parse().map_err(ApiError::internal)?;
+        let order = OrderDocument::deserialize(document).map_err(ApiError::internal)?;
+        let returns = returns.into_iter().map(ReturnDocument::deserialize).collect::<Result<_, _>>();
+        let refunds = refunds.into_iter().map(RefundDocument::deserialize).collect::<Result<_, _>>();
+        Ok(Self {
+            order,
+            state,
+            delivered_at,
+            returns: returns.map_err(ApiError::internal)?,
+            refunds: refunds.map_err(ApiError::internal)?,
+        })
+    }
+
+    pub(crate) fn of_return(&self, id: Uuid) -> Option<&ReturnDocument> {
+        self.returns.iter().find(|returned| returned.id == id)
+    }
+
+    /// What was paid and is not refunded, nor about to be. 0 for an order that is not paid.
+    pub(crate) fn refundable_minor(&self) -> i64 {
+        let paid = if self.order.paid_at.is_some() { self.order.total_minor } else { 0 };
+        paid - self.refunded_minor()
+    }
+
+    /// What is refunded or about to be.
+    pub(crate) fn refunded_minor(&self) -> i64 {
+        self.refunds.iter().map(|refund| refund.amount_minor).sum()
+    }
+
+    /// What `domain` needs to know to decide about another return.
+    pub(crate) fn for_return(&self, policy: ReturnPolicy) -> Result<OrderForReturn, ApiError> {
+        let is_lost = |returned: &&ReturnDocument| {
+            returned.received_at.is_some() && returned.items.iter().all(|item| arrived(item) == 0)
+        };
+        let with_missing = self.returns.iter().filter(|returned| returned.items.iter().any(|item| missing(item) > 0));
+        Ok(OrderForReturn {
+            state: self.state,
+            delivered_at: self.delivered_at,
+            existing_returns: self.returns.iter().filter(|returned| !is_lost(returned)).count(),
+            missed_at: with_missing.filter_map(|returned| returned.received_at).max(),
+            items: self.items(Counting::Open, None, policy)?,
+        })
+    }
+
+    /// The lines of the order, with what the returns have taken of them, except for one return.
+    fn items(
+        &self,
+        counting: Counting,
+        except: Option<Uuid>,
+        policy: ReturnPolicy,
+    ) -> Result<Vec<ReturnableItem>, ApiError> {
+        let mut items = self.order.items.iter().map(|item| {
+            Ok(ReturnableItem {
+                id: item.id,
+                quantity: unsigned(item.quantity)?,
+                goods: taxation::charge(item.paid_minor, item.tax.as_ref()),
+                shipping: taxation::charge(item.shipping_minor, item.shipping_tax.as_ref()),
+                returned_quantity: 0,
+                returned_goods: Charge::default(),
+                returned_shipping: Charge::default(),
+                rejected_quantity: 0,
+                missing_quantity: 0,
+            })
+        });
+        let mut items = items.by_ref().collect::<Result<Vec<_>, ApiError>>()?;
+        let last_day = self.delivered_at.map(|at| policy.last_day(at));
+        let counts = |returned: &&ReturnDocument| {
+            Some(returned.id) != except && (counting == Counting::Open || returned.state == ReturnState::Completed)
+        };
+        for returned in self.returns.iter().filter(counts) {
+            // After the window of the delivery only missing units can be requested, so such a return takes of them.
+            let is_late = last_day.is_some_and(|last_day| policy.local_day(returned.created_at) > last_day);
+            for line in &returned.items {
+                let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
+                let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
+                let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
+                item.returned_quantity += unsigned(line.refunded_quantity())?;
+                item.returned_goods = item.returned_goods.plus(&goods);
+                item.returned_shipping = item.returned_shipping.plus(&shipping);
+                item.rejected_quantity += unsigned(line.rejected_quantity.unwrap_or(0))?;
+                item.missing_quantity += unsigned(missing(line))?;
+                if is_late {
+                    item.missing_quantity = item.missing_quantity.saturating_sub(unsigned(line.quantity)?);
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// The items of a return with what they refund: an estimate while the return is open, else the amount that is paid.
+    pub(crate) fn priced(
+        &self,
+        returned: &ReturnDocument,
+        counting: Counting,
+        policy: ReturnPolicy,
+        ids: &Ids,
+    ) -> Result<Vec<ReturnItemDocument>, ApiError> {
+        let items = self.items(counting, Some(returned.id), policy)?;
+        let units = returned.items.iter().filter(|item| item.quantity > 0);
+        let units = units.map(|item| Ok((item.order_item_id, unsigned(item.refunded_quantity())?)));
+        let units = units.collect::<Result<Vec<_>, ApiError>>()?;
+        let shipping = if units.iter().any(|(_, units)| *units > 0) { policy.shipping } else { RefundShipping::Never };
+        let lines = decide_refund(&items, &units, shipping);
+        let mut priced = Vec::with_capacity(lines.len());
+        for line in &lines {
+            let known = returned.items.iter().find(|item| item.order_item_id == line.order_item_id);
+            let mut item = match known {
+                Some(item) => item.clone(),
+                None => self.item_of(line.order_item_id, ids.next())?,
+            };
+            self.price(&mut item, line)?;
+            priced.push(item);
+        }
+        Ok(priced)
+    }
+
+    /// An item of a return, of this item of the order, with nothing returned.
+    pub(crate) fn item_of(&self, order_item_id: Uuid, id: Uuid) -> Result<ReturnItemDocument, ApiError> {
+        let ordered = self.ordered(order_item_id)?;
+        Ok(ReturnItemDocument {
+            id,
+            order_item_id,
+            sku: ordered.sku.clone(),
+            title: ordered.title.clone(),
+            quantity: 0,
+            accepted_quantity: None,
+            rejected_quantity: None,
+            missing_quantity: None,
+            rejection_reason: None,
+            hsn: ordered.hsn.clone(),
+            gst_rate: ordered.gst_rate,
+            amount_minor: 0,
+            tax: None,
+            shipping_minor: 0,
+            shipping_tax: None,
+            reason: None,
+        })
+    }
+
+    /// Enters what the item refunds.
+    pub(crate) fn price(&self, item: &mut ReturnItemDocument, line: &domain::ReturnLine) -> Result<(), ApiError> {
+        let ordered = self.ordered(item.order_item_id)?;
+        item.amount_minor = line.refund();
+        item.tax = ordered.tax.map(|_| taxation::tax(&line.goods));
+        item.shipping_minor = line.shipping.paid;
+        let has_shipping = line.shipping.paid > 0;
+        item.shipping_tax = ordered.shipping_tax.filter(|_| has_shipping).map(|_| taxation::tax(&line.shipping));
+        Ok(())
+    }
+
+    fn ordered(&self, order_item_id: Uuid) -> Result<&contracts::OrderItemDocument, ApiError> {
+        let ordered = self.order.items.iter().find(|item| item.id == order_item_id);
+        ordered.ok_or_else(|| ApiError::internal("an item is missing from the order's document"))
+    }
+}
+
+/// Units of a line that reached the warehouse, or are on their way.
+fn arrived(item: &ReturnItemDocument) -> i32 {
+    item.quantity - missing(item)
+}
+
+fn missing(item: &ReturnItemDocument) -> i32 {
+    item.missing_quantity.unwrap_or(0)
+}
+
+fn unsigned(quantity: i32) -> Result<u32, ApiError> {
+    u32::try_from(quantity).map_err(ApiError::internal)
+}
