@@ -151,8 +151,11 @@ create function messaging.timeline() returns text
 
 -- Who reads the log ---------------------------------------------------------------------------------------------------
 
--- Which process reads a shard for a consumer of the log. Time is the database's clock, never a process's.
+-- Which process reads a shard for a consumer of the log. A row changes only when its shard changes hands: whoever sends a
+-- batch or stores a mark reads it, and under somebody's snapshot each old version of it would stay. How long the lease lasts
+-- is in `readers`.
 --   consumer  relay or projections
+--   owner     a name in `readers`. The shard is free without one, and once that reader's lease has expired
 --   epoch     grows at every change of owner; everything that a reader records checks it, so a process that slept past its
 --             lease records nothing
 create table messaging.shard_leases (
@@ -160,7 +163,6 @@ create table messaging.shard_leases (
     shard       smallint    not null,
     owner       text,
     epoch       bigint      not null default 0,
-    expires_at  timestamptz not null default '-infinity',
     constraint shard_leases_pkey primary key (consumer, shard)
 ) with (fillfactor = 50);
 insert into messaging.shard_leases (consumer, shard)
@@ -169,13 +171,14 @@ grant select, update on messaging.shard_leases to articurated_relay, articurated
 -- An operator who skips an event locks the lease of its shard.
 grant select, update on messaging.shard_leases to articurated_operator;
 
--- The processes that read, and are alive. Each computes from it how many shards are its fair share.
+-- The processes that read, and until when each is known to be alive, by the database's clock, never a process's. Each computes
+-- from it how many shards are its fair share.
 create table messaging.readers (
     consumer    text        not null,
     name        text        not null,
     expires_at  timestamptz not null,
     constraint readers_pkey primary key (consumer, name)
-);
+) with (fillfactor = 50);
 grant select, insert, update, delete on messaging.readers to articurated_relay, articurated_query;
 
 -- How far each consumer has read each shard, as a row every second while the mark moves. Rows are inserted and never
@@ -635,6 +638,12 @@ where event.position > (select mark from lowest) and event.position > last.mark
   and not exists (select from sent where sent.position = event.position)
   and not exists (select from messaging.outbox_exceptions as exception where exception.event_id = event.event_id);
 
+-- The shards that a living reader holds.
+create view messaging.held_shards as
+select consumer, shard, owner, epoch, reader.expires_at
+from messaging.shard_leases join messaging.readers as reader using (consumer)
+where reader.name = owner and reader.expires_at > clock_timestamp();
+
 -- What waits in the outbox: one row.
 create view messaging.outbox_backlog as
 select (select count(*) from (select from messaging.pending_events limit 10000) as pending)
@@ -730,7 +739,7 @@ cross join lateral (
     from (select from messaging.inbox where ordered and queue = name and status = 'blocked' and run_at is null limit 10000) as open
 ) as in_line;
 
-grant select on messaging.last_marks, messaging.pending_events, messaging.outbox_backlog, messaging.open_jobs, messaging.queue_backlog
+grant select on messaging.last_marks, messaging.held_shards, messaging.pending_events, messaging.outbox_backlog, messaging.open_jobs, messaging.queue_backlog
     to articurated_relay;
 grant select on messaging.last_marks to articurated_query;
 

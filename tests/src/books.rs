@@ -123,16 +123,13 @@ pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
     .await
 }
 
-/// Waits until the queue of a worker has no open jobs.
+/// Waits until the queue of a worker has no open jobs. Names those that stay open.
 pub async fn drained(pool: &PgPool, queue: Queue, deadline: Duration) -> Result<()> {
-    eventually_equal(&format!("the queue {queue} is empty"), deadline, 0, async || {
-        let open: i64 = sqlx::query_scalar(
-            "select count(*) from messaging.inbox where queue = $1 and status not in ('done', 'dead', 'discarded')",
-        )
-        .bind(queue.as_str())
-        .fetch_one(pool)
-        .await?;
-        Ok(open)
+    let open =
+        "select concat_ws(' ', event_id, status, 'attempt', attempts, 'due in', run_at - clock_timestamp(), last_error)
+                from messaging.inbox where queue = $1 and status not in ('done', 'dead', 'discarded') limit 10";
+    eventually_equal(&format!("open jobs of the queue {queue}"), deadline, Vec::<String>::new(), async || {
+        Ok(sqlx::query_scalar(open).bind(queue.as_str()).fetch_all(pool).await?)
     })
     .await
 }

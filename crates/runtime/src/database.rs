@@ -20,8 +20,7 @@ use tracing::Instrument;
 use crate::config::DatabaseConfig;
 use crate::faults;
 
-pub(crate) use loss::is_loss;
-pub use loss::{ends_connection, note_loss};
+pub use loss::{ends_connection, interrupts, is_unavailable, note_loss};
 
 use session::{Access, Session};
 

@@ -104,31 +104,8 @@ impl IntoResponse for ApiError {
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         database::note_loss(&error);
-        if is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
+        if database::is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
     }
-}
-
-/// Whether the same request may succeed in a moment: no free connection, a broken connection, a server that starts,
-/// stops or is a standby, a deadlock, a statement over its time limit.
-fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
-        _ => false,
-    }
-}
-
-/// `SQLSTATE` classes of the Postgres manual, appendix A.
-fn is_transient(sqlstate: &str) -> bool {
-    let insufficient_resources = sqlstate.starts_with("53");
-    let operator_intervention = sqlstate.starts_with("57");
-    let serialization_or_deadlock = matches!(sqlstate, "40001" | "40P01");
-    let lock_not_available = sqlstate == "55P03";
-    database::is_loss(sqlstate)
-        || insufficient_resources
-        || operator_intervention
-        || serialization_or_deadlock
-        || lock_not_available
 }
 
 #[cfg(test)]
@@ -141,21 +118,6 @@ mod tests {
         assert_eq!(ApiError::from(sqlx::Error::Io(lost)).status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ApiError::from(sqlx::Error::PoolTimedOut).code, "SERVICE_UNAVAILABLE");
         assert_eq!(ApiError::from(sqlx::Error::RowNotFound).code, "INTERNAL_ERROR");
-        for (sqlstate, transient) in [
-            ("57P01", true),
-            ("57P03", true),
-            ("57014", true),
-            ("08006", true),
-            ("53300", true),
-            ("25006", true),
-            ("58030", true),
-            ("40P01", true),
-            ("23505", false),
-            ("42601", false),
-            ("22021", false),
-        ] {
-            assert_eq!(is_transient(sqlstate), transient, "{sqlstate}");
-        }
     }
 
     #[test]

@@ -54,9 +54,9 @@ async fn expired_leases(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         where status = 'running' and coalesce(worker.expires_at, started_at) < now() - interval '30 seconds'
         union all
         select format('the shard %s of the %s still belongs to %s, whose lease ended at %s', shard, consumer, owner, expires_at)
-        from messaging.shard_leases as lease
-        where owner is not null and expires_at < now() - interval '30 seconds'
-          and exists (select from messaging.readers where readers.consumer = lease.consumer and readers.expires_at > now())
+        from messaging.shard_leases as lease join messaging.readers as reader using (consumer)
+        where reader.name = owner and expires_at < now() - interval '30 seconds'
+          and exists (select from messaging.readers as other where other.consumer = lease.consumer and other.expires_at > now())
         "#
     )
 }

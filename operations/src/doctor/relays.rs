@@ -63,8 +63,8 @@ async fn leases(pool: &PgPool) -> sqlx::Result<Option<Finding>> {
             union
             select shard from messaging.outbox_exceptions where status = 'WAITING' and next_attempt_at <= clock_timestamp()
         )
-        select shard from messaging.shard_leases
-        where consumer = 'relay' and (owner is null or expires_at <= clock_timestamp()) and shard in (select shard from waiting)
+        select shard as "shard!" from waiting
+        where shard not in (select shard from messaging.held_shards where consumer = 'relay')
         order by shard
         "#,
         COUNTED,

@@ -55,7 +55,8 @@ pub async fn status(pool: &PgPool) -> Result<SystemStatus, OperationError> {
         r#"
         select clock_timestamp() as "at!",
                (select count(*) from messaging.shard_leases
-                where consumer = 'relay' and (owner is null or expires_at <= clock_timestamp())) as "shards_free!"
+                where consumer = 'relay'
+                  and shard not in (select shard from messaging.held_shards where consumer = 'relay')) as "shards_free!"
         "#
     )
     .fetch_one(pool)
@@ -76,8 +77,7 @@ async fn relays(pool: &PgPool) -> sqlx::Result<Vec<RelayStatus>> {
         r#"
         select name, expires_at,
                array(select shard from messaging.shard_leases as lease
-                     where lease.consumer = 'relay' and owner = name and lease.expires_at > clock_timestamp()
-                     order by shard) as "shards!"
+                     where lease.consumer = 'relay' and owner = name order by shard) as "shards!"
         from messaging.readers
         where consumer = 'relay' and expires_at > clock_timestamp()
         order by name

@@ -93,7 +93,8 @@ async fn fence_off(conn: &mut PgConnection, shard: i16) -> sqlx::Result<bool> {
     let fenced = sqlx::query!(
         r#"
         update messaging.shard_leases set epoch = epoch + 1
-        where consumer = 'relay' and shard = $1 and (owner is null or expires_at <= clock_timestamp())
+        where consumer = 'relay' and shard = $1
+          and shard not in (select shard from messaging.held_shards where consumer = 'relay')
         "#,
         shard,
     )

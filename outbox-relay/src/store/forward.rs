@@ -93,7 +93,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             select shard, mine.epoch, mark
             from messaging.shard_leases as lease
             join unnest($1::smallint[], $2::bigint[], $3::bigint[]) as mine (shard, epoch, mark) using (shard, epoch)
-            where consumer = 'relay' and owner = $4 and expires_at > clock_timestamp() and messaging.timeline() = $5
+            where consumer = 'relay' and owner = $4 and messaging.timeline() = $5
             order by shard
             for share of lease
         ), place as materialized (

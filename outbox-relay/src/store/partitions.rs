@@ -158,10 +158,13 @@ async fn run(conn: &mut PgConnection, statement: String) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Deletes all but the newest marks and bounds.
+/// Deletes all but the newest marks, and the readers that died long ago.
 pub(crate) async fn delete_old_marks(pool: &PgPool) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
+        with died as (
+            delete from messaging.readers where expires_at < clock_timestamp() - interval '1 day'
+        )
         delete from messaging.marks using messaging.last_marks as last
         where marks.consumer = last.consumer and marks.shard = last.shard
           and id < (select max(id) from messaging.marks as newest

@@ -113,9 +113,8 @@ impl Fleet {
         }
         eventually("live relays and projectors lease every shard", WELL_WITHIN, async || {
             let free: i64 = sqlx::query_scalar(
-                "select count(*) from messaging.shard_leases as lease where expires_at <= clock_timestamp()
-                     or (consumer, owner) not in (select consumer, name from messaging.readers
-                                                  where readers.expires_at > clock_timestamp() + interval '5 s')",
+                "select count(*) from messaging.shard_leases where (consumer, shard) not in (
+                     select consumer, shard from messaging.held_shards where expires_at > clock_timestamp() + interval '5 s')",
             )
             .fetch_one(&stage.pool)
             .await?;

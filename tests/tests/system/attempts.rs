@@ -60,6 +60,36 @@ async fn a_job_whose_handler_panics_is_tried_again() -> Result<()> {
     is_done_in_the_end(|| panic!("a bug in a handler")).await
 }
 
+/// Its connection to the database breaks in the first attempt. The second one must be soon, and know that there was a first.
+struct CutOff(sqlx::PgPool);
+
+impl Handler for CutOff {
+    async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+        if !job.in_doubt {
+            sqlx::query("select pg_terminate_backend(pg_backend_pid())").execute(&self.0).await?;
+        }
+        Ok(Completed::new(json!({})))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_costs_neither_an_attempt_nor_a_back_off() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    deliver(&database.pool, QUEUE, &[event()]).await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let hours = RetryPolicy { unit: std::time::Duration::from_secs(3_600), ..config(1).policy };
+    let config = WorkerConfig { policy: hours, ..config(1) };
+    tasks.spawn("worker", Worker::new(pool, config, CutOff(database.pool.clone())).run(tasks.clone()));
+    let job = "select concat_ws(' ', status, attempts, last_error) from messaging.inbox";
+    let done = "done 1".to_owned();
+    eventually_equal("another attempt does the job", SOON, done, async || {
+        Ok(sqlx::query_scalar(job).fetch_one(&database.pool).await?)
+    })
+    .await?;
+    tasks.drain(SOON).await
+}
+
 /// Writes a row that the database may refuse.
 #[derive(Debug)]
 struct Number(i32);

@@ -245,9 +245,12 @@ async fn a_relay_that_has_lost_its_shards_records_nothing() -> Result<()> {
     assert_eq!(published().await?, 1);
 
     let mut takeover = pool.begin().await?;
-    sqlx::query("update messaging.shard_leases set owner = 'successor', epoch = epoch + 1, expires_at = 'infinity'")
-        .execute(&mut *takeover)
-        .await?;
+    sqlx::query(
+        "with successor as (insert into messaging.readers values ('relay', 'successor', 'infinity'))
+         update messaging.shard_leases set owner = 'successor', epoch = epoch + 1",
+    )
+    .execute(&mut *takeover)
+    .await?;
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
     let recording = async || books::recording(pool).await;
     eventually("the relay is about to record", SOON, async || Ok((recording().await? > 0).then_some(()))).await?;
@@ -255,7 +258,7 @@ async fn a_relay_that_has_lost_its_shards_records_nothing() -> Result<()> {
     eventually_equal("the relay has tried to record", SOON, 0, recording).await?;
     assert_eq!(published().await?, 1, "only the successor may record this event");
 
-    sqlx::query("update messaging.shard_leases set owner = null, expires_at = '-infinity'").execute(pool).await?;
+    sqlx::query("delete from messaging.readers where name = 'successor'").execute(pool).await?;
     eventually_equal("the next owner publishes it", SOON, 2, published).await?;
     system.finish().await
 }

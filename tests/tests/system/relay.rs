@@ -59,7 +59,7 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
     send_all_to_one_queue(pool).await?;
     let doomed = Doomed::start(&system, "doomed").await?;
     let leaving = system.another_relay("leaving").await?;
-    let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
+    let both = "select count(distinct owner) from messaging.held_shards";
     eventually_equal("both relays lease shards", SOON, 2, async || count(pool, both).await).await?;
     shop::sell(&system.api, 60).await?;
     leaving.drain(SOON).await?;
@@ -78,7 +78,7 @@ async fn relays_come_and_go_and_die_and_every_event_is_delivered_once() -> Resul
     assert_eq!(count(pool, too_early).await?, 0);
     assert_eq!(books::out_of_order(pool).await?, 0);
     late.drain(SOON).await?;
-    let held = "select count(*) from messaging.shard_leases where expires_at > clock_timestamp()";
+    let held = "select count(*) from messaging.held_shards";
     assert_eq!(count(pool, held).await?, 0, "a relay that stops gives back its shards");
     system.finish().await
 }

@@ -60,8 +60,9 @@ fn not_printed(error: PdfError) -> Failure {
     let reason = error.to_string();
     match error {
         PdfError::ChromiumMissing(_) | PdfError::Launch(_) => Failure::Unavailable(reason),
-        // It may be the document that hangs Chromium or brings it down; or this process is stopping.
-        PdfError::Deadline(_) | PdfError::Crashed(_) | PdfError::Stopped => Failure::Retry(reason),
+        // It may be the document that hangs Chromium or brings it down.
+        PdfError::Deadline(_) | PdfError::Crashed(_) => Failure::Retry(reason),
+        PdfError::Stopped => Failure::Interrupted(reason),
         // Two fresh tabs have rejected the document.
         PdfError::Rejected(_) => Failure::Dead(reason),
     }

@@ -51,6 +51,8 @@ pub enum Next {
     LookUp(Duration),
     /// It is retried after this wait, as if this attempt had not been: it failed for a reason that is not in the job.
     Later(Duration),
+    /// The same, and its effect is looked up first, because it may have had it.
+    Again(Duration),
     /// It is retried only by an operator.
     Dead,
 }
@@ -59,11 +61,11 @@ pub enum Next {
 pub async fn fail(conn: &mut PgConnection, job: &Job, error: &str, next: Next) -> sqlx::Result<bool> {
     let (status, delay) = match next {
         Next::Retry(delay) => ("ready", delay),
-        Next::LookUp(delay) => ("in_doubt", delay),
+        Next::LookUp(delay) | Next::Again(delay) => ("in_doubt", delay),
         Next::Later(delay) => (if job.in_doubt { "in_doubt" } else { "ready" }, delay),
         Next::Dead => ("dead", Duration::ZERO),
     };
-    let counts = !matches!(next, Next::Later(_));
+    let counts = !matches!(next, Next::Later(_) | Next::Again(_));
     let failed = sqlx::query_scalar!(
         r#"
         with failed as (

@@ -8,7 +8,11 @@ use sqlx::PgPool;
 use super::Consumer;
 use super::shards::Leases;
 
-/// Renews this reader's leases, takes free shards up to its fair share and gives back the rest.
+/// Renews this reader's leases, takes free shards up to its fair share and gives back the rest. A renewal that changes nothing
+/// writes one row, the reader's own.
+///
+/// Another reader may be taking a shard away meanwhile, after this one was silent for too long. Then the old epoch is returned,
+/// under which nothing can be recorded, and the next renewal misses the shard.
 pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: Duration) -> sqlx::Result<Leases> {
     sqlx::query!(
         r#"
@@ -23,40 +27,38 @@ pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: 
     .await?;
     let rows = sqlx::query!(
         r#"
-        with quota as (
-            select ceil(16.0 / greatest(count(*), 1))::int as shards
-            from messaging.readers where consumer = $1 and expires_at > clock_timestamp()
+        with alive as materialized (
+            select name from messaging.readers where consumer = $1 and expires_at > clock_timestamp()
+        ), quota as (
+            select ceil(16.0 / greatest(count(*), 1))::int as shards from alive
         ), mine as materialized (
-            select shard from messaging.shard_leases
-            where consumer = $1 and owner = $2 and expires_at > clock_timestamp()
+            select shard, epoch from messaging.shard_leases
+            where consumer = $1 and owner = $2
             order by shard limit (select shards from quota)
-            for update
         ), free as materialized (
             select shard from messaging.shard_leases
-            where consumer = $1 and (owner is null or expires_at <= clock_timestamp())
+            where consumer = $1 and (owner is null or owner not in (select name from alive))
             order by shard limit (select greatest(shards - (select count(*) from mine), 0) from quota)
             for update skip locked
         ), given_back as (
-            update messaging.shard_leases set owner = null, expires_at = '-infinity'
-            where consumer = $1 and owner = $2 and expires_at > clock_timestamp() and shard not in (select shard from mine)
+            update messaging.shard_leases set owner = null
+            where consumer = $1 and owner = $2 and shard not in (select shard from mine)
+        ), taken as (
+            update messaging.shard_leases as lease set owner = $2, epoch = epoch + 1
+            where consumer = $1 and lease.shard in (select shard from free)
+            returning shard, epoch
         )
-        update messaging.shard_leases as lease
-        set owner = $2,
-            epoch = epoch + case when lease.shard in (select shard from mine) then 0 else 1 end,
-            expires_at = clock_timestamp() + $3
-        where consumer = $1 and lease.shard in (select shard from mine union all select shard from free)
-        returning lease.shard, lease.epoch, messaging.timeline() as "timeline!"
+        select shard as "shard!", epoch as "epoch!", messaging.timeline() as "timeline!"
+        from (select * from mine union all select * from taken) as held
+        order by shard
         "#,
         consumer.as_str(),
         name,
-        interval(lease),
     )
     .fetch_all(pool)
     .await?;
     let timeline = rows.first().map(|row| row.timeline.clone()).unwrap_or_default();
-    let mut held: Vec<_> = rows.into_iter().map(|row| (row.shard, row.epoch)).collect();
-    held.sort_unstable();
-    let (shards, epochs) = held.into_iter().unzip();
+    let (shards, epochs) = rows.into_iter().map(|row| (row.shard, row.epoch)).unzip();
     Ok(Leases { timeline, shards, epochs })
 }
 
@@ -65,7 +67,7 @@ pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sq
     sqlx::query!(
         r#"
         with gone as (delete from messaging.readers where consumer = $1 and name = $2)
-        update messaging.shard_leases set owner = null, expires_at = '-infinity' where consumer = $1 and owner = $2
+        update messaging.shard_leases set owner = null where consumer = $1 and owner = $2
         "#,
         consumer.as_str(),
         name,

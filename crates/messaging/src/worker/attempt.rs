@@ -18,6 +18,10 @@ use crate::unknown;
 /// this job alone.
 const MOST_DEATHS: i16 = 4;
 
+/// How long a job waits that was interrupted: as long as it is old, within these bounds.
+const SOON: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(60);
+
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -28,6 +32,8 @@ pub enum Outcome {
     Unavailable,
     /// Something that it needs does not exist yet.
     NotYet,
+    /// The database was lost on the way.
+    Interrupted,
     Dead,
     LeaseLost,
     /// It failed, and that could not be recorded. The job is given back once the database answers.
@@ -42,6 +48,7 @@ impl Outcome {
             Self::InDoubt => "in_doubt",
             Self::Unavailable => "unavailable",
             Self::NotYet => "not_yet",
+            Self::Interrupted => "interrupted",
             Self::Dead => "dead",
             Self::LeaseLost => "lease_lost",
             Self::Unrecorded => "unrecorded",
@@ -73,6 +80,7 @@ impl<H: Handler> Worker<H> {
             | Outcome::InDoubt
             | Outcome::Unavailable
             | Outcome::NotYet
+            | Outcome::Interrupted
             | Outcome::Dead => self.running.ended(claim_id, event_id),
         };
         if !is_recorded {
@@ -145,7 +153,7 @@ impl<H: Handler> Worker<H> {
                     }
                 })
             }
-            Outcome::NotYet | Outcome::LeaseLost | Outcome::Unrecorded => {
+            Outcome::NotYet | Outcome::Interrupted | Outcome::LeaseLost | Outcome::Unrecorded => {
                 limited(inbox::probe_again(&self.pool, queue)).await
             }
         };
@@ -163,6 +171,7 @@ impl<H: Handler> Worker<H> {
             Failure::LeaseLost => return Outcome::LeaseLost,
             Failure::Retry(_) if retry => (Next::Retry(policy.wait(job.attempts)), Outcome::Retried),
             Failure::InDoubt(_) if retry => (Next::LookUp(policy.wait(job.attempts)), Outcome::InDoubt),
+            Failure::Interrupted(_) => (Next::Again(age(job).clamp(SOON, LATE)), Outcome::Interrupted),
             Failure::Unavailable(_) => {
                 let failures = job.probes.unwrap_or(0).unsigned_abs() + 1;
                 (Next::Later(policy.pauses().ceiling(failures)), Outcome::Unavailable)
@@ -187,7 +196,7 @@ impl<H: Handler> Worker<H> {
             Next::Retry(delay) | Next::LookUp(delay) if policy.goes_on_after(job.attempts) => {
                 tracing::error!(alert = true, %reason, retry_in = ?delay, "all retries have failed; the job goes on");
             }
-            Next::Retry(delay) | Next::LookUp(delay) | Next::Later(delay) => {
+            Next::Retry(delay) | Next::LookUp(delay) | Next::Later(delay) | Next::Again(delay) => {
                 tracing::warn!(%reason, retry_in = ?delay, "job failed; will be retried");
             }
         }
@@ -206,7 +215,7 @@ impl<H: Handler> Worker<H> {
                 new_outage = inbox::note_outage(&mut tx, job, &reason, pause).await?;
             }
             Next::LookUp(_) => self.handler.in_doubt(&mut tx, job, &reason).await?,
-            Next::Retry(_) | Next::Later(_) => {}
+            Next::Retry(_) | Next::Later(_) | Next::Again(_) => {}
         }
         tx.commit().await?;
         if new_outage {

@@ -82,7 +82,7 @@ impl Completions {
             let _turn = tokio::select! {
                 biased;
                 done = &mut outcome => {
-                    return done.unwrap_or_else(|_| Err(Failure::Retry("the worker was stopped".to_owned())));
+                    return done.unwrap_or_else(|_| Err(Failure::Interrupted("the worker was stopped".to_owned())));
                 }
                 turn = self.turn.lock() => turn,
             };
@@ -118,7 +118,7 @@ impl Completions {
                 }
                 Err(error) => {
                     for finished in &group[part] {
-                        finished.reply(Err(Failure::Retry(format!("database: {error}"))));
+                        finished.reply(Err(Failure::of_database(&error)));
                     }
                 }
             }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use runtime::database;
 use serde_json::Value;
 use sqlx::PgConnection;
 
@@ -80,6 +81,10 @@ pub enum Failure {
     /// `within`. Then the job is dead.
     #[error("{why}")]
     NotYet { why: String, within: Duration },
+    /// The database was lost on the way, which says nothing about the job. It costs no attempt, and the job is tried again in
+    /// a second, as in doubt. A job that is interrupted again and again waits up to a minute.
+    #[error("{0}")]
+    Interrupted(String),
     /// Will never work.
     #[error("{0}")]
     Dead(String),
@@ -93,7 +98,15 @@ pub enum Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        runtime::database::note_loss(&error);
-        Self::Retry(format!("database: {error}"))
+        Self::of_database(&error)
+    }
+}
+
+impl Failure {
+    /// What an error of the database means for a job.
+    pub(super) fn of_database(error: &sqlx::Error) -> Self {
+        database::note_loss(error);
+        let why = format!("database: {error}");
+        if database::interrupts(error) { Self::Interrupted(why) } else { Self::Retry(why) }
     }
 }

@@ -26,8 +26,38 @@ pub fn ends_connection(error: &sqlx::Error) -> bool {
 
 /// SQLSTATE: 25006 `read_only_sql_transaction`, 57P0x (shutdown, crash, starting, database dropped, idle for too long),
 /// class 08 connection exception, class 58 system error.
-pub(crate) fn is_loss(sqlstate: &str) -> bool {
+fn is_loss(sqlstate: &str) -> bool {
     sqlstate == "25006" || ["08", "57P0", "58"].iter().any(|class| sqlstate.starts_with(class))
+}
+
+/// Whether the same work may succeed in a moment: no free connection, a broken connection, a server that starts,
+/// stops or is a standby, a deadlock, a statement over its time limit.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
+        _ => false,
+    }
+}
+
+/// `SQLSTATE` classes of the Postgres manual, appendix A.
+fn is_transient(sqlstate: &str) -> bool {
+    let insufficient_resources = sqlstate.starts_with("53");
+    let operator_intervention = sqlstate.starts_with("57");
+    let serialization_or_deadlock = matches!(sqlstate, "40001" | "40P01");
+    let lock_not_available = sqlstate == "55P03";
+    is_loss(sqlstate)
+        || insufficient_resources
+        || operator_intervention
+        || serialization_or_deadlock
+        || lock_not_available
+}
+
+/// Whether the work was interrupted by something that is not in it: no connection, no answer, a server that goes, a deadlock.
+/// Unlike [`is_unavailable`], a statement over one of its time limits is not: it would take as long again.
+pub fn interrupts(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    is_unavailable(error) && !code.is_some_and(|code| ["57014", "55P03"].contains(&&*code))
 }
 
 /// Ends every pooled connection of this process that is older than this error, if the server has said that a connection
@@ -75,6 +105,35 @@ mod tests {
             ("23505", false),
         ] {
             assert_eq!(is_loss(sqlstate), lost, "{sqlstate}");
+        }
+    }
+
+    #[test]
+    fn a_timed_out_statement_is_not_interrupted() {
+        let reset = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let unanswered = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        for error in [reset(), unanswered(), sqlx::Error::PoolTimedOut] {
+            assert!(interrupts(&error), "{error}");
+        }
+        assert!(!interrupts(&sqlx::Error::RowNotFound));
+    }
+
+    #[test]
+    fn what_may_succeed_in_a_moment() {
+        for (sqlstate, transient) in [
+            ("57P01", true),
+            ("57P03", true),
+            ("57014", true),
+            ("08006", true),
+            ("53300", true),
+            ("25006", true),
+            ("58030", true),
+            ("40P01", true),
+            ("23505", false),
+            ("42601", false),
+            ("22021", false),
+        ] {
+            assert_eq!(is_transient(sqlstate), transient, "{sqlstate}");
         }
     }
 

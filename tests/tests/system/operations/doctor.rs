@@ -14,9 +14,7 @@ use super::{execute, ops, ops_with, untold_order};
 /// A live relay without shards.
 const GHOST: &str = "insert into messaging.readers values ('relay', 'ghost', clock_timestamp() + interval '1 hour');";
 /// The ghost holds every shard.
-const HOLDS: &str =
-    "update messaging.shard_leases set owner = 'ghost', expires_at = clock_timestamp() + interval '1 hour'
-    where consumer = 'relay';";
+const HOLDS: &str = "update messaging.shard_leases set owner = 'ghost' where consumer = 'relay';";
 /// The events are an hour old; the appended SQL names the consumer that has passed them.
 const OLD: &str = "update messaging.outbox set occurred_at = occurred_at - interval '1 hour';
     insert into messaging.marks (consumer, shard, epoch, mark) select consumer, shard, 0, 100 from messaging.last_marks where consumer =";

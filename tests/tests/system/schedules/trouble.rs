@@ -207,7 +207,7 @@ async fn a_frozen_leader_is_replaced_in_time_and_follows_when_it_wakes() -> Resu
     eprintln!("a frozen leader of a schedule was replaced after {:.1?}", since.elapsed());
 
     frozen.signal(Signal::SIGCONT);
-    let both = "select count(distinct owner) from messaging.shard_leases where expires_at > clock_timestamp()";
+    let both = "select count(distinct owner) from messaging.held_shards";
     eventually_equal("it is at work again", SOON, 2, async || tests::books::count(pool, both).await).await?;
     assert_eq!(leader().await?.as_deref(), Some("successor"));
     successor.drain(SOON).await?;
