@@ -86,7 +86,7 @@ create table command.refunds (
     order_id           uuid        not null constraint refunds_order_fkey references command.orders (id),
     return_id          uuid        constraint refunds_return_key unique
                                    constraint refunds_return_fkey references command.returns (id),
-    kind               text        not null constraint refunds_kind_known check (kind in ('RETURN', 'CANCELLATION')),
+    kind               text        not null constraint refunds_kind_known check (kind in ('RETURN', 'CANCELLATION', 'GOODWILL')),
     status             text        not null constraint refunds_status_known check (status in
                                    ('PENDING', 'IN_DOUBT', 'PROCESSED', 'FAILED')),
     version            integer     not null constraint refunds_version_positive check (version >= 1),

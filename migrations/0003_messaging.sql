@@ -151,8 +151,8 @@ create function messaging.timeline() returns text
 
 -- Who reads the log ---------------------------------------------------------------------------------------------------
 
--- Which process reads a shard for a consumer of the log. A row changes only when its shard changes hands: whoever sends a
--- batch or stores a mark reads it, and under somebody's snapshot each old version of it would stay. How long the lease lasts
+-- Which process reads a shard for a consumer of the log. A row changes only when its shard changes hands: a process that sends a
+-- batch or stores a mark reads it, and under an open snapshot each old version of it would stay. How long the lease lasts
 -- is in `readers`.
 --   consumer  relay or projections
 --   owner     a name in `readers`. The shard is free without one, and once that reader's lease has expired

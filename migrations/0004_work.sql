@@ -33,10 +33,11 @@ create table work.invoices (
         ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );
 
--- One credit note per completed return, which refers to the invoice of the order. Otherwise the same as `invoices`.
+-- One credit note per completed return, and per refund without a return after the invoice: `source_id` is one or the other. It refers
+-- to the invoice of the order. Otherwise the same as `invoices`.
 create table work.credit_notes (
     id                  uuid        not null constraint credit_notes_pkey primary key,
-    return_id           uuid        not null constraint credit_notes_return_key unique,
+    source_id           uuid        not null constraint credit_notes_source_key unique,
     credit_note_number  text        not null constraint credit_notes_number_key unique
                                     constraint credit_notes_number_rule53 check (credit_note_number ~ '^[A-Za-z0-9/-]{1,16}$'),
     issued_at           timestamptz not null,

@@ -53,8 +53,9 @@ create table read.invoices (
     document  json    compression lz4 not null
 );
 
+-- `source_id` is the return, or the refund without one.
 create table read.credit_notes (
-    return_id  uuid    not null constraint credit_notes_pkey primary key,
+    source_id  uuid    not null constraint credit_notes_pkey primary key,
     version    integer not null,
     path       text    not null,
     sha256     text    not null,
@@ -174,6 +175,7 @@ create table read.return_lines (
 -- Invoices and credit notes, with what a tax return needs.
 --   kind            invoice or credit_note
 --   supplier_gstin, supply, place_of_supply, recipient_name, recipient_gstin   null where the shop is not registered
+--   sez, without_payment   to a special economic zone; zero-rated under a letter of undertaking
 --   corrects, corrected_issued_on   of a credit note: number and day of the invoice
 create table read.issued_documents (
     id                   uuid   not null constraint issued_documents_pkey primary key,
@@ -189,6 +191,8 @@ create table read.issued_documents (
     place_of_supply      text,
     recipient_name       text,
     recipient_gstin      text,
+    sez                  boolean not null,
+    without_payment      boolean not null,
     corrects             text,
     corrected_issued_on  date
 );

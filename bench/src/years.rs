@@ -45,7 +45,7 @@ const RETENTION: RetentionConfig =
     RetentionConfig { keep: Duration::from_secs(90 * 86_400), partition_width: Some(Duration::from_secs(43_200)) };
 const PARTS: [Part; 4] = [Part::Command, Part::Relay, Part::Workers, Part::Query];
 /// What is printed after each minute.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 11] = [
     "commands /s",
     "batches /s",
     "own-write read p50 ms",
@@ -54,6 +54,8 @@ const SHOWN: [&str; 9] = [
     "events relayed /s",
     "jobs done /s",
     "events pending",
+    "relay: forward mean ms",
+    "workers: claim mean ms",
     "doctor mean ms",
 ];
 

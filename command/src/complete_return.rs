@@ -1,6 +1,8 @@
 //! The completion of a return: what it refunds is fixed, and the refund is written.
 
-use contracts::{RefundKind, ReturnItemDocument, ReturnState};
+use std::collections::BTreeSet;
+
+use contracts::{FeeDocument, RefundKind, ReturnItemDocument, ReturnState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use runtime::ApiError;
@@ -13,7 +15,7 @@ use crate::order_books::{Counting, OrderBooks};
 use crate::outcome::Outcome;
 use crate::refunds::give_back;
 use crate::store::{OrderOf, TransitionOutcome};
-use crate::transition::{ChangeState, answer, new_transition, step};
+use crate::transition::{ChangeState, answer, conflicting_fact, new_transition, step};
 use crate::under_lock::{UnderLock, under_lock};
 
 pub(crate) async fn complete(
@@ -38,7 +40,14 @@ impl UnderLock for Complete {
             let mut transition = new_transition(&app, &context, &command)?;
             let mut amount = 0;
             if let Some(returned) = books.of_return(command.id) {
-                let items = books.priced(returned, Counting::Completed, app.policy, &app.ids)?;
+                let mut returned = returned.clone();
+                if let Some(fees) = &command.details.fees {
+                    if returned.state == ReturnState::Completed {
+                        check_same(&returned.fees, fees)?;
+                    }
+                    returned.fees.clone_from(fees);
+                }
+                let items = books.priced(&returned, Counting::Completed, app.policy, &app.ids)?;
                 amount = total(&items);
                 if items != returned.items {
                     transition.progress["items"] = json!(items);
@@ -54,6 +63,16 @@ impl UnderLock for Complete {
         }
         .boxed()
     }
+}
+
+/// Refuses a repeat with other fees than those that were kept back.
+fn check_same(stored: &[FeeDocument], given: &[FeeDocument]) -> Result<(), ApiError> {
+    let sorted = |fees: &[FeeDocument]| fees.iter().copied().collect::<BTreeSet<_>>();
+    if sorted(stored) == sorted(given) {
+        return Ok(());
+    }
+    let message = "the return is COMPLETED already, with other fees; its refund is fixed".to_owned();
+    Err(conflicting_fact("fees", &json!(stored), &json!(given), message))
 }
 
 /// What these items of a return refund.

@@ -1,7 +1,7 @@
 //! Corrections of facts: a payment's name, a parcel, a receipt. The order or return stays in its state, and takes the next
 //! version, an audit row and an event.
 
-use contracts::{EntityType, EventType, OrderState, ReturnState};
+use contracts::{EntityType, EventType, FeeDocument, OrderState, ReturnDocument, ReturnState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use runtime::ApiError;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::complete_return::total;
 use crate::context::CommandContext;
-use crate::order_books::OrderBooks;
+use crate::order_books::{Counting, OrderBooks};
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::receive_return::counted;
 use crate::store::{self, NewTransition, OrderOf, TransitionOutcome};
@@ -26,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) carrier: Option<String>,
     pub(crate) tracking_number: Option<String>,
     pub(crate) receipt: Option<Vec<ReceivedItem>>,
+    pub(crate) fees: Option<Vec<FeeDocument>>,
 }
 
 /// Corrects facts of an order.
@@ -150,21 +151,30 @@ impl Correction {
                 ),
             ],
         )?;
-        if let Some(receipt) = &facts.receipt {
-            match state {
-                ReturnState::Received => {
-                    let items = counted(&self.app, books, returned, receipt)?;
-                    if items != returned.items {
-                        changes.insert("refund_amount_minor".to_owned(), json!(total(&items)));
-                        changes.insert("items".to_owned(), json!(items));
-                    }
-                }
-                ReturnState::Completed => {
-                    let message = "the return is COMPLETED, and its refund is fixed; its receipt cannot be corrected";
-                    return Err(ApiError::conflict("FACT_IS_FINAL", message).with_details(json!({ "fact": "receipt" })));
-                }
-                _ => return Err(no_such_fact(EntityType::Return, state.as_str(), "receipt", "RECEIVED")),
+        let mut corrected = returned.clone();
+        if let Some(fees) = &facts.fees {
+            check_open(returned, "fees")?;
+            if *fees != returned.fees {
+                corrected.fees.clone_from(fees);
+                changes.insert("fees".to_owned(), json!(fees));
             }
+        }
+        let items = match &facts.receipt {
+            Some(receipt) => {
+                check_open(returned, "receipt")?;
+                if state != ReturnState::Received {
+                    return Err(no_such_fact(EntityType::Return, state.as_str(), "receipt", "RECEIVED"));
+                }
+                counted(&self.app, books, &corrected, receipt)?
+            }
+            None if changes.contains_key("fees") => {
+                books.priced(&corrected, Counting::Open, self.app.policy, &self.app.ids)?
+            }
+            None => return Ok(changes),
+        };
+        if items != returned.items {
+            changes.insert("refund_amount_minor".to_owned(), json!(total(&items)));
+            changes.insert("items".to_owned(), json!(items));
         }
         Ok(changes)
     }
@@ -211,6 +221,15 @@ impl Correction {
             },
         }
     }
+}
+
+/// What a completed return refunds is fixed.
+fn check_open(returned: &ReturnDocument, fact: &str) -> Result<(), ApiError> {
+    if returned.state != ReturnState::Completed {
+        return Ok(());
+    }
+    let message = format!("the return is COMPLETED, and its refund is fixed; its {fact} cannot be corrected");
+    Err(ApiError::conflict("FACT_IS_FINAL", message).with_details(json!({ "fact": fact })))
 }
 
 fn parcel<'a>(

@@ -6,7 +6,7 @@ use runtime::ApiError;
 use crate::context::CommandContext;
 use crate::outcome::Outcome;
 use crate::transition::{ChangeState, Machine, change_in_batch};
-use crate::{App, cancel_order, complete_return, receive_return};
+use crate::{App, cancel_order, complete_return, receive_return, ship_order};
 
 /// A machine of which some steps depend on what has been taken of the order.
 pub(crate) trait Dispatch: Machine {
@@ -26,6 +26,9 @@ impl Dispatch for OrderState {
     async fn change(app: &App, context: &CommandContext, command: ChangeState<Self>) -> Result<Outcome, ApiError> {
         match command.to {
             Self::Cancelled => cancel_order::cancel(app, context, command).await,
+            Self::Shipped if ship_order::may_have_other_rates(app, command.id, context.at) => {
+                ship_order::ship(app, context, command).await
+            }
             _ => change_in_batch(app, context, command).await,
         }
     }

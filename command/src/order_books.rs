@@ -1,8 +1,11 @@
 //! What has been taken of an order: units by returns, and money by refunds. Read under the order's lock.
 
 use chrono::{DateTime, Utc};
-use contracts::{OrderDocument, RefundDocument, ReturnDocument, ReturnItemDocument, ReturnState};
-use domain::{Charge, OrderForReturn, OrderState, RefundShipping, ReturnPolicy, ReturnableItem, decide_refund};
+use contracts::{
+    OrderDocument, OrderItemDocument, PartDocument, RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument,
+    ReturnState,
+};
+use domain::{Charge, OrderForReturn, OrderState, Part, RefundShipping, ReturnPolicy, ReturnableItem, decide_refund};
 use runtime::{ApiError, Ids};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -10,7 +13,7 @@ use uuid::Uuid;
 use crate::store::OrderUnderLock;
 use crate::taxation;
 
-/// An order with its returns, without the rejected ones, and its refunds, without the failed ones.
+/// An order with its returns, without the rejected ones, and its refunds.
 #[derive(Debug)]
 pub(crate) struct OrderBooks {
     pub(crate) order: OrderDocument,
@@ -57,7 +60,8 @@ impl OrderBooks {
 
     /// What is refunded or about to be.
     pub(crate) fn refunded_minor(&self) -> i64 {
-        self.refunds.iter().map(|refund| refund.amount_minor).sum()
+        let others = self.refunds.iter().filter(|refund| refund.status != RefundStatus::Failed);
+        others.map(|refund| refund.amount_minor).sum()
     }
 
     /// What `domain` needs to know to decide about another return.
@@ -75,27 +79,39 @@ impl OrderBooks {
         })
     }
 
-    /// The lines of the order, with what the returns have taken of them, except for one return.
-    fn items(
+    /// The lines of the order as the invoice shows them, with what was given back after it, and what the returns have taken, except for
+    /// one return.
+    pub(crate) fn items(
         &self,
         counting: Counting,
         except: Option<Uuid>,
         policy: ReturnPolicy,
     ) -> Result<Vec<ReturnableItem>, ApiError> {
         let mut items = self.order.items.iter().map(|item| {
+            let invoiced = self.order.invoice_line(item);
             Ok(ReturnableItem {
                 id: item.id,
                 quantity: unsigned(item.quantity)?,
-                goods: taxation::charge(item.paid_minor, item.tax.as_ref()),
-                shipping: taxation::charge(item.shipping_minor, item.shipping_tax.as_ref()),
+                goods: taxation::charge(invoiced.paid_minor, invoiced.tax.as_ref()),
+                shipping: taxation::charge(invoiced.shipping_minor, invoiced.shipping_tax.as_ref()),
+                given_back: Part::default(),
                 returned_quantity: 0,
                 returned_goods: Charge::default(),
                 returned_shipping: Charge::default(),
+                kept: Part::default(),
                 rejected_quantity: 0,
                 missing_quantity: 0,
             })
         });
         let mut items = items.by_ref().collect::<Result<Vec<_>, ApiError>>()?;
+        // A failed one counts too: its credit note stands, and it is to be retried.
+        for line in self.refunds.iter().filter(|refund| refund.needs_credit_note).flat_map(|refund| &refund.items) {
+            let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
+            item.given_back = item.given_back.plus(&Part {
+                goods: taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref()),
+                shipping: taxation::charge(line.shipping_minor, line.shipping_tax.as_ref()),
+            });
+        }
         let last_day = self.delivered_at.map(|at| policy.last_day(at));
         let counts = |returned: &&ReturnDocument| {
             Some(returned.id) != except && (counting == Counting::Open || returned.state == ReturnState::Completed)
@@ -105,8 +121,11 @@ impl OrderBooks {
             let is_late = last_day.is_some_and(|last_day| policy.local_day(returned.created_at) > last_day);
             for line in &returned.items {
                 let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
+                let kept = line.kept.as_ref().map(part).unwrap_or_default();
                 let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
                 let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
+                let (goods, shipping) = (goods.plus(&kept.goods), shipping.plus(&kept.shipping));
+                item.kept = item.kept.plus(&kept);
                 item.returned_quantity += unsigned(line.refunded_quantity())?;
                 item.returned_goods = item.returned_goods.plus(&goods);
                 item.returned_shipping = item.returned_shipping.plus(&shipping);
@@ -132,8 +151,9 @@ impl OrderBooks {
         let units = returned.items.iter().filter(|item| item.quantity > 0);
         let units = units.map(|item| Ok((item.order_item_id, unsigned(item.refunded_quantity())?)));
         let units = units.collect::<Result<Vec<_>, ApiError>>()?;
+        let fees = returned.fees.iter().map(|fee| fee.amount_minor).sum();
         let shipping = if units.iter().any(|(_, units)| *units > 0) { policy.shipping } else { RefundShipping::Never };
-        let lines = decide_refund(&items, &units, shipping);
+        let lines = decide_refund(&items, &units, shipping, fees);
         let mut priced = Vec::with_capacity(lines.len());
         for line in &lines {
             let known = returned.items.iter().find(|item| item.order_item_id == line.order_item_id);
@@ -161,29 +181,46 @@ impl OrderBooks {
             missing_quantity: None,
             rejection_reason: None,
             hsn: ordered.hsn.clone(),
-            gst_rate: ordered.gst_rate,
+            gst_rate: self.order.invoice_line(ordered).gst_rate,
             amount_minor: 0,
             tax: None,
             shipping_minor: 0,
             shipping_tax: None,
+            kept: None,
             reason: None,
         })
     }
 
     /// Enters what the item refunds.
     pub(crate) fn price(&self, item: &mut ReturnItemDocument, line: &domain::ReturnLine) -> Result<(), ApiError> {
-        let ordered = self.ordered(item.order_item_id)?;
+        let sold = self.order.invoice_line(self.ordered(item.order_item_id)?);
+        let (is_taxed, refunded) = (sold.tax.is_some(), line.refunded());
+        let taxed = |charge: &Charge| is_taxed.then(|| taxation::tax(charge));
+        let shipping = |charge: &Charge| sold.shipping_tax.filter(|_| charge.paid > 0).map(|_| taxation::tax(charge));
         item.amount_minor = line.refund();
-        item.tax = ordered.tax.map(|_| taxation::tax(&line.goods));
-        item.shipping_minor = line.shipping.paid;
-        let has_shipping = line.shipping.paid > 0;
-        item.shipping_tax = ordered.shipping_tax.filter(|_| has_shipping).map(|_| taxation::tax(&line.shipping));
+        item.tax = taxed(&refunded.goods);
+        item.shipping_minor = refunded.shipping.paid;
+        item.shipping_tax = shipping(&refunded.shipping);
+        let Part { goods, shipping: of_shipping } = &line.kept;
+        item.kept = (line.kept.paid() > 0).then(|| PartDocument {
+            goods_minor: goods.paid,
+            tax: taxed(goods),
+            shipping_minor: of_shipping.paid,
+            shipping_tax: shipping(of_shipping),
+        });
         Ok(())
     }
 
-    fn ordered(&self, order_item_id: Uuid) -> Result<&contracts::OrderItemDocument, ApiError> {
+    pub(crate) fn ordered(&self, order_item_id: Uuid) -> Result<&OrderItemDocument, ApiError> {
         let ordered = self.order.items.iter().find(|item| item.id == order_item_id);
         ordered.ok_or_else(|| ApiError::internal("an item is missing from the order's document"))
+    }
+}
+
+fn part(part: &PartDocument) -> Part {
+    Part {
+        goods: taxation::charge(part.goods_minor, part.tax.as_ref()),
+        shipping: taxation::charge(part.shipping_minor, part.shipping_tax.as_ref()),
     }
 }
 

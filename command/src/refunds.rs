@@ -1,6 +1,6 @@
 //! Money of an order that is given back: a new refund, and a failed one that is to be paid after all.
 
-use contracts::{EntityType, RefundDocument, RefundKind, RefundStatus};
+use contracts::{EntityType, RefundDocument, RefundItemDocument, RefundKind, RefundStatus};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use runtime::ApiError;
@@ -15,7 +15,18 @@ use crate::outcome::{Outcome, unknown_entity};
 use crate::store::{self, OrderOf};
 use crate::under_lock::{UnderLock, under_lock};
 
-/// Writes a refund of an order, or nothing when there is nothing to give back. The workers pay it.
+/// Money to give back.
+#[derive(Debug)]
+pub(crate) struct NewRefund {
+    pub(crate) kind: RefundKind,
+    pub(crate) return_id: Option<Uuid>,
+    pub(crate) amount_minor: i64,
+    /// Of a refund without a return.
+    pub(crate) items: Vec<RefundItemDocument>,
+    pub(crate) needs_credit_note: bool,
+}
+
+/// Writes a refund of a return or of a cancelled order, or nothing when there is nothing to give back. The workers pay it.
 ///
 /// # Errors
 /// 409 when more would be given back than was paid.
@@ -31,10 +42,18 @@ pub(crate) async fn give_back(
         return Ok(());
     }
     check_cap(books, amount_minor)?;
+    let refund = NewRefund { kind, return_id, amount_minor, items: Vec::new(), needs_credit_note: false };
+    let refund = document(app, context, books, refund);
+    Ok(store::insert_refund(conn, &refund, app.ids.next(), context, None).await?)
+}
+
+/// A new refund of an order.
+pub(crate) fn document(app: &App, context: &CommandContext, books: &OrderBooks, refund: NewRefund) -> RefundDocument {
+    let NewRefund { kind, return_id, amount_minor, items, needs_credit_note } = refund;
     let order = &books.order;
-    let refund = RefundDocument {
+    RefundDocument {
         id: match kind {
-            RefundKind::Return => app.ids.next(),
+            RefundKind::Return | RefundKind::Goodwill => app.ids.next(),
             RefundKind::Cancellation => of_cancellation(order.id),
         },
         order_id: order.id,
@@ -49,14 +68,16 @@ pub(crate) async fn give_back(
         currency: order.currency.clone(),
         payment_transaction_id: order.payment_transaction_id.clone(),
         reason: context.reason.clone(),
+        items,
+        needs_credit_note,
         transaction_id: None,
         gateway_reference: None,
         failure: None,
         created_at: context.at,
         updated_at: context.at,
         processed_at: None,
-    };
-    Ok(store::insert_refund(conn, &refund, app.ids.next(), context).await?)
+        credit_note: None,
+    }
 }
 
 /// The refund of a cancelled order. There is one at most, so its id follows from the order's: should a failover lose the
@@ -68,7 +89,7 @@ fn of_cancellation(order_id: Uuid) -> Uuid {
 }
 
 /// The sum of an order's refunds that have not failed never exceeds what was paid.
-fn check_cap(books: &OrderBooks, amount_minor: i64) -> Result<(), ApiError> {
+pub(crate) fn check_cap(books: &OrderBooks, amount_minor: i64) -> Result<(), ApiError> {
     let refundable = books.refundable_minor();
     if amount_minor <= refundable {
         return Ok(());

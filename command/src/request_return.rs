@@ -103,6 +103,7 @@ impl Work {
             currency: order.currency.clone(),
             reason: self.context.reason.clone(),
             items: lines.iter().map(item).collect::<Result<_, ApiError>>()?,
+            fees: Vec::new(),
             refund_amount_minor: lines.iter().map(ReturnLine::refund).sum(),
             approval_notes: None,
             rejection_category: None,

@@ -51,7 +51,7 @@ pub struct Settings {
     /// month, day of week.
     #[arg(long, env = "RETURN_REVIEW_CRON", default_value = MIDNIGHT)]
     pub return_review_cron: Expression,
-    /// The time zone of return windows, reviews and GST rates.
+    /// The time zone of return windows and reviews. What the law dates, it dates in India.
     #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
     pub business_timezone: chrono_tz::Tz,
     /// Whether an order can have several returns, until nothing is left, or one.
@@ -68,6 +68,10 @@ pub struct Settings {
     /// them.
     #[arg(long, env = "DEFAULT_GST_RATE", value_parser = default_rate)]
     pub default_gst_rate: Option<GstRate>,
+    /// The reference number (ARN) of the shop's letter of undertaking: exports and supplies to special economic zones bear no tax.
+    /// It holds for one financial year. Unset: they bear IGST.
+    #[arg(long, env = "LUT_REFERENCE", value_parser = lut_reference)]
+    pub lut_reference: Option<String>,
     /// Whether prices, discounts and shipping include the GST, or it is added to them.
     #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
     pub prices_include_tax: bool,
@@ -91,6 +95,16 @@ fn default_rate(text: &str) -> Result<GstRate, String> {
         .ok_or_else(|| "must be 0, 0.1, 0.25, 1, 1.5, 3, 5, 7.5, 12, 18, 28 or 40".to_owned())
 }
 
+/// An application reference number of the GST portal.
+fn lut_reference(text: &str) -> Result<String, String> {
+    let is_number = text.len() == 15 && text.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase());
+    if is_number {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 15 capital letters and digits, like AD290326000001X".to_owned())
+    }
+}
+
 /// Reads one of the names that `domain` gives the values.
 fn refund_shipping() -> impl TypedValueParser<Value = RefundShipping> {
     PossibleValuesParser::new(RefundShipping::NAMES.iter().copied())
@@ -111,6 +125,7 @@ impl Default for Settings {
             refund_shipping: RefundShipping::FullReturn,
             supplier_gstin: None,
             default_gst_rate: None,
+            lut_reference: None,
             prices_include_tax: true,
             idempotency_retention_hours: 24,
         }
@@ -147,7 +162,7 @@ impl Settings {
             supplier: self.supplier_gstin.clone(),
             prices_include_tax: self.prices_include_tax,
             default_rate: self.default_gst_rate,
-            timezone: self.business_timezone,
+            lut_reference: self.lut_reference.clone(),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) use idempotency_keys::{
     KnownAnswer, delete_answers, idempotency_key_bound, known_answer, store_idempotency_key_bound,
 };
 pub(crate) use placements::{NewOrder, NewOrderItem, PlacementOutcome, insert_orders};
-pub(crate) use refunds::{insert_refund, refund, retry_refund};
+pub(crate) use refunds::{insert_refund, known_refund, refund, retry_refund};
 pub(crate) use returns::{
     NewReturn, OrderOf, OrderUnderLock, UnreviewedReturn, insert_return, items_elsewhere, lock_order, order_of,
     unreviewed_returns,

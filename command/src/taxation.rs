@@ -1,8 +1,7 @@
 //! Which GST an order bears: by the shop's registration, the buyer, the addresses and the goods.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
-use contracts::{Address, Hsn, TaxDocument, TaxTermsDocument};
+use contracts::{Address, Hsn, TaxDocument, TaxTermsDocument, day_in_india};
 use domain::{Charge, GstRate, Gstin, IndianState, RecipientNumber, Supply, TaxTerms, Taxes};
 use runtime::FieldErrors;
 
@@ -20,8 +19,8 @@ pub(crate) struct Taxation {
     pub(crate) prices_include_tax: bool,
     /// Of items that come without a rate, and whose HSN code has none.
     pub(crate) default_rate: Option<GstRate>,
-    /// The time zone in which a day begins.
-    pub(crate) timezone: Tz,
+    /// The letter of undertaking under which exports and supplies to special economic zones bear no tax.
+    pub(crate) lut_reference: Option<String>,
 }
 
 /// The two addresses of an order.
@@ -60,12 +59,18 @@ impl Taxation {
             // No address is on record: the shop's own state. Section 10 (1) (ca) of the IGST Act.
             Place::Unknown => (Supply::IntraState, named(home)),
         };
+        let sez = addresses.named().iter().any(|(_, address)| address.is_some_and(|address| address.sez));
+        // Section 7 (5) (b) of the IGST Act.
+        let supply = if sez { Supply::InterState } else { supply };
+        let is_zero_rated = sez || place_of_supply == OUTSIDE_INDIA;
         Some(TaxTermsDocument {
             supplier_gstin: supplier.as_str().to_owned(),
             supplier_state: named(home),
             supply,
             place_of_supply,
             prices_include_tax: self.prices_include_tax,
+            sez,
+            lut_reference: self.lut_reference.clone().filter(|_| is_zero_rated),
         })
     }
 
@@ -92,8 +97,8 @@ impl Taxation {
             }
             Some(Ok(rate)) => Some(rate),
             None => {
-                let day = at.with_timezone(&self.timezone).date_naive();
-                let known = hsn.and_then(|hsn| domain::default_rate(hsn.as_str(), day)).or(self.default_rate);
+                let known =
+                    hsn.and_then(|hsn| domain::default_rate(hsn.as_str(), day_in_india(at))).or(self.default_rate);
                 if known.is_none() && is_registered {
                     let message =
                         "is required: no rate is known for this item's HSN code; name one, 0 for exempt goods";
@@ -128,10 +133,16 @@ pub(crate) fn check_value(
     }
 }
 
-/// A number that names another state than its address does is of another person.
+/// A number that names another state than its address does is of another person. Who is in a special economic zone has one.
 fn check_numbers(addresses: Addresses<'_>, errors: &mut FieldErrors) {
     for (name, address) in addresses.named() {
         let Some(address) = address else { continue };
+        if address.sez && address.gstin.is_none() {
+            errors.add(
+                format!("{name}.gstin"),
+                "is required: units and developers of special economic zones are registered",
+            );
+        }
         let Some(Ok(number)) = address.gstin.as_deref().map(RecipientNumber::parse) else { continue };
         let of_number = number.state();
         if let Some(Place::India(state)) = place_of(address)

@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 
 use axum::http::StatusCode;
-use contracts::{EntityType, EventType};
+use contracts::{EntityType, EventType, FeeDocument};
 use domain::{Decision, InvalidTransition, OrderState, ReturnState, State, decide};
 use runtime::ApiError;
 use serde::Serialize;
@@ -38,6 +38,9 @@ pub(crate) struct Details {
     /// What the warehouse counted. In the document it stands with the items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) receipt: Option<Vec<ReceivedItem>>,
+    /// What is kept back from the refund of a return.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fees: Option<Vec<FeeDocument>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) payment_transaction_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -140,7 +140,7 @@ mod tests {
         let aggregate_id = Uuid::from_u128(aggregate);
         let event = contracts::Envelope {
             event_id: Uuid::from_u128(aggregate * 100 + u128::try_from(version).expect("positive")),
-            event_type: "return.completed".to_owned(),
+            event_type: "refund.granted".to_owned(),
             aggregate_type: "order".to_owned(),
             aggregate_id,
             aggregate_version: version,

@@ -86,6 +86,7 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(refunds::list_refunds))
         .routes(routes!(refunds::get_refund))
         .routes(routes!(refunds::get_refund_history))
+        .routes(routes!(pdf::get_refund_credit_note))
         .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
 }

@@ -1,11 +1,15 @@
-//! `return.completed` → credit note number, PDF in the file store, `credit_note.generated`.
+//! `return.completed`, or `refund.granted` after the invoice → credit note number, PDF in the file store, `credit_note.generated`.
 
 mod template;
 mod store;
 
 use std::time::Duration;
 
-use contracts::{CreditNoteDocument, EntityType, EventType, OrderDocument, ReturnDocument, StateChanged};
+use chrono::{DateTime, Utc};
+use contracts::{
+    CreditNoteDocument, EntityType, EventType, OrderDocument, RefundDocument, ReturnDocument, StateChanged,
+    day_in_india, last_day_to_reduce_tax,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
@@ -15,8 +19,9 @@ use runtime::{Clock, Ids, faults};
 use serde::Deserialize;
 use sqlx::{PgConnection, PgPool};
 use storage::InvoiceStore;
+use uuid::Uuid;
 
-use crate::documents::{DocumentIssuer, StoredFile, tax_of_return};
+use crate::documents::{Credited, DocumentIssuer, StoredFile, tax_of_credit};
 use crate::events::{self, Caused};
 use crate::invoices::{InvoicedOrder, invoiced_order};
 
@@ -39,31 +44,39 @@ pub(crate) struct CreditNotes {
     pub(crate) ids: Ids,
     pub(crate) issuer: DocumentIssuer,
     pub(crate) prefix: String,
+    /// Of those that reduce no tax.
+    pub(crate) commercial_prefix: String,
 }
 
 impl Handler for CreditNotes {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let returned = events::snapshot::<ReturnDocument>(job)?;
-        if returned.items.iter().all(|item| item.refunded_quantity() == 0) {
-            return Ok(Completed::new(serde_json::json!({ "skipped": "nothing was accepted" })));
-        }
-        let invoiced = self.invoiced(&returned).await?;
-        let order = OrderDocument::deserialize(&invoiced.order_document)
+        let credited = match credited(job)? {
+            Ok(credited) => credited,
+            Err(why) => return Ok(Completed::new(serde_json::json!({ "skipped": why }))),
+        };
+        let invoiced = self.invoiced(credited.order_id()).await?;
+        let mut order = OrderDocument::deserialize(&invoiced.order_document)
             .map_err(|error| Failure::Dead(format!("undecodable order on the invoice: {error}")))?;
-        let row = self.number(&returned).await?;
+        let is_late = |at: DateTime<Utc>| order.tax_terms.is_some() && is_late(invoiced.issued_at, at);
+        let row = self.number(credited.id(), is_late).await?;
         faults::point("credit_note.number.committed");
+        let is_late = is_late(row.issued_at);
+        if is_late {
+            order.tax_terms = None;
+        }
         let view = CreditNoteView {
             order: &order,
-            returned: &returned,
+            credited: &credited,
             number: &row.credit_note_number,
             issued_at: row.issued_at,
             invoice_number: &invoiced.invoice_number,
             invoiced_at: invoiced.issued_at,
+            is_late,
         };
         let pdf = self.issuer.print(credit_note_html(&view, &self.issuer.brand), row.issued_at).await?;
         let file = self.issuer.store(InvoiceStore::credit_note_name(&row.credit_note_number), pdf).await?;
         faults::point("credit_note.stored");
-        let snapshot = self.document(&order, returned, invoiced, row, file);
+        let snapshot = self.document(&order, &credited, invoiced, row, file);
         Ok(self.completed(job, snapshot))
     }
 }
@@ -71,32 +84,33 @@ impl Handler for CreditNotes {
 impl CreditNotes {
     /// The invoice that the credit note corrects. Its number is taken when the order is shipped, usually long before a
     /// return. Where an order is shipped and returned within seconds, this waits for it.
-    async fn invoiced(&self, returned: &ReturnDocument) -> Result<InvoicedOrder, Failure> {
+    async fn invoiced(&self, order_id: Uuid) -> Result<InvoicedOrder, Failure> {
         let started = tokio::time::Instant::now();
         loop {
-            if let Some(invoiced) = limited(invoiced_order(&self.pool, returned.order_id)).await? {
+            if let Some(invoiced) = limited(invoiced_order(&self.pool, order_id)).await? {
                 return Ok(invoiced);
             }
             if started.elapsed() > INVOICE_PATIENCE {
-                let why = format!("the order {} has no invoice yet", returned.order_id);
+                let why = format!("the order {order_id} has no invoice yet");
                 return Err(Failure::NotYet { why, within: INVOICE_WITHIN });
             }
             tokio::time::sleep(INVOICE_POLL).await;
         }
     }
 
-    /// The return's credit note row with its number. The first attempt takes the number in the transaction that inserts
+    /// The credit note's row with its number. The first attempt takes the number in the transaction that inserts
     /// the row; later attempts find the row.
-    async fn number(&self, returned: &ReturnDocument) -> Result<CreditNoteRow, Failure> {
-        let (return_id, id, at) = (returned.id, self.ids.next(), self.clock.now());
-        let (issuer, prefix) = (self.issuer.clone(), self.prefix.clone());
+    async fn number(&self, source_id: Uuid, is_late: impl Fn(DateTime<Utc>) -> bool) -> Result<CreditNoteRow, Failure> {
+        let (id, at) = (self.ids.next(), self.clock.now());
+        let prefix = if is_late(at) { &self.commercial_prefix } else { &self.prefix };
+        let (issuer, prefix) = (self.issuer.clone(), prefix.clone());
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
-                if let Some(row) = store::find(conn, return_id).await? {
+                if let Some(row) = store::find(conn, source_id).await? {
                     return Ok(row);
                 }
                 let number = issuer.next_number(conn, &prefix, at).await?;
-                Ok(store::insert(conn, id, return_id, &number, at).await?)
+                Ok(store::insert(conn, id, source_id, &number, at).await?)
             })
         })
         .await
@@ -105,24 +119,25 @@ impl CreditNotes {
     fn document(
         &self,
         order: &OrderDocument,
-        returned: ReturnDocument,
+        credited: &Credited,
         invoiced: InvoicedOrder,
         row: CreditNoteRow,
         file: StoredFile,
     ) -> CreditNoteDocument {
         CreditNoteDocument {
             id: row.id,
-            return_id: returned.id,
-            order_id: returned.order_id,
-            tax: tax_of_return(order, &returned),
-            order_number: returned.order_number,
+            return_id: matches!(credited, Credited::Return(_)).then(|| credited.id()),
+            refund_id: matches!(credited, Credited::Refund(_)).then(|| credited.id()),
+            order_id: credited.order_id(),
+            tax: tax_of_credit(order, credited),
+            order_number: credited.order_number().clone(),
             credit_note_number: row.credit_note_number,
             invoice_number: invoiced.invoice_number,
             invoiced_at: Some(invoiced.issued_at),
-            customer_id: returned.customer_id,
-            customer_email: returned.customer_email,
-            currency: returned.currency,
-            total_minor: returned.refund_amount_minor,
+            customer_id: order.customer_id.clone(),
+            customer_email: order.customer_email.clone(),
+            currency: order.currency.clone(),
+            total_minor: credited.total_minor(),
             path: file.path,
             size_bytes: file.size_bytes,
             sha256: file.sha256,
@@ -143,6 +158,23 @@ impl CreditNotes {
             Issued(Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change }),
         )
     }
+}
+
+/// What the event gives back, or why no credit note is due for it.
+fn credited(job: &Job) -> Result<Result<Credited, &'static str>, Failure> {
+    if job.aggregate_type == EntityType::Refund.as_str() {
+        let refund = events::snapshot::<RefundDocument>(job)?;
+        let is_due = refund.needs_credit_note;
+        return Ok(if is_due { Ok(Credited::Refund(Box::new(refund))) } else { Err("the invoice shows it") });
+    }
+    let returned = events::snapshot::<ReturnDocument>(job)?;
+    let is_due = returned.items.iter().any(|item| item.refunded_quantity() > 0);
+    Ok(if is_due { Ok(Credited::Return(Box::new(returned))) } else { Err("nothing was accepted") })
+}
+
+/// Whether a credit note of this moment comes too late to reduce the tax on what was invoiced.
+fn is_late(invoiced_at: DateTime<Utc>, issued_at: DateTime<Utc>) -> bool {
+    day_in_india(issued_at) > last_day_to_reduce_tax(day_in_india(invoiced_at))
 }
 
 /// A credit note whose PDF is in the store.

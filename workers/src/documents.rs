@@ -3,7 +3,8 @@
 //! - [`issuer`]: number, PDF and file of a document;
 //! - [`numbering`]: the series that a number comes from;
 //! - [`layout`]: the page, with masthead, addresses and foot; [`title`]: what the law calls a document;
-//! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`];
+//! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`]; what a credit note
+//!   [gives back](self::credited);
 //! - [`money`], [`words`], [`format`](self::format): amounts, dates and addresses as text, for e-mails too;
 //! - [`fonts`]: the fonts that a text needs;
 //! - [`store`]: the SQL over `work.document_series`.
@@ -15,6 +16,7 @@ mod title;
 mod tax_table;
 mod tax_summary;
 mod line;
+mod credited;
 mod money;
 mod words;
 mod format;
@@ -23,12 +25,13 @@ mod store;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
+pub(crate) use credited::Credited;
 pub(crate) use format::{address_lines, capitalised, day, label, together};
 pub(crate) use issuer::{DocumentIssuer, StoredFile, store_failed};
 pub use layout::Brand;
 pub(crate) use layout::{Heading, addresses, fact, masthead, page, total_row};
 pub use money::money;
 pub(crate) use numbering::{check_credit_note_prefix, check_invoice_prefix};
-pub(crate) use tax_summary::{tax_of_order, tax_of_return};
+pub(crate) use tax_summary::{tax_of_credit, tax_of_order};
 pub(crate) use tax_table::TaxTable;
 pub(crate) use title::{endorsement, invoice_title};

@@ -34,7 +34,7 @@ pub(crate) struct Invoices {
 
 impl Handler for Invoices {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let order = events::snapshot::<OrderDocument>(job)?;
+        let order = events::snapshot::<OrderDocument>(job)?.invoiced();
         let row = self.number(&order).await?;
         faults::point("invoice.number.committed");
         let view = InvoiceView {

@@ -74,7 +74,7 @@ pub async fn start(
     let gateway = Gateway::new(&settings.gateway_url, settings.gateway_timeout)?;
     let renderer = Renderer::start(settings.pdf.clone());
     tasks.spawn("renderer", keep_warm(renderer.clone(), tasks.clone()));
-    let issuer = DocumentIssuer { renderer, files: files.clone(), brand, timezone: settings.business_timezone };
+    let issuer = DocumentIssuer { renderer, files: files.clone(), brand };
 
     let invoices = Invoices {
         pool: pool.clone(),
@@ -84,8 +84,14 @@ pub async fn start(
         prefix: settings.invoice_prefix.clone(),
         return_window_days: settings.return_window_days,
     };
-    let prefix = settings.credit_note_prefix.clone();
-    let credit_notes = CreditNotes { pool: pool.clone(), clock: clock.clone(), ids: ids.clone(), issuer, prefix };
+    let credit_notes = CreditNotes {
+        pool: pool.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        issuer,
+        prefix: settings.credit_note_prefix.clone(),
+        commercial_prefix: settings.commercial_credit_note_prefix.clone(),
+    };
     let alerts = Alerts::new(settings.alert_webhook_url.as_ref(), clock.clone(), ids.clone());
     let notice = Duration::from_secs(u64::from(settings.refund_notice_hours) * 3_600);
     let refunds = Refunds { pool: pool.clone(), clock: clock.clone(), ids, gateway, alerts: alerts.clone(), notice };

@@ -47,6 +47,10 @@ pub struct Settings {
     /// Prefix of credit note numbers: `CN` gives `CN/26-27/0000001`. At most 3 letters and digits.
     #[arg(long, env = "CREDIT_NOTE_PREFIX", default_value = "CN", value_parser = check_credit_note_prefix)]
     pub credit_note_prefix: String,
+    /// The same of commercial credit notes, which come too late to reduce the tax. Choose another one, because GSTR-1 lists only the
+    /// numbers of those that do.
+    #[arg(long, env = "COMMERCIAL_CREDIT_NOTE_PREFIX", default_value = "CC", value_parser = check_credit_note_prefix)]
+    pub commercial_credit_note_prefix: String,
     /// The shop's registered name, printed on invoices.
     #[arg(long, env = "SUPPLIER_NAME", default_value = "ArtiCurated")]
     pub supplier_name: String,
@@ -56,9 +60,6 @@ pub struct Settings {
     /// Days within which items may be returned, as printed on invoices. The command service enforces the limit.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30)]
     pub return_window_days: u32,
-    /// The time zone in which a financial year starts and ends.
-    #[arg(long, env = "BUSINESS_TIMEZONE", default_value = "Asia/Kolkata", value_parser = runtime::config::timezone)]
-    pub business_timezone: chrono_tz::Tz,
     /// Hours after which a customer is told that a refund is still in doubt (1 to 720).
     #[arg(long, env = "REFUND_NOTICE_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=720))]
     pub refund_notice_hours: u32,
@@ -90,10 +91,10 @@ impl Default for Settings {
             notification_slots: 4,
             invoice_prefix: "AC".to_owned(),
             credit_note_prefix: "CN".to_owned(),
+            commercial_credit_note_prefix: "CC".to_owned(),
             supplier_name: "ArtiCurated".to_owned(),
             supplier_address: String::new(),
             return_window_days: 30,
-            business_timezone: chrono_tz::Asia::Kolkata,
             refund_notice_hours: 24,
             alert_webhook_url: None,
             mail: MailSettings::default(),

@@ -1,7 +1,9 @@
 //! Request bodies, and the checks that need no database.
 
 mod orders;
+mod receipt;
 mod returns;
+mod refunds;
 
 use contracts::InvalidValue;
 use runtime::{ApiError, FieldErrors};
@@ -9,7 +11,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder};
-pub(super) use returns::{Approve, ChangeReturnState, CorrectReturn, Receive, Reject, RequestReturn, Withdraw};
+pub(super) use refunds::GiveBack;
+pub(super) use returns::{
+    Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Withdraw,
+};
 
 use crate::context::Body;
 use crate::transition::Details;
@@ -145,6 +150,13 @@ fn parse_optional<T>(
     parse: fn(&str) -> Result<T, InvalidValue>,
 ) -> Option<T> {
     text.and_then(|text| parse_field(errors, field, text, parse))
+}
+
+/// More than nothing, in minor units.
+fn check_amount(errors: &mut FieldErrors, field: &str, amount_minor: i64) {
+    if !(1..=domain::MAX_MINOR).contains(&amount_minor) {
+        errors.add(field, format!("must be from 1 to {} (minor units)", domain::MAX_MINOR));
+    }
 }
 
 /// Text of 1 to `max` characters.

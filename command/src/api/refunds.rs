@@ -1,19 +1,32 @@
 //! Refund commands.
 
 use axum::extract::State;
-use contracts::RefundDocument;
+use contracts::{EntityType, RefundDocument};
 use runtime::ApiError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
-use super::bodies::Step;
+use super::bodies::{GiveBack, Step};
 use super::incoming::Incoming;
 use crate::outcome::Outcome;
-use crate::{App, refunds};
+use crate::{App, goodwill, refunds};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(retry_refund))
+    OpenApiRouter::new().routes(routes!(give_back)).routes(routes!(retry_refund))
+}
+
+/// Give money back
+///
+/// Refunds a part of a paid order without a return, by amount or by item, each part with the tax at its own rate. After the shipment a
+/// credit note follows; before it, the invoice shows the lower value. No more is given back than is left of what was paid: 409
+/// `REFUND_EXCEEDS_PAID`. A repeated request with the same `Idempotency-Key` gets the first answer and gives nothing back again.
+#[utoipa::path(post, path = "/orders/{id}/refunds", tag = "Refunds: commands", request_body = GiveBack,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 201, body = RefundDocument), CommandErrors))]
+async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Result<Outcome, ApiError> {
+    let (context, order_id, body) = incoming.parse(&app, "refunds", EntityType::Order)?;
+    goodwill::give_back(&app, &context, goodwill::GiveBack { order_id, what: body.into_what() }).await
 }
 
 /// Retry a failed refund
@@ -24,6 +37,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     params(("id" = String, Path)),
     responses((status = 200, body = RefundDocument), CommandErrors))]
 async fn retry_refund(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
-    let (context, id, _body) = incoming.parse(&app, "retry", contracts::EntityType::Refund)?;
+    let (context, id, _body) = incoming.parse(&app, "retry", EntityType::Refund)?;
     refunds::retry(&app, &context, id).await
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::CommandErrors;
 use super::bodies::{
-    Approve, ChangeReturnState, CorrectReturn, Receive, Reject, RequestReturn, Ship, Step, StepBody, Withdraw,
+    Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Ship, StepBody, Withdraw,
 };
 use super::incoming::Incoming;
 use crate::context::CommandContext;
@@ -107,25 +107,26 @@ async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result
 /// Complete
 ///
 /// `RECEIVED` → `COMPLETED`. Fixes what is refunded, and queues the refund of exactly the accepted units. Returns of the order that
-/// are still open do not count. A return with nothing accepted completes without a refund.
-#[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Step,
+/// are still open do not count. Fees may be kept back, at most the whole refund. A return with nothing accepted completes without a
+/// refund.
+#[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Complete,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn complete(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Result<Outcome, ApiError> {
     incoming.change(&app, "complete", ReturnState::Completed).await
 }
 
 /// Correct facts
 ///
-/// Carrier and tracking number once the return is `IN_TRANSIT`, and the receipt while it is `RECEIVED`. The state stays; the
-/// version, the history and the events go on by one.
+/// Carrier and tracking number once the return is `IN_TRANSIT`, the receipt while it is `RECEIVED`, and the fees until it is
+/// `COMPLETED`. The state stays; the version, the history and the events go on by one.
 #[utoipa::path(patch, path = "/returns/{id}", tag = "Returns: commands", request_body = CorrectReturn,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Outcome, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Return)?;
-    let Details { carrier, tracking_number, receipt, .. } = body.into_details();
-    correct::returned(&app, &context, id, Facts { carrier, tracking_number, receipt, ..Facts::default() }).await
+    let Details { carrier, tracking_number, receipt, fees, .. } = body.into_details();
+    correct::returned(&app, &context, id, Facts { carrier, tracking_number, receipt, fees, ..Facts::default() }).await
 }
 
 /// Change a return's state

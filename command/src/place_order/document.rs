@@ -36,6 +36,7 @@ impl PlaceOrder {
             tax_minor: totals.tax.minor(),
             total_minor: totals.total.minor(),
             tax_terms: terms.clone(),
+            invoice_lines: Vec::new(),
             payment_transaction_id: None,
             carrier: None,
             tracking_number: None,

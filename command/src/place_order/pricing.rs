@@ -48,6 +48,10 @@ impl Draft<'_> {
                 taxation.rate(item.gst_rate, item.hsn, at, || format!("items[{index}].gst_rate"), errors)
             })
             .collect();
+        // A zero-rated supply under a letter of undertaking bears no tax on any goods.
+        let without_tax = terms.as_ref().is_some_and(|terms| terms.lut_reference.is_some());
+        let nothing = GstRate::from_thousandths(0);
+        let rates: Vec<_> = rates.into_iter().map(|rate| if without_tax { rate.and(nothing) } else { rate }).collect();
         let draft = OrderDraft {
             lines: self
                 .items

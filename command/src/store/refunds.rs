@@ -1,19 +1,24 @@
 //! Refunds: a new one, and one that is to be paid after all. Both under the order's lock.
 
-use contracts::{EventType, RefundDocument};
+use contracts::{EventType, RefundDocument, RefundKind};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::idempotency_keys::KnownAnswer;
 use crate::context::{AuditRow, CommandContext};
+use crate::idempotency::KeyedRequest;
 
-/// Writes a refund with its audit row and outbox row.
+/// Writes a refund with its audit row, outbox row, and stored answer if it is an answer.
 pub(crate) async fn insert_refund(
     conn: &mut PgConnection,
     refund: &RefundDocument,
     event_id: Uuid,
     context: &CommandContext,
+    idempotency: Option<&KeyedRequest>,
 ) -> sqlx::Result<()> {
+    let event_type =
+        if refund.kind == RefundKind::Goodwill { EventType::RefundGranted } else { EventType::RefundInitiated };
     let audit = context.audit_row(serde_json::json!({ "amount_minor": refund.amount_minor }));
     sqlx::query!(
         r#"
@@ -22,6 +27,10 @@ pub(crate) async fn insert_refund(
                 (id, order_id, return_id, kind, status, version, amount_minor, currency, document, created_at, updated_at)
             values ($1, $2, $3, $4, 'PENDING', 1, $5, $6, $7::jsonb - array['status', 'version', 'updated_at'], $8, $8)
             returning refund
+        ), remembered as (
+            insert into command.idempotency_keys
+                (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
+            select $20, $21, $22, $23, 'refund', $1, 201, 'PENDING', 1, '{}', $8 where $22::text is not null
         )
         select command.append_transitions(array_agg(row(
                    'refund', $1, 1, null, 'PENDING', $9::text, $10::text, $11::text, $12::text, $13::jsonb, $14::text::inet,
@@ -47,12 +56,35 @@ pub(crate) async fn insert_refund(
         audit.request_id,
         audit.trace_id,
         event_id,
-        EventType::RefundInitiated.as_str(),
+        event_type.as_str(),
         context.traceparent,
+        idempotency.map(|request| request.caller.as_str()),
+        idempotency.map(|request| request.route.as_str()),
+        idempotency.map(|request| request.key.as_str()),
+        idempotency.map(|request| request.request_hash.as_slice()),
     )
     .fetch_one(conn)
     .await?;
     Ok(())
+}
+
+/// The stored answer to a request that made a refund: the refund as it was then.
+pub(crate) async fn known_refund(conn: &mut PgConnection, request: &KeyedRequest) -> sqlx::Result<Option<KnownAnswer>> {
+    sqlx::query_as!(
+        KnownAnswer,
+        r#"
+        select request_hash, answer.status, answer.version, entity_id,
+               (document || jsonb_build_object('status', state, 'version', answer.version, 'updated_at', document -> 'created_at'))::text
+                   as "body!"
+        from command.idempotency_keys as answer join command.refunds on refunds.id = entity_id
+        where caller = $1 and route = $2 and key = $3
+        "#,
+        request.caller,
+        request.route,
+        request.key.as_str(),
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// A refund as clients see it.

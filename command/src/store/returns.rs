@@ -52,7 +52,7 @@ pub(crate) struct OrderUnderLock {
     pub(crate) document: Value,
     /// The documents of its returns, without the rejected ones.
     pub(crate) returns: Vec<Value>,
-    /// The documents of its refunds, without the failed ones.
+    /// The documents of its refunds.
     pub(crate) refunds: Vec<Value>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn lock_order(
                ) as "returns!: Vec<Value>",
                array(
                    select command.refund_document(refund)
-                   from command.refunds as refund where order_id = $1 and status <> 'FAILED' order by id
+                   from command.refunds as refund where order_id = $1 order by id
                ) as "refunds!: Vec<Value>"
         "#,
         order_id,

@@ -87,6 +87,8 @@ pub enum EventType {
     InvoiceGenerated,
     CreditNoteGenerated,
     RefundInitiated,
+    /// The same, for money that is given back without a return or a cancellation. A credit note may follow.
+    RefundGranted,
     /// The gateway may have paid it, or not.
     RefundInDoubt,
     /// It has been in doubt for long, and the customer is to know.
@@ -101,7 +103,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -119,6 +121,7 @@ impl EventType {
         Self::InvoiceGenerated,
         Self::CreditNoteGenerated,
         Self::RefundInitiated,
+        Self::RefundGranted,
         Self::RefundInDoubt,
         Self::RefundDelayed,
         Self::RefundProcessed,
@@ -147,6 +150,7 @@ impl EventType {
             Self::InvoiceGenerated => "invoice.generated",
             Self::CreditNoteGenerated => "credit_note.generated",
             Self::RefundInitiated => "refund.initiated",
+            Self::RefundGranted => "refund.granted",
             Self::RefundInDoubt => "refund.in_doubt",
             Self::RefundDelayed => "refund.delayed",
             Self::RefundProcessed => "refund.processed",

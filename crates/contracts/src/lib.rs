@@ -17,10 +17,11 @@ pub mod named;
 pub mod schema;
 
 pub use documents::{
-    Address, CreditNoteDocument, InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundKind,
-    ReturnDocument, ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument,
+    Address, CreditNoteDocument, FeeDocument, FeeKind, InvoiceDocument, InvoiceLineDocument, OrderDocument,
+    OrderItemDocument, PartDocument, RefundDocument, RefundItemDocument, RefundKind, ReturnDocument,
+    ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument,
 };
-pub use domain::{OrderState, RefundStatus, ReturnState, Supply};
+pub use domain::{OrderState, RefundStatus, ReturnState, Supply, last_day_to_reduce_tax};
 pub use email::Email;
 pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use gateway::{
@@ -28,7 +29,7 @@ pub use gateway::{
     IDEMPOTENCY_KEY_HEADER,
 };
 pub use queues::{Queue, UnknownQueue};
-pub use series::{InvalidNumber, Series, financial_year};
+pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
 pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
 

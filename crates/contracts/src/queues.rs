@@ -42,8 +42,10 @@ impl Queue {
     pub const fn wants(self, event: EventType) -> bool {
         match self {
             Self::Invoices => matches!(event, EventType::OrderShipped),
-            Self::CreditNotes => matches!(event, EventType::ReturnCompleted),
-            Self::Refunds => matches!(event, EventType::RefundInitiated | EventType::RefundRetried),
+            Self::CreditNotes => matches!(event, EventType::ReturnCompleted | EventType::RefundGranted),
+            Self::Refunds => {
+                matches!(event, EventType::RefundInitiated | EventType::RefundGranted | EventType::RefundRetried)
+            }
             // The shipping mail carries the invoice, so it waits for `invoice.generated`, not `order.shipped`.
             Self::Notifications => matches!(
                 event,

@@ -1,13 +1,14 @@
 //! Numbers of invoices and credit notes, as rule 46(b) of the CGST Rules requires them: consecutive, unique in a financial
 //! year, at most 16 characters of letters, digits, `-` and `/`. This is the only definition of their form.
 
-use chrono::{Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, Utc};
 use thiserror::Error;
 
 const MAX_LENGTH: usize = 16;
 /// A series has numbers of seven digits, or of six where its name leaves no room for the seventh.
 const DIGITS: [usize; 2] = [7, 6];
 const APRIL: u32 = 4;
+const SECONDS_EAST: i32 = 5 * 3600 + 30 * 60;
 
 /// Why a text cannot be the number of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -71,6 +72,17 @@ impl Series {
     fn written(&self, n: u32) -> String {
         format!("{}/{n:0width$}", self.name, width = self.digits)
     }
+}
+
+/// The day in India. What the law dates, it dates there: documents, their financial years, rates and returns. India has kept one
+/// offset since 1945, so no time zone tables are needed.
+pub fn day_in_india(at: DateTime<Utc>) -> NaiveDate {
+    at.with_timezone(&india()).date_naive()
+}
+
+/// Five and a half hours ahead of UTC.
+pub fn india() -> FixedOffset {
+    FixedOffset::east_opt(SECONDS_EAST).expect("less than a day")
 }
 
 /// The Indian financial year (1 April to 31 March) of a day: `26-27`.

@@ -32,6 +32,11 @@ fn entry(line: &'static str) -> Option<Entry> {
     Some(Entry { hsn, from: from.parse().ok()?, rate: GstRate::from_per_cent(per_cent.parse().ok()?).ok()? })
 }
 
+/// The last day until this one on which rates came into force.
+pub fn last_rate_change(until: NaiveDate) -> Option<NaiveDate> {
+    ENTRIES.iter().map(|entry| entry.from).filter(|from| *from <= until).max()
+}
+
 /// The rate on a day in India; `None` where the table has none. The longest matching code wins, and of its rates the
 /// latest one in force.
 pub fn default_rate(hsn: &str, on: NaiveDate) -> Option<GstRate> {

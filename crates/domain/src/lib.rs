@@ -19,22 +19,26 @@ mod tax;
 mod gst_rates;
 mod gstin;
 mod order_totals;
+mod order_line;
 mod return_policy;
+mod give_back;
 mod review_policy;
 
 pub use allocation::{Returned, UnitShares, allocate};
-pub use gst_rates::default_rate;
+pub use give_back::{ExceedingAmount, Goodwill, GoodwillRefusal, decide_goodwill};
+pub use gst_rates::{default_rate, last_rate_change};
 pub use gstin::{BadGstin, Gstin, IndianState, RecipientNumber};
 pub use money::{MAX_MINOR, Money};
 pub use names::Named;
+pub use order_line::{Part, ReturnLine, ReturnableItem};
 pub use order_state::OrderState;
 pub use order_totals::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDraft, OrderTotals, PlacementError};
 pub use refund_status::RefundStatus;
 pub use return_policy::{
-    ExceedingItem, OrderForReturn, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy, ReturnRefusal,
-    ReturnableItem, decide_refund, decide_return,
+    ExceedingItem, OrderForReturn, RefundShipping, RequestedItem, ReturnPolicy, ReturnRefusal, decide_refund,
+    decide_return,
 };
 pub use return_state::ReturnState;
 pub use review_policy::ReviewPolicy;
 pub use state_machine::{Decision, InvalidTransition, State, UnknownState, decide};
-pub use tax::{BadRate, Charge, GstRate, Supply, TaxTerms, Taxed, Taxes, assess};
+pub use tax::{BadRate, Charge, GstRate, Supply, TaxTerms, Taxed, Taxes, assess, last_day_to_reduce_tax};

@@ -7,10 +7,10 @@ use chrono_tz::Tz;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::allocation::{Returned, UnitShares};
 use crate::names::names;
+use crate::order_line::{Part, ReturnLine, ReturnableItem, keep_back};
 use crate::order_state::OrderState;
-use crate::tax::{Charge, Taxes};
+use crate::tax::Charge;
 
 /// What the shop allows its customers to return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,89 +62,11 @@ pub struct OrderForReturn {
     pub items: Vec<ReturnableItem>,
 }
 
-/// A line of the order, and what was returned of it so far. Rejected returns do not count, and neither do units that never
-/// arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReturnableItem {
-    pub id: Uuid,
-    pub quantity: u32,
-    /// What was paid for the goods, less what was given back without a return.
-    pub goods: Charge,
-    /// The same for the shipping.
-    pub shipping: Charge,
-    /// Units that are refunded, or will be.
-    pub returned_quantity: u32,
-    pub returned_goods: Charge,
-    pub returned_shipping: Charge,
-    /// Units that the warehouse received and rejected: they are not refunded, and cannot be returned again.
-    pub rejected_quantity: u32,
-    /// Units that were missing in a return, and were not requested again.
-    pub missing_quantity: u32,
-}
-
-impl ReturnableItem {
-    /// How many units can still be returned.
-    pub fn returnable(&self) -> u32 {
-        self.quantity.saturating_sub(self.returned_quantity).saturating_sub(self.rejected_quantity)
-    }
-
-    /// The refund without shipping; `None` when fewer units are left.
-    fn refund(&self, quantity: u32) -> Option<ReturnLine> {
-        let part = |of: fn(&Charge) -> i64| {
-            let returned = Returned { quantity: self.returned_quantity, amount: of(&self.returned_goods) };
-            UnitShares::of(of(&self.goods), self.quantity).refund(returned, quantity)
-        };
-        let goods = each_part(part)?;
-        Some(ReturnLine { order_item_id: self.id, quantity, goods, shipping: Charge::default() })
-    }
-
-    /// The shipping of `quantity` further units: what is due for all units returned so far, less what was refunded. Earlier
-    /// returns may have refunded more or less than their share, under another policy.
-    fn shipping_of(&self, quantity: u32) -> Charge {
-        let gone = i128::from(self.returned_quantity) + i128::from(quantity);
-        let due = |of: fn(&Charge) -> i64| {
-            let due = (i128::from(of(&self.shipping)) * gone).div_euclid(i128::from(self.quantity));
-            i64::try_from(due).ok().map(|due| due - of(&self.returned_shipping))
-        };
-        each_part(due).filter(|due| due.paid > 0).unwrap_or_default()
-    }
-}
-
-/// Computes each part of a charge by itself. The taxable amount follows from the parts.
-fn each_part(part: impl Fn(fn(&Charge) -> i64) -> Option<i64>) -> Option<Charge> {
-    Some(Charge {
-        paid: part(|charge| charge.paid)?,
-        taxes: Taxes {
-            cgst: part(|charge| charge.taxes.cgst)?,
-            sgst: part(|charge| charge.taxes.sgst)?,
-            igst: part(|charge| charge.taxes.igst)?,
-        },
-        round_off: part(|charge| charge.round_off)?,
-    })
-}
-
 /// One entry of the request. An item may be listed several times; its quantities then count together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestedItem {
     pub order_item_id: Uuid,
     pub quantity: i64,
-}
-
-/// One item of an accepted return, with its exact refund.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReturnLine {
-    pub order_item_id: Uuid,
-    /// 0 when only shipping is refunded, for units that were returned before.
-    pub quantity: u32,
-    pub goods: Charge,
-    pub shipping: Charge,
-}
-
-impl ReturnLine {
-    /// What the customer is paid.
-    pub const fn refund(&self) -> i64 {
-        self.goods.paid + self.shipping.paid
-    }
 }
 
 /// An item with more units requested than can still be returned.
@@ -224,17 +146,24 @@ pub fn decide_return(
     if !exceeding.is_empty() {
         return Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding });
     }
-    Ok(decide_refund(&order.items, &wanted, policy.shipping))
+    Ok(decide_refund(&order.items, &wanted, policy.shipping, 0))
 }
 
-/// What the return of these units refunds, line by line. Units of which fewer are left are not refunded.
+/// What the return of these units refunds, line by line, after fees that are kept back, at most all of it. Units of which fewer are
+/// left are not refunded.
 ///
 /// A preview, the estimate of an open return and the amount that is fixed at its completion differ only in what counts as
 /// returned before: for an estimate also the returns that are still open, for the final amount the completed ones.
-pub fn decide_refund(items: &[ReturnableItem], units: &[(Uuid, u32)], shipping: RefundShipping) -> Vec<ReturnLine> {
+pub fn decide_refund(
+    items: &[ReturnableItem],
+    units: &[(Uuid, u32)],
+    shipping: RefundShipping,
+    fees: i64,
+) -> Vec<ReturnLine> {
     let refund = |(id, quantity): &(Uuid, u32)| items.iter().find(|item| item.id == *id)?.refund(*quantity);
     let mut lines: Vec<ReturnLine> = units.iter().filter_map(refund).collect();
     add_shipping(&mut lines, items, shipping);
+    keep_back(&mut lines, fees);
     lines
 }
 
@@ -255,7 +184,8 @@ fn add_shipping(lines: &mut Vec<ReturnLine>, items: &[ReturnableItem], policy: R
         match lines.iter_mut().find(|line| line.order_item_id == item.id) {
             Some(line) => line.shipping = shipping,
             None if policy == RefundShipping::FullReturn && shipping.paid > 0 => {
-                lines.push(ReturnLine { order_item_id: item.id, quantity: 0, goods: Charge::default(), shipping });
+                let (goods, kept) = (Charge::default(), Part::default());
+                lines.push(ReturnLine { order_item_id: item.id, quantity: 0, goods, shipping, kept });
             }
             None => {}
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{Datelike, NaiveDate};
 use thiserror::Error;
 
 use crate::allocation::allocate;
@@ -128,6 +129,33 @@ impl Charge {
         }
     }
 
+    #[must_use]
+    pub const fn minus(&self, other: &Self) -> Self {
+        Self {
+            paid: self.paid - other.paid,
+            taxes: Taxes {
+                cgst: self.taxes.cgst - other.taxes.cgst,
+                sgst: self.taxes.sgst - other.taxes.sgst,
+                igst: self.taxes.igst - other.taxes.igst,
+            },
+            round_off: self.round_off - other.round_off,
+        }
+    }
+
+    /// The part of the charge in which `paid` paise were paid: of each tax its proportion, half a paisa rounded away from zero. The
+    /// whole is exact.
+    #[must_use]
+    pub fn part(&self, paid: i64) -> Self {
+        let share = |of: i64| {
+            let (of, whole) = (i128::from(of) * i128::from(paid), i128::from(self.paid.max(1)));
+            let rounded = (2 * of.abs() + whole) / (2 * whole) * of.signum();
+            i64::try_from(rounded).expect("a part is at most the whole")
+        };
+        let Taxes { cgst, sgst, igst } = self.taxes;
+        let taxes = Taxes { cgst: share(cgst), sgst: share(sgst), igst: share(igst) };
+        Self { paid, taxes, round_off: share(self.round_off) }
+    }
+
     /// The charge for goods sold at `net`, which contains the tax or not, as the terms say.
     fn of(net: i64, rate: GstRate, terms: TaxTerms) -> Self {
         if !terms.prices_include_tax {
@@ -145,6 +173,13 @@ impl Charge {
         let (below, above) = (split(below), split(below + 1));
         if above.round_off.abs() < below.round_off.abs() { above } else { below }
     }
+}
+
+/// The last day on which a credit note reduces the tax on a supply of this day: 30 November after the end of the financial year
+/// (section 34 (2) of the CGST Act).
+pub fn last_day_to_reduce_tax(supplied_on: NaiveDate) -> NaiveDate {
+    let year = supplied_on.year() + i32::from(supplied_on.month() >= 4);
+    NaiveDate::from_ymd_opt(year, 11, 30).unwrap_or(NaiveDate::MAX)
 }
 
 /// An amount to be taxed. It contains the tax or not, as the terms say.

@@ -34,14 +34,14 @@ async fn credit_notes(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
         r#"
-        select format('return %s: its credit note is %s, its job %s', coalesce(aggregate_id, return_id),
+        select format('%s: its credit note is %s, its job %s', coalesce(aggregate_id, source_id),
                       case when stored_at is null then 'not stored' else 'stored' end, status)
         from (select * from messaging.inbox where queue = 'credit_notes' and status <> 'discarded') as job
-        left join work.credit_notes on return_id = aggregate_id
+        left join work.credit_notes on source_id = aggregate_id
         where (status = 'done' and not coalesce(result ? 'skipped', false)) <> (stored_at is not null)
         union all
         select format('return %s is %s and has a credit note', returns.id, state)
-        from work.credit_notes join command.returns on returns.id = return_id
+        from work.credit_notes join command.returns on returns.id = source_id
         where state <> 'COMPLETED'
         "#
     )

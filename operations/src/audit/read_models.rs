@@ -157,7 +157,8 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
                 from read.invoices
                 union all
                 select 'credit_note', (document ->> 'id')::uuid, version, document::jsonb,
-                       jsonb_build_object('path', path, 'sha256', sha256, 'return_id', return_id)
+                       jsonb_build_object('path', path, 'sha256', sha256,
+                                          case when document::jsonb ? 'refund_id' then 'refund_id' else 'return_id' end, source_id)
                 from read.credit_notes
                 union all
                 select 'refund', id, version, document::jsonb,

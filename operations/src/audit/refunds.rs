@@ -23,7 +23,7 @@ pub(super) struct Refund {
     amount_minor: i64,
     currency: String,
     transaction_id: Option<String>,
-    /// Whether its return is completed, or its order cancelled.
+    /// Whether its return is completed, or its order cancelled. Money may also be given back without either.
     founded: bool,
 }
 
@@ -68,7 +68,8 @@ pub(super) async fn ours(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Refund>> {
         r#"
         select coalesce(return_id, refunds.id) as "key!", status as "status!", amount_minor as "amount_minor!",
                refunds.currency as "currency!", transaction_id as "transaction_id?",
-               case kind when 'RETURN' then returns.state = 'COMPLETED' else orders.state = 'CANCELLED' end as "founded!"
+               case kind when 'RETURN' then returns.state = 'COMPLETED' when 'CANCELLATION' then orders.state = 'CANCELLED'
+                         else true end as "founded!"
         from command.refunds join command.orders on orders.id = refunds.order_id
         left join command.returns on returns.id = return_id
         "#
@@ -97,7 +98,7 @@ fn disagreements(ours: &[Refund], before: &[GatewayRefund], after: &[GatewayRefu
         let (about, refund) = (of(entry), known.get(&of(entry)));
         if !refund.is_some_and(|refund| refund.founded) {
             found.push(format!(
-                "the gateway has paid {} for {about}, which is neither a completed return nor the refund of a cancelled order",
+                "the gateway has paid {} for {about}, which is neither a completed return nor a refund without one",
                 entry.transaction_id
             ));
         }
@@ -168,7 +169,8 @@ async fn wrong_amounts(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     )
 }
 
-/// Of an item no more units were returned than sold, and no more refunded than paid. All of it is refunded once all units are.
+/// Of an item no more units were returned than sold, and no more was given back than paid. All of it is back once all units are, but for
+/// fees that were kept. What is given back without a return is the sum of its items.
 async fn returned_too_much(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
     violations!(
         snapshot,
@@ -178,21 +180,38 @@ async fn returned_too_much(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
                    coalesce((item ->> 'accepted_quantity')::bigint, (item ->> 'quantity')::bigint) as accepted,
                    coalesce((item ->> 'missing_quantity')::bigint, 0) as missing,
                    (item ->> 'amount_minor')::bigint as amount, (item ->> 'shipping_minor')::bigint as shipping,
-                   state = 'COMPLETED' as completed
+                   coalesce((item #>> '{kept,goods_minor}')::bigint, 0) as kept, state = 'COMPLETED' as completed
             from command.returns
             cross join lateral json_array_elements(coalesce((progress -> 'items')::json, items)) as item
             where state <> 'REJECTED'
         ), returned as (
             select order_item_id, sum(quantity - missing) as units, sum(accepted) filter (where completed) as refunded,
-                   coalesce(sum(amount - shipping) filter (where completed), 0) as goods,
-                   coalesce(sum(shipping) filter (where completed), 0) as shipping
+                   sum(amount - shipping) filter (where completed) as goods, sum(kept) filter (where completed) as kept,
+                   sum(shipping) filter (where completed) as shipping
             from line group by order_item_id
+        ), granted as (
+            select refunds.id, amount_minor, (item ->> 'order_item_id')::uuid as order_item_id,
+                   (item ->> 'amount_minor')::bigint as amount, (item ->> 'shipping_minor')::bigint as shipping
+            from command.refunds cross join lateral jsonb_array_elements(document -> 'items') as item
+            where kind = 'GOODWILL'
+        ), given_back as (
+            select order_item_id, sum(amount - shipping) as goods, sum(shipping) as shipping from granted group by order_item_id
+        ), taken as (
+            select order_item_id, coalesce(units, 0) as units, coalesce(refunded, 0) as refunded, coalesce(kept, 0) as kept,
+                   coalesce(returned.goods, 0) + coalesce(given_back.goods, 0) as goods,
+                   coalesce(returned.shipping, 0) + coalesce(given_back.shipping, 0) as shipping
+            from returned full join given_back using (order_item_id)
         )
         select format('item %s of order %s: %s of %s units returned, %s of %s paise, %s of %s for shipping', item.id, item.order_id,
-                      units, item.quantity, goods, item.paid_minor, returned.shipping, item.shipping_minor)
-        from command.order_items as item join returned on order_item_id = item.id
-        where units > item.quantity or returned.shipping > item.shipping_minor or goods > item.paid_minor
-           or refunded = item.quantity and goods < item.paid_minor
+                      units, item.quantity, goods, item.paid_minor, taken.shipping, item.shipping_minor)
+        from command.order_items as item join taken on order_item_id = item.id
+        where units > item.quantity or taken.shipping > item.shipping_minor or goods > item.paid_minor
+           or refunded = item.quantity and goods + kept < item.paid_minor
+        union all
+        select format('refund %s is of %s, its items of %s', refunds.id, refunds.amount_minor, coalesce(sum(amount), 0))
+        from command.refunds left join granted using (id)
+        where kind = 'GOODWILL'
+        group by refunds.id having coalesce(sum(amount), 0) <> refunds.amount_minor
         "#
     )
 }

@@ -1,4 +1,4 @@
-//! `GET /orders/{id}/invoice` and `GET /returns/{id}/credit-note`: the PDFs.
+//! `GET /orders/{id}/invoice`, `GET /returns/{id}/credit-note` and `GET /refunds/{id}/credit-note`: the PDFs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use storage::{StoreError, StoredFile};
 use super::consistency::Scope;
 use super::documents::client_has;
 use super::store::PdfOf;
-use super::{Api, ConsistencyParam, OrderId, ReturnId, store};
+use super::{Api, ConsistencyParam, OrderId, RefundId, ReturnId, store};
 
 /// The invoice of an order as a PDF.
 #[utoipa::path(
@@ -96,6 +96,46 @@ pub(super) async fn get_return_credit_note(
     serve(&api, &headers, note, &CREDIT_NOTE).await
 }
 
+/// The credit note of money that was given back without a return, as a PDF.
+#[utoipa::path(
+    get,
+    path = "/refunds/{id}/credit-note",
+    tag = "Refunds: queries",
+    params(
+        ("id" = String, Path, description = "UUID"),
+        ConsistencyParam,
+        ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
+        ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The PDF.",
+            content_type = "application/pdf",
+            headers(("etag" = String, description = "SHA-256 of the PDF")),
+        ),
+        (status = 304, description = "Unchanged."),
+        (
+            status = 404,
+            description = "`REFUND_NOT_FOUND`; `CREDIT_NOTE_NOT_FOUND` before its credit note is made, and for refunds that have none; \
+                           `CREDIT_NOTE_FILE_MISSING` when the credit note was made but its file is not in the store",
+            body = ErrorBody,
+        ),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
+    )
+)]
+pub(super) async fn get_refund_credit_note(
+    State(api): State<Arc<Api>>,
+    id: RefundId,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<ConsistencyParam>,
+) -> Result<Response, ApiError> {
+    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let note = store::credit_note_of_refund(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    serve(&api, &headers, note, &CREDIT_NOTE_OF_REFUND).await
+}
+
 /// A kind of PDF.
 struct Kind {
     not_found: &'static str,
@@ -112,6 +152,13 @@ const INVOICE: Kind = Kind {
 const CREDIT_NOTE: Kind = Kind {
     not_found: "CREDIT_NOTE_NOT_FOUND",
     not_found_message: "the return has no credit note yet: it is made when the return is completed",
+    file_missing: "CREDIT_NOTE_FILE_MISSING",
+};
+
+const CREDIT_NOTE_OF_REFUND: Kind = Kind {
+    not_found: "CREDIT_NOTE_NOT_FOUND",
+    not_found_message: "the refund has no credit note, or none yet: one is made where money is given back without a return, after the \
+                        invoice",
     file_missing: "CREDIT_NOTE_FILE_MISSING",
 };
 

@@ -50,6 +50,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(lead_times::lead_times))
         .routes(routes!(gst::gst_report))
         .routes(routes!(gst::gstr1_file))
+        .routes(routes!(gst::gstr1_sheet))
 }
 
 /// The query parameters of every report; others are refused.
@@ -124,15 +125,20 @@ fn respond<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec
         }
         Format::Csv => {
             let body = csv::to_csv(&data).map_err(ApiError::internal)?;
-            let file = format!("attachment; filename=\"{name}{}.csv\"", period.suffix());
-            let disposition = HeaderValue::from_str(&file).map_err(ApiError::internal)?;
-            let headers = [
-                (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")),
-                (header::CONTENT_DISPOSITION, disposition),
-            ];
-            Ok((headers, body).into_response())
+            csv_file(&format!("{name}{}", period.suffix()), body)
         }
     }
+}
+
+/// A CSV file to download.
+fn csv_file(name: &str, body: Vec<u8>) -> Result<Response, ApiError> {
+    let disposition =
+        HeaderValue::from_str(&format!("attachment; filename=\"{name}.csv\"")).map_err(ApiError::internal)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((headers, body).into_response())
 }
 
 /// A read-only transaction in which all statements see the same instant. More memory keeps the sorts off the disk.

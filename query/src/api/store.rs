@@ -52,7 +52,7 @@ pub(super) fn returns<'c>(
                    as "inner?"
         from read.returns
         left join read.refunds on refunds.return_id = returns.id
-        left join read.credit_notes on credit_notes.return_id = returns.id
+        left join read.credit_notes on source_id = returns.id
         where returns.id = any($1)
         "#,
         ids,
@@ -63,7 +63,7 @@ pub(super) fn returns<'c>(
     .boxed()
 }
 
-/// Refunds, by id.
+/// Refunds with their credit notes, by id.
 pub(super) fn refunds<'c>(
     conn: &'c mut PgConnection,
     ids: &'c [Uuid],
@@ -71,8 +71,10 @@ pub(super) fn refunds<'c>(
     sqlx::query_as!(
         Found,
         r#"
-        select id as "id!", version as "version!", document::text as "document!", null::int as inner_version, null::text as inner
-        from read.refunds where id = any($1)
+        select refunds.id as "id!", refunds.version as "version!", refunds.document::text as "document!",
+               credit_notes.version as "inner_version?", '"credit_note":' || credit_notes.document::text as "inner?"
+        from read.refunds left join read.credit_notes on source_id = refunds.id
+        where refunds.id = any($1)
         "#,
         ids,
     )
@@ -127,10 +129,25 @@ pub(super) async fn credit_note(read: &PgPool, return_id: Uuid) -> sqlx::Result<
         PdfOf,
         r#"
         select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?"
-        from read.returns left join read.credit_notes on credit_notes.return_id = returns.id
+        from read.returns left join read.credit_notes on source_id = returns.id
         where returns.id = $1
         "#,
         return_id,
+    )
+    .fetch_optional(read)
+    .await
+}
+
+/// The credit note of a refund without a return; `None` when there is no such refund.
+pub(super) async fn credit_note_of_refund(read: &PgPool, refund_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
+    sqlx::query_as!(
+        PdfOf,
+        r#"
+        select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?"
+        from read.refunds left join read.credit_notes on source_id = refunds.id
+        where refunds.id = $1
+        "#,
+        refund_id,
     )
     .fetch_optional(read)
     .await
@@ -157,12 +174,15 @@ pub(super) const RETURNS: Listing = Listing {
                     nullif(concat_ws(',',
                         (select '\"refund\":' || refunds.document::text from read.refunds where return_id = listed.id),
                         (select '\"credit_note\":' || credit_notes.document::text from read.credit_notes
-                         where return_id = listed.id)), '') as \"inner\"
+                         where source_id = listed.id)), '') as \"inner\"
              from read.returns as listed where true",
 };
 
 pub(super) const REFUNDS: Listing = Listing {
-    select: "select id, created_at, document::text as document, null::text as \"inner\" from read.refunds as listed where true",
+    select: "select id, created_at, document::text as document,
+                    (select '\"credit_note\":' || credit_notes.document::text from read.credit_notes
+                     where source_id = listed.id) as \"inner\"
+             from read.refunds as listed where true",
 };
 
 /// The rows of a list that the client asks for.

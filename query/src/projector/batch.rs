@@ -23,7 +23,7 @@ pub(crate) enum Undecodable {
     #[error("undecodable payload: the snapshot is not an object")]
     NotAnObject,
     #[error("undecodable payload: the credit note names no return")]
-    NoReturn,
+    NoSource,
     #[error("the envelope names {event}, its {part} names {found}")]
     Mismatch { event: String, part: &'static str, found: String },
 }
@@ -150,8 +150,8 @@ impl<'a> Batch<'a> {
             EntityType::CreditNote => {
                 let columns: IssuedColumns<'a> = serde_json::from_str(document)?;
                 expect_same(job, kind, "snapshot", (kind, columns.id, version))?;
-                let return_id = columns.return_id.ok_or(Undecodable::NoReturn)?;
-                keep_newest(&mut self.credit_notes, return_id, Row { version, columns, document });
+                let source_id = columns.return_id.or(columns.refund_id).ok_or(Undecodable::NoSource)?;
+                keep_newest(&mut self.credit_notes, source_id, Row { version, columns, document });
             }
             EntityType::Refund => {
                 let columns: RefundColumns<'a> = serde_json::from_str(document)?;

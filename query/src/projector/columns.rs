@@ -89,6 +89,7 @@ pub(super) struct IssuedColumns<'a> {
     pub(super) id: Uuid,
     pub(super) order_id: Uuid,
     pub(super) return_id: Option<Uuid>,
+    pub(super) refund_id: Option<Uuid>,
     #[serde(borrow)]
     pub(super) order_number: Cow<'a, str>,
     #[serde(borrow)]

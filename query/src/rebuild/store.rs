@@ -71,7 +71,7 @@ pub(super) async fn missing_from_rebuilt(read: &PgPool) -> sqlx::Result<Lost> {
             select known.version, next.version from read.invoices as known left join read_next.invoices as next using (order_id)
             union all
             select known.version, next.version
-            from read.credit_notes as known left join read_next.credit_notes as next using (return_id)
+            from read.credit_notes as known left join read_next.credit_notes as next using (source_id)
             union all
             select known.version, next.version from read.refunds as known left join read_next.refunds as next using (id)
         )

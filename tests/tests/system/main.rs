@@ -17,6 +17,7 @@ mod fences;
 mod flows;
 mod gateway_faults;
 mod gauges;
+mod goodwill;
 mod gst_cases;
 mod hangups;
 mod hints;

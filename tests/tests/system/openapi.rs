@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System};
 
 /// The operations of requirements R4, R5, R8, R10 and R14.
-const OPERATIONS: [&str; 57] = [
+const OPERATIONS: [&str; 60] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -26,6 +26,7 @@ const OPERATIONS: [&str; 57] = [
     "patch /api/v1/returns/{id}/state",
     "patch /api/v1/returns/{id}",
     "post /api/v1/returns/{id}/withdraw",
+    "post /api/v1/orders/{id}/refunds",
     "post /api/v1/refunds/{id}/retry",
     "get /api/v1/orders",
     "get /api/v1/orders/{id}",
@@ -38,6 +39,7 @@ const OPERATIONS: [&str; 57] = [
     "get /api/v1/refunds",
     "get /api/v1/refunds/{id}",
     "get /api/v1/refunds/{id}/history",
+    "get /api/v1/refunds/{id}/credit-note",
     "get /api/v1/reports/daily",
     "get /api/v1/reports/sales/daily",
     "get /api/v1/reports/orders-by-state",
@@ -46,6 +48,7 @@ const OPERATIONS: [&str; 57] = [
     "get /api/v1/reports/lead-times",
     "get /api/v1/reports/gst",
     "get /api/v1/reports/gst/gstr1.json",
+    "get /api/v1/reports/gst/gstr1/{sheet}",
     "get /api/v1/ops/status",
     "get /api/v1/ops/stuck",
     "get /api/v1/ops/events/{id}",
@@ -120,7 +123,7 @@ async fn every_described_operation_exists() -> Result<()> {
     let workers = Api::new(system.base_url())?;
     for operation in operations(&checked_in()?) {
         let (method, path) = operation.split_once(' ').context("a method and a path")?;
-        let path = path.replace("{id}", "seven").replace("{key}", "seven");
+        let path = path.replace("{id}", "seven").replace("{key}", "seven").replace("{sheet}", "b2b.csv");
         let method = Method::from_bytes(method.to_uppercase().as_bytes())?;
         let answer = match path.strip_prefix("/api/v1") {
             Some(path) => system.api.call(method, path).send().await?,

@@ -1,4 +1,4 @@
-//! The SQL over `work.credit_notes`: one row per return.
+//! The SQL over `work.credit_notes`: one row per return, and per refund without one.
 
 use chrono::{DateTime, Utc};
 use contracts::CreditNoteDocument;
@@ -15,11 +15,11 @@ pub(super) struct CreditNoteRow {
     pub(super) issued_at: DateTime<Utc>,
 }
 
-pub(super) async fn find(conn: &mut PgConnection, return_id: Uuid) -> sqlx::Result<Option<CreditNoteRow>> {
+pub(super) async fn find(conn: &mut PgConnection, source_id: Uuid) -> sqlx::Result<Option<CreditNoteRow>> {
     sqlx::query_as!(
         CreditNoteRow,
-        "select id, credit_note_number, issued_at from work.credit_notes where return_id = $1",
-        return_id
+        "select id, credit_note_number, issued_at from work.credit_notes where source_id = $1",
+        source_id
     )
     .fetch_optional(conn)
     .await
@@ -28,18 +28,18 @@ pub(super) async fn find(conn: &mut PgConnection, return_id: Uuid) -> sqlx::Resu
 pub(super) async fn insert(
     conn: &mut PgConnection,
     id: Uuid,
-    return_id: Uuid,
+    source_id: Uuid,
     number: &str,
     at: DateTime<Utc>,
 ) -> sqlx::Result<CreditNoteRow> {
     sqlx::query_as!(
         CreditNoteRow,
         r#"
-        insert into work.credit_notes (id, return_id, credit_note_number, issued_at) values ($1, $2, $3, $4)
+        insert into work.credit_notes (id, source_id, credit_note_number, issued_at) values ($1, $2, $3, $4)
         returning id, credit_note_number, issued_at
         "#,
         id,
-        return_id,
+        source_id,
         number,
         at,
     )

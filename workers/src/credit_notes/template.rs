@@ -1,23 +1,29 @@
 //! A credit note as HTML: rule 53 of the CGST Rules.
 
 use chrono::{DateTime, Utc};
-use contracts::{OrderDocument, ReturnDocument};
+use contracts::OrderDocument;
 use maud::{Markup, html};
 
-use crate::documents::{Brand, Heading, TaxTable, addresses, day, fact, masthead, page};
+use crate::documents::{Brand, Credited, Heading, TaxTable, addresses, day, fact, masthead, page};
 
 /// What a credit note says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CreditNoteView<'a> {
-    /// The order as it was invoiced.
+    /// The order as it was invoiced. Without tax terms the credit note gives back no tax.
     pub(super) order: &'a OrderDocument,
-    pub(super) returned: &'a ReturnDocument,
+    pub(super) credited: &'a Credited,
     pub(super) number: &'a str,
     /// Shown as dates in Asia/Kolkata.
     pub(super) issued_at: DateTime<Utc>,
     pub(super) invoice_number: &'a str,
     pub(super) invoiced_at: DateTime<Utc>,
+    /// Whether it comes too late to reduce the tax.
+    pub(super) is_late: bool,
 }
+
+/// Section 34 (2) of the CGST Act.
+const LATE: &str = "Issued after the last day on which a credit note reduces the tax on the supply (section 34(2) of the CGST Act). \
+                    The amounts contain the tax, which stays as invoiced.";
 
 /// The whole document.
 pub(super) fn credit_note_html(note: &CreditNoteView<'_>, brand: &Brand) -> Markup {
@@ -26,10 +32,11 @@ pub(super) fn credit_note_html(note: &CreditNoteView<'_>, brand: &Brand) -> Mark
         number: note.number,
         copy: note.order.tax_terms.is_some().then_some("Original for recipient"),
     };
-    let goods = TaxTable::of_return(note.order, note.returned);
+    let goods = TaxTable::of_credit(note.order, note.credited);
     let body = html! {
         (masthead(&heading, brand))
         (facts(note))
+        @if note.is_late { p.endorsement { (LATE) } }
         (addresses(note.order, brand))
         (goods.table())
         section.after {
@@ -49,7 +56,7 @@ fn facts(note: &CreditNoteView<'_>) -> Markup {
             (fact("Invoice date", Some(&day(note.invoiced_at))))
             (fact("Order number", Some(note.order.order_number.as_str())))
             (fact("Place of supply", place))
-            (fact("Reason", note.returned.reason.as_deref()))
+            (fact("Reason", note.credited.reason()))
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) fn taxed_order() -> OrderDocument {
         supply: Supply::IntraState,
         place_of_supply: "29 Karnataka".to_owned(),
         prices_include_tax: true,
+        sez: false,
+        lut_reference: None,
     });
     order
 }

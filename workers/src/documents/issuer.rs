@@ -20,7 +20,6 @@ pub(crate) struct DocumentIssuer {
     pub(crate) renderer: Renderer,
     pub(crate) files: InvoiceStore,
     pub(crate) brand: Brand,
-    pub(crate) timezone: chrono_tz::Tz,
 }
 
 impl DocumentIssuer {
@@ -33,7 +32,7 @@ impl DocumentIssuer {
         at: DateTime<Utc>,
     ) -> Result<String, Failure> {
         let dead = |error: InvalidNumber| Failure::Dead(error.to_string());
-        let series = series_at(prefix, at, self.timezone).map_err(dead)?;
+        let series = series_at(prefix, at).map_err(dead)?;
         let n = store::next_in_series(conn, series.name()).await?;
         series.number(n.unsigned_abs()).map_err(dead)
     }

@@ -1,6 +1,6 @@
-//! One line of goods on a document, sold or returned.
+//! One line of goods on a document, sold, returned or lowered in price.
 
-use contracts::{Hsn, OrderItemDocument, ReturnItemDocument, Sku, TaxDocument};
+use contracts::{Hsn, OrderItemDocument, RefundItemDocument, ReturnItemDocument, Sku, TaxDocument};
 
 /// A line of goods. Amounts are in minor units of the document's currency.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +9,7 @@ pub(super) struct Line<'a> {
     pub(super) title: &'a str,
     pub(super) hsn: Option<&'a Hsn>,
     pub(super) rate: Option<f64>,
+    /// 0: no goods came back, and money was given back for them.
     pub(super) quantity: i32,
     /// Of one unit; only on lines that are sold.
     pub(super) price: Option<i64>,
@@ -46,6 +47,24 @@ impl<'a> From<&'a ReturnItemDocument> for Line<'a> {
             hsn: item.hsn.as_ref(),
             rate: item.gst_rate,
             quantity: item.refunded_quantity(),
+            price: None,
+            discount: 0,
+            goods: item.amount_minor - item.shipping_minor,
+            tax: item.tax,
+            shipping: item.shipping_minor,
+            shipping_tax: item.shipping_tax,
+        }
+    }
+}
+
+impl<'a> From<&'a RefundItemDocument> for Line<'a> {
+    fn from(item: &'a RefundItemDocument) -> Self {
+        Self {
+            sku: &item.sku,
+            title: &item.title,
+            hsn: item.hsn.as_ref(),
+            rate: item.gst_rate,
+            quantity: 0,
             price: None,
             discount: 0,
             goods: item.amount_minor - item.shipping_minor,

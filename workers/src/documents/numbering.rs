@@ -1,12 +1,11 @@
 //! The series of numbers that a document's number comes from. `contracts` defines their form.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
-use contracts::{InvalidNumber, Series, financial_year};
+use contracts::{InvalidNumber, Series, day_in_india, financial_year};
 
-/// The series of the financial year that the local day of `at` belongs to.
-pub(super) fn series_at(prefix: &str, at: DateTime<Utc>, timezone: Tz) -> Result<Series, InvalidNumber> {
-    Series::new(prefix, &financial_year(at.with_timezone(&timezone).date_naive()))
+/// The series of the financial year in India.
+pub(super) fn series_at(prefix: &str, at: DateTime<Utc>) -> Result<Series, InvalidNumber> {
+    Series::new(prefix, &financial_year(day_in_india(at)))
 }
 
 /// The value parser of `INVOICE_PREFIX`.
@@ -28,14 +27,13 @@ pub(crate) fn check_credit_note_prefix(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use chrono_tz::Asia::Kolkata;
     use serde_json::Value;
 
     use super::*;
 
     fn series(instant: &str) -> String {
         let at = instant.parse::<DateTime<Utc>>().expect("an instant");
-        series_at("AC", at, Kolkata).expect("a valid series").name().to_owned()
+        series_at("AC", at).expect("a valid series").name().to_owned()
     }
 
     /// Independent figures; the file names the source of each.

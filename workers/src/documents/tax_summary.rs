@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{OrderDocument, ReturnDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine};
+use contracts::{OrderDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine};
 
+use super::credited::Credited;
 use super::line::Line;
 
 /// The tax summary of an order's invoice; `None` when the shop is not registered.
@@ -11,9 +12,9 @@ pub(crate) fn tax_of_order(order: &OrderDocument) -> Option<TaxSummaryDocument> 
     summary(order, order.items.iter().map(Line::from))
 }
 
-/// The tax summary of a return's credit note, under the terms of its order.
-pub(crate) fn tax_of_return(order: &OrderDocument, returned: &ReturnDocument) -> Option<TaxSummaryDocument> {
-    summary(order, returned.items.iter().map(Line::from))
+/// The tax summary of a credit note, under the terms of its order.
+pub(crate) fn tax_of_credit(order: &OrderDocument, credited: &Credited) -> Option<TaxSummaryDocument> {
+    summary(order, credited.lines().into_iter())
 }
 
 fn summary<'a>(order: &OrderDocument, lines: impl Iterator<Item = Line<'a>>) -> Option<TaxSummaryDocument> {

@@ -1,8 +1,9 @@
 //! The table of goods with the tax on each line, and what follows it: rules 46 and 53 of the CGST Rules.
 
-use contracts::{Hsn, OrderDocument, ReturnDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
+use contracts::{Hsn, OrderDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
 use maud::{Markup, html};
 
+use super::credited::Credited;
 use super::format::capitalised;
 use super::layout::{Brand, total_row};
 use super::line::Line;
@@ -35,9 +36,8 @@ impl<'a> TaxTable<'a> {
     }
 
     /// What a credit note gives back, under the tax terms of the order.
-    pub(crate) fn of_return(order: &OrderDocument, returned: &'a ReturnDocument) -> Self {
-        let lines = returned.items.iter().map(Line::from).collect();
-        Self::new(lines, &returned.currency, order.tax_terms.as_ref(), returned.refund_amount_minor)
+    pub(crate) fn of_credit(order: &'a OrderDocument, credited: &'a Credited) -> Self {
+        Self::new(credited.lines(), &order.currency, order.tax_terms.as_ref(), credited.total_minor())
     }
 
     fn new(lines: Vec<Line<'a>>, currency: &'a str, terms: Option<&TaxTermsDocument>, total: i64) -> Self {
@@ -57,7 +57,7 @@ impl<'a> TaxTable<'a> {
     /// The last line, shipping and totals are one section. It never breaks, so the totals cannot stand alone on a page.
     pub(crate) fn table(&self) -> Markup {
         // A line that only refunds shipping is not a line of goods.
-        let lines: Vec<_> = (1..).zip(self.lines.iter().filter(|line| line.quantity > 0)).collect();
+        let lines: Vec<_> = (1..).zip(self.lines.iter().filter(|line| line.quantity > 0 || line.goods > 0)).collect();
         let (last, others) =
             lines.split_last().map_or((&[][..], &[][..]), |(last, others)| (std::slice::from_ref(last), others));
         html! {
@@ -98,7 +98,7 @@ impl<'a> TaxTable<'a> {
                         @if line.discount > 0 { span { "Less " (self.money(line.discount)) } }
                     }
                 }
-                td.number { (line.quantity) }
+                td.number { @if line.quantity > 0 { (line.quantity) } @else { "–" } }
                 td.number { @if let Some(price) = line.price { (self.money(price)) } }
                 @if self.is_taxed() {
                     td.number { (self.money(line.tax.map_or(line.goods, |tax| tax.taxable_minor))) }

@@ -1,9 +1,10 @@
 //! What a document is called, and what it must say besides: rules 46, 46A and 49 of the CGST Rules.
 
-use contracts::OrderDocument;
+use contracts::{OrderDocument, TaxTermsDocument};
 
 /// The title of an order's invoice. Of a registered shop:
 ///
+/// - it is zero-rated: a tax invoice, also under a letter of undertaking (section 16 of the IGST Act);
 /// - nothing on it is taxed: a bill of supply (section 31 (3) (c), rule 49);
 /// - taxed and exempt goods for a buyer who is not registered: one document for both (rule 46A);
 /// - otherwise a tax invoice (rule 46).
@@ -16,14 +17,24 @@ pub(crate) fn invoice_title(order: &OrderDocument) -> &'static str {
     let addresses = [&order.shipping_address, &order.billing_address];
     let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
     match taxed {
+        _ if order.tax_terms.as_ref().is_some_and(TaxTermsDocument::is_zero_rated) => "Tax Invoice",
         0 => "Bill of Supply",
         taxed if taxed < order.items.len() && !is_registered => "Invoice-cum-Bill of Supply",
         _ => "Tax Invoice",
     }
 }
 
-/// What an invoice for goods that leave India is endorsed with: the third proviso to rule 46.
-pub(crate) fn endorsement(order: &OrderDocument) -> Option<&'static str> {
-    let is_export = order.tax_terms.as_ref().is_some_and(contracts::TaxTermsDocument::is_export);
-    is_export.then_some("SUPPLY MEANT FOR EXPORT ON PAYMENT OF INTEGRATED TAX")
+/// What the invoice of a zero-rated supply is endorsed with: the third proviso to rule 46.
+pub(crate) fn endorsement(order: &OrderDocument) -> Option<String> {
+    let terms = order.tax_terms.as_ref().filter(|terms| terms.is_zero_rated())?;
+    let meant_for = if terms.sez {
+        "SUPPLY TO SEZ UNIT OR SEZ DEVELOPER FOR AUTHORISED OPERATIONS"
+    } else {
+        "SUPPLY MEANT FOR EXPORT"
+    };
+    let without_tax = "UNDER BOND OR LETTER OF UNDERTAKING WITHOUT PAYMENT OF INTEGRATED TAX";
+    Some(match &terms.lut_reference {
+        Some(reference) => format!("{meant_for} {without_tax} (LUT {reference})"),
+        None => format!("{meant_for} ON PAYMENT OF INTEGRATED TAX"),
+    })
 }

@@ -217,6 +217,10 @@ fn refunded(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailCont
             format!("Your order {number} was cancelled, and we have refunded the {amount} that you had paid."),
             "We hope that you will find another piece that is yours.",
         ),
+        RefundKind::Goodwill => (
+            format!("We have refunded {amount} of what you paid for order {number}. You need not send anything back."),
+            "Thank you for your patience with us.",
+        ),
     };
     EmailContent {
         heading: "Your refund is on its way",
@@ -224,6 +228,7 @@ fn refunded(refund: &RefundDocument, order: Option<&OrderDocument>) -> EmailCont
         opening: vec![opening],
         facts: facts([
             ("Order", Some(number.to_string())),
+            ("Why", refund.reason.as_deref().filter(|_| refund.kind == RefundKind::Goodwill).map(capitalised)),
             ("Refunded on", refund.processed_at.map(day)),
             ("To", order.and_then(|order| order.payment_method.clone())),
             ("Reference", refund.gateway_reference.clone().or_else(|| refund.transaction_id.clone())),

@@ -32,27 +32,34 @@ fn refund(order: &OrderDocument) -> RefundDocument {
 }
 
 /// One notification of each kind about an order.
-fn notifications(order: &OrderDocument) -> [NotificationKind; 10] {
+fn notifications(order: &OrderDocument) -> [NotificationKind; 11] {
     let mut withdrawn = returned(order);
     withdrawn.rejection_category = Some("WITHDRAWN".to_owned());
     let (mut cancellation, mut unpaid) = (refund(order), order.clone());
     cancellation.kind = RefundKind::Cancellation;
+    let goodwill = RefundDocument {
+        kind: RefundKind::Goodwill,
+        return_id: None,
+        reason: Some("the glaze has a hairline crack".to_owned()),
+        ..refund(order)
+    };
     unpaid.paid_at = None;
     [
         NotificationKind::OrderReceived(Box::new(order.clone())),
         NotificationKind::OrderConfirmed(Box::new(order.clone())),
         NotificationKind::OrderShipped(invoice(order)),
-        NotificationKind::ReturnApproved(returned(order)),
-        NotificationKind::ReturnRejected(returned(order)),
+        NotificationKind::ReturnApproved(Box::new(returned(order))),
+        NotificationKind::ReturnRejected(Box::new(returned(order))),
         NotificationKind::RefundProcessed(refund(order)),
         NotificationKind::OrderCancelled(Box::new(unpaid)),
-        NotificationKind::ReturnRejected(withdrawn),
+        NotificationKind::ReturnRejected(Box::new(withdrawn)),
         NotificationKind::RefundProcessed(cancellation),
+        NotificationKind::RefundProcessed(goodwill),
         NotificationKind::RefundDelayed(refund(order)),
     ]
 }
 
-fn contents(order: &OrderDocument) -> [EmailContent; 10] {
+fn contents(order: &OrderDocument) -> [EmailContent; 11] {
     notifications(order).map(|kind| content(&kind, Some(order), 30))
 }
 
@@ -74,6 +81,7 @@ fn each_e_mail_as_the_customer_gets_it() {
             NotificationKind::RefundProcessed(refund) if refund.kind == RefundKind::Cancellation => {
                 "refund_of_a_cancellation"
             }
+            NotificationKind::RefundProcessed(refund) if refund.kind == RefundKind::Goodwill => "refund_as_goodwill",
             kind => kind.name(),
         };
         insta::assert_snapshot!(name, whole(&content));
@@ -93,7 +101,7 @@ fn a_return_that_was_not_reviewed_in_time_is_not_called_reviewed() {
     let mut expired = returned(&vase());
     expired.rejection_category = Some("REVIEW_EXPIRED".to_owned());
     expired.rejection_reason = None;
-    let content = content(&NotificationKind::ReturnRejected(expired), Some(&vase()), 30);
+    let content = content(&NotificationKind::ReturnRejected(Box::new(expired)), Some(&vase()), 30);
     insta::assert_snapshot!(text::render(&content, &Brand::default()));
 }
 

@@ -1,16 +1,15 @@
 //! Bodies of return commands.
 
-use std::collections::BTreeSet;
-
 use domain::ReturnState;
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::receipt::{Fee, ReceivedItem, check_fees, check_received, parsed_fees, parsed_items};
 use super::{StepBody, check_optional, check_reason_and_actor, check_text, reason_and_actor};
+use crate::request_return;
 use crate::transition::{Details, WITHDRAWN};
-use crate::{request_return, transition};
 
 /// The return of some units of an order's items.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -104,27 +103,20 @@ pub(in crate::api) struct Receive {
     actor: Option<String>,
 }
 
-/// The units of one item: together they are as many as were to be returned.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
+/// The completion of a return.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::api) struct ReceivedItem {
-    /// `items[].order_item_id` of the return.
-    order_item_id: Uuid,
-    /// Units that are refunded.
-    #[schema(minimum = 0, maximum = 100_000)]
-    accepted: i32,
-    /// Units that arrived and are not refunded.
+pub(in crate::api) struct Complete {
+    /// Kept back from the refund, each kind once. Without it, the fees that were set before stay.
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 100_000)]
-    rejected: i32,
-    /// Units that were not in the parcel. They can be requested again.
+    #[schema(max_items = 2)]
+    fees: Option<Vec<Fee>>,
     #[serde(default)]
-    #[schema(minimum = 0, maximum = 100_000)]
-    missing: i32,
-    /// Required where units are rejected.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(max_length = 1000)]
     reason: Option<String>,
+    #[serde(default)]
+    #[schema(max_length = 64)]
+    actor: Option<String>,
 }
 
 /// Facts of a return to correct. What is left out stays as it is.
@@ -143,6 +135,10 @@ pub(in crate::api) struct CorrectReturn {
     #[serde(default)]
     #[schema(max_items = 500)]
     items: Option<Vec<ReceivedItem>>,
+    /// Fees to keep back from the refund, each kind once, until the return is `COMPLETED`. An empty list removes them.
+    #[serde(default)]
+    #[schema(max_items = 2)]
+    fees: Option<Vec<Fee>>,
     #[serde(default)]
     #[schema(max_length = 1000)]
     reason: Option<String>,
@@ -161,7 +157,7 @@ pub(in crate::api) struct Withdraw {
     actor: Option<String>,
 }
 
-reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState, Receive, CorrectReturn, Withdraw);
+reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState, Receive, Complete, CorrectReturn, Withdraw);
 
 impl StepBody for Withdraw {
     fn into_details(self) -> Details {
@@ -183,50 +179,28 @@ impl StepBody for Receive {
     }
 }
 
+impl StepBody for Complete {
+    fn check(&self, errors: &mut FieldErrors) {
+        check_fees(errors, self.fees.as_deref());
+    }
+
+    fn into_details(self) -> Details {
+        Details { fees: self.fees.map(parsed_fees), ..Details::default() }
+    }
+}
+
 impl StepBody for CorrectReturn {
     fn check(&self, errors: &mut FieldErrors) {
         check_optional(errors, "carrier", self.carrier.as_deref(), 64);
         check_optional(errors, "tracking_number", self.tracking_number.as_deref(), 128);
         check_received(errors, self.items.as_deref());
+        check_fees(errors, self.fees.as_deref());
     }
 
     fn into_details(self) -> Details {
-        let Self { carrier, tracking_number, items, .. } = self;
-        Details { carrier, tracking_number, receipt: items.map(parsed_items), ..Details::default() }
-    }
-}
-
-fn parsed_items(items: Vec<ReceivedItem>) -> Vec<transition::ReceivedItem> {
-    let parsed = |ReceivedItem { order_item_id, accepted, rejected, missing, reason }| transition::ReceivedItem {
-        order_item_id,
-        accepted,
-        rejected,
-        missing,
-        reason,
-    };
-    items.into_iter().map(parsed).collect()
-}
-
-fn check_received(errors: &mut FieldErrors, items: Option<&[ReceivedItem]>) {
-    let items = items.unwrap_or_default();
-    if items.len() > domain::MAX_LINES {
-        errors.add("items", format!("must be at most {} items", domain::MAX_LINES));
-    }
-    let mut listed = BTreeSet::new();
-    for (index, item) in items.iter().enumerate().take(domain::MAX_LINES) {
-        let field = |name: &str| format!("items[{index}].{name}");
-        if !listed.insert(item.order_item_id) {
-            errors.add(field("order_item_id"), "must be listed once");
-        }
-        for (name, units) in [("accepted", item.accepted), ("rejected", item.rejected), ("missing", item.missing)] {
-            if !(0..=domain::MAX_QUANTITY).contains(&i64::from(units)) {
-                errors.add(field(name), format!("must be from 0 to {}", domain::MAX_QUANTITY));
-            }
-        }
-        check_optional(errors, &field("reason"), item.reason.as_deref(), 1000);
-        if item.rejected > 0 && item.reason.is_none() {
-            errors.add(field("reason"), "is required where units are rejected");
-        }
+        let Self { carrier, tracking_number, items, fees, .. } = self;
+        let (receipt, fees) = (items.map(parsed_items), fees.map(parsed_fees));
+        Details { receipt, fees, carrier, tracking_number, ..Details::default() }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Address {
     pub phone: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gstin: Option<String>,
+    /// Whether the buyer is a unit or a developer of a special economic zone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sez: bool,
     #[serde(flatten)]
     pub other: BTreeMap<String, String>,
 }

@@ -9,11 +9,16 @@ use super::tax::TaxSummaryDocument;
 use crate::Email;
 use crate::values::{CustomerId, OrderNumber};
 
-/// The credit note of a return: the snapshot of `credit_note.generated`.
+/// The credit note of a return, or of money that was given back without one: the snapshot of `credit_note.generated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CreditNoteDocument {
     pub id: Uuid,
-    pub return_id: Uuid,
+    /// The return, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub return_id: Option<Uuid>,
+    /// The refund, where there is no return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_id: Option<Uuid>,
     pub order_id: Uuid,
     #[schema(value_type = String, max_length = 32)]
     pub order_number: OrderNumber,

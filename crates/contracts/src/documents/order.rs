@@ -52,6 +52,10 @@ pub struct OrderDocument {
     /// Absent when no GST is charged, because the supplier is not registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax_terms: Option<TaxTermsDocument>,
+    /// What the invoice shows of items whose value has changed since the order was placed: money was given back before the shipment,
+    /// or another rate of GST has come into force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invoice_lines: Vec<InvoiceLineDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_transaction_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +80,71 @@ pub struct OrderDocument {
     /// Only from the query service, once there are any: oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<RefundDocument>,
+}
+
+/// What the invoice shows of an item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InvoiceLineDocument {
+    /// `items[].id` of the order.
+    pub order_item_id: Uuid,
+    /// Per cent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gst_rate: Option<f64>,
+    /// The price of the goods, with the tax.
+    pub paid_minor: i64,
+    /// The tax in `paid_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    /// The line's share of the shipping, with the tax.
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
+}
+
+impl OrderDocument {
+    /// An item as the invoice shows it.
+    pub fn invoice_line(&self, item: &OrderItemDocument) -> InvoiceLineDocument {
+        let known = self.invoice_lines.iter().find(|line| line.order_item_id == item.id);
+        known.cloned().unwrap_or(InvoiceLineDocument {
+            order_item_id: item.id,
+            gst_rate: item.gst_rate,
+            paid_minor: item.paid_minor,
+            tax: item.tax,
+            shipping_minor: item.shipping_minor,
+            shipping_tax: item.shipping_tax,
+        })
+    }
+
+    /// The order as its invoice shows it. What a line is worth less is a discount.
+    #[must_use]
+    pub fn invoiced(mut self) -> Self {
+        if self.invoice_lines.is_empty() {
+            return self;
+        }
+        // What a price says: with the tax or without it, as the order's terms are.
+        let adds_tax = self.tax_terms.as_ref().is_some_and(|terms| !terms.prices_include_tax);
+        let price =
+            |paid: i64, tax: Option<TaxDocument>| tax.filter(|_| adds_tax).map_or(paid, |tax| tax.taxable_minor);
+        let lines: Vec<_> = self.items.iter().map(|item| self.invoice_line(item)).collect();
+        for (item, line) in self.items.iter_mut().zip(lines) {
+            let less = price(item.paid_minor, item.tax) - price(line.paid_minor, line.tax);
+            item.discount_minor += less;
+            self.discount_minor += less;
+            self.shipping_minor -=
+                price(item.shipping_minor, item.shipping_tax) - price(line.shipping_minor, line.shipping_tax);
+            item.gst_rate = line.gst_rate;
+            item.paid_minor = line.paid_minor;
+            item.tax = line.tax;
+            item.shipping_minor = line.shipping_minor;
+            item.shipping_tax = line.shipping_tax;
+        }
+        let taxes = self.items.iter().flat_map(|item| [item.tax, item.shipping_tax]).flatten();
+        self.tax_minor = taxes.map(|tax| tax.cgst_minor + tax.sgst_minor + tax.igst_minor).sum();
+        self.total_minor = self.items.iter().map(|item| item.paid_minor + item.shipping_minor).sum();
+        self
+    }
 }
 
 /// One line of an order.

@@ -9,8 +9,45 @@ use uuid::Uuid;
 use super::credit_note::CreditNoteDocument;
 use super::refund::RefundDocument;
 use super::tax::TaxDocument;
+use crate::names::names;
 use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
 use crate::{Email, named, schema};
+
+/// Why a shop keeps money back from a return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum FeeKind {
+    /// Checking, cleaning and packing what came back.
+    Restocking,
+    /// Carrying it back.
+    ReturnShipping,
+}
+
+names!(FeeKind { Restocking => "RESTOCKING", ReturnShipping => "RETURN_SHIPPING" });
+
+/// A fee that is kept back from what a return refunds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FeeDocument {
+    pub kind: FeeKind,
+    /// With the tax. More than 0.
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
+    pub amount_minor: i64,
+}
+
+/// A part of what was paid for a line, with its tax.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PartDocument {
+    pub goods_minor: i64,
+    /// The tax in `goods_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<TaxDocument>,
+    #[serde(default)]
+    pub shipping_minor: i64,
+    /// The tax in `shipping_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shipping_tax: Option<TaxDocument>,
+}
 
 /// A return.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -36,6 +73,9 @@ pub struct ReturnDocument {
     pub items: Vec<ReturnItemDocument>,
     /// The sum of the items' amounts: an estimate until the return is `COMPLETED`, then what is refunded.
     pub refund_amount_minor: i64,
+    /// The fees that are kept back from the refund. Where they are more than it, nothing is refunded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fees: Vec<FeeDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_notes: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,7 +143,8 @@ pub struct ReturnItemDocument {
     /// Per cent, as it was sold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gst_rate: Option<f64>,
-    /// The refund of these units, with the tax and the refunded shipping: an estimate until the return is `COMPLETED`.
+    /// The refund of these units, with the tax and the refunded shipping, less their share of the fees: an estimate until the return
+    /// is `COMPLETED`.
     pub amount_minor: i64,
     /// The tax in the refund of the goods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,6 +155,9 @@ pub struct ReturnItemDocument {
     /// The tax in `shipping_minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_tax: Option<TaxDocument>,
+    /// The share of the fees, which is not part of `amount_minor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<PartDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

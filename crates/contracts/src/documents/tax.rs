@@ -34,6 +34,12 @@ pub struct TaxTermsDocument {
     /// Code and name of a state, `29 Karnataka`; `96 Outside India` for another country.
     pub place_of_supply: String,
     pub prices_include_tax: bool,
+    /// Whether the buyer is a unit or a developer of a special economic zone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sez: bool,
+    /// The letter of undertaking under which this zero-rated supply bears no tax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lut_reference: Option<String>,
 }
 
 impl TaxTermsDocument {
@@ -44,6 +50,11 @@ impl TaxTermsDocument {
         let is_union_territory =
             code.and_then(IndianState::from_code).is_some_and(IndianState::has_union_territory_tax);
         if is_union_territory { "UTGST" } else { "SGST" }
+    }
+
+    /// Whether the supply is zero-rated: section 16 of the IGST Act.
+    pub fn is_zero_rated(&self) -> bool {
+        self.sez || self.is_export()
     }
 
     /// Whether the goods leave India.

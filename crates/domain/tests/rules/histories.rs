@@ -1,11 +1,13 @@
-//! Random histories of an order's returns: requests, receipts by the unit, rejections and completions in any order. What they come
-//! to is checked against sums that are kept apart from the code.
+//! Random histories of an order's money: returns are requested, received by the unit, rejected and completed, with fees or without,
+//! and money is given back without a return, in any order. What they come to is checked against sums that are kept apart from the
+//! code.
 //!
 //! `make test` plays 2,000 histories; `make test-long` plays 100,000 (`PROPTEST_CASES`).
 
 use domain::{
-    Charge, DraftLine, GstRate, OrderDraft, OrderForReturn, OrderState, RefundShipping, RequestedItem, ReturnLine,
-    ReturnPolicy, ReturnableItem, Supply, TaxTerms, decide_refund, decide_return,
+    Charge, DraftLine, Goodwill, GoodwillRefusal, GstRate, OrderDraft, OrderForReturn, OrderState, Part,
+    RefundShipping, RequestedItem, ReturnLine, ReturnPolicy, ReturnableItem, Supply, TaxTerms, decide_goodwill,
+    decide_refund, decide_return,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -17,7 +19,10 @@ enum Step {
     /// The warehouse counts: of each line so many are missing, and so many of the rest are rejected.
     Receive(usize, u32, u32),
     Reject(usize),
-    Complete(usize),
+    /// With a fee.
+    Complete(usize, i64),
+    /// So many thousandths of what was paid, or of one item.
+    GiveBack(Option<usize>, i64),
 }
 
 /// A return as the books have it.
@@ -44,6 +49,7 @@ struct Shop {
     items: Vec<ReturnableItem>,
     policy: ReturnPolicy,
     returns: Vec<Return>,
+    given_back: Vec<ReturnLine>,
 }
 
 impl Shop {
@@ -55,25 +61,32 @@ impl Shop {
             quantity: u32::try_from(line.quantity).expect("few"),
             goods: amounts.goods,
             shipping: amounts.shipping,
+            given_back: Part::default(),
             returned_quantity: 0,
             returned_goods: none,
             returned_shipping: none,
+            kept: Part::default(),
             rejected_quantity: 0,
             missing_quantity: 0,
         });
         let policy =
             ReturnPolicy { window_days: 30, timezone: chrono_tz::Asia::Kolkata, one_return_per_order: false, shipping };
-        Self { items: items.collect(), policy, returns: Vec::new() }
+        Self { items: items.collect(), policy, returns: Vec::new(), given_back: Vec::new() }
     }
 
     /// The items, with what these returns have taken of them.
     fn after<'r>(&self, returns: impl Iterator<Item = &'r Return>) -> Vec<ReturnableItem> {
         let mut items = self.items.clone();
+        for line in &self.given_back {
+            let item = items.iter_mut().find(|item| item.id == line.order_item_id).expect("of this order");
+            item.given_back = item.given_back.plus(&line.refunded());
+        }
         for line in returns.flat_map(|returned| &returned.lines) {
             let item = items.iter_mut().find(|item| item.id == line.item).expect("of this order");
             item.returned_quantity += line.accepted;
             item.returned_goods = item.returned_goods.plus(&line.refund.goods);
             item.returned_shipping = item.returned_shipping.plus(&line.refund.shipping);
+            item.kept = item.kept.plus(&line.refund.kept);
             item.rejected_quantity += line.rejected;
             item.missing_quantity += line.missing;
         }
@@ -112,14 +125,14 @@ impl Shop {
     }
 
     /// Reckons again what a return refunds, with these other returns in the books.
-    fn reckon(&mut self, at: usize, counts: impl Fn(&Return) -> bool) {
+    fn reckon(&mut self, at: usize, fee: i64, counts: impl Fn(&Return) -> bool) {
         let others = self.returns.iter().enumerate().filter(|(other, returned)| *other != at && counts(returned));
         let items = self.after(others.map(|(_, returned)| returned));
         let units: Vec<_> = self.returns[at].lines.iter().filter(|line| line.quantity > 0).collect();
         let units: Vec<_> = units.iter().map(|line| (line.item, line.accepted)).collect();
         let accepted = units.iter().any(|(_, units)| *units > 0);
         let shipping = if accepted { self.policy.shipping } else { RefundShipping::Never };
-        let lines = decide_refund(&items, &units, shipping);
+        let lines = decide_refund(&items, &units, shipping, fee);
         let known = self.returns[at].lines.clone();
         self.returns[at].lines = lines
             .into_iter()
@@ -141,7 +154,7 @@ impl Shop {
             line.rejected = rejected.min(line.quantity - line.missing);
             line.accepted = line.quantity - line.missing - line.rejected;
         }
-        self.reckon(at, |_| true);
+        self.reckon(at, 0, |_| true);
         self.returns[at].received = true;
         self.returns[at].estimate = self.returns[at].refund();
     }
@@ -153,7 +166,7 @@ impl Shop {
         }
     }
 
-    fn complete(&mut self, at: usize) -> Result<(), TestCaseError> {
+    fn complete(&mut self, at: usize, fee: i64) -> Result<(), TestCaseError> {
         let open = (0..self.returns.len()).filter(|at| self.returns[*at].received && !self.returns[*at].completed);
         let open: Vec<_> = open.collect();
         if open.is_empty() {
@@ -162,14 +175,50 @@ impl Shop {
         let at = open[at % open.len()];
         let alone = self.returns.iter().enumerate().all(|(other, returned)| other == at || returned.completed);
         // The estimate is from the receipt; what has been decided since then may have changed it.
-        self.reckon(at, |_| true);
+        self.reckon(at, fee, |_| true);
         let estimate = self.returns[at].refund();
-        self.reckon(at, |returned| returned.completed);
+        self.reckon(at, 0, |returned| returned.completed);
+        let worth = self.returns[at].refund();
+        self.reckon(at, fee, |returned| returned.completed);
         self.returns[at].completed = true;
+        prop_assert_eq!(self.returns[at].refund(), (worth - fee).max(0), "of {} less a fee of {}", worth, fee);
         if alone {
             prop_assert_eq!(self.returns[at].refund(), estimate, "no other return is open");
         }
         Ok(())
+    }
+
+    fn give_back(&mut self, item: Option<usize>, thousandths: i64) -> Result<(), TestCaseError> {
+        let items = self.after(self.returns.iter().filter(|returned| returned.completed));
+        let paid = |item: &ReturnableItem| item.goods.paid + item.shipping.paid;
+        let part = |of: i64| of / 1_000 * thousandths + of % 1_000 * thousandths / 1_000;
+        let (asked, amount) = match item.map(|at| &self.items[at % self.items.len()]) {
+            Some(item) => (vec![(item.id, part(paid(item)))], part(paid(item))),
+            None => (Vec::new(), part(self.items.iter().map(paid).sum())),
+        };
+        let left = |item: &ReturnableItem| paid(item) - self.paid_back(item.id);
+        let most: i64 = match asked.as_slice() {
+            [(id, _)] => self.items.iter().filter(|item| item.id == *id).map(left).sum(),
+            _ => self.items.iter().map(left).sum(),
+        };
+        let goodwill = if asked.is_empty() { Goodwill::Amount(amount) } else { Goodwill::Items(&asked) };
+        match decide_goodwill(&items, goodwill) {
+            Ok(lines) => {
+                prop_assert!(amount <= most, "{amount} of {most}");
+                prop_assert_eq!(lines.iter().map(ReturnLine::refund).sum::<i64>(), amount);
+                self.given_back.extend(lines);
+            }
+            Err(GoodwillRefusal::ExceedsPaid { .. }) => prop_assert!(amount > most, "{amount} of {most}"),
+            Err(refusal) => prop_assert!(false, "{refusal}"),
+        }
+        Ok(())
+    }
+
+    /// What the customer has got for an item.
+    fn paid_back(&self, item: Uuid) -> i64 {
+        let returned = self.completed().filter(|line| line.item == item).map(|line| line.refund.refund());
+        let given_back = self.given_back.iter().filter(|line| line.order_item_id == item).map(ReturnLine::refund);
+        returned.chain(given_back).sum()
     }
 
     fn completed(&self) -> impl Iterator<Item = &Line> {
@@ -180,16 +229,24 @@ impl Shop {
         for item in &self.items {
             let own = || self.completed().filter(|line| line.item == item.id);
             let sum = |of: fn(&ReturnLine) -> i64| own().map(|line| of(&line.refund)).sum::<i64>();
-            let (goods, shipping) = (sum(|line| line.goods.paid), sum(|line| line.shipping.paid));
+            let given_back = || self.given_back.iter().filter(|line| line.order_item_id == item.id);
+            let given = |of: fn(&ReturnLine) -> i64| given_back().map(of).sum::<i64>();
+            let goods = sum(|line| line.refunded().goods.paid) + given(|line| line.goods.paid);
+            let shipping = sum(|line| line.refunded().shipping.paid) + given(|line| line.shipping.paid);
             prop_assert!(
                 goods <= item.goods.paid && shipping <= item.shipping.paid,
                 "{goods} and {shipping} of {item:?}"
             );
-            prop_assert!(own().all(|line| line.refund.goods.paid >= 0 && line.refund.shipping.paid >= 0));
+            let refunds = || own().map(|line| &line.refund).chain(given_back()).map(ReturnLine::refunded);
+            prop_assert!(refunds().all(|refund| [refund.goods, refund.shipping].iter().all(is_a_charge)));
             let accepted: u32 = own().map(|line| line.accepted).sum();
+            let kept = sum(|line| line.kept.goods.paid);
             if accepted == item.quantity {
-                let taxes = sum(|line| line.goods.taxes.total());
-                prop_assert_eq!((goods, taxes), (item.goods.paid, item.goods.taxes.total()), "all of it is back");
+                prop_assert!(goods + kept >= item.goods.paid, "{goods} and {kept} of {item:?}");
+                let taxes = sum(|line| line.refunded().goods.taxes.total()) + given(|line| line.goods.taxes.total());
+                if kept == 0 {
+                    prop_assert_eq!((goods, taxes), (item.goods.paid, item.goods.taxes.total()), "all of it is back");
+                }
             }
             let all = self.returns.iter().flat_map(|returned| &returned.lines).filter(|line| line.item == item.id);
             let taken: u32 = all.map(|line| line.quantity - line.missing).sum();
@@ -200,10 +257,18 @@ impl Shop {
         };
         if self.policy.shipping == RefundShipping::FullReturn && self.items.iter().all(all_back) {
             let total: i64 = self.items.iter().map(|item| item.goods.paid + item.shipping.paid).sum();
-            prop_assert_eq!(self.completed().map(|line| line.refund.refund()).sum::<i64>(), total);
+            let back: i64 = self.items.iter().map(|item| self.paid_back(item.id)).sum();
+            let kept: i64 = self.completed().map(|line| line.refund.kept.paid()).sum();
+            prop_assert!(back <= total && back + kept >= total, "{back} back and {kept} kept of {total}");
         }
         Ok(())
     }
+}
+
+/// Nothing in it is below zero. Where a unit is worth a few paise, the rounding of its taxes may take a paisa each.
+fn is_a_charge(charge: &Charge) -> bool {
+    let taxes = charge.taxes;
+    [charge.paid, charge.taxable() + 3, taxes.cgst, taxes.sgst, taxes.igst].iter().all(|amount| *amount >= 0)
 }
 
 impl Return {
@@ -219,7 +284,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..8_usize, prop_oneof![3 => Just(0), 1 => 0..3_u32], prop_oneof![3 => Just(0), 1 => 0..3_u32])
             .prop_map(|(at, missing, rejected)| Step::Receive(at, missing, rejected)),
         1 => (0..8_usize).prop_map(Step::Reject),
-        3 => (0..8_usize).prop_map(Step::Complete),
+        3 => (0..8_usize, prop_oneof![2 => Just(0), 1 => 0..300_000_i64])
+            .prop_map(|(at, fee)| Step::Complete(at, fee)),
+        1 => (prop::option::of(0..3_usize), prop_oneof![4 => 0..400_i64, 1 => 0..1_001_i64])
+            .prop_map(|(item, thousandths)| Step::GiveBack(item, thousandths)),
     ];
     prop::collection::vec(step, 0..24)
 }
@@ -247,7 +315,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2_000), ..ProptestConfig::default() })]
 
     #[test]
-    fn no_history_of_returns_gives_back_more_than_was_paid(
+    fn no_history_gives_back_more_than_was_paid(
         draft in drafts(),
         steps in steps(),
         shipping in prop::sample::select(vec![
@@ -259,7 +327,8 @@ proptest! {
                 Step::Request(wanted) => shop.request(&wanted),
                 Step::Receive(at, missing, rejected) => shop.receive(at, missing, rejected),
                 Step::Reject(at) => shop.reject(at),
-                Step::Complete(at) => shop.complete(at)?,
+                Step::Complete(at, fee) => shop.complete(at, fee)?,
+                Step::GiveBack(item, thousandths) => shop.give_back(item, thousandths)?,
             }
             shop.check()?;
         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::{Asia::Kolkata, Tz};
 use domain::{
-    Charge, ExceedingItem, OrderForReturn, OrderState, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy,
+    Charge, ExceedingItem, OrderForReturn, OrderState, Part, RefundShipping, RequestedItem, ReturnLine, ReturnPolicy,
     ReturnRefusal, ReturnableItem, Taxes, decide_return,
 };
 use proptest::prelude::*;
@@ -36,9 +36,11 @@ fn line(id: Uuid, quantity: u32, paid_minor: i64) -> ReturnableItem {
         quantity,
         goods,
         shipping: none,
+        given_back: Part::default(),
         returned_quantity: 0,
         returned_goods: none,
         returned_shipping: none,
+        kept: Part::default(),
         rejected_quantity: 0,
         missing_quantity: 0,
     }
@@ -50,7 +52,7 @@ fn paid(paid: i64) -> Charge {
 }
 
 fn accepted(order_item_id: Uuid, quantity: u32, goods: i64) -> ReturnLine {
-    ReturnLine { order_item_id, quantity, goods: paid(goods), shipping: Charge::default() }
+    ReturnLine { order_item_id, quantity, goods: paid(goods), shipping: Charge::default(), kept: Part::default() }
 }
 
 /// Delivered on 1 March 2026 at half past two in the afternoon in India: three rugs and one vase.

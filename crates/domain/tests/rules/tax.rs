@@ -1,8 +1,9 @@
 //! Tax: rates, and the laws that its sharing out obeys.
 
 use domain::{
-    BadRate, Charge, DraftLine, GstRate, LineAmounts, MAX_MINOR, OrderDraft, OrderForReturn, OrderState,
+    BadRate, Charge, DraftLine, GstRate, LineAmounts, MAX_MINOR, OrderDraft, OrderForReturn, OrderState, Part,
     RefundShipping, RequestedItem, ReturnPolicy, ReturnableItem, Supply, TaxTerms, Taxed, assess, decide_return,
+    last_day_to_reduce_tax,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -22,6 +23,30 @@ fn a_rate_is_a_percentage_with_at_most_three_decimals() {
         assert_eq!(GstRate::from_per_cent(per_cent), Err(BadRate), "{per_cent}");
     }
     assert_eq!(GstRate::from_thousandths(100_001), None);
+}
+
+#[test]
+fn a_credit_note_reduces_tax_until_november_after_the_financial_year() {
+    for (supplied_on, last_day) in [
+        ("2025-03-31", "2025-11-30"),
+        ("2025-04-01", "2026-11-30"),
+        ("2026-01-15", "2026-11-30"),
+        ("2026-12-01", "2027-11-30"),
+    ] {
+        let last: chrono::NaiveDate = last_day.parse().expect("a day");
+        assert_eq!(last_day_to_reduce_tax(supplied_on.parse().expect("a day")), last, "{supplied_on}");
+    }
+}
+
+#[test]
+fn a_part_of_a_charge_has_its_proportion_of_each_tax() {
+    let taxes = domain::Taxes { cgst: 762, sgst: 762, igst: 0 };
+    let charge = Charge { paid: 10_000, taxes, round_off: 1 };
+    assert_eq!(charge.part(10_000), charge, "the whole is exact");
+    assert_eq!(charge.part(0), Charge::default());
+    let part = charge.part(5_001);
+    assert_eq!((part.paid, part.taxes.cgst, part.taxes.sgst, part.round_off), (5_001, 381, 381, 1));
+    assert_eq!(charge.minus(&part).plus(&part), charge);
 }
 
 #[test]
@@ -161,9 +186,11 @@ impl Books {
             quantity: line.quantity.try_into().expect("few"),
             goods: amounts.goods,
             shipping: amounts.shipping,
+            given_back: Part::default(),
             returned_quantity: 0,
             returned_goods: Charge::default(),
             returned_shipping: Charge::default(),
+            kept: Part::default(),
             rejected_quantity: 0,
             missing_quantity: 0,
         };

@@ -1,11 +1,12 @@
 //! The figures for GSTR-1, the return of outward supplies, as printed on invoices and credit notes.
 
 mod portal;
+mod offline;
 mod store;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::{Months, NaiveDate};
@@ -14,8 +15,10 @@ use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use offline::Sheet;
+
 use super::request::{DefaultPeriod, Format};
-use super::{Api, begin_reading, respond};
+use super::{Api, begin_reading, csv_file, respond};
 use crate::api::consistency::Scope;
 use crate::api::documents::json;
 
@@ -45,7 +48,7 @@ pub struct GstReport {
     pub from: Option<NaiveDate>,
     /// Null when the period has no end.
     pub to: Option<NaiveDate>,
-    /// Tables 4, 5 and 6A: invoices that are reported one by one, with what is taxed on them.
+    /// Tables 4, 5, 6A and 6B: invoices that are reported one by one, with what is taxed on them.
     pub invoices: Vec<GstDocument>,
     /// Table 7: all other taxed supplies by place and rate, minus their credit notes.
     pub others: Vec<GstOthers>,
@@ -69,8 +72,10 @@ pub struct GstDocument {
     pub issued_on: NaiveDate,
     pub recipient_gstin: Option<String>,
     pub recipient_name: Option<String>,
-    /// For a credit note of kind `CDNUR`: `B2CL`, or `EXPWP` (exports with payment of tax).
+    /// For a credit note of kind `CDNUR`: `B2CL`, `EXPWP` (exports with payment of tax) or `EXPWOP` (without).
     pub unregistered_type: Option<String>,
+    /// `R`; to a special economic zone `SEWP` (with payment of tax) or `SEWOP` (without); abroad `WPAY` or `WOPAY`.
+    pub supply_type: String,
     /// For a credit note: the number of the invoice.
     pub corrects: Option<String>,
     pub corrected_issued_on: Option<NaiveDate>,
@@ -252,18 +257,57 @@ pub(super) async fn gstr1_file(
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<Gstr1Params>,
 ) -> Result<Response, ApiError> {
+    let tables = month_of(&api, &headers, &params).await?;
+    Ok(json(tables.file().to_string()).into_response())
+}
+
+/// GSTR-1 of a month as the returns offline tool imports it
+///
+/// One CSV file for each of its sheets: `b2b`, `b2cl`, `b2cs`, `cdnr`, `cdnur`, `exp`, `exemp`, `hsn_b2b`, `hsn_b2c` and `docs`. In
+/// rupees.
+#[utoipa::path(
+    get,
+    path = "/reports/gst/gstr1/{sheet}",
+    tag = "Reports",
+    params(("sheet" = String, Path, example = "b2b.csv"), Gstr1Params),
+    responses(
+        (status = 200, description = "The sheet, with a header also where it has no rows.", content_type = "text/csv", body = String),
+        (status = 404, description = "`NO_TAX_DOCUMENTS`: a registered shop has issued nothing until then; `NO_SUCH_SHEET`", body = ErrorBody),
+        (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
+        (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
+    )
+)]
+pub(super) async fn gstr1_sheet(
+    State(api): State<Arc<Api>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+    ApiQuery(params): ApiQuery<Gstr1Params>,
+) -> Result<Response, ApiError> {
+    let known = file.strip_suffix(".csv").and_then(|name| Sheet::ALL.iter().find(|(known, _)| *known == name));
+    let Some((name, sheet)) = known else {
+        let names: Vec<_> = Sheet::ALL.iter().map(|(name, _)| format!("{name}.csv")).collect();
+        return Err(ApiError::not_found("NO_SUCH_SHEET", format!("the sheets are {}", names.join(", "))));
+    };
+    let tables = month_of(&api, &headers, &params).await?;
+    let (columns, rows) = sheet.of(&tables);
+    let body = super::csv::table(columns, &rows).map_err(ApiError::internal)?;
+    csv_file(&format!("gstr1-{name}-{}", tables.month.format("%Y-%m")), body)
+}
+
+/// The tables of the month that a client asks for.
+async fn month_of(api: &Api, headers: &HeaderMap, params: &Gstr1Params) -> Result<portal::Tables, ApiError> {
     let first = params.month.as_deref().and_then(|month| format!("{month}-01").parse::<NaiveDate>().ok());
     let last = first.and_then(|first| first.checked_add_months(Months::new(1))?.pred_opt());
     let Some((first, last)) = first.zip(last) else {
         return Err(ApiError::invalid_field("month", "must be a month like 2026-11"));
     };
-    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    api.wait_for(headers, params.consistency.as_deref(), Scope::Documents).await?;
     let mut tx = begin_reading(&api.reports).await?;
     let conn = &mut *tx;
     let Some(gstin) = store::supplier(conn, last).await? else {
         return Err(ApiError::not_found("NO_TAX_DOCUMENTS", "no document of a registered shop was issued until then"));
     };
-    let tables = portal::Tables {
+    Ok(portal::Tables {
         gstin,
         month: first,
         invoices: store::one_by_one(conn, INVOICE, first, last).await?,
@@ -272,6 +316,5 @@ pub(super) async fn gstr1_file(
         nil: store::nil(conn, first, last).await?,
         hsn: store::hsn(conn, first, last).await?,
         documents: store::documents(conn, first, last).await?,
-    };
-    Ok(json(tables.file().to_string()).into_response())
+    })
 }

@@ -44,14 +44,14 @@ pub(super) async fn write_credit_notes(
     let written = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        insert into "credit_notes as known" r#" (return_id, version, path, sha256, document)
-        select return_id, version, path, sha256, document::json
+        insert into "credit_notes as known" r#" (source_id, version, path, sha256, document)
+        select source_id, version, path, sha256, document::json
         from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
-            as incoming (return_id, version, path, sha256, document)
-        on conflict (return_id) do update
+            as incoming (source_id, version, path, sha256, document)
+        on conflict (source_id) do update
         set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
         where known.version < excluded.version
-        returning return_id
+        returning source_id
         "#,
         &rows.keys,
         &rows.versions,
@@ -115,15 +115,16 @@ async fn insert_documents(
     let of_tax = |of: fn(&TaxSummaryDocument) -> Option<String>| -> Vec<Option<String>> {
         documents.iter().map(|document| document.tax.as_ref().and_then(of)).collect()
     };
+    let terms = |document: &&IssuedColumns<'_>| document.tax.as_ref().map(|tax| tax.terms.clone());
     query_models!(
         models,
         query.execute(conn),
         insert into "issued_documents" r#"
             (kind, id, number, issued_on, order_id, order_number, currency, total_minor, supplier_gstin, supply,
-             place_of_supply, recipient_name, recipient_gstin, corrects, corrected_issued_on)
+             place_of_supply, recipient_name, recipient_gstin, sez, without_payment, corrects, corrected_issued_on)
         select $1, incoming.*
         from unnest($2::uuid[], $3::text[], $4::date[], $5::uuid[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[],
-                    $11::text[], $12::text[], $13::text[], $14::text[], $15::date[]) as incoming
+                    $11::text[], $12::text[], $13::text[], $14::bool[], $15::bool[], $16::text[], $17::date[]) as incoming
         on conflict do nothing
         "#,
         kind,
@@ -139,6 +140,8 @@ async fn insert_documents(
         &of_tax(|tax| Some(tax.terms.place_of_supply.clone())) as &[Option<String>],
         &of_tax(|tax| tax.recipient_name.clone()) as &[Option<String>],
         &of_tax(|tax| tax.recipient_gstin.clone()) as &[Option<String>],
+        &column(documents, |document| terms(document).is_some_and(|terms| terms.sez)),
+        &column(documents, |document| terms(document).is_some_and(|terms| terms.lut_reference.is_some())),
         &column(documents, corrects) as &[Option<String>],
         &column(documents, |document| document.invoiced_at.map(day_of)) as &[Option<NaiveDate>],
     )?;

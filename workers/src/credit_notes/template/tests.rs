@@ -4,11 +4,12 @@ use crate::documents::fixtures::{order, readable, returned, taxed_order, text_of
 fn html_of(order: &OrderDocument) -> String {
     let view = CreditNoteView {
         order,
-        returned: &returned(order),
+        credited: &Credited::Return(Box::new(returned(order))),
         number: "CN/26-27/0000007",
         issued_at: "2026-04-21T06:00:00Z".parse().expect("a time"),
         invoice_number: "AC/26-27/0000123",
         invoiced_at: "2026-04-07T19:30:00Z".parse().expect("a time"),
+        is_late: false,
     };
     credit_note_html(&view, &Brand::default()).into_string()
 }

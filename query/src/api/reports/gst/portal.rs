@@ -142,8 +142,15 @@ fn by_place<'r>(rows: impl Iterator<Item = &'r GstDocument>) -> Vec<Value> {
 }
 
 fn exports<'r>(rows: impl Iterator<Item = &'r GstDocument>) -> Vec<Value> {
-    let rows: Vec<_> = documents(rows).iter().map(|document| export(document)).collect();
-    if rows.is_empty() { Vec::new() } else { vec![json!({ "exp_typ": "WPAY", "inv": rows })] }
+    let mut types: BTreeMap<&str, Vec<&GstDocument>> = BTreeMap::new();
+    for row in rows {
+        types.entry(&row.supply_type).or_default().push(row);
+    }
+    let table = |(kind, rows): (&str, Vec<&GstDocument>)| {
+        let rows: Vec<_> = documents(rows.into_iter()).iter().map(|document| export(document)).collect();
+        json!({ "exp_typ": kind, "inv": rows })
+    };
+    types.into_iter().map(table).collect()
 }
 
 /// The taxes of a row: within a state the two halves, otherwise the whole.
@@ -173,7 +180,7 @@ fn invoice(rows: &[&GstDocument]) -> Value {
     let first = rows[0];
     json!({
         "inum": first.number, "idt": day(first.issued_on), "val": rupees(first.total_minor), "pos": code(&first.place_of_supply),
-        "rchrg": "N", "inv_typ": "R", "itms": items(rows),
+        "rchrg": "N", "inv_typ": first.supply_type, "itms": items(rows),
     })
 }
 
@@ -192,7 +199,7 @@ fn note(rows: &[&GstDocument]) -> Value {
     let first = rows[0];
     json!({
         "ntty": "C", "nt_num": first.number, "nt_dt": day(first.issued_on), "val": rupees(first.total_minor),
-        "pos": code(&first.place_of_supply), "rchrg": "N", "inv_typ": "R", "itms": items(rows),
+        "pos": code(&first.place_of_supply), "rchrg": "N", "inv_typ": first.supply_type, "itms": items(rows),
     })
 }
 

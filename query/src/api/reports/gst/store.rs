@@ -46,15 +46,18 @@ pub(super) async fn one_by_one(
         r#"
         select case when document.kind = 'invoice' then class when class = 'B2B' then 'CDNR' else 'CDNUR' end as "kind!",
                number, document.issued_on, recipient_gstin, recipient_name,
-               case when document.kind = 'credit_note' and class <> 'B2B' then case class when 'EXP' then 'EXPWP' else class end end
+               case when document.kind = 'credit_note' and class <> 'B2B' then
+                         case when class <> 'EXP' then class when without_payment then 'EXPWOP' else 'EXPWP' end end
                    as unregistered_type,
+               case when sez and without_payment then 'SEWOP' when sez then 'SEWP' when class <> 'EXP' then 'R'
+                    when without_payment then 'WOPAY' else 'WPAY' end as "supply_type!",
                corrects, corrected_issued_on, document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
                sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
                sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
-        where document.kind = $3 and class <> 'B2CS' and (gst_rate > 0 or class = 'EXP')
-        group by document.kind, class, number, document.issued_on, recipient_gstin, recipient_name, corrects, corrected_issued_on,
-                 document.place_of_supply, document.total_minor, gst_rate
+        where document.kind = $3 and class <> 'B2CS' and (gst_rate > 0 or class = 'EXP' or sez)
+        group by document.kind, class, sez, without_payment, number, document.issued_on, recipient_gstin, recipient_name, corrects,
+                 corrected_issued_on, document.place_of_supply, document.total_minor, gst_rate
         order by class, number, gst_rate
         "#,
         first,
@@ -86,7 +89,7 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
     .await
 }
 
-/// Goods at a rate of 0 that stay in India. Exports are zero-rated, and stand in table 6A.
+/// Goods at a rate of 0 that stay in India. What is zero-rated stands in tables 6A and 6B.
 pub(super) async fn nil(conn: &mut PgConnection, first: NaiveDate, last: NaiveDate) -> sqlx::Result<Vec<GstNil>> {
     with_classified_documents!(
         GstNil,
@@ -95,7 +98,7 @@ pub(super) async fn nil(conn: &mut PgConnection, first: NaiveDate, last: NaiveDa
                    as "supply_type!",
                sum(case document.kind when 'invoice' then 1 else -1 end * line.total_minor)::int8 as "nil_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
-        where class <> 'EXP' and coalesce(gst_rate, 0) = 0
+        where class <> 'EXP' and not sez and coalesce(gst_rate, 0) = 0
         group by 1 order by 1
         "#,
         first,
@@ -158,7 +161,7 @@ pub(super) async fn documents(
         r#"
         select kind, min(number) as "from_number!", max(number) as "to_number!", count(*) as "issued!", 0::int8 as "cancelled!"
         from read.issued_documents
-        where issued_on between $1 and $2
+        where issued_on between $1 and $2 and supplier_gstin is not null
         group by kind, regexp_replace(number, '[^/]*$', '')
         order by kind desc, min(number)
         "#,
