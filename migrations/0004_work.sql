@@ -16,19 +16,24 @@ create table work.document_series (
 );
 
 -- One invoice per order. The row with its number exists before the PDF does; `stored_at` says that the PDF is there.
---   order_document  the order as it was invoiced: a credit note must name the same parties
+--   order_document      the order as it was invoiced: a credit note must name the same parties
+--   edition             path, size_bytes, sha256 and document are those of this edition; its document lists the earlier ones
+--   registered_version  the version of the order whose registration that edition shows
 create table work.invoices (
-    id              uuid        not null constraint invoices_pkey primary key,
-    order_id        uuid        not null constraint invoices_order_key unique,
-    invoice_number  text        not null constraint invoices_number_key unique
-                                constraint invoices_number_rule46 check (invoice_number ~ '^[A-Za-z0-9/-]{1,16}$'),
-    issued_at       timestamptz not null,
-    path            text,
-    size_bytes      bigint,
-    sha256          text,
-    stored_at       timestamptz,
-    order_document  jsonb       not null,
-    document        jsonb,
+    id                  uuid        not null constraint invoices_pkey primary key,
+    order_id            uuid        not null constraint invoices_order_key unique,
+    invoice_number      text        not null constraint invoices_number_key unique
+                                    constraint invoices_number_rule46 check (invoice_number ~ '^[A-Za-z0-9/-]{1,16}$'),
+    issued_at           timestamptz not null,
+    path                text,
+    size_bytes          bigint,
+    sha256              text,
+    stored_at           timestamptz,
+    edition             integer     not null default 1,
+    registered_version  integer,
+    order_document      jsonb       not null,
+    document            jsonb,
+    constraint invoices_registered_has_editions check ((edition > 1) = (registered_version is not null)),
     constraint invoices_stored_is_whole check
         ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );

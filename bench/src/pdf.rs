@@ -53,6 +53,7 @@ async fn invoice(system: &System) -> Result<String> {
         order: &order,
         invoice_number: "AC/26-27/0000001",
         issued_at: order.shipped_at.context("the order is not shipped")?,
+        e_invoice: None,
         return_window_days: 30,
     };
     Ok(invoice_html(&view, &Brand::default()).into_string())

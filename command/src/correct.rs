@@ -12,11 +12,12 @@ use uuid::Uuid;
 use crate::App;
 use crate::complete_return::total;
 use crate::context::CommandContext;
+use crate::e_invoice::Registration;
 use crate::order_books::{Counting, OrderBooks};
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::receive_return::counted;
 use crate::store::{self, NewTransition, OrderOf, TransitionOutcome};
-use crate::transition::{ReceivedItem, version_mismatch};
+use crate::transition::{ReceivedItem, no_such_fact, version_mismatch};
 use crate::under_lock::{UnderLock, stored, under_lock};
 
 /// The facts to correct. `None`: it stays as it is.
@@ -27,6 +28,7 @@ pub(crate) struct Facts {
     pub(crate) tracking_number: Option<String>,
     pub(crate) receipt: Option<Vec<ReceivedItem>>,
     pub(crate) fees: Option<Vec<FeeDocument>>,
+    pub(crate) e_invoice: Option<Registration>,
 }
 
 /// Corrects facts of an order.
@@ -84,7 +86,12 @@ impl UnderLock for Correction {
         async move {
             let (entity, id) = self.of.entity();
             let (state, event_type, changes) = match self.of {
-                Of::Order(_) => (books.state.as_str(), EventType::OrderUpdated, self.of_order(&books)?),
+                Of::Order(_) => {
+                    let changes = self.of_order(&books)?;
+                    let is_registered = changes.contains_key("e_invoice");
+                    let event_type = if is_registered { EventType::OrderRegistered } else { EventType::OrderUpdated };
+                    (books.state.as_str(), event_type, changes)
+                }
                 Of::Return(_) => {
                     let Some(state) = books.of_return(id).map(|returned| returned.state) else {
                         // A rejected return has nothing that could be corrected.
@@ -109,7 +116,7 @@ impl Correction {
     fn of_order(&self, books: &OrderBooks) -> Result<Map<String, Value>, ApiError> {
         let (facts, order) = (&self.facts, &books.order);
         let shipped = OrderState::Shipped.as_str();
-        changed(
+        let mut changes = changed(
             EntityType::Order,
             books.state.as_str(),
             [
@@ -129,7 +136,13 @@ impl Correction {
                     shipped,
                 ),
             ],
-        )
+        )?;
+        if let Some(registration) = &facts.e_invoice
+            && let Some(registered) = registration.changes(books)?
+        {
+            changes.insert("e_invoice".to_owned(), json!(registered));
+        }
+        Ok(changes)
     }
 
     fn of_return(&self, books: &OrderBooks, id: Uuid) -> Result<Map<String, Value>, ApiError> {
@@ -259,10 +272,4 @@ fn changed<const N: usize>(
         }
     }
     Ok(changes)
-}
-
-fn no_such_fact(entity: EntityType, state: &str, fact: &str, known_from: &str) -> ApiError {
-    let message = format!("the {entity} is {state}; its {fact} can be corrected once it is {known_from}");
-    ApiError::conflict("FACT_NOT_RECORDED", message)
-        .with_details(json!({ "fact": fact, "current_state": state, "recorded_from": known_from }))
 }

@@ -34,6 +34,7 @@ mod ship_order;
 mod goodwill;
 mod refunds;
 mod correct;
+mod e_invoice;
 mod dispatch;
 mod taxation;
 mod batcher;

@@ -72,6 +72,10 @@ pub struct Settings {
     /// It holds for one financial year. Unset: they bear IGST.
     #[arg(long, env = "LUT_REFERENCE", value_parser = lut_reference)]
     pub lut_reference: Option<String>,
+    /// Whether the shop must register its invoices to registered buyers and its exports at an invoice registration portal. Orders that
+    /// lack what the portal requires are then refused.
+    #[arg(long, env = "E_INVOICING", default_value_t = false, action = clap::ArgAction::Set)]
+    pub e_invoicing: bool,
     /// Whether prices, discounts and shipping include the GST, or it is added to them.
     #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
     pub prices_include_tax: bool,
@@ -126,6 +130,7 @@ impl Default for Settings {
             supplier_gstin: None,
             default_gst_rate: None,
             lut_reference: None,
+            e_invoicing: false,
             prices_include_tax: true,
             idempotency_retention_hours: 24,
         }
@@ -163,6 +168,7 @@ impl Settings {
             prices_include_tax: self.prices_include_tax,
             default_rate: self.default_gst_rate,
             lut_reference: self.lut_reference.clone(),
+            e_invoicing: self.e_invoicing,
         }
     }
 }

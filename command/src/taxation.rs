@@ -1,12 +1,15 @@
 //! Which GST an order bears: by the shop's registration, the buyer, the addresses and the goods.
 
 use chrono::{DateTime, Utc};
-use contracts::{Address, Hsn, TaxDocument, TaxTermsDocument, day_in_india};
+use contracts::{Address, Hsn, TaxDocument, TaxTermsDocument, country_code, day_in_india};
 use domain::{Charge, GstRate, Gstin, IndianState, RecipientNumber, Supply, TaxTerms, Taxes};
 use runtime::FieldErrors;
 
 /// The code of GST returns for goods that leave India.
 const OUTSIDE_INDIA: &str = "96 Outside India";
+
+/// ISO 3166-1.
+const INDIA: &str = "IN";
 
 /// From this taxable value on, the invoice of a buyer who is not registered has name and address: rule 46(e) of the CGST Rules.
 const NAMED_FROM_MINOR: i64 = 5_000_000;
@@ -21,6 +24,8 @@ pub(crate) struct Taxation {
     pub(crate) default_rate: Option<GstRate>,
     /// The letter of undertaking under which exports and supplies to special economic zones bear no tax.
     pub(crate) lut_reference: Option<String>,
+    /// Whether supplies to registered buyers and exports are registered at the portal.
+    pub(crate) e_invoicing: bool,
 }
 
 /// The two addresses of an order.
@@ -50,6 +55,7 @@ impl Taxation {
     /// How an order is taxed. `None` when the shop is not registered. Reports what does not say whose GST it is.
     pub(crate) fn terms(&self, addresses: Addresses<'_>, errors: &mut FieldErrors) -> Option<TaxTermsDocument> {
         let supplier = self.supplier.as_ref()?;
+        check_countries(addresses, errors);
         check_numbers(addresses, errors);
         let home = supplier.state();
         let (supply, place_of_supply) = match place_of_supply(addresses, errors) {
@@ -111,15 +117,11 @@ impl Taxation {
 }
 
 /// What an invoice over so much needs to name. Reports what is missing.
-pub(crate) fn check_value(
-    terms: &TaxTermsDocument,
-    taxable_minor: i64,
-    currency: &str,
-    addresses: Addresses<'_>,
-    errors: &mut FieldErrors,
-) {
-    if terms.place_of_supply != OUTSIDE_INDIA && currency != "INR" {
-        errors.add("currency", "must be INR: what is supplied in India is invoiced in rupees");
+pub(crate) fn check_value(taxable_minor: i64, currency: &str, addresses: Addresses<'_>, errors: &mut FieldErrors) {
+    if currency != "INR" {
+        let message =
+            "must be INR: a registered shop accounts for GST in rupees; convert the prices at the rate of rule 34";
+        errors.add("currency", message);
     }
     if taxable_minor < NAMED_FROM_MINOR || addresses.has_recipient_number() {
         return;
@@ -130,6 +132,48 @@ pub(crate) fn check_value(
     if !is_complete || !(given(|address| &address.state) || given(|address| &address.country)) {
         let message = "must have name, line1 and state: an invoice of 50,000 rupees and more names its buyer";
         errors.add(name.unwrap_or("shipping_address"), message);
+    }
+}
+
+/// What the registration portal requires of a supply to a registered buyer or an export. Reports what is missing.
+pub(crate) fn check_e_invoice(
+    terms: &TaxTermsDocument,
+    addresses: Addresses<'_>,
+    hsn: &[Option<&Hsn>],
+    errors: &mut FieldErrors,
+) {
+    let is_export = terms.place_of_supply == OUTSIDE_INDIA;
+    if !is_export && !addresses.has_recipient_number() {
+        return;
+    }
+    let buyer = addresses.billing.map(|address| ("billing_address", address)).or_else(|| addresses.first());
+    let Some((name, address)) = buyer else { return };
+    let long_enough =
+        |text: &Option<String>, least| text.as_deref().is_some_and(|text| text.trim().chars().count() >= least);
+    let why = "the invoice is registered at the portal";
+    for (field, text, least) in [("name", &address.name, 3), ("line1", &address.line1, 1), ("city", &address.city, 3)] {
+        if !long_enough(text, least) {
+            errors.add(format!("{name}.{field}"), format!("is required, with at least {least} characters: {why}"));
+        }
+    }
+    let digits = address.postal_code.as_deref().unwrap_or_default().chars().filter(char::is_ascii_digit).count();
+    if !is_export && digits != 6 {
+        errors.add(format!("{name}.postal_code"), format!("is required, with 6 digits: {why}"));
+    }
+    for (index, _) in hsn.iter().enumerate().filter(|(_, hsn)| hsn.is_none()) {
+        errors.add(format!("items[{index}].hsn"), format!("is required: {why}"));
+    }
+}
+
+/// What is no country would be sold as an export, without tax.
+fn check_countries(addresses: Addresses<'_>, errors: &mut FieldErrors) {
+    for (name, address) in addresses.named() {
+        let country =
+            address.and_then(|address| address.country.as_deref()).filter(|country| !country.trim().is_empty());
+        if country.is_some_and(|country| country_code(country).is_none()) {
+            let message = "must be a country: its English name or its code of ISO 3166, like United States or US";
+            errors.add(format!("{name}.country"), message);
+        }
     }
 }
 
@@ -189,31 +233,17 @@ fn place_of_supply(addresses: Addresses<'_>, errors: &mut FieldErrors) -> Place 
 
 /// `None` when the address does not say it, or says something that is no state of India.
 fn place_of(address: &Address) -> Option<Place> {
-    if address.country.as_deref().is_some_and(|country| !is_india(country)) {
-        return Some(Place::Abroad);
+    match address.country.as_deref().filter(|country| !country.trim().is_empty()).map(country_code) {
+        // No country at all, which is reported.
+        Some(None) => return Some(Place::Unknown),
+        Some(Some(code)) if code != INDIA => return Some(Place::Abroad),
+        _ => {}
     }
     let state = match &address.state {
         Some(state) => IndianState::from_text(state),
         None => address.postal_code.as_deref().and_then(IndianState::from_postal_code),
     };
     state.map(Place::India)
-}
-
-fn is_india(country: &str) -> bool {
-    let names = [
-        "",
-        "in",
-        "ind",
-        "356",
-        "india",
-        "republic of india",
-        "bharat",
-        "bharat ganarajya",
-        "hindustan",
-        "भारत",
-        "भारत गणराज्य",
-    ];
-    names.contains(&country.trim().trim_end_matches('.').to_lowercase().as_str())
 }
 
 fn named(state: IndianState) -> String {

@@ -298,6 +298,13 @@ pub(crate) fn conflicting_fact(fact: &str, stored: &Value, given: &Value, messag
         .with_details(json!({ "fact": fact, "stored": stored, "given": given }))
 }
 
+/// 409 for the correction of a fact that is not known yet.
+pub(crate) fn no_such_fact(entity: EntityType, state: &str, fact: &str, known_from: &str) -> ApiError {
+    let message = format!("the {entity} is {state}; its {fact} can be corrected once it is {known_from}");
+    ApiError::conflict("FACT_NOT_RECORDED", message)
+        .with_details(json!({ "fact": fact, "current_state": state, "recorded_from": known_from }))
+}
+
 fn invalid_transition<S: State>(invalid: &InvalidTransition<S>) -> ApiError {
     let allowed: Vec<_> = invalid.current.allowed().iter().map(|state| state.as_str()).collect();
     ApiError::conflict("INVALID_STATE_TRANSITION", invalid.to_string()).with_details(json!({

@@ -5,6 +5,7 @@ mod returns;
 mod refunds;
 mod lists;
 mod pdf;
+mod e_invoice;
 pub mod reports;
 mod consistency;
 mod waiters;
@@ -79,14 +80,17 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(orders::get_order))
         .routes(routes!(orders::get_order_history))
         .routes(routes!(pdf::get_order_invoice))
+        .routes(routes!(e_invoice::get_order_e_invoice))
         .routes(routes!(returns::list_returns))
         .routes(routes!(returns::get_return))
         .routes(routes!(returns::get_return_history))
         .routes(routes!(pdf::get_return_credit_note))
+        .routes(routes!(e_invoice::get_return_e_invoice))
         .routes(routes!(refunds::list_refunds))
         .routes(routes!(refunds::get_refund))
         .routes(routes!(refunds::get_refund_history))
         .routes(routes!(pdf::get_refund_credit_note))
+        .routes(routes!(e_invoice::get_refund_e_invoice))
         .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
 }

@@ -67,11 +67,13 @@ mod tests {
             [
                 "/api/v1/orders",
                 "/api/v1/orders/{id}",
+                "/api/v1/orders/{id}/e-invoice.json",
                 "/api/v1/orders/{id}/history",
                 "/api/v1/orders/{id}/invoice",
                 "/api/v1/refunds",
                 "/api/v1/refunds/{id}",
                 "/api/v1/refunds/{id}/credit-note",
+                "/api/v1/refunds/{id}/e-invoice.json",
                 "/api/v1/refunds/{id}/history",
                 "/api/v1/reports/daily",
                 "/api/v1/reports/gst",
@@ -85,6 +87,7 @@ mod tests {
                 "/api/v1/returns",
                 "/api/v1/returns/{id}",
                 "/api/v1/returns/{id}/credit-note",
+                "/api/v1/returns/{id}/e-invoice.json",
                 "/api/v1/returns/{id}/history",
             ]
         );

@@ -129,7 +129,7 @@ impl CreditNotes {
             return_id: matches!(credited, Credited::Return(_)).then(|| credited.id()),
             refund_id: matches!(credited, Credited::Refund(_)).then(|| credited.id()),
             order_id: credited.order_id(),
-            tax: tax_of_credit(order, credited),
+            tax: tax_of_credit(order, credited, &self.issuer.brand),
             order_number: credited.order_number().clone(),
             credit_note_number: row.credit_note_number,
             invoice_number: invoiced.invoice_number,

@@ -6,7 +6,7 @@
 //! - [`tax_table`]: the table of goods with their taxes; its [`line`]s and its [`tax_summary`]; what a credit note
 //!   [gives back](self::credited);
 //! - [`money`], [`words`], [`format`](self::format): amounts, dates and addresses as text, for e-mails too;
-//! - [`fonts`]: the fonts that a text needs;
+//! - [`fonts`]: the fonts that a text needs; [`shown`](self::shown): a text in letters that they have;
 //! - [`store`]: the SQL over `work.document_series`.
 
 mod issuer;
@@ -21,6 +21,7 @@ mod money;
 mod words;
 mod format;
 mod fonts;
+mod shown;
 mod store;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -34,4 +35,4 @@ pub use money::money;
 pub(crate) use numbering::{check_credit_note_prefix, check_invoice_prefix};
 pub(crate) use tax_summary::{tax_of_credit, tax_of_order};
 pub(crate) use tax_table::TaxTable;
-pub(crate) use title::{endorsement, invoice_title};
+pub(crate) use title::{BILL_OF_SUPPLY, endorsement, invoice_title};

@@ -1,25 +1,29 @@
-//! `order.shipped` → invoice number, PDF in the file store, `invoice.generated`.
+//! `order.shipped` → invoice number, PDF in the file store, `invoice.generated`; `order.registered` → another edition of the PDF, with
+//! the registration, `invoice.registered`.
 
 mod template;
 mod store;
 
-use contracts::{EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged};
+use contracts::{
+    EInvoiceDocument, EditionDocument, EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged, irn,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Effect, Failure, Handler};
-use runtime::database::in_transaction;
+use runtime::database::{in_transaction, limited};
 use runtime::{Clock, Ids, faults};
+use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use storage::InvoiceStore;
 
-use crate::documents::{DocumentIssuer, StoredFile, tax_of_order};
+use crate::documents::{BILL_OF_SUPPLY, DocumentIssuer, StoredFile, invoice_title, tax_of_order};
 use crate::events::{self, Caused};
 
 pub(crate) use store::{InvoicedOrder, invoiced_order, page};
 pub use template::{InvoiceView, invoice_html};
 
-use store::InvoiceRow;
+use store::{InvoiceRow, StoredInvoice};
 
 /// Issues invoices.
 #[derive(Debug)]
@@ -29,11 +33,22 @@ pub(crate) struct Invoices {
     pub(crate) ids: Ids,
     pub(crate) issuer: DocumentIssuer,
     pub(crate) prefix: String,
+    pub(crate) e_invoicing: bool,
     pub(crate) return_window_days: u32,
 }
 
 impl Handler for Invoices {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
+        match job.event_type() {
+            Some(EventType::OrderRegistered) => self.register(job).await,
+            _ => self.issue(job).await,
+        }
+    }
+}
+
+impl Invoices {
+    /// The first edition.
+    async fn issue(&self, job: &Job) -> Result<Completed, Failure> {
         let order = events::snapshot::<OrderDocument>(job)?.invoiced();
         let row = self.number(&order).await?;
         faults::point("invoice.number.committed");
@@ -41,6 +56,7 @@ impl Handler for Invoices {
             order: &order,
             invoice_number: &row.invoice_number,
             issued_at: row.issued_at,
+            e_invoice: None,
             return_window_days: self.return_window_days,
         };
         let pdf = self.issuer.print(invoice_html(&view, &self.issuer.brand), row.issued_at).await?;
@@ -49,9 +65,72 @@ impl Handler for Invoices {
         faults::point("invoice.stored");
         Ok(self.completed(job, order, row, file))
     }
-}
 
-impl Invoices {
+    /// Another edition under the same number, with the portal's answer. The earlier ones are kept.
+    async fn register(&self, job: &Job) -> Result<Completed, Failure> {
+        let registered = events::snapshot::<OrderDocument>(job)?;
+        let e_invoice =
+            registered.e_invoice.ok_or_else(|| Failure::Dead("the order has no registration".to_owned()))?;
+        let stored = limited(store::stored_invoice(&self.pool, registered.id)).await?;
+        let Some(StoredInvoice { order, invoice, registered_version }) = stored else {
+            return Err(Failure::Retry("the first edition of the invoice is not made yet".to_owned()));
+        };
+        if registered_version.is_some_and(|version| version >= job.aggregate_version) {
+            return Ok(Completed::new(serde_json::json!({ "skipped": "a later registration is printed already" })));
+        }
+        let Json(order) = order;
+        let Json(invoice) = invoice;
+        check_irn(&e_invoice, &invoice)?;
+        let view = InvoiceView {
+            order: &order,
+            invoice_number: &invoice.invoice_number,
+            issued_at: invoice.issued_at,
+            e_invoice: Some(&e_invoice),
+            return_window_days: self.return_window_days,
+        };
+        let pdf = self.issuer.print(invoice_html(&view, &self.issuer.brand), invoice.issued_at).await?;
+        let edition = invoice.edition + 1;
+        let file = self.issuer.store(InvoiceStore::edition_name(order.order_number.as_str(), edition), pdf).await?;
+        faults::point("invoice.edition.stored");
+        Ok(self.registered(job, invoice, e_invoice, file))
+    }
+
+    fn registered(
+        &self,
+        job: &Job,
+        earlier: InvoiceDocument,
+        e_invoice: EInvoiceDocument,
+        file: StoredFile,
+    ) -> Completed {
+        let at = self.clock.now();
+        let mut earlier_editions = earlier.earlier_editions.clone();
+        earlier_editions.push(EditionDocument {
+            edition: earlier.edition,
+            path: earlier.path.clone(),
+            size_bytes: earlier.size_bytes,
+            sha256: earlier.sha256.clone(),
+            generated_at: earlier.generated_at,
+        });
+        let before = if earlier.edition == 1 { GENERATED } else { REGISTERED };
+        let snapshot = InvoiceDocument {
+            path: file.path,
+            size_bytes: file.size_bytes,
+            sha256: file.sha256,
+            edition: earlier.edition + 1,
+            earlier_editions,
+            e_invoice: Some(e_invoice),
+            generated_at: at,
+            ..earlier
+        };
+        let result = serde_json::json!({ "edition": snapshot.edition, "path": snapshot.path });
+        tracing::info!(result = %result, "invoice edition stored");
+        let (id, version) = (snapshot.id, snapshot.edition);
+        let transition = events::transition(job, EntityType::Invoice, id, version, Some(before), REGISTERED, at);
+        let change = StateChanged { snapshot, transition };
+        let caused = Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change };
+        Completed::with(result, Registered { caused, order_version: job.aggregate_version })
+    }
+
     /// The order's invoice row with its number. The first attempt takes the number in the transaction that inserts the
     /// row; later attempts find the row. The row keeps the order as it is invoiced, for credit notes that may follow.
     async fn number(&self, order: &OrderDocument) -> Result<InvoiceRow, Failure> {
@@ -75,7 +154,9 @@ impl Invoices {
     /// What the commit of the job writes: the invoice is recorded, and the event is in the outbox.
     fn completed(&self, job: &Job, order: OrderDocument, row: InvoiceRow, file: StoredFile) -> Completed {
         let at = self.clock.now();
-        let tax = tax_of_order(&order);
+        let tax = tax_of_order(&order, &self.issuer.brand);
+        let has_e_invoice = tax.as_ref().is_some_and(|tax| tax.recipient_gstin.is_some() || tax.terms.is_export())
+            && invoice_title(&order) != BILL_OF_SUPPLY;
         let snapshot = InvoiceDocument {
             id: row.id,
             order_id: order.id,
@@ -88,6 +169,10 @@ impl Invoices {
             path: file.path,
             size_bytes: file.size_bytes,
             sha256: file.sha256,
+            edition: 1,
+            earlier_editions: Vec::new(),
+            mailed_when_registered: self.e_invoicing && has_e_invoice,
+            e_invoice: None,
             issued_at: row.issued_at,
             generated_at: at,
             carrier: order.carrier,
@@ -96,12 +181,48 @@ impl Invoices {
         };
         let result = serde_json::json!({ "invoice_number": snapshot.invoice_number, "path": snapshot.path });
         tracing::info!(result = %result, "invoice stored");
-        let transition = events::transition(job, EntityType::Invoice, row.id, 1, None, "GENERATED", at);
+        let transition = events::transition(job, EntityType::Invoice, row.id, 1, None, GENERATED, at);
         let change = StateChanged { snapshot, transition };
         Completed::with(
             result,
             Issued(Caused { event_id: self.ids.next(), traceparent: events::traceparent(job), change }),
         )
+    }
+}
+
+/// The states of an invoice.
+const GENERATED: &str = "GENERATED";
+const REGISTERED: &str = "REGISTERED";
+
+/// The command service cannot know the number of the invoice, so it checks what else the portal's answer says, and this the rest.
+fn check_irn(e_invoice: &EInvoiceDocument, invoice: &InvoiceDocument) -> Result<(), Failure> {
+    let supplier = invoice.tax.as_ref().map_or("", |tax| tax.terms.supplier_gstin.as_str());
+    if e_invoice.irn == irn(supplier, invoice.issued_at, "INV", &invoice.invoice_number) {
+        return Ok(());
+    }
+    Err(Failure::Dead(format!(
+        "the IRN that was entered is of another document than {}: correct it with PATCH /orders/{{id}}, and discard this job",
+        invoice.invoice_number
+    )))
+}
+
+/// A later edition whose PDF is in the store.
+#[derive(Debug)]
+struct Registered {
+    caused: Caused<InvoiceDocument>,
+    order_version: i32,
+}
+
+impl Effect for Registered {
+    fn write<'c>(&'c self, conn: &'c mut PgConnection) -> BoxFuture<'c, sqlx::Result<()>> {
+        let Caused { event_id, traceparent, change } = &self.caused;
+        async move {
+            if store::mark_registered(conn, &change.snapshot, self.order_version).await? {
+                events::record(conn, *event_id, EventType::InvoiceRegistered, traceparent.as_deref(), change).await?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The workers: each consumes the events of one queue and carries out their effects, each effect once.
 //!
-//! - [`invoices`]: `order.shipped` → an invoice as a PDF, `invoice.generated`;
+//! - [`invoices`]: `order.shipped` → an invoice as a PDF, `invoice.generated`; `order.registered` → its next edition,
+//!   `invoice.registered`;
 //! - [`credit_notes`]: `return.completed` → a credit note as a PDF, `credit_note.generated`;
 //! - [`refunds`]: `refund.initiated` → a payment by the gateway, `refund.processed`;
 //! - [`notifications`]: an e-mail to the customer, sent or logged;
@@ -43,7 +44,7 @@ use sqlx::PgPool;
 use crate::alerts::{Alerting, Alerts};
 use crate::chosen::Chosen;
 use crate::credit_notes::CreditNotes;
-use crate::documents::{Brand, DocumentIssuer};
+use crate::documents::DocumentIssuer;
 use crate::invoices::Invoices;
 use crate::notifications::{Mailer, Notifications};
 use crate::pdf::Renderer;
@@ -63,13 +64,10 @@ pub async fn start(
     ids: &Ids,
     tasks: &Tasks,
 ) -> anyhow::Result<(Router, Vec<Check>)> {
+    settings.check_supplier()?;
     let (pool, clock, ids) = (pool.clone(), clock.clone(), ids.clone());
     let files = storage::open(&settings.store.invoice_store_url).await?;
-    let brand = Brand {
-        legal_name: settings.supplier_name.clone(),
-        address: settings.supplier_address.clone(),
-        ..Brand::default()
-    };
+    let brand = settings.brand();
     let mailer = Mailer::new(&settings.mail, brand.clone(), settings.return_window_days, files.clone())?;
     let gateway = Gateway::new(&settings.gateway_url, settings.gateway_timeout)?;
     let renderer = Renderer::start(settings.pdf.clone());
@@ -82,6 +80,7 @@ pub async fn start(
         ids: ids.clone(),
         issuer: issuer.clone(),
         prefix: settings.invoice_prefix.clone(),
+        e_invoicing: settings.e_invoicing,
         return_window_days: settings.return_window_days,
     };
     let credit_notes = CreditNotes {

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use storage::StoreSettings;
 
 use crate::callbacks::parse_secret;
-use crate::documents::{check_credit_note_prefix, check_invoice_prefix};
+use crate::documents::{Brand, check_credit_note_prefix, check_invoice_prefix};
 use crate::notifications::MailSettings;
 use crate::pdf::PdfSettings;
 
@@ -57,6 +57,16 @@ pub struct Settings {
     /// The shop's address, printed on invoices. Semicolons separate its lines.
     #[arg(long, env = "SUPPLIER_ADDRESS", default_value = "")]
     pub supplier_address: String,
+    /// The shop's place, in 3 to 50 characters. Printed below the address; e-invoices need it.
+    #[arg(long, env = "SUPPLIER_CITY", value_parser = city)]
+    pub supplier_city: Option<String>,
+    /// The shop's PIN code, of 6 digits. Printed beside the place; e-invoices need it.
+    #[arg(long, env = "SUPPLIER_POSTAL_CODE", value_parser = postal_code)]
+    pub supplier_postal_code: Option<String>,
+    /// Whether the shop must register its invoices to registered buyers and its exports at an invoice registration portal. These are
+    /// e-mailed once the registration was entered. Requires `SUPPLIER_ADDRESS`, `SUPPLIER_CITY` and `SUPPLIER_POSTAL_CODE`.
+    #[arg(long, env = "E_INVOICING", default_value_t = false, action = clap::ArgAction::Set)]
+    pub e_invoicing: bool,
     /// Days within which items may be returned, as printed on invoices. The command service enforces the limit.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30)]
     pub return_window_days: u32,
@@ -94,6 +104,9 @@ impl Default for Settings {
             commercial_credit_note_prefix: "CC".to_owned(),
             supplier_name: "ArtiCurated".to_owned(),
             supplier_address: String::new(),
+            supplier_city: None,
+            supplier_postal_code: None,
+            e_invoicing: false,
             return_window_days: 30,
             refund_notice_hours: 24,
             alert_webhook_url: None,
@@ -102,6 +115,47 @@ impl Default for Settings {
             chooses: None,
         }
     }
+}
+
+impl Settings {
+    /// The shop as documents and e-mails name it.
+    pub(crate) fn brand(&self) -> Brand {
+        Brand {
+            legal_name: self.supplier_name.clone(),
+            address: self.supplier_address.clone(),
+            city: self.supplier_city.clone(),
+            postal_code: self.supplier_postal_code.clone(),
+            ..Brand::default()
+        }
+    }
+
+    /// # Errors
+    /// `E_INVOICING` without what every e-invoice says of the shop.
+    pub(crate) fn check_supplier(&self) -> anyhow::Result<()> {
+        let is_complete = !self.supplier_address.trim().is_empty()
+            && self.supplier_city.is_some()
+            && self.supplier_postal_code.is_some();
+        anyhow::ensure!(
+            is_complete || !self.e_invoicing,
+            "E_INVOICING=true requires SUPPLIER_ADDRESS, SUPPLIER_CITY and SUPPLIER_POSTAL_CODE: every e-invoice names them"
+        );
+        Ok(())
+    }
+}
+
+fn city(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if (3..=50).contains(&text.chars().count()) {
+        Ok(text.to_owned())
+    } else {
+        Err("must have 3 to 50 characters".to_owned())
+    }
+}
+
+fn postal_code(text: &str) -> Result<String, String> {
+    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let is_pin = digits.len() == 6 && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_pin { Ok(digits) } else { Err("must be a PIN code of 6 digits, like 560001".to_owned()) }
 }
 
 /// When failed jobs are retried.

@@ -10,12 +10,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
-use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Ship, Step, StepBody};
+use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Register, Ship, Step};
 use super::incoming::Incoming;
 use crate::context::CommandContext;
-use crate::correct::{self, Facts};
+use crate::correct;
 use crate::outcome::Outcome;
-use crate::transition::Details;
 use crate::{App, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -27,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(deliver))
         .routes(routes!(cancel))
         .routes(routes!(correct))
+        .routes(routes!(register))
         .routes(routes!(change_state))
 }
 
@@ -103,16 +103,28 @@ async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outc
 
 /// Correct facts
 ///
-/// The payment's id once the order is `PAID`, carrier and tracking number once it is `SHIPPED`. The state stays; the version, the
+/// The payment's id once the order is `PAID`, carrier and tracking number once it is `SHIPPED`, the registration of the invoice once
+/// it was entered. The state stays; the version, the
 /// history and the events go on by one.
 #[utoipa::path(patch, path = "/orders/{id}", tag = "Orders: commands", request_body = CorrectOrder,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Outcome, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Order)?;
-    let Details { payment_transaction_id, carrier, tracking_number, .. } = body.into_details();
-    let facts = Facts { payment_transaction_id, carrier, tracking_number, ..Facts::default() };
-    correct::order(&app, &context, id, facts).await
+    correct::order(&app, &context, id, body.facts()).await
+}
+
+/// Enter the registration of the invoice
+///
+/// What the invoice registration portal answered to `GET /orders/{id}/e-invoice.json`. The IRN and the signed QR code are printed in
+/// another edition of the invoice, under the same number, and the customer gets it by e-mail; earlier editions are kept. An answer to
+/// another document is refused. Entering the same again changes nothing; `PATCH /orders/{id}` corrects it.
+#[utoipa::path(post, path = "/orders/{id}/e-invoice", tag = "Orders: commands", request_body = Register,
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = OrderDocument), CommandErrors))]
+async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Outcome, ApiError> {
+    let (context, id, body) = incoming.parse(&app, "e-invoice", EntityType::Order)?;
+    correct::order(&app, &context, id, body.facts()).await
 }
 
 /// Change an order's state

@@ -37,6 +37,7 @@ impl PlaceOrder {
             total_minor: totals.total.minor(),
             tax_terms: terms.clone(),
             invoice_lines: Vec::new(),
+            e_invoice: None,
             payment_transaction_id: None,
             carrier: None,
             tracking_number: None,

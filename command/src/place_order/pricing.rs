@@ -71,7 +71,11 @@ impl Draft<'_> {
             Ok(totals) => {
                 if let Some(terms) = &terms {
                     let taxable = totals.lines.iter().map(|line| line.goods.taxable() + line.shipping.taxable()).sum();
-                    taxation::check_value(terms, taxable, self.currency, self.addresses, errors);
+                    taxation::check_value(taxable, self.currency, self.addresses, errors);
+                    if taxation.e_invoicing {
+                        let hsn: Vec<_> = self.items.iter().map(|item| item.hsn).collect();
+                        taxation::check_e_invoice(terms, self.addresses, &hsn, errors);
+                    }
                 }
                 Some(Price { totals, rates, terms })
             }

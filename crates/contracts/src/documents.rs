@@ -6,6 +6,7 @@
 mod order;
 mod returns;
 mod invoice;
+mod e_invoice;
 mod credit_note;
 mod refund;
 mod tax;
@@ -13,8 +14,9 @@ mod address;
 
 pub use address::Address;
 pub use credit_note::CreditNoteDocument;
+pub use e_invoice::{EInvoiceDocument, EditionDocument, irn};
 pub use invoice::InvoiceDocument;
 pub use order::{InvoiceLineDocument, OrderDocument, OrderItemDocument};
 pub use refund::{RefundDocument, RefundItemDocument, RefundKind};
 pub use returns::{FeeDocument, FeeKind, PartDocument, ReturnDocument, ReturnItemDocument};
-pub use tax::{TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument};
+pub use tax::{SupplierDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument};

@@ -76,6 +76,8 @@ pub enum EventType {
     OrderCancelled,
     /// A fact of the order was corrected; its state is what it was.
     OrderUpdated,
+    /// The invoice was registered at the portal, and the answer entered; the state is what it was.
+    OrderRegistered,
     ReturnRequested,
     ReturnApproved,
     ReturnRejected,
@@ -85,6 +87,8 @@ pub enum EventType {
     /// A fact of the return was corrected; its state is what it was.
     ReturnUpdated,
     InvoiceGenerated,
+    /// An edition with the portal's registration is there.
+    InvoiceRegistered,
     CreditNoteGenerated,
     RefundInitiated,
     /// The same, for money that is given back without a return or a cancellation. A credit note may follow.
@@ -103,7 +107,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -111,6 +115,7 @@ impl EventType {
         Self::OrderDelivered,
         Self::OrderCancelled,
         Self::OrderUpdated,
+        Self::OrderRegistered,
         Self::ReturnRequested,
         Self::ReturnApproved,
         Self::ReturnRejected,
@@ -119,6 +124,7 @@ impl EventType {
         Self::ReturnCompleted,
         Self::ReturnUpdated,
         Self::InvoiceGenerated,
+        Self::InvoiceRegistered,
         Self::CreditNoteGenerated,
         Self::RefundInitiated,
         Self::RefundGranted,
@@ -140,6 +146,7 @@ impl EventType {
             Self::OrderDelivered => "order.delivered",
             Self::OrderCancelled => "order.cancelled",
             Self::OrderUpdated => "order.updated",
+            Self::OrderRegistered => "order.registered",
             Self::ReturnRequested => "return.requested",
             Self::ReturnApproved => "return.approved",
             Self::ReturnRejected => "return.rejected",
@@ -148,6 +155,7 @@ impl EventType {
             Self::ReturnCompleted => "return.completed",
             Self::ReturnUpdated => "return.updated",
             Self::InvoiceGenerated => "invoice.generated",
+            Self::InvoiceRegistered => "invoice.registered",
             Self::CreditNoteGenerated => "credit_note.generated",
             Self::RefundInitiated => "refund.initiated",
             Self::RefundGranted => "refund.granted",

@@ -11,17 +11,20 @@ mod documents;
 mod values;
 mod series;
 mod email;
+mod country;
 mod gateway;
 mod names;
 pub mod named;
 pub mod schema;
 
+pub use country::country_code;
 pub use documents::{
-    Address, CreditNoteDocument, FeeDocument, FeeKind, InvoiceDocument, InvoiceLineDocument, OrderDocument,
-    OrderItemDocument, PartDocument, RefundDocument, RefundItemDocument, RefundKind, ReturnDocument,
-    ReturnItemDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument,
+    Address, CreditNoteDocument, EInvoiceDocument, EditionDocument, FeeDocument, FeeKind, InvoiceDocument,
+    InvoiceLineDocument, OrderDocument, OrderItemDocument, PartDocument, RefundDocument, RefundItemDocument,
+    RefundKind, ReturnDocument, ReturnItemDocument, SupplierDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine,
+    TaxTermsDocument, irn,
 };
-pub use domain::{OrderState, RefundStatus, ReturnState, Supply, last_day_to_reduce_tax};
+pub use domain::{IndianState, OrderState, RefundStatus, ReturnState, Supply, last_day_to_reduce_tax};
 pub use email::Email;
 pub use envelope::{Envelope, EventType, Headers, SCHEMA_VERSION, StateChanged, UnknownEventType};
 pub use gateway::{

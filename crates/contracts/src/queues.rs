@@ -41,7 +41,7 @@ impl Queue {
     /// Whether this queue receives events of that type. The projector reads all of them.
     pub const fn wants(self, event: EventType) -> bool {
         match self {
-            Self::Invoices => matches!(event, EventType::OrderShipped),
+            Self::Invoices => matches!(event, EventType::OrderShipped | EventType::OrderRegistered),
             Self::CreditNotes => matches!(event, EventType::ReturnCompleted | EventType::RefundGranted),
             Self::Refunds => {
                 matches!(event, EventType::RefundInitiated | EventType::RefundGranted | EventType::RefundRetried)
@@ -53,6 +53,7 @@ impl Queue {
                     | EventType::OrderPaid
                     | EventType::OrderCancelled
                     | EventType::InvoiceGenerated
+                    | EventType::InvoiceRegistered
                     | EventType::ReturnApproved
                     | EventType::ReturnRejected
                     | EventType::RefundProcessed

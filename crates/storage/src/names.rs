@@ -18,6 +18,12 @@ impl InvoiceStore {
         name(INVOICE, order_number)
     }
 
+    /// The file name of a later edition of an invoice: `invoice_AC-1%2Fedition-2.pdf`. It is no other order's, because an order number
+    /// has no slash.
+    pub fn edition_name(order_number: &str, edition: i32) -> String {
+        name(INVOICE, &format!("{order_number}/edition-{edition}"))
+    }
+
     /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-0000001.pdf`.
     pub fn credit_note_name(number: &str) -> String {
         name(CREDIT_NOTE, &number.replace('/', "-"))

@@ -21,7 +21,14 @@ async fn invoices(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
                       case when stored_at is null then 'not stored' else 'stored' end, status)
         from (select * from messaging.inbox where queue = 'invoices' and status <> 'discarded') as job
         left join work.invoices on order_id = aggregate_id
-        where (status = 'done') <> (stored_at is not null)
+        where aggregate_version = coalesce((order_document ->> 'version')::int, aggregate_version)
+          and (status = 'done') <> (stored_at is not null)
+        union all
+        select format('order %s: its invoice has %s editions, and %s were made', order_id, edition, count(*) + 1)
+        from messaging.inbox join work.invoices on order_id = aggregate_id
+        where queue = 'invoices' and status = 'done' and not coalesce(result ? 'skipped', false)
+          and aggregate_version > (order_document ->> 'version')::int
+        group by order_id, edition having count(*) + 1 > edition
         union all
         select format('order %s is %s and has an invoice', orders.id, state)
         from work.invoices join command.orders on orders.id = order_id

@@ -30,6 +30,7 @@ pub(super) struct Document {
     number: String,
     /// Of an invoice.
     order_number: Option<String>,
+    edition: i32,
     /// Null until its PDF is stored.
     path: Option<String>,
     size_bytes: Option<i64>,
@@ -39,9 +40,15 @@ pub(super) struct Document {
 impl Document {
     fn file_name(&self) -> String {
         match &self.order_number {
+            Some(order_number) if self.edition > 1 => InvoiceStore::edition_name(order_number, self.edition),
             Some(order_number) => InvoiceStore::invoice_name(order_number),
             None => InvoiceStore::credit_note_name(&self.number),
         }
+    }
+
+    /// The edition that may be under way: its PDF is stored before its row says so.
+    fn next_edition(&self) -> Option<String> {
+        self.order_number.as_ref().map(|order_number| InvoiceStore::edition_name(order_number, self.edition + 1))
     }
 }
 
@@ -84,10 +91,14 @@ pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Docum
     sqlx::query_as!(
         Document,
         r#"
-        select invoice_number as "number!", order_document ->> 'order_number' as order_number, path, size_bytes, sha256
+        select invoice_number as "number!", order_document ->> 'order_number' as order_number, edition as "edition!", path, size_bytes, sha256
         from work.invoices
         union all
-        select credit_note_number, null, path, size_bytes, sha256 from work.credit_notes
+        select invoice_number, order_document ->> 'order_number', (earlier ->> 'edition')::int, earlier ->> 'path',
+               (earlier ->> 'size_bytes')::bigint, earlier ->> 'sha256'
+        from work.invoices cross join jsonb_array_elements(document -> 'earlier_editions') as earlier
+        union all
+        select credit_note_number, null, 1, path, size_bytes, sha256 from work.credit_notes
         "#
     )
     .fetch_all(snapshot.connection())
@@ -100,7 +111,8 @@ pub(super) async fn check_pdfs(filed: Filed, documents: Vec<Document>, findings:
     let Filed { store, names } = filed;
     let mut found = Found::default();
     let known: HashSet<String> = documents.iter().map(Document::file_name).collect();
-    let unknown = names.iter().filter(|name| !known.contains(*name));
+    let under_way: HashSet<String> = documents.iter().filter_map(Document::next_edition).collect();
+    let unknown = names.iter().filter(|name| !known.contains(*name) && !under_way.contains(*name));
     found.extend(
         unknown.map(|name| {
             format!("{} is in the store, and belongs to no invoice or credit note", store.display_path(name))

@@ -8,13 +8,27 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
+use serde::Deserialize;
 use serde_json::json;
 use storage::{StoreError, StoredFile};
+use utoipa::IntoParams;
 
 use super::consistency::Scope;
 use super::documents::client_has;
 use super::store::PdfOf;
 use super::{Api, ConsistencyParam, OrderId, RefundId, ReturnId, store};
+
+/// The query parameters of an invoice.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct InvoiceParams {
+    /// See `GET /orders/{id}`.
+    consistency: Option<String>,
+    /// An earlier edition than the last: 1 is the first. Each registration that is entered makes another edition.
+    #[param(minimum = 1)]
+    edition: Option<i32>,
+}
 
 /// The invoice of an order as a PDF.
 #[utoipa::path(
@@ -23,7 +37,7 @@ use super::{Api, ConsistencyParam, OrderId, RefundId, ReturnId, store};
     tag = "Orders: queries",
     params(
         ("id" = String, Path, description = "UUID"),
-        ConsistencyParam,
+        InvoiceParams,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
@@ -38,7 +52,7 @@ use super::{Api, ConsistencyParam, OrderId, RefundId, ReturnId, store};
         (
             status = 404,
             description = "`ORDER_NOT_FOUND`; `INVOICE_NOT_FOUND` before the order is shipped and its invoice made; \
-                           `INVOICE_FILE_MISSING` when the invoice was made but its file is not in the store",
+                           `INVOICE_FILE_MISSING` when the invoice was made but its file is not in the store; `EDITION_NOT_FOUND`",
             body = ErrorBody,
         ),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
@@ -49,10 +63,14 @@ pub(super) async fn get_order_invoice(
     State(api): State<Arc<Api>>,
     id: OrderId,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<ConsistencyParam>,
+    ApiQuery(params): ApiQuery<InvoiceParams>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let invoice = store::invoice(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let invoice = store::invoice(&api.read, id.0, params.edition).await?.ok_or_else(|| id.not_found())?;
+    if let (Some(edition), Some(_), None) = (params.edition, &invoice.latest, &invoice.path) {
+        let message = format!("the invoice has no edition {edition}");
+        return Err(ApiError::not_found("EDITION_NOT_FOUND", message));
+    }
     serve(&api, &headers, invoice, &INVOICE).await
 }
 

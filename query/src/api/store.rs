@@ -106,18 +106,28 @@ pub(super) struct PdfOf {
     pub(super) state: String,
     pub(super) path: Option<String>,
     pub(super) sha256: Option<String>,
+    /// The number of its last edition, if it has been made.
+    pub(super) latest: Option<i32>,
 }
 
-/// The invoice of an order; `None` when there is no such order.
-pub(super) async fn invoice(read: &PgPool, order_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
+/// The invoice of an order, in this edition or the last; `None` when there is no such order.
+pub(super) async fn invoice(read: &PgPool, order_id: Uuid, edition: Option<i32>) -> sqlx::Result<Option<PdfOf>> {
     sqlx::query_as!(
         PdfOf,
         r#"
-        select orders.state as "state!", invoices.path as "path?", invoices.sha256 as "sha256?"
+        select orders.state as "state!", edition.path as "path?", edition.sha256 as "sha256?", invoices.version as "latest?"
         from read.orders left join read.invoices on invoices.order_id = orders.id
+        left join lateral (
+            select invoices.path, invoices.sha256 where coalesce($2, invoices.version) = invoices.version
+            union all
+            select earlier ->> 'path', earlier ->> 'sha256'
+            from json_array_elements(invoices.document -> 'earlier_editions') as earlier
+            where (earlier ->> 'edition')::int = $2
+        ) as edition on true
         where orders.id = $1
         "#,
         order_id,
+        edition,
     )
     .fetch_optional(read)
     .await
@@ -128,7 +138,8 @@ pub(super) async fn credit_note(read: &PgPool, return_id: Uuid) -> sqlx::Result<
     sqlx::query_as!(
         PdfOf,
         r#"
-        select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?"
+        select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
+               credit_notes.version as "latest?"
         from read.returns left join read.credit_notes on source_id = returns.id
         where returns.id = $1
         "#,
@@ -143,7 +154,8 @@ pub(super) async fn credit_note_of_refund(read: &PgPool, refund_id: Uuid) -> sql
     sqlx::query_as!(
         PdfOf,
         r#"
-        select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?"
+        select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
+               credit_notes.version as "latest?"
         from read.refunds left join read.credit_notes on source_id = refunds.id
         where refunds.id = $1
         "#,

@@ -160,7 +160,7 @@ async fn what_an_asynchronous_replica_has_lost_is_named() -> Result<()> {
     let mut site =
         Site::open(&servers, &[Part::Command, Part::Relay, Part::Workers], TransportConfig::default()).await?;
     site.show_in_another_database(&servers).await?;
-    let story = lose_the_end(&servers, &site).await?;
+    let story = Box::pin(lose_the_end(&servers, &site)).await?;
     let highest = "select max(position) from messaging.outbox";
     let lost = books::count(&servers.pool, highest).await?;
     let kept = books::count(&servers.replica_pool().await?, highest).await?;

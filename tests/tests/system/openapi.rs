@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System};
 
 /// The operations of requirements R4, R5, R8, R10 and R14.
-const OPERATIONS: [&str; 60] = [
+const OPERATIONS: [&str; 64] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -27,18 +27,22 @@ const OPERATIONS: [&str; 60] = [
     "patch /api/v1/returns/{id}",
     "post /api/v1/returns/{id}/withdraw",
     "post /api/v1/orders/{id}/refunds",
+    "post /api/v1/orders/{id}/e-invoice",
     "post /api/v1/refunds/{id}/retry",
     "get /api/v1/orders",
     "get /api/v1/orders/{id}",
     "get /api/v1/orders/{id}/history",
+    "get /api/v1/orders/{id}/e-invoice.json",
     "get /api/v1/orders/{id}/invoice",
     "get /api/v1/returns",
     "get /api/v1/returns/{id}",
     "get /api/v1/returns/{id}/history",
+    "get /api/v1/returns/{id}/e-invoice.json",
     "get /api/v1/returns/{id}/credit-note",
     "get /api/v1/refunds",
     "get /api/v1/refunds/{id}",
     "get /api/v1/refunds/{id}/history",
+    "get /api/v1/refunds/{id}/e-invoice.json",
     "get /api/v1/refunds/{id}/credit-note",
     "get /api/v1/reports/daily",
     "get /api/v1/reports/sales/daily",

@@ -1,6 +1,6 @@
 //! The projector accepts events in any order and any number of times, and one bad event does not stop it.
 
-mod events;
+pub(crate) mod events;
 
 use anyhow::Result;
 use contracts::OrderState;

@@ -6,7 +6,8 @@ use contracts::{Address, OrderDocument, TaxTermsDocument};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::fonts;
-use super::format::address_lines;
+use super::format::{address_lines, together};
+use super::shown::shown;
 
 const STYLE: &str = include_str!("../../assets/invoice.css");
 const EMBLEM: &str = include_str!("../../assets/emblem.svg");
@@ -22,6 +23,8 @@ pub struct Brand {
     pub legal_name: String,
     /// Semicolons separate its lines.
     pub address: String,
+    pub city: Option<String>,
+    pub postal_code: Option<String>,
 }
 
 impl Default for Brand {
@@ -32,6 +35,8 @@ impl Default for Brand {
             contact: "care@articurated.example · www.articurated.example".to_owned(),
             legal_name: "ArtiCurated".to_owned(),
             address: String::new(),
+            city: None,
+            postal_code: None,
         }
     }
 }
@@ -46,6 +51,7 @@ pub(crate) struct Heading<'a> {
 
 /// The whole document. Embeds only the fonts that `body` needs.
 pub(crate) fn page(heading: &Heading<'_>, body: &Markup, brand: &Brand) -> Markup {
+    let body = PreEscaped(shown(&body.0));
     let fonts = fonts::css_for(&body.0);
     let footer = page_footer(&format!("{} · {} {}", brand.name, heading.title, heading.number));
     html! {
@@ -109,6 +115,7 @@ fn supplier(terms: &TaxTermsDocument, brand: &Brand) -> Markup {
             h2 { "Sold by" }
             p.name dir="auto" { (brand.legal_name) }
             @for line in brand.address.split(';').map(str::trim).filter(|line| !line.is_empty()) { p dir="auto" { (line) } }
+            @if let Some(place) = together(brand.city.as_deref(), brand.postal_code.as_deref()) { p dir="auto" { (place) } }
             p { "State " (terms.supplier_state) }
             p { "GSTIN " (terms.supplier_gstin) }
         }

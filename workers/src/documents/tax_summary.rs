@@ -2,28 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{OrderDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine};
+use contracts::{OrderDocument, SupplierDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine};
 
 use super::credited::Credited;
+use super::layout::Brand;
 use super::line::Line;
 
 /// The tax summary of an order's invoice; `None` when the shop is not registered.
-pub(crate) fn tax_of_order(order: &OrderDocument) -> Option<TaxSummaryDocument> {
-    summary(order, order.items.iter().map(Line::from))
+pub(crate) fn tax_of_order(order: &OrderDocument, brand: &Brand) -> Option<TaxSummaryDocument> {
+    summary(order, brand, order.items.iter().map(Line::from))
 }
 
 /// The tax summary of a credit note, under the terms of its order.
-pub(crate) fn tax_of_credit(order: &OrderDocument, credited: &Credited) -> Option<TaxSummaryDocument> {
-    summary(order, credited.lines().into_iter())
+pub(crate) fn tax_of_credit(order: &OrderDocument, credited: &Credited, brand: &Brand) -> Option<TaxSummaryDocument> {
+    summary(order, brand, credited.lines().into_iter())
 }
 
-fn summary<'a>(order: &OrderDocument, lines: impl Iterator<Item = Line<'a>>) -> Option<TaxSummaryDocument> {
+fn summary<'a>(
+    order: &OrderDocument,
+    brand: &Brand,
+    lines: impl Iterator<Item = Line<'a>>,
+) -> Option<TaxSummaryDocument> {
     let addresses = || [&order.billing_address, &order.shipping_address].into_iter().flatten();
     let recipient = addresses().next();
     Some(TaxSummaryDocument {
         terms: order.tax_terms.clone()?,
         recipient_name: recipient.and_then(|address| address.name.clone()),
         recipient_gstin: addresses().find_map(|address| address.gstin.clone()),
+        supplier: Some(SupplierDocument {
+            name: brand.legal_name.clone(),
+            address: brand.address.clone(),
+            city: brand.city.clone(),
+            postal_code: brand.postal_code.clone(),
+        }),
         lines: by_hsn_and_rate(&lines.collect::<Vec<_>>()),
     })
 }

@@ -2,6 +2,9 @@
 
 use contracts::{OrderDocument, TaxTermsDocument};
 
+/// What a document is called on which nothing is taxed.
+pub(crate) const BILL_OF_SUPPLY: &str = "Bill of Supply";
+
 /// The title of an order's invoice. Of a registered shop:
 ///
 /// - it is zero-rated: a tax invoice, also under a letter of undertaking (section 16 of the IGST Act);
@@ -18,7 +21,7 @@ pub(crate) fn invoice_title(order: &OrderDocument) -> &'static str {
     let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
     match taxed {
         _ if order.tax_terms.as_ref().is_some_and(TaxTermsDocument::is_zero_rated) => "Tax Invoice",
-        0 => "Bill of Supply",
+        0 => BILL_OF_SUPPLY,
         taxed if taxed < order.items.len() && !is_registered => "Invoice-cum-Bill of Supply",
         _ => "Tax Invoice",
     }

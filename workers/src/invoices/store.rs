@@ -1,7 +1,7 @@
 //! The SQL over `work.invoices`: one row per order.
 
 use chrono::{DateTime, Utc};
-use contracts::InvoiceDocument;
+use contracts::{InvoiceDocument, OrderDocument};
 use messaging::snapshots::Current;
 use serde_json::Value;
 use sqlx::types::Json;
@@ -65,6 +65,54 @@ pub(super) async fn mark_stored(conn: &mut PgConnection, invoice: &InvoiceDocume
     Ok(stored.rows_affected() == 1)
 }
 
+/// An invoice whose PDF is stored.
+#[derive(Debug)]
+pub(super) struct StoredInvoice {
+    pub(super) order: Json<OrderDocument>,
+    pub(super) invoice: Json<InvoiceDocument>,
+    /// The version of the order whose registration its last edition shows.
+    pub(super) registered_version: Option<i32>,
+}
+
+/// `None`: the invoice is not made yet.
+pub(super) async fn stored_invoice(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Option<StoredInvoice>> {
+    sqlx::query_as!(
+        StoredInvoice,
+        r#"
+        select order_document as "order: _", document as "invoice!: _", registered_version
+        from work.invoices where order_id = $1 and document is not null
+        "#,
+        order_id
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// Records another edition. `false`: another attempt recorded it before.
+pub(super) async fn mark_registered(
+    conn: &mut PgConnection,
+    invoice: &InvoiceDocument,
+    order_version: i32,
+) -> sqlx::Result<bool> {
+    let stored = sqlx::query!(
+        r#"
+        update work.invoices
+        set path = $1, size_bytes = $2, sha256 = $3, document = $4, edition = $5, registered_version = $6
+        where id = $7 and edition = $5 - 1
+        "#,
+        invoice.path,
+        invoice.size_bytes,
+        invoice.sha256,
+        Json(invoice) as _,
+        invoice.edition,
+        order_version,
+        invoice.id,
+    )
+    .execute(conn)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}
+
 /// An invoice with its order, as it was at the time of invoicing.
 #[derive(Debug)]
 pub(crate) struct InvoicedOrder {
@@ -90,7 +138,7 @@ pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sq
     sqlx::query_as!(
         Current,
         r#"
-        select id, 1 as "version!", document as "payload!: _"
+        select id, edition as version, document as "payload!: _"
         from work.invoices where id > $1 and document is not null
         order by id limit $2
         "#,

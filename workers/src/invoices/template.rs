@@ -1,8 +1,10 @@
 //! An invoice as HTML. For a registered shop it is a tax invoice: rule 46 of the CGST Rules.
 
 use chrono::{DateTime, Utc};
-use contracts::{OrderDocument, OrderItemDocument};
-use maud::{Markup, html};
+use contracts::{EInvoiceDocument, OrderDocument, OrderItemDocument};
+use maud::{Markup, PreEscaped, html};
+use qrcode::render::svg;
+use qrcode::{EcLevel, QrCode};
 
 use crate::documents::{
     Brand, Heading, TaxTable, addresses, day, endorsement, fact, invoice_title, masthead, money, page, together,
@@ -16,6 +18,8 @@ pub struct InvoiceView<'a> {
     pub invoice_number: &'a str,
     /// Shown as a date in Asia/Kolkata.
     pub issued_at: DateTime<Utc>,
+    /// What the registration portal answered.
+    pub e_invoice: Option<&'a EInvoiceDocument>,
     /// Days from delivery within which items may be returned.
     pub return_window_days: u32,
 }
@@ -33,6 +37,7 @@ pub fn invoice_html(invoice: &InvoiceView<'_>, brand: &Brand) -> Markup {
         @if let Some(endorsement) = endorsement(invoice.order) { p.endorsement { (endorsement) } }
         (facts(invoice))
         (addresses(invoice.order, brand))
+        @if let Some(e_invoice) = invoice.e_invoice { (registration(e_invoice)) }
         (items(invoice, brand))
     };
     page(&heading, &body, brand)
@@ -51,6 +56,22 @@ fn facts(invoice: &InvoiceView<'_>) -> Markup {
             @if let Some(terms) = &order.tax_terms {
                 (fact("Place of supply", Some(&terms.place_of_supply)))
                 (fact("Reverse charge", Some("No")))
+            }
+        }
+    }
+}
+
+/// IRN, acknowledgement and the signed QR code, as the portal gave them.
+fn registration(e_invoice: &EInvoiceDocument) -> Markup {
+    let code = QrCode::with_error_correction_level(&e_invoice.signed_qr_code, EcLevel::L).ok();
+    let picture = code.map(|code| code.render::<svg::Color>().quiet_zone(true).min_dimensions(240, 240).build());
+    html! {
+        section.registration {
+            @if let Some(picture) = picture { div.code { (PreEscaped(picture)) } }
+            dl.facts {
+                (fact("IRN", Some(&e_invoice.irn)))
+                (fact("Acknowledgement number", Some(&e_invoice.acknowledgement_number)))
+                (fact("Acknowledged", Some(&day(e_invoice.acknowledged_at))))
             }
         }
     }

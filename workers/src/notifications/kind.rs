@@ -15,6 +15,10 @@ pub(super) enum NotificationKind {
     OrderConfirmed(Box<OrderDocument>),
     OrderCancelled(Box<OrderDocument>),
     OrderShipped(InvoiceDocument),
+    /// The invoice has been sent before, and is registered now.
+    InvoiceRegistered(InvoiceDocument),
+    /// The invoice is sent once it is registered.
+    InvoiceWithheld(InvoiceDocument),
     ReturnApproved(Box<ReturnDocument>),
     ReturnRejected(Box<ReturnDocument>),
     RefundProcessed(RefundDocument),
@@ -28,7 +32,19 @@ impl NotificationKind {
             Some(EventType::OrderCreated) => events::snapshot(job).map(Box::new).map(Self::OrderReceived),
             Some(EventType::OrderPaid) => events::snapshot(job).map(Box::new).map(Self::OrderConfirmed),
             Some(EventType::OrderCancelled) => events::snapshot(job).map(Box::new).map(Self::OrderCancelled),
-            Some(EventType::InvoiceGenerated) => events::snapshot(job).map(Self::OrderShipped),
+            Some(EventType::InvoiceGenerated) => {
+                let invoice: InvoiceDocument = events::snapshot(job)?;
+                Ok(if invoice.mailed_when_registered {
+                    Self::InvoiceWithheld(invoice)
+                } else {
+                    Self::OrderShipped(invoice)
+                })
+            }
+            Some(EventType::InvoiceRegistered) => {
+                let invoice: InvoiceDocument = events::snapshot(job)?;
+                let is_first = invoice.mailed_when_registered && invoice.edition == 2;
+                Ok(if is_first { Self::OrderShipped(invoice) } else { Self::InvoiceRegistered(invoice) })
+            }
             Some(EventType::ReturnApproved) => events::snapshot(job).map(Box::new).map(Self::ReturnApproved),
             Some(EventType::ReturnRejected) => events::snapshot(job).map(Box::new).map(Self::ReturnRejected),
             Some(EventType::RefundProcessed) => events::snapshot(job).map(Self::RefundProcessed),
@@ -44,6 +60,7 @@ impl NotificationKind {
             Self::OrderConfirmed(_) => "order_confirmation",
             Self::OrderCancelled(_) => "order_cancelled",
             Self::OrderShipped(_) => "order_shipped",
+            Self::InvoiceRegistered(_) | Self::InvoiceWithheld(_) => "invoice_registered",
             Self::ReturnApproved(_) => "return_approved",
             Self::ReturnRejected(returned) if is_withdrawn(returned) => "return_withdrawn",
             Self::ReturnRejected(_) => "return_rejected",
@@ -55,7 +72,9 @@ impl NotificationKind {
     pub(super) const fn order_id(&self) -> Uuid {
         match self {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => order.id,
-            Self::OrderShipped(invoice) => invoice.order_id,
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
+                invoice.order_id
+            }
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => returned.order_id,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => refund.order_id,
         }
@@ -66,7 +85,9 @@ impl NotificationKind {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
                 &order.order_number
             }
-            Self::OrderShipped(invoice) => &invoice.order_number,
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
+                &invoice.order_number
+            }
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.order_number,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.order_number,
         }
@@ -78,7 +99,9 @@ impl NotificationKind {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
                 &order.customer_email
             }
-            Self::OrderShipped(invoice) => &invoice.customer_email,
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
+                &invoice.customer_email
+            }
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.customer_email,
         }
@@ -92,7 +115,7 @@ impl NotificationKind {
 
     /// The invoice to attach.
     pub(super) const fn invoice(&self) -> Option<&InvoiceDocument> {
-        if let Self::OrderShipped(invoice) = self { Some(invoice) } else { None }
+        if let Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) = self { Some(invoice) } else { None }
     }
 
     pub(super) fn subject(&self) -> String {
@@ -102,6 +125,9 @@ impl NotificationKind {
             Self::OrderConfirmed(_) => format!("Your order {number} is confirmed"),
             Self::OrderCancelled(_) => format!("Your order {number} is cancelled"),
             Self::OrderShipped(_) => format!("Your order {number} is on its way"),
+            Self::InvoiceRegistered(_) | Self::InvoiceWithheld(_) => {
+                format!("The registered invoice of your order {number}")
+            }
             Self::ReturnApproved(_) => format!("Your return for order {number} is approved"),
             Self::ReturnRejected(returned) if is_withdrawn(returned) => {
                 format!("Your return for order {number} is withdrawn")

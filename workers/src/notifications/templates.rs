@@ -1,12 +1,12 @@
 //! What each e-mail says.
 
-use contracts::{
-    InvoiceDocument, OrderDocument, OrderItemDocument, RefundDocument, RefundKind, ReturnDocument, ReturnItemDocument,
-};
+use contracts::{OrderDocument, OrderItemDocument, RefundDocument, RefundKind, ReturnDocument, ReturnItemDocument};
+
+mod invoices;
 
 use super::content::{EmailContent, Good};
 use super::kind::{NotificationKind, is_withdrawn};
-use crate::documents::{address_lines, capitalised, day, label, money, together};
+use crate::documents::{address_lines, capitalised, day, label, money};
 
 /// The content of a notification's e-mail. `order` is the order as it was invoiced, which says more than most events;
 /// `None` when it has no invoice yet.
@@ -15,7 +15,10 @@ pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, re
         NotificationKind::OrderReceived(order) => received(order),
         NotificationKind::OrderConfirmed(order) => confirmed(order),
         NotificationKind::OrderCancelled(order) => cancelled(order),
-        NotificationKind::OrderShipped(invoice) => shipped(invoice, order, return_window_days),
+        NotificationKind::OrderShipped(invoice) => invoices::shipped(invoice, order, return_window_days),
+        NotificationKind::InvoiceRegistered(invoice) | NotificationKind::InvoiceWithheld(invoice) => {
+            invoices::registered(invoice)
+        }
         NotificationKind::ReturnApproved(returned) => approved(returned),
         NotificationKind::ReturnRejected(returned) if is_withdrawn(returned) => withdrawn(returned),
         NotificationKind::ReturnRejected(returned) => rejected(returned),
@@ -98,36 +101,6 @@ fn placed(order: &OrderDocument) -> EmailContent {
         address: destination(order),
         closing: vec!["If anything in this order is not right, just reply to this e-mail.".to_owned()],
         ..priced(order)
-    }
-}
-
-fn shipped(invoice: &InvoiceDocument, order: Option<&OrderDocument>, return_window_days: u32) -> EmailContent {
-    let number = &invoice.order_number;
-    let total = money(invoice.total_minor, &invoice.currency);
-    let days = if return_window_days == 1 { "1 day".to_owned() } else { format!("{return_window_days} days") };
-    let parcel = together(invoice.carrier.as_deref(), invoice.tracking_number.as_deref());
-    let goods = order.map_or_else(EmailContent::default, priced);
-    EmailContent {
-        heading: "Your order is on its way",
-        preview: parcel.clone().unwrap_or_else(|| format!("Order {number}, {total}")),
-        opening: vec![format!("We have packed your order {number} by hand and sent it on its way.")],
-        facts: facts([
-            ("Order", Some(number.to_string())),
-            ("Shipped on", order.and_then(|order| order.shipped_at).map(day)),
-            ("Carrier", invoice.carrier.clone()),
-            ("Tracking number", invoice.tracking_number.clone()),
-            ("Invoice", Some(invoice.invoice_number.clone())),
-        ]),
-        total: Some(("Total", total)),
-        address: order.and_then(destination),
-        closing: vec![
-            format!("Your invoice {} is attached as a PDF.", invoice.invoice_number),
-            format!(
-                "If a piece does not feel at home with you, you may return it within {days} of delivery. Please quote order \
-                 {number}."
-            ),
-        ],
-        ..goods
     }
 }
 

@@ -32,7 +32,7 @@ fn refund(order: &OrderDocument) -> RefundDocument {
 }
 
 /// One notification of each kind about an order.
-fn notifications(order: &OrderDocument) -> [NotificationKind; 11] {
+fn notifications(order: &OrderDocument) -> [NotificationKind; 12] {
     let mut withdrawn = returned(order);
     withdrawn.rejection_category = Some("WITHDRAWN".to_owned());
     let (mut cancellation, mut unpaid) = (refund(order), order.clone());
@@ -56,10 +56,11 @@ fn notifications(order: &OrderDocument) -> [NotificationKind; 11] {
         NotificationKind::RefundProcessed(cancellation),
         NotificationKind::RefundProcessed(goodwill),
         NotificationKind::RefundDelayed(refund(order)),
+        NotificationKind::InvoiceRegistered(invoice(order)),
     ]
 }
 
-fn contents(order: &OrderDocument) -> [EmailContent; 11] {
+fn contents(order: &OrderDocument) -> [EmailContent; 12] {
     notifications(order).map(|kind| content(&kind, Some(order), 30))
 }
 

@@ -5,11 +5,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::e_invoice::{EInvoiceDocument, EditionDocument};
 use super::tax::TaxSummaryDocument;
 use crate::Email;
 use crate::values::{CustomerId, OrderNumber};
 
-/// The invoice of an order: the snapshot of `invoice.generated`.
+const fn first_edition() -> i32 {
+    1
+}
+
+/// The invoice of an order: the snapshot of `invoice.generated` and `invoice.registered`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InvoiceDocument {
     pub id: Uuid,
@@ -30,6 +35,18 @@ pub struct InvoiceDocument {
     pub size_bytes: i64,
     /// Lower-case hexadecimal SHA-256 of the PDF.
     pub sha256: String,
+    /// 1, and one more with every registration that is printed on it. The number stays.
+    #[serde(default = "first_edition")]
+    pub edition: i32,
+    /// Oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_editions: Vec<EditionDocument>,
+    /// Whether it is e-mailed only once it is registered at the portal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mailed_when_registered: bool,
+    /// What the portal answered, once it is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e_invoice: Option<EInvoiceDocument>,
     pub issued_at: DateTime<Utc>,
     pub generated_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

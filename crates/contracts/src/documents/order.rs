@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::address::Address;
+use super::e_invoice::EInvoiceDocument;
 use super::invoice::InvoiceDocument;
 use super::refund::RefundDocument;
 use super::tax::{TaxDocument, TaxTermsDocument};
@@ -56,6 +57,9 @@ pub struct OrderDocument {
     /// or another rate of GST has come into force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invoice_lines: Vec<InvoiceLineDocument>,
+    /// What the invoice registration portal answered, once that is entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e_invoice: Option<EInvoiceDocument>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment_transaction_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -73,8 +73,25 @@ pub struct TaxSummaryDocument {
     /// Only of a registered recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient_gstin: Option<String>,
+    /// The shop, as the document names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supplier: Option<SupplierDocument>,
     /// By HSN code and rate. Their totals sum to the document's total.
     pub lines: Vec<TaxSummaryLine>,
+}
+
+/// The shop that issues a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SupplierDocument {
+    /// The registered name.
+    pub name: String,
+    /// Semicolons separate its lines.
+    pub address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<String>,
+    /// The PIN code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postal_code: Option<String>,
 }
 
 /// Goods of one HSN code and one rate, with their shipping.

@@ -37,7 +37,7 @@ pub(super) async fn told_events() -> Result<(Database, Vec<Uuid>)> {
     Ok((database, events))
 }
 
-fn by_worker(
+pub(crate) fn by_worker(
     entity_type: EntityType,
     entity_id: Uuid,
     version: i32,
@@ -63,7 +63,7 @@ fn by_worker(
     }
 }
 
-async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &StateChanged<T>) -> Result<()> {
+pub(crate) async fn record<T: Serialize>(pool: &PgPool, event_type: EventType, change: &StateChanged<T>) -> Result<()> {
     let event = NewEvent { event_id: Ids::system().next(), event_type, traceparent: None, change };
     outbox::record(&mut *pool.acquire().await?, &event).await?;
     Ok(())
@@ -89,6 +89,10 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> 
         path: format!("invoice_{number}.pdf"),
         size_bytes: 1,
         sha256: "00".repeat(32),
+        edition: 1,
+        earlier_editions: Vec::new(),
+        mailed_when_registered: false,
+        e_invoice: None,
         issued_at: at,
         generated_at: at,
         carrier: None,

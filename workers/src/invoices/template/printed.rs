@@ -83,3 +83,70 @@ async fn the_same_invoice_is_the_same_file_after_other_documents() {
     assert!(print("Rug").await == first, "the fifth print differs");
     renderer.shutdown().await;
 }
+
+/// The texts of a PDF that contain glyph 0, the empty box, by font. All fonts of ours are composite: two bytes for each glyph.
+fn boxes(pdf: &[u8]) -> (usize, Vec<String>) {
+    let document = lopdf::Document::load_mem(pdf).expect("a PDF");
+    let (mut shown, mut boxes) = (0, Vec::new());
+    for page in document.page_iter() {
+        let content = document.get_and_decode_page_content(page).expect("a content");
+        let mut font = String::new();
+        for operation in &content.operations {
+            if operation.operator == "Tf" {
+                font = format!("{:?}", operation.operands.first());
+            }
+            if !matches!(operation.operator.as_str(), "Tj" | "TJ") {
+                continue;
+            }
+            let texts = operation.operands.iter().flat_map(|operand| match operand {
+                lopdf::Object::Array(parts) => parts.iter().collect::<Vec<_>>(),
+                one => vec![one],
+            });
+            for text in texts {
+                let lopdf::Object::String(bytes, _) = text else { continue };
+                shown += bytes.len() / 2;
+                if bytes.chunks(2).any(|glyph| glyph == [0, 0]) {
+                    boxes.push(format!("{font}: {bytes:02x?}"));
+                }
+            }
+        }
+    }
+    (shown, boxes)
+}
+
+#[tokio::test]
+async fn no_text_shows_an_empty_box() {
+    let renderer = renderer();
+    let titles = [
+        "北京景泰蓝花瓶",
+        "こけし人形",
+        "도자기 꽃병",
+        "Матрёшка",
+        "Αμφορέας",
+        "กระถาง",
+        "שטיח",
+        "ལྷ་བྲིས།",
+        "පිඟාන",
+        "Vase 🏺 ✨",
+        "\u{e000}\u{10ffff}",
+        "जयपुर की नीली मिट्टी",
+        "தஞ்சாவூர் ஓவியம்",
+        "نیلا گلدان",
+        "Vase\u{202e}\u{200b}\u{feff}",
+        "½ № ™ ≪ ① Ａ",
+        "क्\u{200d}ष ো",
+    ];
+    let items: Vec<_> = titles.iter().map(|title| (*title, 1, 12_345_600)).collect();
+    let pdf = renderer.render(html_of(&order(&items))).await.expect("a PDF");
+    let (shown, found) = boxes(&pdf);
+    assert!(shown > 500, "{shown} glyphs");
+    assert!(found.is_empty(), "{found:?}");
+    let text = text(&pdf);
+    for expected in ["Bei Jing", "Matr", "जयपुर"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+    // What a page shows that does not go through the layout.
+    let raw = renderer.render("<p>A \u{10ffff} \u{e000} B".to_owned()).await.expect("a PDF");
+    assert!(!boxes(&raw).1.is_empty(), "the search finds boxes");
+    renderer.shutdown().await;
+}

@@ -8,6 +8,7 @@ pub(super) fn html_of(order: &OrderDocument) -> String {
         order,
         invoice_number: "AC/26-27/0000123",
         issued_at: "2026-04-07T19:30:00Z".parse().expect("a time"),
+        e_invoice: None,
         return_window_days: 30,
     };
     invoice_html(&view, &Brand::default()).into_string()

@@ -151,6 +151,9 @@ pub(super) async fn hsn(conn: &mut PgConnection, first: NaiveDate, last: NaiveDa
 }
 
 /// A series is the part of a number before its last slash. All numbers have the same length, so they sort as text.
+///
+/// The numbers of a series have no gap. So those between the first and the last of the period that are on no document of any day were
+/// cancelled, and so were those between the first one and its predecessor.
 pub(super) async fn documents(
     conn: &mut PgConnection,
     first: NaiveDate,
@@ -159,11 +162,24 @@ pub(super) async fn documents(
     sqlx::query_as!(
         GstSeries,
         r#"
-        select kind, min(number) as "from_number!", max(number) as "to_number!", count(*) as "issued!", 0::int8 as "cancelled!"
-        from read.issued_documents
-        where issued_on between $1 and $2 and supplier_gstin is not null
-        group by kind, regexp_replace(number, '[^/]*$', '')
-        order by kind desc, min(number)
+        with period as (
+            select kind, regexp_replace(number, '[^/]*$', '') as series, min(number) as first, max(number) as last, count(*) as issued
+            from read.issued_documents
+            where issued_on between $1 and $2 and supplier_gstin is not null
+            group by kind, series
+        ), range as (
+            select period.*, substring(last from '[0-9]*$')::int8 as last_n, coalesce((
+                       select substring(number from '[0-9]*$')::int8 from read.issued_documents as before
+                       where before.number < first and starts_with(before.number, series) and before.kind = period.kind
+                       order by before.number desc limit 1), 0) + 1 as first_n
+            from period
+        )
+        select kind as "kind!", series || lpad(first_n::text, length(last) - length(series), '0') as "from_number!", last as "to_number!",
+               issued as "issued!",
+               last_n - first_n + 1 - (select count(*) from read.issued_documents as known
+                                       where known.number between first and last and starts_with(known.number, series)
+                                         and known.kind = range.kind) as "cancelled!"
+        from range order by kind desc, last
         "#,
         first,
         last,
