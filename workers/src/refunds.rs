@@ -95,7 +95,8 @@ impl Refunds {
             || known.waiting_event_id.is_some()
             || known.status() == Some(RefundStatus::InDoubt)
             || job.event_type == EventType::RefundRetried.as_str();
-        if asked_before && let Some(found) = self.gateway.look_up(refund.gateway_key()).await.map_err(not_looked_up)? {
+        let (key, found) = if asked_before { self.looked_up(job, refund).await? } else { (refund.gateway_key(), None) };
+        if let Some(found) = found {
             return self.judged(job.event_id, refund, known, found).await;
         }
         let request = GatewayRefundRequest {
@@ -105,14 +106,33 @@ impl Refunds {
             currency: refund.currency.clone(),
             payment_transaction_id: refund.payment_transaction_id.clone(),
         };
-        match self.gateway.refund(refund.gateway_key(), &request, job.headers.request_id.as_deref()).await {
+        match self.gateway.refund(key, &request, job.headers.request_id.as_deref()).await {
             Ok(answer) => self.judged(job.event_id, refund, known, answer).await,
             Err(down @ GatewayError::Unavailable(_)) => Err(Failure::Unavailable(down.to_string())),
             Err(later @ GatewayError::Later(_)) => Err(Failure::Retry(later.to_string())),
             Err(unknown @ GatewayError::Unknown(_)) => Err(Failure::InDoubt(unknown.to_string())),
             Err(refused @ GatewayError::Refused(_)) => {
-                self.refused(job.event_id, refund, known, refused.to_string()).await
+                self.refused(job.event_id, key, refund, known, refused.to_string()).await
             }
+        }
+    }
+
+    /// The key of this attempt, and what the gateway has under it.
+    ///
+    /// A gateway answers a repeat under a key as it answered the first request, so what failed there stays FAILED. A refund that is
+    /// retried after that has the retry's own key. Nothing will be paid under the earlier one.
+    async fn looked_up(&self, job: &Job, refund: &RefundDocument) -> Result<(Uuid, Option<GatewayRefund>), Failure> {
+        let look_up = async |key| self.gateway.look_up(key).await.map_err(not_looked_up);
+        let first = refund.gateway_key();
+        if job.event_type != EventType::RefundRetried.as_str() {
+            return Ok((first, look_up(first).await?));
+        }
+        if let Some(found) = look_up(job.event_id).await? {
+            return Ok((job.event_id, Some(found)));
+        }
+        match look_up(first).await? {
+            Some(failed) if failed.status == GatewayRefundStatus::Failed => Ok((job.event_id, None)),
+            found => Ok((first, found)),
         }
     }
 
@@ -120,11 +140,12 @@ impl Refunds {
     async fn refused(
         &self,
         event_id: Uuid,
+        key: Uuid,
         refund: &RefundDocument,
         known: &Known,
         reason: String,
     ) -> Result<Settled, Failure> {
-        match self.gateway.look_up(refund.gateway_key()).await {
+        match self.gateway.look_up(key).await {
             Ok(None) => Ok(Settled::Refused(reason)),
             Ok(Some(found)) => self.judged(event_id, refund, known, found).await,
             Err(error) => Err(Failure::InDoubt(format!("{reason}; {error}"))),

@@ -221,6 +221,44 @@ async fn a_refund_that_the_gateway_refuses_is_failed_raises_an_alert_and_is_paid
     system.finish().await
 }
 
+/// What failed at the gateway stays FAILED under its key. A retry is asked for under another one, and nothing is paid twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_failed_at_the_gateway_is_paid_under_the_key_of_its_retry() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("ledger");
+    let configure = |faults: &'static str| {
+        let file = file.clone();
+        move |options: &mut Options| {
+            hasty(options);
+            options.gateway.gateway_faults = faults.parse().expect("faults");
+            options.gateway.ledger_file = Some(file);
+        }
+    };
+    let system = System::start(configure("declined")).await?;
+    let returned = shop::return_in(&system.api, ReturnState::Completed).await?;
+    let refund = settled(&system, &returned).await?.refund.context("a refund")?;
+    assert_eq!(refund.status, RefundStatus::Failed);
+    let retry = format!("/refunds/{}/retry", refund.id);
+    let ended = async |system: &System, version: i32| {
+        eventually("the refund has ended", SOON, async || {
+            let seen = system.api.get(&format!("/refunds/{}", refund.id)).await?.expect(200).json();
+            Ok((seen["version"] == version).then(|| seen["status"].clone()))
+        })
+        .await
+    };
+    system.api.post(&retry, &json!({ "reason": "again" })).await?.expect(200);
+    assert_eq!(ended(&system, 4).await?, "FAILED");
+
+    let system = System::start_on(system.stop().await?, configure("")).await?;
+    system.api.post(&retry, &json!({ "reason": "the account is open again" })).await?.expect(200);
+    assert_eq!(ended(&system, 6).await?, "PROCESSED");
+    let entries = system.gateway.get("/refunds").await?.expect(200).json();
+    let statuses: Vec<_> =
+        entries["refunds"].as_array().context("entries")?.iter().map(|entry| &entry["status"]).collect();
+    assert_eq!(statuses, ["FAILED", "FAILED", "SUCCESS"]);
+    system.finish().await
+}
+
 /// A webhook that is down loses no alert, and neither does a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_alert_waits_for_its_webhook() -> Result<()> {

@@ -38,7 +38,7 @@ pub(crate) async fn waiting(pool: &PgPool, key: Uuid) -> sqlx::Result<Option<Uui
     let found = sqlx::query_scalar!(
         r#"
         select waiting_event_id as "event_id!" from command.refunds
-        where (id = $1 and return_id is null or return_id = $1) and waiting_event_id is not null
+        where (id = $1 and return_id is null or return_id = $1 or waiting_event_id = $1) and waiting_event_id is not null
           and status in ('PENDING', 'IN_DOUBT')
         "#,
         key,
