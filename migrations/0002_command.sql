@@ -108,6 +108,8 @@ create table command.refunds (
     constraint refunds_failed_has_reason check ((status = 'FAILED') = (failure is not null))
 ) with (fillfactor = 80);
 create index refunds_order on command.refunds (order_id);
+-- `ops doctor` counts them.
+create index refunds_failed on command.refunds (updated_at) where status = 'FAILED';
 -- The gateway may call back about a retry by the event that it was asked for.
 create index refunds_waiting on command.refunds (waiting_event_id) where waiting_event_id is not null;
 grant select, insert, update on command.refunds to articurated_command;

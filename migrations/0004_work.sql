@@ -19,6 +19,7 @@ create table work.document_series (
 --   order_document      the order as it was invoiced: a credit note must name the same parties
 --   edition             path, size_bytes, sha256 and document are those of this edition; its document lists the earlier ones
 --   registered_version  the version of the order whose registration that edition shows
+--   awaits_registration whether it must be registered at the portal, and is not yet
 create table work.invoices (
     id                  uuid        not null constraint invoices_pkey primary key,
     order_id            uuid        not null constraint invoices_order_key unique,
@@ -33,10 +34,12 @@ create table work.invoices (
     registered_version  integer,
     order_document      jsonb       not null,
     document            jsonb,
+    awaits_registration boolean     not null default false,
     constraint invoices_registered_has_editions check ((edition > 1) = (registered_version is not null)),
     constraint invoices_stored_is_whole check
         ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );
+create index invoices_unregistered on work.invoices (issued_at) where awaits_registration;
 
 -- One credit note per completed return, and per refund without a return after the invoice: `source_id` is one or the other. It refers
 -- to the invoice of the order. Otherwise the same as `invoices`.

@@ -1,10 +1,12 @@
-//! What keeps events from arriving, schedules from running, or documents from being numbered, and the remedy. The doctor changes and repairs nothing.
+//! What keeps events from arriving, schedules from running, documents from being numbered, or money from being paid, and the remedy.
+//! The doctor changes and repairs nothing.
 
 mod database;
 mod relays;
 mod consumers;
 mod schedules;
 mod series;
+mod money;
 mod broker;
 
 use chrono::{DateTime, Utc};
@@ -84,6 +86,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     findings.extend(consumers::findings(pool).await?);
     findings.extend(schedules::findings(pool, &surroundings.clock).await?);
     findings.extend(series::findings(pool, &surroundings.clock).await?);
+    findings.extend(money::findings(pool, &surroundings.clock).await?);
     Ok(Diagnosis::of(surroundings.clock.now(), findings))
 }
 

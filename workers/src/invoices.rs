@@ -138,25 +138,33 @@ impl Invoices {
         let at = order.shipped_at.unwrap_or_else(|| self.clock.now());
         let (order_id, invoice_id) = (order.id, self.ids.next());
         let document = serde_json::to_value(order).map_err(|error| Failure::Dead(error.to_string()))?;
-        let (issuer, prefix) = (self.issuer.clone(), self.prefix.clone());
+        let (issuer, prefix, awaits_registration) =
+            (self.issuer.clone(), self.prefix.clone(), self.must_register(order));
         in_transaction(&self.pool, move |conn| {
             Box::pin(async move {
                 if let Some(row) = store::find(conn, order_id).await? {
                     return Ok(row);
                 }
                 let number = issuer.next_number(conn, &prefix, at).await?;
-                Ok(store::insert(conn, invoice_id, order_id, &number, at, &document).await?)
+                Ok(store::insert(conn, invoice_id, order_id, &number, at, &document, awaits_registration).await?)
             })
         })
         .await
+    }
+
+    /// Whether the law wants this invoice registered at the portal: a taxed supply to a registered buyer, or a zero-rated one.
+    fn must_register(&self, order: &OrderDocument) -> bool {
+        let addresses = [&order.billing_address, &order.shipping_address];
+        let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
+        let terms = order.tax_terms.as_ref().filter(|terms| is_registered || terms.is_export());
+        self.e_invoicing && terms.is_some() && invoice_title(order) != BILL_OF_SUPPLY
     }
 
     /// What the commit of the job writes: the invoice is recorded, and the event is in the outbox.
     fn completed(&self, job: &Job, order: OrderDocument, row: InvoiceRow, file: StoredFile) -> Completed {
         let at = self.clock.now();
         let tax = tax_of_order(&order, &self.issuer.brand);
-        let has_e_invoice = tax.as_ref().is_some_and(|tax| tax.recipient_gstin.is_some() || tax.terms.is_export())
-            && invoice_title(&order) != BILL_OF_SUPPLY;
+        let mailed_when_registered = self.must_register(&order);
         let snapshot = InvoiceDocument {
             id: row.id,
             order_id: order.id,
@@ -171,7 +179,7 @@ impl Invoices {
             sha256: file.sha256,
             edition: 1,
             earlier_editions: Vec::new(),
-            mailed_when_registered: self.e_invoicing && has_e_invoice,
+            mailed_when_registered,
             e_invoice: None,
             issued_at: row.issued_at,
             generated_at: at,

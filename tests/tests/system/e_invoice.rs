@@ -120,6 +120,12 @@ async fn a_registered_invoice_is_printed_again_and_mailed_then() -> Result<()> {
     let mails = "select count(*) from work.emails where kind in ('order_shipped', 'invoice_registered')";
     assert_eq!(books::count(pool, mails).await?, 0, "it waits for the registration");
 
+    let diagnosed = async || {
+        let findings = api.get("/ops/doctor").await?.expect(200).json()["findings"].to_string();
+        anyhow::Ok(findings.contains("INVOICES_UNREGISTERED"))
+    };
+    assert!(diagnosed().await?);
+
     let path = format!("/orders/{}", order.id);
     let file = e_invoice(api, &path).await?;
     adds_up(&file);
@@ -166,6 +172,7 @@ async fn a_registered_invoice_is_printed_again_and_mailed_then() -> Result<()> {
 
     books::settled(pool).await?;
     assert_eq!(books::count(pool, mails).await?, 1);
+    assert!(!diagnosed().await?);
 
     // Another answer of the portal is printed in a third edition.
     let corrected = json!({ "e_invoice": other, "reason": "a digit was wrong" });

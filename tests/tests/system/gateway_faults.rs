@@ -179,6 +179,8 @@ async fn a_refund_that_the_gateway_refuses_is_failed_raises_an_alert_and_is_paid
     assert_eq!((refund.status, refund.transaction_id), (RefundStatus::Failed, None));
     assert!(refund.failure.is_some_and(|why| why.contains("422")));
     assert_eq!(paid(&system, &returned).await?, Vec::<i64>::new());
+    let diagnosed = system.api.get("/ops/doctor").await?.expect(200).json()["findings"].to_string();
+    assert!(diagnosed.contains("REFUNDS_FAILED"), "{diagnosed}");
 
     // The gateway's word ends the job; whether the refund is tried again is decided by a command.
     let job: (String, i32, Value) = sqlx::query_as(

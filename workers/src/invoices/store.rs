@@ -29,11 +29,13 @@ pub(super) async fn insert(
     invoice_number: &str,
     at: DateTime<Utc>,
     order_document: &Value,
+    awaits_registration: bool,
 ) -> sqlx::Result<InvoiceRow> {
     sqlx::query_as!(
         InvoiceRow,
         r#"
-        insert into work.invoices (id, order_id, invoice_number, issued_at, order_document) values ($1, $2, $3, $4, $5)
+        insert into work.invoices (id, order_id, invoice_number, issued_at, order_document, awaits_registration)
+        values ($1, $2, $3, $4, $5, $6)
         returning id, invoice_number, issued_at
         "#,
         id,
@@ -41,6 +43,7 @@ pub(super) async fn insert(
         invoice_number,
         at,
         order_document,
+        awaits_registration,
     )
     .fetch_one(conn)
     .await
@@ -97,7 +100,8 @@ pub(super) async fn mark_registered(
     let stored = sqlx::query!(
         r#"
         update work.invoices
-        set path = $1, size_bytes = $2, sha256 = $3, document = $4, edition = $5, registered_version = $6
+        set path = $1, size_bytes = $2, sha256 = $3, document = $4, edition = $5, registered_version = $6,
+            awaits_registration = false
         where id = $7 and edition = $5 - 1
         "#,
         invoice.path,
