@@ -29,7 +29,7 @@ pub(in crate::api) struct PlaceOrder {
     #[serde(default)]
     #[schema(max_length = 254)]
     customer_email: Option<String>,
-    /// ISO 4217, upper case. INR when absent.
+    /// ISO 4217, upper case. INR when absent. A shop that is registered for GST sells in INR only.
     #[serde(default)]
     #[schema(example = "INR")]
     currency: Option<String>,
