@@ -108,3 +108,6 @@ grant delete on work.alerts to articurated_workers;
 
 grant select, insert, update on all tables in schema work to articurated_workers;
 grant select on all tables in schema work to articurated_operator;
+-- The command service compares the registration of an invoice with it.
+grant usage on schema work to articurated_command;
+grant select (order_id, invoice_number, issued_at, stored_at) on work.invoices to articurated_command;

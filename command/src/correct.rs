@@ -16,7 +16,7 @@ use crate::e_invoice::Registration;
 use crate::order_books::{Counting, OrderBooks};
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::receive_return::counted;
-use crate::store::{self, NewTransition, OrderOf, TransitionOutcome};
+use crate::store::{self, InvoiceNumber, NewTransition, OrderOf, TransitionOutcome};
 use crate::transition::{ReceivedItem, no_such_fact, version_mismatch};
 use crate::under_lock::{UnderLock, stored, under_lock};
 
@@ -86,8 +86,12 @@ impl UnderLock for Correction {
         async move {
             let (entity, id) = self.of.entity();
             let (state, event_type, changes) = match self.of {
-                Of::Order(_) => {
-                    let changes = self.of_order(&books)?;
+                Of::Order(id) => {
+                    let invoice = match &self.facts.e_invoice {
+                        Some(_) => store::invoice_number(&mut *conn, id).await?,
+                        None => None,
+                    };
+                    let changes = self.of_order(&books, invoice.as_ref())?;
                     let is_registered = changes.contains_key("e_invoice");
                     let event_type = if is_registered { EventType::OrderRegistered } else { EventType::OrderUpdated };
                     (books.state.as_str(), event_type, changes)
@@ -113,7 +117,7 @@ impl UnderLock for Correction {
 }
 
 impl Correction {
-    fn of_order(&self, books: &OrderBooks) -> Result<Map<String, Value>, ApiError> {
+    fn of_order(&self, books: &OrderBooks, invoice: Option<&InvoiceNumber>) -> Result<Map<String, Value>, ApiError> {
         let (facts, order) = (&self.facts, &books.order);
         let shipped = OrderState::Shipped.as_str();
         let mut changes = changed(
@@ -138,7 +142,7 @@ impl Correction {
             ],
         )?;
         if let Some(registration) = &facts.e_invoice
-            && let Some(registered) = registration.changes(books)?
+            && let Some(registered) = registration.changes(books, invoice, self.context.at)?
         {
             changes.insert("e_invoice".to_owned(), json!(registered));
         }

@@ -5,17 +5,20 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{NaiveDate, NaiveTime};
-use contracts::{EInvoiceDocument, EntityType, OrderState, TaxTermsDocument, india, irn};
+use chrono::{DateTime, Duration, Utc};
+use contracts::{EInvoiceDocument, EntityType, OrderDocument, OrderState, TaxTermsDocument, day_in_india, irn};
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::order_books::OrderBooks;
-use crate::transition::{conflicting_fact, no_such_fact};
+use crate::store::InvoiceNumber;
+use crate::transition::conflicting_fact;
 
-/// The portal accepts totals that are off by as much.
+/// The portal accepts totals that are off by a rupee, so its code may say another total by as much.
 const TOLERANCE_MINOR: f64 = 100.0;
+/// The clocks of the portal and of the shop may differ by as much.
+const CLOCKS: Duration = Duration::minutes(10);
 
 /// The answer of the portal, and whether it replaces an earlier one.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub(crate) struct Registration {
 #[serde(rename_all = "PascalCase")]
 struct QrCode {
     seller_gstin: String,
+    buyer_gstin: String,
     doc_no: String,
     doc_typ: String,
     doc_dt: String,
@@ -53,29 +57,30 @@ impl QrCode {
         let payload: Payload = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
         serde_json::from_str(&payload.data).ok()
     }
-
-    /// The IRN of the document that it names.
-    fn computed_irn(&self) -> Option<String> {
-        let day = NaiveDate::parse_from_str(&self.doc_dt, "%d/%m/%Y").ok()?;
-        let at = day.and_time(NaiveTime::MIN).and_local_timezone(india()).single()?;
-        Some(irn(&self.seller_gstin, at.to_utc(), &self.doc_typ, &self.doc_no))
-    }
 }
 
 impl Registration {
-    /// What is to be stored. `None`: it is stored already.
+    /// What is to be stored. `None`: it is stored already. `invoice` is the number of the order's invoice, once it has one.
     ///
     /// # Errors
     /// 409 where the order has no invoice that is registered, or another answer is stored; 422 for the answer to another document.
-    pub(crate) fn changes(&self, books: &OrderBooks) -> Result<Option<&EInvoiceDocument>, ApiError> {
+    pub(crate) fn changes(
+        &self,
+        books: &OrderBooks,
+        invoice: Option<&InvoiceNumber>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<&EInvoiceDocument>, ApiError> {
         let order = &books.order;
-        if order.shipped_at.is_none() {
-            let (state, shipped) = (books.state.as_str(), OrderState::Shipped.as_str());
-            return Err(no_such_fact(EntityType::Order, state, "e_invoice", shipped));
-        }
-        let addresses = [&order.billing_address, &order.shipping_address];
-        let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
-        let Some(terms) = order.tax_terms.as_ref().filter(|terms| is_registered || terms.is_export()) else {
+        let Some(invoice) = invoice else {
+            let message = format!(
+                "the order is {}, and its invoice is not made yet; a registration is entered once it is {} and has its invoice",
+                books.state,
+                OrderState::Shipped
+            );
+            return Err(ApiError::conflict("INVOICE_NOT_ISSUED", message)
+                .with_details(json!({ "entity": EntityType::Order.as_str(), "current_state": books.state.as_str() })));
+        };
+        let Some(terms) = order.tax_terms.as_ref().filter(|terms| buyer(order).is_some() || terms.is_export()) else {
             let message =
                 "the invoice of this order is not registered: only supplies to registered buyers and exports are";
             return Err(ApiError::conflict("NOT_AN_E_INVOICE", message));
@@ -94,26 +99,65 @@ impl Registration {
             }
             _ => {}
         }
-        self.check(terms, order.clone().invoiced().total_minor)?;
+        self.check(order, terms, invoice, now)?;
         Ok(Some(&self.document))
     }
 
-    fn check(&self, terms: &TaxTermsDocument, total_minor: i64) -> Result<(), ApiError> {
+    fn check(
+        &self,
+        order: &OrderDocument,
+        terms: &TaxTermsDocument,
+        invoice: &InvoiceNumber,
+        now: DateTime<Utc>,
+    ) -> Result<(), ApiError> {
         let mut errors = FieldErrors::default();
-        match QrCode::read(&self.document.signed_qr_code) {
-            None => errors.add("signed_qr_code", "must be the portal's SignedQRCode: a JSON Web Token"),
-            Some(code) => {
-                if code.irn != self.document.irn || code.computed_irn().as_ref() != Some(&code.irn) {
-                    errors.add("irn", "is not the IRN of the document in signed_qr_code");
-                }
-                #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]
-                let off_by = (code.tot_inv_val * 100.0 - total_minor as f64).abs();
-                if code.doc_typ != "INV" || code.seller_gstin != terms.supplier_gstin || off_by > TOLERANCE_MINOR {
-                    let message = "is of another document: kind, supplier or total are not those of this invoice";
-                    errors.add("signed_qr_code", message);
-                }
+        let InvoiceNumber { number, issued_at } = invoice;
+        let Some(code) = QrCode::read(&self.document.signed_qr_code) else {
+            errors.add("signed_qr_code", "must be the portal's SignedQRCode: a JSON Web Token");
+            return errors.finish();
+        };
+        let expected = irn(&terms.supplier_gstin, *issued_at, "INV", number);
+        if self.document.irn != expected {
+            errors.add("irn", format!("is not the IRN of the invoice {number}, which is {expected}"));
+        }
+        let day = day_in_india(*issued_at).format("%d/%m/%Y").to_string();
+        let buyer = buyer(order).filter(|_| !terms.is_export()).unwrap_or(UNREGISTERED);
+        for (member, said, ours) in [
+            ("Irn", &code.irn, expected.as_str()),
+            ("SellerGstin", &code.seller_gstin, &terms.supplier_gstin),
+            ("BuyerGstin", &code.buyer_gstin, buyer),
+            ("DocTyp", &code.doc_typ, "INV"),
+            ("DocNo", &code.doc_no, number),
+            ("DocDt", &code.doc_dt, &day),
+        ] {
+            if said != ours {
+                errors.add(
+                    "signed_qr_code",
+                    format!("is of another document: its {member} is {said:?}, and ours {ours:?}"),
+                );
             }
+        }
+        let total = order.clone().invoiced().total_minor;
+        #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]
+        let off_by = (code.tot_inv_val * 100.0 - total as f64).abs();
+        if off_by > TOLERANCE_MINOR {
+            let message =
+                format!("is of another document: its TotInvVal is {}, and our total {total} paise", code.tot_inv_val);
+            errors.add("signed_qr_code", message);
+        }
+        let at = self.document.acknowledged_at;
+        if day_in_india(at) < day_in_india(*issued_at) || at > now + CLOCKS {
+            errors.add("acknowledged_at", "must be between the day of the invoice and now");
         }
         errors.finish()
     }
+}
+
+/// What the portal calls a buyer without a GSTIN.
+const UNREGISTERED: &str = "URP";
+
+/// The buyer's GSTIN.
+fn buyer(order: &OrderDocument) -> Option<&str> {
+    let addresses = [&order.billing_address, &order.shipping_address];
+    addresses.into_iter().flatten().find_map(|address| address.gstin.as_deref())
 }

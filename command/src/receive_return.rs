@@ -97,7 +97,7 @@ fn check(returned: &ReturnDocument, receipt: &[ReceivedItem]) -> Result<(), ApiE
         };
         let units = i64::from(found.accepted) + i64::from(found.rejected) + i64::from(found.missing);
         if units != i64::from(item.quantity) {
-            let message = format!("accepted, rejected and missing must be {} together, not {units}", item.quantity);
+            let message = format!("must be {} together with rejected and missing, not {units}", item.quantity);
             errors.add(field("accepted"), message);
         }
     }

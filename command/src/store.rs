@@ -10,10 +10,12 @@ mod refunds;
 mod audit;
 mod idempotency_keys;
 mod snapshots;
+mod invoices;
 
 pub(crate) use idempotency_keys::{
     KnownAnswer, delete_answers, idempotency_key_bound, known_answer, store_idempotency_key_bound,
 };
+pub(crate) use invoices::{InvoiceNumber, invoice_number};
 pub(crate) use placements::{NewOrder, NewOrderItem, PlacementOutcome, insert_orders};
 pub(crate) use refunds::{insert_refund, known_refund, refund, retry_refund};
 pub(crate) use returns::{

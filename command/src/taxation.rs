@@ -56,7 +56,8 @@ impl Taxation {
     pub(crate) fn terms(&self, addresses: Addresses<'_>, errors: &mut FieldErrors) -> Option<TaxTermsDocument> {
         let supplier = self.supplier.as_ref()?;
         check_countries(addresses, errors);
-        check_numbers(addresses, errors);
+        check_numbers(addresses, supplier, errors);
+        check_buyer(addresses, errors);
         let home = supplier.state();
         let (supply, place_of_supply) = match place_of_supply(addresses, errors) {
             Place::India(state) if state == home => (Supply::IntraState, named(state)),
@@ -160,8 +161,9 @@ pub(crate) fn check_e_invoice(
     if !is_export && digits != 6 {
         errors.add(format!("{name}.postal_code"), format!("is required, with 6 digits: {why}"));
     }
-    for (index, _) in hsn.iter().enumerate().filter(|(_, hsn)| hsn.is_none()) {
-        errors.add(format!("items[{index}].hsn"), format!("is required: {why}"));
+    // Notification 78/2020 – Central Tax: six digits above a turnover of five crore rupees, from which invoices are registered.
+    for (index, _) in hsn.iter().enumerate().filter(|(_, hsn)| hsn.is_none_or(|hsn| hsn.as_str().len() < 6)) {
+        errors.add(format!("items[{index}].hsn"), format!("is required, with 6 or 8 digits: {why}"));
     }
 }
 
@@ -178,7 +180,7 @@ fn check_countries(addresses: Addresses<'_>, errors: &mut FieldErrors) {
 }
 
 /// A number that names another state than its address does is of another person. Who is in a special economic zone has one.
-fn check_numbers(addresses: Addresses<'_>, errors: &mut FieldErrors) {
+fn check_numbers(addresses: Addresses<'_>, supplier: &Gstin, errors: &mut FieldErrors) {
     for (name, address) in addresses.named() {
         let Some(address) = address else { continue };
         if address.sez && address.gstin.is_none() {
@@ -188,6 +190,9 @@ fn check_numbers(addresses: Addresses<'_>, errors: &mut FieldErrors) {
             );
         }
         let Some(Ok(number)) = address.gstin.as_deref().map(RecipientNumber::parse) else { continue };
+        if matches!(&number, RecipientNumber::Registered(gstin) if gstin == supplier) {
+            errors.add(format!("{name}.gstin"), "is the shop's own, and the buyer must be another person");
+        }
         let of_number = number.state();
         if let Some(Place::India(state)) = place_of(address)
             && state != of_number
@@ -195,6 +200,20 @@ fn check_numbers(addresses: Addresses<'_>, errors: &mut FieldErrors) {
             let message = format!("is of {}, and the address of {}", named(of_number), named(state));
             errors.add(format!("{name}.gstin"), message);
         }
+    }
+}
+
+/// The buyer is who the billing address names, if there is one: GSTIN and special economic zone are facts of the buyer.
+fn check_buyer(addresses: Addresses<'_>, errors: &mut FieldErrors) {
+    let (Some(billing), Some(shipping)) = (addresses.billing, addresses.shipping) else { return };
+    if billing.gstin.is_none() && shipping.gstin.is_some() {
+        let message = "is required where the shipping address has one: the invoice is the buyer's, whom the billing address names";
+        errors.add("billing_address.gstin", message);
+    }
+    if billing.sez != shipping.sez {
+        // Section 16 (1) (b) of the IGST Act: to a unit or developer, for authorised operations, which are in the zone.
+        let message = "must be the same in both addresses: only what a unit buys and gets in its zone is zero-rated";
+        errors.add(if billing.sez { "shipping_address.sez" } else { "billing_address.sez" }, message);
     }
 }
 

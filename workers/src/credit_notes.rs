@@ -54,6 +54,10 @@ impl Handler for CreditNotes {
             Ok(credited) => credited,
             Err(why) => return Ok(Completed::new(serde_json::json!({ "skipped": why }))),
         };
+        if credited.total_minor() == 0 {
+            // A fee has kept all of it back.
+            return Ok(Completed::new(serde_json::json!({ "skipped": "nothing is given back" })));
+        }
         let invoiced = self.invoiced(credited.order_id()).await?;
         let mut order = OrderDocument::deserialize(&invoiced.order_document)
             .map_err(|error| Failure::Dead(format!("undecodable order on the invoice: {error}")))?;

@@ -183,7 +183,7 @@ fn check_amount(errors: &mut FieldErrors, field: &str, amount_minor: i64) {
 
 /// Text of 1 to `max` characters.
 fn check_text(errors: &mut FieldErrors, field: &str, text: &str, max: usize) {
-    if text.trim().is_empty() {
+    if contracts::is_blank(text) {
         errors.add(field, "must not be empty");
     } else if text.chars().nth(max).is_some() {
         errors.add(field, format!("must be at most {max} characters long"));

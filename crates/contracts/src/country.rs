@@ -39,6 +39,13 @@ pub fn country_code(text: &str) -> Option<&'static str> {
     alias.or_else(|| known(&name)).or_else(|| known(name.strip_prefix("the")?)).or_else(|| known(&format!("the{name}")))
 }
 
+/// What an address calls its country, with its name in place of a code: `US` is `The United States Of America`.
+pub fn country_name(text: &str) -> &str {
+    let is_code = text.trim().len() <= 3;
+    let known = country_code(text).filter(|_| is_code).and_then(|code| Country::from_alpha2(code).ok());
+    known.map_or(text, |country| country.long_name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,12 +12,13 @@ mod values;
 mod series;
 mod email;
 mod country;
+mod text;
 mod gateway;
 mod names;
 pub mod named;
 pub mod schema;
 
-pub use country::country_code;
+pub use country::{country_code, country_name};
 pub use documents::{
     Address, CreditNoteDocument, EInvoiceDocument, EditionDocument, FeeDocument, FeeKind, InvoiceDocument,
     InvoiceLineDocument, OrderDocument, OrderItemDocument, PartDocument, RefundDocument, RefundItemDocument,
@@ -33,6 +34,7 @@ pub use gateway::{
 };
 pub use queues::{Queue, UnknownQueue};
 pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};
+pub use text::{is_blank, is_invisible};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
 pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
 

@@ -169,7 +169,7 @@ const INVOICE: Kind = Kind {
 
 const CREDIT_NOTE: Kind = Kind {
     not_found: "CREDIT_NOTE_NOT_FOUND",
-    not_found_message: "the return has no credit note yet: it is made when the return is completed",
+    not_found_message: "the return has no credit note, or none yet: one is made when a return is completed that refunds something",
     file_missing: "CREDIT_NOTE_FILE_MISSING",
 };
 

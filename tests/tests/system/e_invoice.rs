@@ -3,8 +3,10 @@
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use contracts::{InvoiceDocument, OrderDocument, OrderState, ReturnState, day_in_india, irn};
 use reqwest::Method;
+use runtime::Clock;
 use serde_json::{Value, json};
 use standalone::Part;
 use tests::waiting::SOON;
@@ -42,7 +44,7 @@ fn order() -> Value {
         "billing_address": { "name": "Rasa \"Interiors\" LLP", "line1": "2, Colaba Causeway", "city": "Mumbai", "state": "MH",
                              "postal_code": "400 005", "gstin": BUYER, "phone": "+91 98200 12345" },
         "items": [
-            { "sku": "LMP", "title": "Brass lamp", "quantity": 3, "unit_price_minor": 99_999, "hsn": "8306", "gst_rate": 18 },
+            { "sku": "LMP", "title": "Brass lamp", "quantity": 3, "unit_price_minor": 99_999, "hsn": "83062100", "gst_rate": 18 },
             { "sku": "BOX", "title": "Box", "quantity": 1, "unit_price_minor": 100_000, "hsn": "68022900", "gst_rate": 5 },
         ],
         "shipping_minor": 10_000,
@@ -73,7 +75,7 @@ fn answer_to(file: &Value, irn: &str) -> Value {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let payload = json!({ "data": data.to_string(), "iss": "NIC" });
     let token = format!("{}.{}.{}", part(&json!({ "alg": "RS256" })), part(&payload), "c2ln".repeat(80));
-    json!({ "irn": irn, "acknowledgement_number": "112610000000123", "acknowledged_at": "2026-11-27T10:00:00+05:30",
+    json!({ "irn": irn, "acknowledgement_number": "112610000000123", "acknowledged_at": Clock::system().now(),
             "signed_qr_code": token })
 }
 
@@ -148,6 +150,18 @@ async fn a_registered_invoice_is_printed_again_and_mailed_then() -> Result<()> {
     dearer["ValDtls"]["TotInvVal"] = json!(1.0);
     let refused = enter(&answer_to(&dearer, &number)).await?.refused(422, "VALIDATION_FAILED");
     assert!(refused.details.to_string().contains("signed_qr_code"), "{:?}", refused.details);
+
+    // Another date, another buyer, a time that has not come: of another document, or not of the portal.
+    for (pointer, value) in [("/DocDtls/Dt", json!("01/01/2026")), ("/BuyerDtls/Gstin", json!("29AAHCM7727Q1ZI"))] {
+        let mut changed = file.clone();
+        *changed.pointer_mut(pointer).context("a member")? = value;
+        let refused = enter(&answer_to(&changed, &number)).await?.refused(422, "VALIDATION_FAILED");
+        assert!(refused.details.to_string().contains("signed_qr_code"), "{pointer}: {:?}", refused.details);
+    }
+    let mut early = answer.clone();
+    early["acknowledged_at"] = json!("2036-01-01T00:00:00Z");
+    let refused = enter(&early).await?.refused(422, "VALIDATION_FAILED");
+    assert!(refused.details.to_string().contains("acknowledged_at"), "{:?}", refused.details);
 
     let entered = enter(&answer).await?.expect(200).order();
     assert_eq!((entered.version, entered.state), (order.version + 1, OrderState::Delivered));
@@ -243,6 +257,7 @@ async fn what_is_not_registered_has_no_e_invoice_and_is_mailed_at_once() -> Resu
         ("billing_address.postal_code", ("/billing_address/postal_code", json!("4000"))),
         ("billing_address.name", ("/billing_address/name", json!("R"))),
         ("items[1].hsn", ("/items/1/hsn", json!(null))),
+        ("items[0].hsn", ("/items/0/hsn", json!("8306"))),
     ] {
         let mut incomplete = order();
         *incomplete.pointer_mut(change.0).context("a member")? = change.1;
@@ -282,6 +297,30 @@ async fn exports_and_special_economic_zones_are_endorsed_and_registered_as_such(
             assert_eq!((&buyer["Gstin"], &buyer["Pos"], &buyer["Pin"]), (&json!("URP"), &json!("96"), &json!(999_999)));
         }
     }
+    // GSTIN and zone are facts of the buyer, and the goods go to the zone.
+    let home = json!({ "name": "Asha Rao", "line1": "1 MG Road", "city": "Bengaluru", "state": "KA", "postal_code": "560002" });
+    let mut unit = order()["billing_address"].clone();
+    unit["sez"] = json!(true);
+    for (billing, shipping, field) in [
+        (&home, &unit, "billing_address.sez"),
+        (&home, &order()["billing_address"], "billing_address.gstin"),
+        (&unit, &home, "shipping_address.sez"),
+    ] {
+        let mut mixed = order();
+        (mixed["billing_address"], mixed["shipping_address"]) = (billing.clone(), shipping.clone());
+        let refused = api.post("/orders", &mixed).await?.refused(422, "VALIDATION_FAILED");
+        assert!(refused.details.to_string().contains(field), "{field}: {:?}", refused.details);
+    }
+    let mut own = order();
+    own["billing_address"]["gstin"] = json!(GSTIN);
+    own["billing_address"]["state"] = json!("KA");
+    let refused = api.post("/orders", &own).await?.refused(422, "VALIDATION_FAILED");
+    assert!(refused.details.to_string().contains("the shop's own"), "{:?}", refused.details);
+    let mut hidden = order();
+    hidden["items"][0]["title"] = json!("\u{feff}\u{200b}");
+    let refused = api.post("/orders", &hidden).await?.refused(422, "VALIDATION_FAILED");
+    assert!(refused.details.to_string().contains("items[0].title"), "{:?}", refused.details);
+
     // A misspelt country would make an export of it.
     let mut misspelt = order();
     misspelt["billing_address"] = json!({ "name": "Asha Rao", "line1": "1 Main Street", "country": "Indai" });

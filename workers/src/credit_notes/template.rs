@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contracts::OrderDocument;
 use maud::{Markup, html};
 
-use crate::documents::{Brand, Credited, Heading, TaxTable, addresses, day, fact, masthead, page};
+use crate::documents::{Brand, Credited, Heading, TaxTable, addresses, day, fact, masthead, money, page};
 
 /// What a credit note says.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,9 @@ fn facts(note: &CreditNoteView<'_>) -> Markup {
             (fact("Order number", Some(note.order.order_number.as_str())))
             (fact("Place of supply", place))
             (fact("Reason", note.credited.reason()))
+            @if note.credited.kept_minor() > 0 {
+                (fact("Less fees kept back", Some(&money(note.credited.kept_minor(), &note.order.currency))))
+            }
         }
     }
 }

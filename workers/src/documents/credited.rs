@@ -49,6 +49,19 @@ impl Credited {
         }
     }
 
+    /// The fees that are kept back from a return.
+    pub(crate) fn kept_minor(&self) -> i64 {
+        match self {
+            Self::Return(returned) => returned
+                .items
+                .iter()
+                .filter_map(|item| item.kept.as_ref())
+                .map(|kept| kept.goods_minor + kept.shipping_minor)
+                .sum(),
+            Self::Refund(_) => 0,
+        }
+    }
+
     pub(super) fn lines(&self) -> Vec<Line<'_>> {
         match self {
             Self::Return(returned) => returned.items.iter().map(Line::from).collect(),

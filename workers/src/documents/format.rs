@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Asia::Kolkata;
-use contracts::Address;
+use contracts::{Address, country_name};
 
 /// A date in India: `8 April 2026`.
 pub(crate) fn day(at: DateTime<Utc>) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn address_lines(address: &Address) -> Vec<String> {
     let town = town.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut lines: Vec<String> = [&address.line1, &address.line2].into_iter().flatten().cloned().collect();
     lines.push(town);
-    lines.extend(address.country.clone());
+    lines.extend(address.country.as_deref().map(country_name).map(str::to_owned));
     lines.extend(address.phone.as_ref().map(|phone| format!("Phone {phone}")));
     lines.extend(address.gstin.as_ref().map(|gstin| format!("GSTIN {gstin}")));
     lines.extend(address.other.iter().map(|(name, value)| format!("{}: {value}", label(name))));

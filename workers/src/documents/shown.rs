@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
+use contracts::is_invisible;
 use unicode_normalization::UnicodeNormalization;
 
 /// What the files in `assets/fonts` cover, made by `scripts/font_coverage.py`: hexadecimal ranges.
@@ -46,17 +47,6 @@ pub(super) fn shown(html: &str) -> String {
 /// Indic and Arabic scripts need them between letters, and no font draws them.
 const fn is_joiner(letter: char) -> bool {
     matches!(letter, '\u{200c}' | '\u{200d}')
-}
-
-/// Directions, marks of byte order, spaces without a width, selectors of variants, tags.
-const fn is_invisible(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// Compatible characters that the fonts have (Ａ is A), or else the sound of the character in Latin letters.

@@ -100,7 +100,8 @@ fn file(order: &OrderDocument, heading: &Heading<'_>, lines: &[Line<'_>]) -> Res
     if tax.recipient_gstin.is_none() && !terms.is_export() {
         return Err(NotRegistered::Consumer);
     }
-    if !terms.is_zero_rated() && lines.iter().all(|line| line.gst_rate.is_none_or(|rate| rate <= 0.0)) {
+    let is_invoice = heading.corrects.is_none();
+    if is_invoice && !terms.is_zero_rated() && lines.iter().all(|line| line.gst_rate.is_none_or(|rate| rate <= 0.0)) {
         return Err(NotRegistered::BillOfSupply);
     }
     let without_tax = terms.lut_reference.is_some();

@@ -1,6 +1,6 @@
 //! Names and addresses of an e-invoice, in the lengths that the portal takes.
 
-use contracts::Address;
+use contracts::{Address, is_invisible};
 use serde_json::{Map, Value, json};
 
 /// The portal's PIN code for a place outside India.
@@ -55,7 +55,7 @@ pub(super) fn telephone(phone: &str) -> Option<String> {
 
 /// Without the characters that the portal refuses: quotation marks, backslashes, line ends.
 fn plain(text: &str) -> String {
-    let kept = text.chars().map(|c| match c {
+    let kept = text.chars().filter(|c| !is_invisible(*c)).map(|c| match c {
         '"' => '\'',
         '\\' => '/',
         c if c.is_control() => ' ',

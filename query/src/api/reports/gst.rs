@@ -10,6 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use chrono::{Months, NaiveDate};
+use contracts::day_in_india;
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
@@ -301,6 +302,9 @@ async fn month_of(api: &Api, headers: &HeaderMap, params: &Gstr1Params) -> Resul
     let Some((first, last)) = first.zip(last) else {
         return Err(ApiError::invalid_field("month", "must be a month like 2026-11"));
     };
+    if first > day_in_india(api.clock.now()) {
+        return Err(ApiError::invalid_field("month", "must not be in the future"));
+    }
     api.wait_for(headers, params.consistency.as_deref(), Scope::Documents).await?;
     let mut tx = begin_reading(&api.reports).await?;
     let conn = &mut *tx;

@@ -1,0 +1,23 @@
+//! What the command service reads of the workers' books: the number of an order's invoice.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// The number of an invoice and its date.
+#[derive(Debug)]
+pub(crate) struct InvoiceNumber {
+    pub(crate) number: String,
+    pub(crate) issued_at: DateTime<Utc>,
+}
+
+/// `None`: the order has no invoice yet. Its number and date never change.
+pub(crate) async fn invoice_number(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<InvoiceNumber>> {
+    sqlx::query_as!(
+        InvoiceNumber,
+        "select invoice_number as number, issued_at from work.invoices where order_id = $1 and stored_at is not null",
+        order_id
+    )
+    .fetch_optional(conn)
+    .await
+}

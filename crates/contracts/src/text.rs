@@ -1,0 +1,33 @@
+//! What can be seen of a text.
+
+/// Directions, marks of byte order, spaces without a width, selectors of variants, tags.
+pub const fn is_invisible(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Whether nothing of the text can be seen: blanks, and characters that no font shows.
+pub fn is_blank(text: &str) -> bool {
+    text.chars()
+        .all(|letter| letter.is_whitespace() || is_invisible(letter) || matches!(letter, '\u{200c}' | '\u{200d}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_font_shows_is_blank() {
+        for text in ["", " \t", "\u{200b}", "\u{feff}\u{200b}", "\u{a0}\u{200d}", "\u{202e}"] {
+            assert!(is_blank(text), "{text:?}");
+        }
+        for text in ["a", "\u{202e}a", "क्\u{200d}ष", "."] {
+            assert!(!is_blank(text), "{text:?}");
+        }
+    }
+}
