@@ -181,12 +181,25 @@ fn check_amount(errors: &mut FieldErrors, field: &str, amount_minor: i64) {
     }
 }
 
-/// Text of 1 to `max` characters.
+/// A line of 1 to `max` characters. It goes into addresses, subjects and tables, so it has no line break and no other control character.
 fn check_text(errors: &mut FieldErrors, field: &str, text: &str, max: usize) {
+    check_characters(errors, field, text, max, |_| false);
+}
+
+/// Prose of 1 to `max` characters: it may have line breaks and tabs.
+fn check_prose(errors: &mut FieldErrors, field: &str, text: Option<&str>, max: usize) {
+    if let Some(text) = text {
+        check_characters(errors, field, text, max, |control| matches!(control, '\n' | '\r' | '\t'));
+    }
+}
+
+fn check_characters(errors: &mut FieldErrors, field: &str, text: &str, max: usize, allowed: fn(char) -> bool) {
     if contracts::is_blank(text) {
         errors.add(field, "must not be empty");
     } else if text.chars().nth(max).is_some() {
         errors.add(field, format!("must be at most {max} characters long"));
+    } else if let Some(control) = text.chars().find(|letter| contracts::is_control(*letter) && !allowed(*letter)) {
+        errors.add(field, format!("must not contain the control character U+{:04X}", u32::from(control)));
     }
 }
 
@@ -198,6 +211,6 @@ fn check_optional(errors: &mut FieldErrors, field: &str, text: Option<&str>, max
 }
 
 fn check_reason_and_actor(errors: &mut FieldErrors, body: &(impl Body + ?Sized)) {
-    check_optional(errors, "reason", body.reason(), MAX_REASON);
+    check_prose(errors, "reason", body.reason(), MAX_REASON);
     check_optional(errors, "actor", body.actor(), MAX_ACTOR);
 }

@@ -291,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_stays_blocked_is_told_so_before_its_deadline() {
-        let (entrance, mut queue) = queue::<Pairs>(9, Duration::from_millis(40));
+        let (entrance, mut queue) = queue::<Pairs>(9, Duration::from_millis(400));
         let client = entrance.enter((1, 0)).expect("a place");
         let shutdown = CancellationToken::new();
         while queue.wait(&shutdown).await {

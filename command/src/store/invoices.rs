@@ -15,7 +15,7 @@ pub(crate) struct InvoiceNumber {
 pub(crate) async fn invoice_number(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<InvoiceNumber>> {
     sqlx::query_as!(
         InvoiceNumber,
-        "select invoice_number as number, issued_at from work.invoices where order_id = $1 and stored_at is not null",
+        r#"select number as "number!", issued_at as "issued_at!" from work.invoice_number($1)"#,
         order_id
     )
     .fetch_optional(conn)

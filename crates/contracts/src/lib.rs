@@ -34,7 +34,7 @@ pub use gateway::{
 };
 pub use queues::{Queue, UnknownQueue};
 pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};
-pub use text::{is_blank, is_invisible};
+pub use text::{is_blank, is_control, is_invisible};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
 pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
 

@@ -11,6 +11,11 @@ pub const fn is_invisible(letter: char) -> bool {
     )
 }
 
+/// Whether the character ends a line, rings a bell, or controls a terminal in another way.
+pub fn is_control(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')
+}
+
 /// Whether nothing of the text can be seen: blanks, and characters that no font shows.
 pub fn is_blank(text: &str) -> bool {
     text.chars()

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::text::{is_blank, is_control};
+
 /// What is wrong with a text: the message says what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -115,14 +117,14 @@ fn hsn(code: &str) -> Result<(), InvalidValue> {
     Err(InvalidValue::new("must be an HSN code of 4, 6 or 8 digits that begins with the chapter of goods, 01 to 97"))
 }
 
-/// Not blank, at most `MAX` characters, and nothing that Postgres cannot store.
+/// Not blank, at most `MAX` characters, and no control characters.
 fn short_text<const MAX: usize>(text: &str) -> Result<(), InvalidValue> {
-    if text.trim().is_empty() {
+    if is_blank(text) {
         Err(InvalidValue::new("must not be empty"))
     } else if text.chars().nth(MAX).is_some() {
         Err(InvalidValue::new(format!("must be at most {MAX} characters long")))
-    } else if text.contains('\0') {
-        Err(InvalidValue::new("must not contain the character U+0000"))
+    } else if let Some(control) = text.chars().find(|letter| is_control(*letter)) {
+        Err(InvalidValue::new(format!("must not contain the control character U+{:04X}", u32::from(control))))
     } else {
         Ok(())
     }
@@ -152,7 +154,9 @@ mod tests {
         for (bad, message) in [
             ("", "must not be empty"),
             (" \t\n", "must not be empty"),
-            ("a\0", "must not contain the character U+0000"),
+            ("a\0", "must not contain the control character U+0000"),
+            ("a\nb", "must not contain the control character U+000A"),
+            ("\u{200b}", "must not be empty"),
             (&"क".repeat(65), "must be at most 64 characters long"),
         ] {
             assert_eq!(refusal(bad).as_ref().map_err(String::as_str), Err(message), "{bad:?}");

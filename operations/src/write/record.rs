@@ -37,12 +37,17 @@ impl Source {
 
 impl Operator {
     /// # Errors
-    /// For a name or a reason that is missing or too long.
+    /// For a name or a reason that is missing or too long, or would control the terminal that shows it.
     pub fn new(actor: &str, source: Source, reason: &str, request_id: Option<String>) -> Result<Self, OperationError> {
         let text = |field, text: &str, limit| {
             let text = text.trim();
-            let fits = (1..=limit).contains(&text.chars().count());
-            let wrong = || OperationError::Invalid(field, format!("must be 1 to {limit} characters long"));
+            let fits = (1..=limit).contains(&text.chars().count()) && !text.chars().any(contracts::is_control);
+            let wrong = || {
+                OperationError::Invalid(
+                    field,
+                    format!("must be 1 to {limit} characters long, without control characters"),
+                )
+            };
             fits.then(|| text.to_owned()).ok_or_else(wrong)
         };
         let (actor, reason) = (text("actor", actor, MAX_ACTOR)?, text("reason", reason, MAX_REASON)?);
@@ -127,6 +132,8 @@ mod tests {
             ("", "why"),
             ("anita", ""),
             ("anita", "  "),
+            ("anita", "done\u{1b}[2J"),
+            ("anita\nroot", "why"),
             (&*"a".repeat(MAX_ACTOR + 1), "why"),
             ("anita", &*"a".repeat(MAX_REASON + 1)),
         ] {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{check_amount, check_optional};
+use super::{check_amount, check_prose};
 use crate::transition;
 
 /// The units of one item: together they are as many as were to be returned.
@@ -86,7 +86,7 @@ pub(super) fn check_received(errors: &mut FieldErrors, items: Option<&[ReceivedI
                 errors.add(field(name), format!("must be from 0 to {}", domain::MAX_QUANTITY));
             }
         }
-        check_optional(errors, &field("reason"), item.reason.as_deref(), 1000);
+        check_prose(errors, &field("reason"), item.reason.as_deref(), 1000);
         if item.rejected > 0 && item.reason.is_none() {
             errors.add(field("reason"), "is required where units are rejected");
         }

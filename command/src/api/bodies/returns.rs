@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::receipt::{Fee, ReceivedItem, check_fees, check_received, parsed_fees, parsed_items};
-use super::{StepBody, check_optional, check_reason_and_actor, check_text, reason_and_actor};
+use super::{StepBody, check_optional, check_prose, check_reason_and_actor, check_text, reason_and_actor};
 use crate::request_return;
 use crate::transition::{Details, WITHDRAWN};
 
@@ -206,7 +206,7 @@ impl StepBody for CorrectReturn {
 
 impl StepBody for Approve {
     fn check(&self, errors: &mut FieldErrors) {
-        check_optional(errors, "notes", self.notes.as_deref(), 1000);
+        check_prose(errors, "notes", self.notes.as_deref(), 1000);
     }
 
     fn into_details(self) -> Details {
@@ -230,7 +230,7 @@ impl StepBody for Reject {
 impl StepBody for ChangeReturnState {
     fn check(&self, errors: &mut FieldErrors) {
         check_optional(errors, "category", self.category.as_deref(), 64);
-        check_optional(errors, "notes", self.notes.as_deref(), 1000);
+        check_prose(errors, "notes", self.notes.as_deref(), 1000);
         if self.new_state == ReturnState::Rejected && self.reason.is_none() {
             errors.add("reason", "is required for a rejection");
         }
@@ -262,7 +262,7 @@ impl RequestReturn {
             if !(1..=domain::MAX_QUANTITY).contains(&item.quantity) {
                 errors.add(format!("items[{index}].quantity"), format!("must be from 1 to {}", domain::MAX_QUANTITY));
             }
-            check_optional(&mut errors, &format!("items[{index}].reason"), item.reason.as_deref(), 1000);
+            check_prose(&mut errors, &format!("items[{index}].reason"), item.reason.as_deref(), 1000);
         }
         errors.finish()?;
         Ok(request_return::RequestReturn {
