@@ -80,7 +80,7 @@ impl Registration {
             return Err(ApiError::conflict("INVOICE_NOT_ISSUED", message)
                 .with_details(json!({ "entity": EntityType::Order.as_str(), "current_state": books.state.as_str() })));
         };
-        let Some(terms) = order.tax_terms.as_ref().filter(|terms| buyer(order).is_some() || terms.is_export()) else {
+        let Some(terms) = order.tax_terms.as_ref().filter(|_| order.is_for_the_portal()) else {
             let message =
                 "the invoice of this order is not registered: only supplies to registered buyers and exports are";
             return Err(ApiError::conflict("NOT_AN_E_INVOICE", message));
@@ -121,7 +121,7 @@ impl Registration {
             errors.add("irn", format!("is not the IRN of the invoice {number}, which is {expected}"));
         }
         let day = day_in_india(*issued_at).format("%d/%m/%Y").to_string();
-        let buyer = buyer(order).filter(|_| !terms.is_export()).unwrap_or(UNREGISTERED);
+        let buyer = order.recipient_gstin().filter(|_| !terms.is_export()).unwrap_or(UNREGISTERED);
         for (member, said, ours) in [
             ("Irn", &code.irn, expected.as_str()),
             ("SellerGstin", &code.seller_gstin, &terms.supplier_gstin),
@@ -155,9 +155,3 @@ impl Registration {
 
 /// What the portal calls a buyer without a GSTIN.
 const UNREGISTERED: &str = "URP";
-
-/// The buyer's GSTIN.
-fn buyer(order: &OrderDocument) -> Option<&str> {
-    let addresses = [&order.billing_address, &order.shipping_address];
-    addresses.into_iter().flatten().find_map(|address| address.gstin.as_deref())
-}

@@ -143,7 +143,7 @@ pub(crate) fn check_e_invoice(
     hsn: &[Option<&Hsn>],
     errors: &mut FieldErrors,
 ) {
-    let is_export = terms.place_of_supply == OUTSIDE_INDIA;
+    let is_export = terms.is_export();
     if !is_export && !addresses.has_recipient_number() {
         return;
     }

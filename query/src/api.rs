@@ -12,6 +12,7 @@ mod waiters;
 mod parameters;
 mod cursor;
 mod dates;
+mod rupees;
 mod data_loader;
 mod documents;
 mod store;

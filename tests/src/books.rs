@@ -125,13 +125,18 @@ pub async fn delivered(pool: &PgPool, deadline: Duration) -> Result<()> {
 
 /// Waits until the queue of a worker has no open jobs. Names those that stay open.
 pub async fn drained(pool: &PgPool, queue: Queue, deadline: Duration) -> Result<()> {
-    let open =
-        "select concat_ws(' ', event_id, status, 'attempt', attempts, 'due in', run_at - clock_timestamp(), last_error)
-                from messaging.inbox where queue = $1 and status not in ('done', 'dead', 'discarded') limit 10";
     eventually_equal(&format!("open jobs of the queue {queue}"), deadline, Vec::<String>::new(), async || {
-        Ok(sqlx::query_scalar(open).bind(queue.as_str()).fetch_all(pool).await?)
+        open_jobs(pool, &[queue], &["done", "dead", "discarded"]).await
     })
     .await
+}
+
+/// At most ten jobs of these queues that have not ended in one of these ways, each with what is known of it.
+pub async fn open_jobs(pool: &PgPool, queues: &[Queue], ended: &[&str]) -> Result<Vec<String>> {
+    let open = "select concat_ws(' ', queue, event_id, status, 'attempt', attempts, 'due in', run_at - clock_timestamp(), last_error)
+                from messaging.inbox where queue = any($1) and status <> all($2) limit 10";
+    let queues: Vec<_> = queues.iter().map(|queue| queue.as_str()).collect();
+    Ok(sqlx::query_scalar(open).bind(queues).bind(ended).fetch_all(pool).await?)
 }
 
 /// Waits until the read models show every event that can be read. The history has a row for each.

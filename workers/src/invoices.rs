@@ -5,7 +5,7 @@ mod template;
 mod store;
 
 use contracts::{
-    EInvoiceDocument, EditionDocument, EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged, irn,
+    EInvoiceDocument, EditionDocument, EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -80,7 +80,6 @@ impl Invoices {
         }
         let Json(order) = order;
         let Json(invoice) = invoice;
-        check_irn(&e_invoice, &invoice)?;
         let view = InvoiceView {
             order: &order,
             invoice_number: &invoice.invoice_number,
@@ -154,17 +153,13 @@ impl Invoices {
 
     /// Whether the law wants this invoice registered at the portal: a taxed supply to a registered buyer, or a zero-rated one.
     fn must_register(&self, order: &OrderDocument) -> bool {
-        let addresses = [&order.billing_address, &order.shipping_address];
-        let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
-        let terms = order.tax_terms.as_ref().filter(|terms| is_registered || terms.is_export());
-        self.e_invoicing && terms.is_some() && invoice_title(order) != BILL_OF_SUPPLY
+        self.e_invoicing && order.is_for_the_portal() && invoice_title(order) != BILL_OF_SUPPLY
     }
 
     /// What the commit of the job writes: the invoice is recorded, and the event is in the outbox.
     fn completed(&self, job: &Job, order: OrderDocument, row: InvoiceRow, file: StoredFile) -> Completed {
         let at = self.clock.now();
         let tax = tax_of_order(&order, &self.issuer.brand);
-        let mailed_when_registered = self.must_register(&order);
         let snapshot = InvoiceDocument {
             id: row.id,
             order_id: order.id,
@@ -179,7 +174,7 @@ impl Invoices {
             sha256: file.sha256,
             edition: 1,
             earlier_editions: Vec::new(),
-            mailed_when_registered,
+            mailed_when_registered: row.awaits_registration,
             e_invoice: None,
             issued_at: row.issued_at,
             generated_at: at,
@@ -201,18 +196,6 @@ impl Invoices {
 /// The states of an invoice.
 const GENERATED: &str = "GENERATED";
 const REGISTERED: &str = "REGISTERED";
-
-/// The command service cannot know the number of the invoice, so it checks what else the portal's answer says, and this the rest.
-fn check_irn(e_invoice: &EInvoiceDocument, invoice: &InvoiceDocument) -> Result<(), Failure> {
-    let supplier = invoice.tax.as_ref().map_or("", |tax| tax.terms.supplier_gstin.as_str());
-    if e_invoice.irn == irn(supplier, invoice.issued_at, "INV", &invoice.invoice_number) {
-        return Ok(());
-    }
-    Err(Failure::Dead(format!(
-        "the IRN that was entered is of another document than {}: correct it with PATCH /orders/{{id}}, and discard this job",
-        invoice.invoice_number
-    )))
-}
 
 /// A later edition whose PDF is in the store.
 #[derive(Debug)]

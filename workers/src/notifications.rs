@@ -55,11 +55,9 @@ pub(crate) struct Notifications {
 
 impl Handler for Notifications {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let kind = NotificationKind::of(job)?;
-        if matches!(kind, NotificationKind::InvoiceWithheld(_)) {
-            let result = json!({ "kind": kind.name(), "skipped": "it is sent once the invoice is registered" });
-            return Ok(Completed::new(result));
-        }
+        let Some(kind) = NotificationKind::of(job)? else {
+            return Ok(Completed::new(json!({ "skipped": "it is sent once the invoice is registered" })));
+        };
         match (kind.recipient(), &self.mailer.smtp) {
             (None, _) => {
                 Ok(Completed::new(json!({ "kind": kind.name(), "skipped": "the order has no e-mail address" })))

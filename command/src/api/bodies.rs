@@ -194,12 +194,8 @@ fn check_prose(errors: &mut FieldErrors, field: &str, text: Option<&str>, max: u
 }
 
 fn check_characters(errors: &mut FieldErrors, field: &str, text: &str, max: usize, allowed: fn(char) -> bool) {
-    if contracts::is_blank(text) {
-        errors.add(field, "must not be empty");
-    } else if text.chars().nth(max).is_some() {
-        errors.add(field, format!("must be at most {max} characters long"));
-    } else if let Some(control) = text.chars().find(|letter| contracts::is_control(*letter) && !allowed(*letter)) {
-        errors.add(field, format!("must not contain the control character U+{:04X}", u32::from(control)));
+    if let Err(error) = contracts::check_text(text, max, allowed) {
+        errors.add(field, error.to_string());
     }
 }
 

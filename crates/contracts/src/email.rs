@@ -5,7 +5,7 @@ use std::fmt;
 use lettre::Address;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::values::InvalidValue;
+use crate::text::InvalidValue;
 
 /// RFC 5321, section 4.5.3.1.3: a path has at most 256 octets, two of which are the angle brackets.
 const MAX_LENGTH: usize = 254;

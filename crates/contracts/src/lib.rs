@@ -34,9 +34,9 @@ pub use gateway::{
 };
 pub use queues::{Queue, UnknownQueue};
 pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};
-pub use text::{is_blank, is_control, is_invisible};
+pub use text::{InvalidValue, check_text, is_control, is_invisible};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
-pub use values::{CustomerId, Hsn, InvalidValue, OrderNumber, Sku};
+pub use values::{CustomerId, Hsn, OrderNumber, Sku};
 
 /// API-SPECIFICATION.yml: the REST API of all processes, generated from their code.
 pub const API_SPECIFICATION: &str = include_str!("../../../API-SPECIFICATION.yml");

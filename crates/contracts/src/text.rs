@@ -1,4 +1,15 @@
-//! What can be seen of a text.
+//! What is wrong with a text, and what can be seen of it.
+
+/// What is wrong with a text: the message says what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
 
 /// Directions, marks of byte order, spaces without a width, selectors of variants, tags.
 pub const fn is_invisible(letter: char) -> bool {
@@ -17,9 +28,22 @@ pub fn is_control(letter: char) -> bool {
 }
 
 /// Whether nothing of the text can be seen: blanks, and characters that no font shows.
-pub fn is_blank(text: &str) -> bool {
+fn is_blank(text: &str) -> bool {
     text.chars()
         .all(|letter| letter.is_whitespace() || is_invisible(letter) || matches!(letter, '\u{200c}' | '\u{200d}'))
+}
+
+/// Refuses a text that is blank, longer than `max` characters, or has control characters that are not `allowed`.
+pub fn check_text(text: &str, max: usize, allowed: fn(char) -> bool) -> Result<(), InvalidValue> {
+    if is_blank(text) {
+        Err(InvalidValue::new("must not be empty"))
+    } else if text.chars().nth(max).is_some() {
+        Err(InvalidValue::new(format!("must be at most {max} characters long")))
+    } else if let Some(control) = text.chars().find(|letter| is_control(*letter) && !allowed(*letter)) {
+        Err(InvalidValue::new(format!("must not contain the control character U+{:04X}", u32::from(control))))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

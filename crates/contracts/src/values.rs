@@ -5,18 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::text::{is_blank, is_control};
-
-/// What is wrong with a text: the message says what it must be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidValue(String);
-
-impl InvalidValue {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
+use crate::text::{InvalidValue, check_text};
 
 /// A type around a text that its `check` has passed, once it was brought into its usual form.
 macro_rules! value {
@@ -119,15 +108,7 @@ fn hsn(code: &str) -> Result<(), InvalidValue> {
 
 /// Not blank, at most `MAX` characters, and no control characters.
 fn short_text<const MAX: usize>(text: &str) -> Result<(), InvalidValue> {
-    if is_blank(text) {
-        Err(InvalidValue::new("must not be empty"))
-    } else if text.chars().nth(MAX).is_some() {
-        Err(InvalidValue::new(format!("must be at most {MAX} characters long")))
-    } else if let Some(control) = text.chars().find(|letter| is_control(*letter)) {
-        Err(InvalidValue::new(format!("must not contain the control character U+{:04X}", u32::from(control))))
-    } else {
-        Ok(())
-    }
+    check_text(text, MAX, |_| false)
 }
 
 #[cfg(test)]

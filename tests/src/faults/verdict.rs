@@ -53,6 +53,9 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
         .await?;
         last = format!("{} unpublished, {} undelivered, {} unfinished, {} unprojected", open.0, open.1, open.2, open.3);
         if open != (0, 0, 0, 0) {
+            for job in books::open_jobs(&stage.pool, &Queue::ALL, &["done"]).await? {
+                last = format!("{last}; {job}");
+            }
             tokio::time::sleep(Duration::from_millis(500)).await;
             return Ok(None);
         }

@@ -23,12 +23,11 @@ fn summary<'a>(
     brand: &Brand,
     lines: impl Iterator<Item = Line<'a>>,
 ) -> Option<TaxSummaryDocument> {
-    let addresses = || [&order.billing_address, &order.shipping_address].into_iter().flatten();
-    let recipient = addresses().next();
+    let recipient = order.billing_address.as_ref().or(order.shipping_address.as_ref());
     Some(TaxSummaryDocument {
         terms: order.tax_terms.clone()?,
         recipient_name: recipient.and_then(|address| address.name.clone()),
-        recipient_gstin: addresses().find_map(|address| address.gstin.clone()),
+        recipient_gstin: order.recipient_gstin().map(str::to_owned),
         supplier: Some(SupplierDocument {
             name: brand.legal_name.clone(),
             address: brand.address.clone(),
@@ -57,22 +56,12 @@ pub(super) fn by_hsn_and_rate(lines: &[Line<'_>]) -> Vec<TaxSummaryLine> {
         row.quantity += i64::from(line.quantity);
         row.total_minor += line.goods + line.shipping;
         for tax in [line.tax, line.shipping_tax].into_iter().flatten() {
-            row.tax = plus(&row.tax, &tax);
+            row.tax = row.tax.plus(&tax);
         }
     }
     rows.into_values().collect()
 }
 
 pub(super) fn sum(lines: &[TaxSummaryLine]) -> TaxDocument {
-    lines.iter().fold(TaxDocument::default(), |sum, line| plus(&sum, &line.tax))
-}
-
-const fn plus(one: &TaxDocument, other: &TaxDocument) -> TaxDocument {
-    TaxDocument {
-        taxable_minor: one.taxable_minor + other.taxable_minor,
-        cgst_minor: one.cgst_minor + other.cgst_minor,
-        sgst_minor: one.sgst_minor + other.sgst_minor,
-        igst_minor: one.igst_minor + other.igst_minor,
-        round_off_minor: one.round_off_minor + other.round_off_minor,
-    }
+    lines.iter().fold(TaxDocument::default(), |sum, line| sum.plus(&line.tax))
 }

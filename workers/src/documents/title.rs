@@ -17,12 +17,10 @@ pub(crate) fn invoice_title(order: &OrderDocument) -> &'static str {
     }
     let is_taxed = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
     let taxed = order.items.iter().filter(|item| is_taxed(item.gst_rate)).count();
-    let addresses = [&order.shipping_address, &order.billing_address];
-    let is_registered = addresses.into_iter().flatten().any(|address| address.gstin.is_some());
     match taxed {
         _ if order.tax_terms.as_ref().is_some_and(TaxTermsDocument::is_zero_rated) => "Tax Invoice",
         0 => BILL_OF_SUPPLY,
-        taxed if taxed < order.items.len() && !is_registered => "Invoice-cum-Bill of Supply",
+        taxed if taxed < order.items.len() && order.recipient_gstin().is_none() => "Invoice-cum-Bill of Supply",
         _ => "Tax Invoice",
     }
 }

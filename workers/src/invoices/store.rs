@@ -14,12 +14,17 @@ pub(super) struct InvoiceRow {
     pub(super) id: Uuid,
     pub(super) invoice_number: String,
     pub(super) issued_at: DateTime<Utc>,
+    pub(super) awaits_registration: bool,
 }
 
 pub(super) async fn find(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<Option<InvoiceRow>> {
-    sqlx::query_as!(InvoiceRow, "select id, invoice_number, issued_at from work.invoices where order_id = $1", order_id)
-        .fetch_optional(conn)
-        .await
+    sqlx::query_as!(
+        InvoiceRow,
+        "select id, invoice_number, issued_at, awaits_registration from work.invoices where order_id = $1",
+        order_id
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 pub(super) async fn insert(
@@ -36,7 +41,7 @@ pub(super) async fn insert(
         r#"
         insert into work.invoices (id, order_id, invoice_number, issued_at, order_document, awaits_registration)
         values ($1, $2, $3, $4, $5, $6)
-        returning id, invoice_number, issued_at
+        returning id, invoice_number, issued_at, awaits_registration
         "#,
         id,
         order_id,

@@ -17,8 +17,6 @@ pub(super) enum NotificationKind {
     OrderShipped(InvoiceDocument),
     /// The invoice has been sent before, and is registered now.
     InvoiceRegistered(InvoiceDocument),
-    /// The invoice is sent once it is registered.
-    InvoiceWithheld(InvoiceDocument),
     ReturnApproved(Box<ReturnDocument>),
     ReturnRejected(Box<ReturnDocument>),
     RefundProcessed(RefundDocument),
@@ -27,18 +25,18 @@ pub(super) enum NotificationKind {
 }
 
 impl NotificationKind {
-    pub(super) fn of(job: &Job) -> Result<Self, Failure> {
-        match job.event_type() {
+    /// `None`: the invoice is sent once it is registered.
+    pub(super) fn of(job: &Job) -> Result<Option<Self>, Failure> {
+        let kind = match job.event_type() {
             Some(EventType::OrderCreated) => events::snapshot(job).map(Box::new).map(Self::OrderReceived),
             Some(EventType::OrderPaid) => events::snapshot(job).map(Box::new).map(Self::OrderConfirmed),
             Some(EventType::OrderCancelled) => events::snapshot(job).map(Box::new).map(Self::OrderCancelled),
             Some(EventType::InvoiceGenerated) => {
                 let invoice: InvoiceDocument = events::snapshot(job)?;
-                Ok(if invoice.mailed_when_registered {
-                    Self::InvoiceWithheld(invoice)
-                } else {
-                    Self::OrderShipped(invoice)
-                })
+                if invoice.mailed_when_registered {
+                    return Ok(None);
+                }
+                Ok(Self::OrderShipped(invoice))
             }
             Some(EventType::InvoiceRegistered) => {
                 let invoice: InvoiceDocument = events::snapshot(job)?;
@@ -50,7 +48,8 @@ impl NotificationKind {
             Some(EventType::RefundProcessed) => events::snapshot(job).map(Self::RefundProcessed),
             Some(EventType::RefundDelayed) => events::snapshot(job).map(Self::RefundDelayed),
             _ => Err(Failure::Dead(format!("no notification exists for {} events", job.event_type))),
-        }
+        };
+        kind.map(Some)
     }
 
     /// Its name in logs and in `work.emails`.
@@ -60,7 +59,7 @@ impl NotificationKind {
             Self::OrderConfirmed(_) => "order_confirmation",
             Self::OrderCancelled(_) => "order_cancelled",
             Self::OrderShipped(_) => "order_shipped",
-            Self::InvoiceRegistered(_) | Self::InvoiceWithheld(_) => "invoice_registered",
+            Self::InvoiceRegistered(_) => "invoice_registered",
             Self::ReturnApproved(_) => "return_approved",
             Self::ReturnRejected(returned) if is_withdrawn(returned) => "return_withdrawn",
             Self::ReturnRejected(_) => "return_rejected",
@@ -72,9 +71,7 @@ impl NotificationKind {
     pub(super) const fn order_id(&self) -> Uuid {
         match self {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => order.id,
-            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
-                invoice.order_id
-            }
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => invoice.order_id,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => returned.order_id,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => refund.order_id,
         }
@@ -85,9 +82,7 @@ impl NotificationKind {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
                 &order.order_number
             }
-            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
-                &invoice.order_number
-            }
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => &invoice.order_number,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.order_number,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.order_number,
         }
@@ -99,9 +94,7 @@ impl NotificationKind {
             Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
                 &order.customer_email
             }
-            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceWithheld(invoice) => {
-                &invoice.customer_email
-            }
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => &invoice.customer_email,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.customer_email,
         }
@@ -125,7 +118,7 @@ impl NotificationKind {
             Self::OrderConfirmed(_) => format!("Your order {number} is confirmed"),
             Self::OrderCancelled(_) => format!("Your order {number} is cancelled"),
             Self::OrderShipped(_) => format!("Your order {number} is on its way"),
-            Self::InvoiceRegistered(_) | Self::InvoiceWithheld(_) => {
+            Self::InvoiceRegistered(_) => {
                 format!("The registered invoice of your order {number}")
             }
             Self::ReturnApproved(_) => format!("Your return for order {number} is approved"),

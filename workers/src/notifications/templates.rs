@@ -16,9 +16,7 @@ pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, re
         NotificationKind::OrderConfirmed(order) => confirmed(order),
         NotificationKind::OrderCancelled(order) => cancelled(order),
         NotificationKind::OrderShipped(invoice) => invoices::shipped(invoice, order, return_window_days),
-        NotificationKind::InvoiceRegistered(invoice) | NotificationKind::InvoiceWithheld(invoice) => {
-            invoices::registered(invoice)
-        }
+        NotificationKind::InvoiceRegistered(invoice) => invoices::registered(invoice),
         NotificationKind::ReturnApproved(returned) => approved(returned),
         NotificationKind::ReturnRejected(returned) if is_withdrawn(returned) => withdrawn(returned),
         NotificationKind::ReturnRejected(returned) => rejected(returned),

@@ -108,6 +108,17 @@ pub struct InvoiceLineDocument {
 }
 
 impl OrderDocument {
+    /// The buyer's GSTIN or UIN, if the buyer is registered.
+    pub fn recipient_gstin(&self) -> Option<&str> {
+        let addresses = [&self.billing_address, &self.shipping_address];
+        addresses.into_iter().flatten().find_map(|address| address.gstin.as_deref())
+    }
+
+    /// Whether its documents are of a kind that is registered at the portal: a supply to a registered buyer, or an export.
+    pub fn is_for_the_portal(&self) -> bool {
+        self.tax_terms.as_ref().is_some_and(|terms| terms.is_export() || self.recipient_gstin().is_some())
+    }
+
     /// An item as the invoice shows it.
     pub fn invoice_line(&self, item: &OrderItemDocument) -> InvoiceLineDocument {
         let known = self.invoice_lines.iter().find(|line| line.order_item_id == item.id);

@@ -22,6 +22,20 @@ pub struct TaxDocument {
     pub round_off_minor: i64,
 }
 
+impl TaxDocument {
+    /// Part by part.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            taxable_minor: self.taxable_minor + other.taxable_minor,
+            cgst_minor: self.cgst_minor + other.cgst_minor,
+            sgst_minor: self.sgst_minor + other.sgst_minor,
+            igst_minor: self.igst_minor + other.igst_minor,
+            round_off_minor: self.round_off_minor + other.round_off_minor,
+        }
+    }
+}
+
 /// How an order is taxed. Fixed when it is placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaxTermsDocument {

@@ -4,6 +4,7 @@ use contracts::{Hsn, OrderItemDocument, RefundItemDocument, ReturnItemDocument, 
 use serde_json::{Map, Value, json};
 
 use super::party::put;
+use crate::api::rupees::rupees;
 
 /// Goods are counted by the piece.
 const UNIT: &str = "NOS";
@@ -41,14 +42,7 @@ impl<'a> From<&'a RefundItemDocument> for Line<'a> {
 }
 
 fn together(goods: Option<TaxDocument>, shipping: Option<TaxDocument>) -> TaxDocument {
-    let (one, other) = (goods.unwrap_or_default(), shipping.unwrap_or_default());
-    TaxDocument {
-        taxable_minor: one.taxable_minor + other.taxable_minor,
-        cgst_minor: one.cgst_minor + other.cgst_minor,
-        sgst_minor: one.sgst_minor + other.sgst_minor,
-        igst_minor: one.igst_minor + other.igst_minor,
-        round_off_minor: one.round_off_minor + other.round_off_minor,
-    }
+    goods.unwrap_or_default().plus(&shipping.unwrap_or_default())
 }
 
 /// The price of a unit is the taxable value by the unit, shipping included. Its three decimals do not always reach that value, so it is
@@ -97,12 +91,6 @@ pub(super) fn totals(lines: &[Line<'_>], total_minor: i64) -> Value {
         "RndOffAmt": sum(|tax| tax.round_off_minor),
         "TotInvVal": rupees(total_minor),
     })
-}
-
-/// Rupees, exact to the paisa.
-#[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]
-fn rupees(minor: i64) -> Value {
-    json!(minor as f64 / 100.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]

@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value, json};
 
 use super::{GstDocument, GstHsn, GstNil, GstOthers, GstSeries};
+use crate::api::rupees::rupees;
 
 /// What the tables are made of.
 #[derive(Debug)]
@@ -87,12 +88,6 @@ impl Tables {
         };
         [of(super::INVOICE, 1), of(super::CREDIT_NOTE, 5)].into_iter().flatten().collect()
     }
-}
-
-/// Rupees, exact to the paisa.
-#[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]
-fn rupees(minor: i64) -> Value {
-    json!(minor as f64 / 100.0)
 }
 
 fn day(date: NaiveDate) -> String {
