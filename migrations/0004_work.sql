@@ -19,6 +19,8 @@ create table work.document_series (
 --   order_document      the order as it was invoiced: a credit note must name the same parties
 --   edition             path, size_bytes, sha256 and document are those of this edition; its document lists the earlier ones
 --   registered_version  the version of the order whose registration that edition shows
+--   registrations       the versions of the order whose registration was printed or is being printed. Each has a file of its own,
+--                       and the row is committed before the file is stored. Only the last becomes an edition
 --   awaits_registration whether it must be registered at the portal, and is not yet
 create table work.invoices (
     id                  uuid        not null constraint invoices_pkey primary key,
@@ -32,10 +34,12 @@ create table work.invoices (
     stored_at           timestamptz,
     edition             integer     not null default 1,
     registered_version  integer,
+    registrations       integer[]   not null default '{}',
     order_document      jsonb       not null,
     document            jsonb,
     awaits_registration boolean     not null default false,
-    constraint invoices_registered_has_editions check ((edition > 1) = (registered_version is not null)),
+    constraint invoices_registered_has_editions check
+        ((edition > 1) = (registered_version is not null) and edition <= 1 + cardinality(registrations)),
     constraint invoices_stored_is_whole check
         ((stored_at is null) = (path is null) and (stored_at is null) = (sha256 is null) and (stored_at is null) = (size_bytes is null))
 );

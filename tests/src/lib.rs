@@ -5,6 +5,7 @@
 //! - [`system`]: a running system on such a database;
 //! - [`api`]: its HTTP client, and answers with assertions;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
+//! - [`portal`]: the answers of an invoice registration portal;
 //! - [`events`]: events without a command;
 //! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
@@ -18,6 +19,7 @@ pub mod servers;
 pub mod system;
 pub mod api;
 pub mod shop;
+pub mod portal;
 pub mod events;
 pub mod books;
 pub mod waiting;

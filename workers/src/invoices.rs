@@ -11,11 +11,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Effect, Failure, Handler};
-use runtime::database::{in_transaction, limited};
+use runtime::database::in_transaction;
 use runtime::{Clock, Ids, faults};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 use storage::InvoiceStore;
+use uuid::Uuid;
 
 use crate::documents::{BILL_OF_SUPPLY, DocumentIssuer, StoredFile, invoice_title, tax_of_order};
 use crate::events::{self, Caused};
@@ -71,12 +72,13 @@ impl Invoices {
         let registered = events::snapshot::<OrderDocument>(job)?;
         let e_invoice =
             registered.e_invoice.ok_or_else(|| Failure::Dead("the order has no registration".to_owned()))?;
-        let stored = limited(store::stored_invoice(&self.pool, registered.id)).await?;
-        let Some(StoredInvoice { order, invoice, registered_version }) = stored else {
+        let Some(StoredInvoice { order, invoice, is_last }) =
+            self.announce(registered.id, job.aggregate_version).await?
+        else {
             return Err(Failure::Retry("the first edition of the invoice is not made yet".to_owned()));
         };
-        if registered_version.is_some_and(|version| version >= job.aggregate_version) {
-            return Ok(Completed::new(serde_json::json!({ "skipped": "a later registration is printed already" })));
+        if !is_last {
+            return Ok(Completed::new(serde_json::json!({ "skipped": "the order has a later registration" })));
         }
         let Json(order) = order;
         let Json(invoice) = invoice;
@@ -88,10 +90,17 @@ impl Invoices {
             return_window_days: self.return_window_days,
         };
         let pdf = self.issuer.print(invoice_html(&view, &self.issuer.brand), invoice.issued_at).await?;
-        let edition = invoice.edition + 1;
-        let file = self.issuer.store(InvoiceStore::edition_name(order.order_number.as_str(), edition), pdf).await?;
+        let name = InvoiceStore::registered_name(order.order_number.as_str(), job.aggregate_version);
+        let file = self.issuer.store(name, pdf).await?;
         faults::point("invoice.edition.stored");
         Ok(self.registered(job, invoice, e_invoice, file))
+    }
+
+    async fn announce(&self, order_id: Uuid, order_version: i32) -> Result<Option<StoredInvoice>, Failure> {
+        in_transaction(&self.pool, move |conn| {
+            Box::pin(async move { Ok(store::announce_registration(conn, order_id, order_version).await?) })
+        })
+        .await
     }
 
     fn registered(

@@ -18,10 +18,10 @@ impl InvoiceStore {
         name(INVOICE, order_number)
     }
 
-    /// The file name of a later edition of an invoice: `invoice_AC-1%2Fedition-2.pdf`. It is no other order's, because an order number
-    /// has no slash.
-    pub fn edition_name(order_number: &str, edition: i32) -> String {
-        name(INVOICE, &format!("{order_number}/edition-{edition}"))
+    /// The file name of an invoice with the registration that the order got with this version: `invoice_AC-1%2Fregistered-7.pdf`. It
+    /// is no other order's, because an order number has no slash.
+    pub fn registered_name(order_number: &str, order_version: i32) -> String {
+        name(INVOICE, &format!("{order_number}/registered-{order_version}"))
     }
 
     /// The file name of a credit note, by its own number, as an order may have several: `credit_note_CN-26-27-0000001.pdf`.

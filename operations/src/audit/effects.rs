@@ -24,11 +24,12 @@ async fn invoices(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
         where aggregate_version = coalesce((order_document ->> 'version')::int, aggregate_version)
           and (status = 'done') <> (stored_at is not null)
         union all
-        select format('order %s: its invoice has %s editions, and %s were made', order_id, edition, count(*) + 1)
+        select format('order %s: the registration of version %s is printed, and its invoice shows that of %s',
+                      order_id, max(aggregate_version), coalesce(registered_version::text, 'none'))
         from messaging.inbox join work.invoices on order_id = aggregate_id
-        where queue = 'invoices' and status = 'done' and not coalesce(result ? 'skipped', false)
-          and aggregate_version > (order_document ->> 'version')::int
-        group by order_id, edition having count(*) + 1 > edition
+        where queue = 'invoices' and status = 'done' and aggregate_version > (order_document ->> 'version')::int
+        group by order_id, registered_version, registrations
+        having max(aggregate_version) > coalesce(registered_version, 0) and max(aggregate_version) >= all (registrations)
         union all
         select format('order %s is %s and has an invoice', orders.id, state)
         from work.invoices join command.orders on orders.id = order_id

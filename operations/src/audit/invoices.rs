@@ -24,13 +24,14 @@ pub(super) struct Filed {
     names: Vec<String>,
 }
 
-/// An invoice or a credit note.
+/// An edition of an invoice, or a credit note.
 #[derive(Debug)]
 pub(super) struct Document {
     number: String,
     /// Of an invoice.
     order_number: Option<String>,
-    edition: i32,
+    /// The versions of the order whose registrations may have a file.
+    registrations: Vec<i32>,
     /// Null until its PDF is stored.
     path: Option<String>,
     size_bytes: Option<i64>,
@@ -38,17 +39,13 @@ pub(super) struct Document {
 }
 
 impl Document {
-    fn file_name(&self) -> String {
-        match &self.order_number {
-            Some(order_number) if self.edition > 1 => InvoiceStore::edition_name(order_number, self.edition),
-            Some(order_number) => InvoiceStore::invoice_name(order_number),
-            None => InvoiceStore::credit_note_name(&self.number),
-        }
-    }
-
-    /// The edition that may be under way: its PDF is stored before its row says so.
-    fn next_edition(&self) -> Option<String> {
-        self.order_number.as_ref().map(|order_number| InvoiceStore::edition_name(order_number, self.edition + 1))
+    /// The files that its row announces. They are stored before the row has their path.
+    fn file_names(&self) -> Vec<String> {
+        let Some(order_number) = &self.order_number else {
+            return vec![InvoiceStore::credit_note_name(&self.number)];
+        };
+        let registered = self.registrations.iter().map(|version| InvoiceStore::registered_name(order_number, *version));
+        registered.chain([InvoiceStore::invoice_name(order_number)]).collect()
     }
 }
 
@@ -91,14 +88,15 @@ pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Docum
     sqlx::query_as!(
         Document,
         r#"
-        select invoice_number as "number!", order_document ->> 'order_number' as order_number, edition as "edition!", path, size_bytes, sha256
+        select invoice_number as "number!", order_document ->> 'order_number' as order_number, registrations as "registrations!", path,
+               size_bytes, sha256
         from work.invoices
         union all
-        select invoice_number, order_document ->> 'order_number', (earlier ->> 'edition')::int, earlier ->> 'path',
-               (earlier ->> 'size_bytes')::bigint, earlier ->> 'sha256'
+        select invoice_number, order_document ->> 'order_number', '{}', earlier ->> 'path', (earlier ->> 'size_bytes')::bigint,
+               earlier ->> 'sha256'
         from work.invoices cross join jsonb_array_elements(document -> 'earlier_editions') as earlier
         union all
-        select credit_note_number, null, 1, path, size_bytes, sha256 from work.credit_notes
+        select credit_note_number, null, '{}', path, size_bytes, sha256 from work.credit_notes
         "#
     )
     .fetch_all(snapshot.connection())
@@ -110,9 +108,8 @@ pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Docum
 pub(super) async fn check_pdfs(filed: Filed, documents: Vec<Document>, findings: &mut Findings) {
     let Filed { store, names } = filed;
     let mut found = Found::default();
-    let known: HashSet<String> = documents.iter().map(Document::file_name).collect();
-    let under_way: HashSet<String> = documents.iter().filter_map(Document::next_edition).collect();
-    let unknown = names.iter().filter(|name| !known.contains(*name) && !under_way.contains(*name));
+    let known: HashSet<String> = documents.iter().flat_map(Document::file_names).collect();
+    let unknown = names.iter().filter(|name| !known.contains(*name));
     found.extend(
         unknown.map(|name| {
             format!("{} is in the store, and belongs to no invoice or credit note", store.display_path(name))

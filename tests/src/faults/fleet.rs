@@ -14,8 +14,8 @@ use super::process::{Keeper, Recipe, Status};
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{Plan, Weather, chance};
-use crate::Api;
 use crate::waiting::eventually;
+use crate::{Api, portal};
 
 /// How long the processes may take to be healthy after a storm: a dead relay's lease, and a start under load.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
@@ -201,5 +201,15 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
         }
         Role::Command | Role::Gateway => {}
     }
+    environment.extend(
+        [
+            ("SUPPLIER_GSTIN", portal::SHOP),
+            ("SUPPLIER_ADDRESS", "14, Kasturba Road"),
+            ("SUPPLIER_CITY", "Bengaluru"),
+            ("SUPPLIER_POSTAL_CODE", "560001"),
+            ("E_INVOICING", "true"),
+        ]
+        .map(|(name, value)| (name, value.to_owned())),
+    );
     environment
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use contracts::{IDEMPOTENCY_KEY_HEADER, OrderDocument, OrderState, ReturnDocument, ReturnState};
+use contracts::{
+    IDEMPOTENCY_KEY_HEADER, InvoiceDocument, OrderDocument, OrderState, ReturnDocument, ReturnState, day_in_india, irn,
+};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use reqwest::Method;
@@ -18,12 +20,14 @@ use super::book::Book;
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{Plan, chance};
-use crate::{Answer, Api, shop};
+use crate::{Answer, Api, portal, shop};
 
 /// Concurrent customers.
 const CUSTOMERS: u32 = 8;
 /// Time-out of a request, after which the customer repeats it.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How long the staff wait for an invoice that is to be registered. In a storm they give up.
+const INVOICED_WITHIN: Duration = Duration::from_secs(5);
 /// Wait before the customer repeats a request.
 const REPEAT: Duration = Duration::from_millis(150);
 /// No fault of ours lasts so long. A request without an answer by then is a violation.
@@ -61,6 +65,7 @@ impl Load {
 pub(super) struct Customer {
     name: String,
     api: Api,
+    query: Api,
     chance: StdRng,
     keys: u64,
     book: Arc<Book>,
@@ -73,10 +78,11 @@ pub(super) struct Surprise;
 
 impl Customer {
     pub(super) fn new(stage: &Stage, seed: u64, name: &str, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<Self> {
-        let base = format!("http://127.0.0.1:{}/api/v1", stage.ports.command);
+        let api = |port: u16| Api::with_timeout(&format!("http://127.0.0.1:{port}/api/v1"), PATIENCE);
         Ok(Self {
             name: name.to_owned(),
-            api: Api::with_timeout(&base, PATIENCE)?,
+            api: api(stage.ports.command)?,
+            query: api(stage.ports.query)?,
             chance: chance(seed, name),
             keys: 0,
             book: book.clone(),
@@ -113,6 +119,9 @@ impl Customer {
             }
             order = self.step(&order, step, state).await?;
         }
+        if order.is_for_the_portal() {
+            order = self.register(order, stop).await?;
+        }
         for line in 0..order.items.len() {
             // The customer returns none, some or all units of a line, in one return or in several.
             let mut left = i64::from(order.items[line].quantity);
@@ -131,7 +140,17 @@ impl Customer {
             .map(|_| (self.chance.random_range(1..=4), self.chance.random_range(10_000..=5_000_000)))
             .collect();
         let mut body = shop::order_of(&lines);
+        for item in body["items"].as_array_mut().into_iter().flatten() {
+            // What an invoice for the portal must have.
+            item["hsn"] = json!("691200");
+            item["gst_rate"] = json!(5);
+        }
         body["customer_id"] = json!(self.name);
+        body["billing_address"] = json!({ "name": "Rasa Interiors LLP", "line1": "2, Colaba Causeway", "city": "Mumbai",
+                                          "state": "MH", "postal_code": "400005" });
+        if self.chance.random_bool(0.25) {
+            body["billing_address"]["gstin"] = json!(portal::BUYER);
+        }
         body["discount_minor"] = json!(self.chance.random_range(0..=9_999));
         let order: OrderDocument = self.ask("/orders", &body, 201).await?;
         self.book.order(order.clone());
@@ -149,6 +168,45 @@ impl Customer {
         self.expect((after.id, after.state, after.version) == (order.id, state, order.version + 1), &after)?;
         self.book.order(after.clone());
         Ok(after)
+    }
+
+    /// Enters what the portal answered to the order's invoice, and often corrects it at once.
+    async fn register(&mut self, order: OrderDocument, stop: &CancellationToken) -> Result<OrderDocument, Surprise> {
+        let Some(invoice) = self.invoice(&order, stop).await else { return Ok(order) };
+        let irn = irn(portal::SHOP, invoice.issued_at, "INV", &invoice.invoice_number);
+        #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^53 paise")]
+        let total = order.total_minor as f64 / 100.0;
+        let file = json!({
+            "SellerDtls": { "Gstin": portal::SHOP }, "BuyerDtls": { "Gstin": portal::BUYER }, "ValDtls": { "TotInvVal": total },
+            "DocDtls": { "Typ": "INV", "No": invoice.invoice_number,
+                         "Dt": day_in_india(invoice.issued_at).format("%d/%m/%Y").to_string() },
+        });
+        let mut answer = portal::answer_to(&file, &irn);
+        let path = format!("/orders/{}", order.id);
+        let mut after: OrderDocument = self.ask(&format!("{path}/e-invoice"), &answer, 200).await?;
+        self.book.order(after.clone());
+        if self.chance.random_bool(0.5) {
+            answer["acknowledgement_number"] = json!("112610000000777");
+            let corrected = json!({ "e_invoice": answer, "reason": "a digit was wrong" });
+            after = self.send(Method::PATCH, &path, &corrected, 200).await?;
+            self.book.order(after.clone());
+        }
+        self.tally.did("invoices registered");
+        Ok(after)
+    }
+
+    /// `None`: it is not made in time.
+    async fn invoice(&self, order: &OrderDocument, stop: &CancellationToken) -> Option<InvoiceDocument> {
+        let until = Instant::now() + INVOICED_WITHIN;
+        while Instant::now() < until && !stop.is_cancelled() {
+            let seen = self.query.get(&format!("/orders/{}", order.id)).await.ok();
+            let order = seen.and_then(|answer| serde_json::from_slice::<OrderDocument>(&answer.body).ok());
+            if let Some(invoice) = order.and_then(|order| order.invoice) {
+                return Some(invoice);
+            }
+            sleep(REPEAT).await;
+        }
+        None
     }
 
     async fn send_back(
@@ -184,14 +242,24 @@ impl Customer {
         Ok(())
     }
 
+    async fn ask<T: DeserializeOwned>(&mut self, path: &str, body: &Value, status: u16) -> Result<T, Surprise> {
+        self.send(Method::POST, path, body, status).await
+    }
+
     /// Sends a command until it gets an answer. Any status but the expected one is either a reason to repeat it, with the
     /// same key, or unexpected.
-    async fn ask<T: DeserializeOwned>(&mut self, path: &str, body: &Value, status: u16) -> Result<T, Surprise> {
+    async fn send<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        status: u16,
+    ) -> Result<T, Surprise> {
         self.keys += 1;
         let key = format!("{}-{}", self.name, self.keys);
         let started = Instant::now();
         loop {
-            let call = self.api.call(Method::POST, path).header(IDEMPOTENCY_KEY_HEADER, &key).json(body);
+            let call = self.api.call(method.clone(), path).header(IDEMPOTENCY_KEY_HEADER, &key).json(body);
             match call.send().await {
                 Ok(answer) if answer.status == status => {
                     return serde_json::from_slice(&answer.body).map_err(|_| self.surprised(path, &answer));
@@ -202,7 +270,7 @@ impl Customer {
             }
             self.tally.did("requests repeated");
             if started.elapsed() > AT_LAST {
-                self.tally.violated(format!("POST {path} with the key {key} was not answered within {AT_LAST:?}"));
+                self.tally.violated(format!("{method} {path} with the key {key} was not answered within {AT_LAST:?}"));
                 return Err(Surprise);
             }
             sleep(REPEAT).await;
@@ -210,7 +278,7 @@ impl Customer {
     }
 
     fn surprised(&self, path: &str, answer: &Answer) -> Surprise {
-        self.tally.violated(format!("POST {path} was answered {} {}", answer.status, answer.text()));
+        self.tally.violated(format!("{path} was answered {} {}", answer.status, answer.text()));
         Surprise
     }
 

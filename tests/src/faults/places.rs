@@ -67,6 +67,7 @@ const PLACES: &[Place] = &[
     Place::seldom("invoice.number.committed", &[Role::Workers], Only::Always),
     Place::seldom("invoice.rendered", &[Role::Workers], Only::Always),
     Place::seldom("invoice.stored", &[Role::Workers], Only::Always),
+    Place::seldom("invoice.edition.stored", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.number.committed", &[Role::Workers], Only::Always),
     Place::seldom("credit_note.stored", &[Role::Workers], Only::Always),
     Place::seldom("notification.recorded", &[Role::Workers], Only::Always),

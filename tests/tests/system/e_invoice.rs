@@ -1,23 +1,15 @@
 //! E-invoices: the JSON for the registration portal, and what the portal answers.
 
 use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use contracts::{InvoiceDocument, OrderDocument, OrderState, ReturnState, day_in_india, irn};
 use reqwest::Method;
-use runtime::Clock;
 use serde_json::{Value, json};
 use standalone::Part;
+use tests::portal::{BUYER, SHOP, answer_to};
 use tests::waiting::SOON;
 use tests::{Api, System, books, eventually, shop};
 
 use crate::flows::poppler;
-
-/// The GSTIN of a shop in Karnataka.
-const GSTIN: &str = "29AAHCM7727Q1ZI";
-/// Of a buyer in Maharashtra.
-const BUYER: &str = "27AAACR4849R1ZL";
 
 async fn registered() -> Result<System> {
     configured(|_| ()).await
@@ -26,7 +18,7 @@ async fn registered() -> Result<System> {
 async fn configured(adjust: impl FnOnce(&mut command::Settings)) -> Result<System> {
     System::start(|options| {
         options.parts = Part::ALL.to_vec();
-        options.command.supplier_gstin = command::Gstin::parse(GSTIN).ok();
+        options.command.supplier_gstin = command::Gstin::parse(SHOP).ok();
         options.command.e_invoicing = true;
         options.workers.e_invoicing = true;
         "14, Kasturba Road".clone_into(&mut options.workers.supplier_address);
@@ -64,21 +56,6 @@ async fn invoiced(api: &Api, order: &OrderDocument, edition: i32) -> Result<Invo
 
 async fn e_invoice(api: &Api, path: &str) -> Result<Value> {
     Ok(api.get(&format!("{path}/e-invoice.json")).await?.expect(200).json())
-}
-
-/// What the portal answers: its signed code says what was registered.
-fn answer_to(file: &Value, irn: &str) -> Value {
-    let (seller, document) = (&file["SellerDtls"], &file["DocDtls"]);
-    let data = json!({
-        "SellerGstin": seller["Gstin"], "BuyerGstin": file["BuyerDtls"]["Gstin"], "DocNo": document["No"], "DocTyp": document["Typ"],
-        "DocDt": document["Dt"], "TotInvVal": file["ValDtls"]["TotInvVal"], "ItemCnt": 2, "MainHsnCode": "8306", "Irn": irn,
-        "IrnDt": "2026-11-27 10:00:00",
-    });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let payload = json!({ "data": data.to_string(), "iss": "NIC" });
-    let token = format!("{}.{}.{}", part(&json!({ "alg": "RS256" })), part(&payload), "c2ln".repeat(80));
-    json!({ "irn": irn, "acknowledgement_number": "112610000000123", "acknowledged_at": Clock::system().now(),
-            "signed_qr_code": token })
 }
 
 fn rupees(value: &Value) -> i64 {
@@ -142,10 +119,10 @@ async fn a_registered_invoice_is_printed_again_and_mailed_then() -> Result<()> {
     assert_eq!(file["BuyerDtls"], buyer);
     assert_eq!(rupees(&file["ValDtls"]["TotInvVal"]), order.total_minor);
 
-    let number = irn(GSTIN, first.issued_at, "INV", &first.invoice_number);
+    let number = irn(SHOP, first.issued_at, "INV", &first.invoice_number);
     let answer = answer_to(&file, &number);
     let enter = async |body: &Value| api.post(&format!("{path}/e-invoice"), body).await;
-    let foreign = answer_to(&file, &irn(GSTIN, first.issued_at, "INV", "AC/26-27/0000002"));
+    let foreign = answer_to(&file, &irn(SHOP, first.issued_at, "INV", "AC/26-27/0000002"));
     let refused = enter(&foreign).await?.refused(422, "VALIDATION_FAILED");
     assert!(refused.details.to_string().contains("irn"), "{:?}", refused.details);
     let mut dearer = file.clone();
@@ -199,6 +176,45 @@ async fn a_registered_invoice_is_printed_again_and_mailed_then() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_registrations_that_are_printed_at_once_the_later_is_kept() -> Result<()> {
+    let system = registered().await?;
+    let api = &system.api;
+    let mut orders = Vec::new();
+    for _ in 0..4 {
+        let order = shop::bring(api, shop::place(api, &order()).await?, OrderState::Shipped).await?;
+        let first = invoiced(api, &order, 1).await?;
+        let path = format!("/orders/{}", order.id);
+        let file = e_invoice(api, &path).await?;
+        orders.push((order, path, answer_to(&file, &irn(SHOP, first.issued_at, "INV", &first.invoice_number))));
+    }
+    let operate = async |action: &str| {
+        let call = api.call(Method::POST, &format!("/ops/queues/invoices/{action}")).header("x-actor", "asha");
+        call.json(&json!({ "reason": "a paper jam" })).send().await.map(|answer| answer.expect(200))
+    };
+    operate("pause").await?;
+    for (_, path, answer) in &mut orders {
+        api.post(&format!("{path}/e-invoice"), answer).await?.expect(200);
+        answer["acknowledgement_number"] = json!("112610000000777");
+        let corrected = json!({ "e_invoice": answer, "reason": "a digit was wrong" });
+        api.call(Method::PATCH, path).json(&corrected).send().await?.expect(200);
+    }
+    operate("resume").await?;
+    books::settled(&system.database.pool).await?;
+    for (order, path, _) in &orders {
+        let shown = api.get(path).await?.expect(200).order().invoice.context("an invoice")?;
+        let e_invoice = shown.e_invoice.context("a registration")?;
+        assert_eq!(e_invoice.acknowledgement_number, "112610000000777", "edition {}", shown.edition);
+        let text = poppler("pdftotext", &["-layout"], &system.invoices().join(&shown.path))?;
+        assert!(
+            text.contains("112610000000777"),
+            "the PDF of {} has an earlier registration:\n{text}",
+            order.order_number
+        );
+    }
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credit_note_is_registered_too() -> Result<()> {
     let system = registered().await?;
     let api = &system.api;
@@ -246,7 +262,7 @@ async fn what_is_not_registered_has_no_e_invoice_and_is_mailed_at_once() -> Resu
     let path = format!("/orders/{}", consumer.id);
     let refused = api.get(&format!("{path}/e-invoice.json")).await?.refused(404, "E_INVOICE_NOT_FOUND");
     assert_eq!(refused.details["reason"], "BUYER_NOT_REGISTERED");
-    let file = json!({ "SellerDtls": { "Gstin": GSTIN }, "DocDtls": { "No": invoice.invoice_number, "Typ": "INV" } });
+    let file = json!({ "SellerDtls": { "Gstin": SHOP }, "DocDtls": { "No": invoice.invoice_number, "Typ": "INV" } });
     let answer = answer_to(&file, &"0".repeat(64));
     api.post(&format!("{path}/e-invoice"), &answer).await?.refused(409, "NOT_AN_E_INVOICE");
     books::settled(&system.database.pool).await?;
@@ -314,7 +330,7 @@ async fn exports_and_special_economic_zones_are_endorsed_and_registered_as_such(
         assert!(refused.details.to_string().contains(field), "{field}: {:?}", refused.details);
     }
     let mut own = order();
-    own["billing_address"]["gstin"] = json!(GSTIN);
+    own["billing_address"]["gstin"] = json!(SHOP);
     own["billing_address"]["state"] = json!("KA");
     let refused = api.post("/orders", &own).await?.refused(422, "VALIDATION_FAILED");
     assert!(refused.details.to_string().contains("the shop's own"), "{:?}", refused.details);

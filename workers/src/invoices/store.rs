@@ -78,25 +78,33 @@ pub(super) async fn mark_stored(conn: &mut PgConnection, invoice: &InvoiceDocume
 pub(super) struct StoredInvoice {
     pub(super) order: Json<OrderDocument>,
     pub(super) invoice: Json<InvoiceDocument>,
-    /// The version of the order whose registration its last edition shows.
-    pub(super) registered_version: Option<i32>,
+    /// Whether the registration of this version, and none later, may become the next edition.
+    pub(super) is_last: bool,
 }
 
-/// `None`: the invoice is not made yet.
-pub(super) async fn stored_invoice(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Option<StoredInvoice>> {
+/// Announces the registration that an order got with this version, unless a later one is announced already. From then on no
+/// earlier one becomes an edition. `None`: the invoice is not made yet.
+pub(super) async fn announce_registration(
+    conn: &mut PgConnection,
+    order_id: Uuid,
+    order_version: i32,
+) -> sqlx::Result<Option<StoredInvoice>> {
     sqlx::query_as!(
         StoredInvoice,
         r#"
-        select order_document as "order: _", document as "invoice!: _", registered_version
-        from work.invoices where order_id = $1 and document is not null
+        update work.invoices
+        set registrations = case when $1 > all (registrations) then registrations || $1 else registrations end
+        where order_id = $2 and document is not null
+        returning order_document as "order: _", document as "invoice!: _", $1 >= all (registrations) as "is_last!"
         "#,
-        order_id
+        order_version,
+        order_id,
     )
-    .fetch_optional(pool)
+    .fetch_optional(conn)
     .await
 }
 
-/// Records another edition. `false`: another attempt recorded it before.
+/// Records another edition. `false`: it is recorded already, or a later registration is announced.
 pub(super) async fn mark_registered(
     conn: &mut PgConnection,
     invoice: &InvoiceDocument,
@@ -107,7 +115,7 @@ pub(super) async fn mark_registered(
         update work.invoices
         set path = $1, size_bytes = $2, sha256 = $3, document = $4, edition = $5, registered_version = $6,
             awaits_registration = false
-        where id = $7 and edition = $5 - 1
+        where id = $7 and edition = $5 - 1 and $6 >= all (registrations)
         "#,
         invoice.path,
         invoice.size_bytes,
