@@ -1,12 +1,13 @@
 -- One role for each process, and one schema for each side of the system.
 --
--- The first five files build the whole database, in the order in which data flows:
+-- The first six files build the whole database, in the order in which data flows:
 --
 --   command    the truth about orders and returns, and the audit       0002, written by the command service
 --   messaging  the outbox, the inbox, and what moves events between    0003, written by everyone, kept by the relay
 --   work       what the workers make of events: invoices, refunds      0004, written by the workers
 --   read       documents and figures for the query service             0005, written by the projector
 --   read_next  a second copy of `read`, filled during a rebuild        0005, written by the projector
+--   access     the keys of callers                                     0006, written by operators
 
 -- The roles make the CQRS split real: the query service cannot read `command`, not even by mistake.
 --
@@ -53,13 +54,15 @@ create schema messaging;
 create schema work;
 create schema read;
 create schema read_next;
+create schema access;
 
 -- The right to enter a schema. What a role may do with the tables stands below the tables. Operators read everything.
 grant usage on schema command to articurated_command, articurated_workers;
 grant usage on schema messaging to articurated_command, articurated_relay, articurated_workers, articurated_query;
 grant usage on schema work to articurated_workers;
 grant usage on schema read, read_next to articurated_query;
-grant usage on schema command, messaging, work, read, read_next to articurated_operator;
+grant usage on schema access to articurated_command, articurated_query;
+grant usage on schema command, messaging, work, read, read_next, access to articurated_operator;
 
 
 -- Which programs may use this database. During an upgrade programs of two releases do. A program knows the migrations of its

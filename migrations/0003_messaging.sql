@@ -755,7 +755,7 @@ create table messaging.operator_actions (
     actor         text        not null constraint operator_actions_actor_length check (char_length(actor) between 1 and 128),
     source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
     action        text        not null constraint operator_actions_action_known check (action in
-                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME')),
+                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),

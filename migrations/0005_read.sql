@@ -68,6 +68,7 @@ create table read.refunds (
     version       integer     not null,
     order_id      uuid        not null,
     return_id     uuid,
+    customer_id   text        not null,
     kind          text        not null,
     state         text        not null,
     amount_minor  bigint      not null,
@@ -79,6 +80,7 @@ create table read.refunds (
 );
 create index refunds_newest on read.refunds (created_at desc, id desc);
 create index refunds_by_state on read.refunds (state, created_at desc, id desc);
+create index refunds_by_customer on read.refunds (customer_id, created_at desc, id desc);
 create index refunds_by_order on read.refunds (order_id, created_at desc, id desc);
 create index refunds_by_return on read.refunds (return_id) where return_id is not null;
 create index refunds_made on read.refunds (made_on);

@@ -1,12 +1,17 @@
 //! What every command carries besides its own data: who sends it, when and why, its idempotency key, and the version
 //! that it expects.
 
+use std::convert::Infallible;
+
+use access::{Caller, Principal};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use chrono::{DateTime, Utc};
 use contracts::{ActorType, Trigger};
 use runtime::ApiError;
 use runtime::http::{RequestContext, SentJson};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::idempotency::KeyedRequest;
 
@@ -17,10 +22,65 @@ pub(crate) trait Body {
     fn reason(&self) -> Option<&str>;
 }
 
+/// Who sends a request, and what its headers say.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    caller: Caller,
+    request: RequestContext,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Sender {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await.unwrap_or_else(|never: Infallible| match never {});
+        let request = RequestContext::from_request_parts(parts, state).await?;
+        Ok(Self { caller, request, headers: parts.headers.clone() })
+    }
+}
+
+/// Who acts, and for whom.
+#[derive(Debug)]
+struct Acting {
+    actor: String,
+    on_behalf_of: Option<String>,
+    /// What the keys of this caller, and of no other, are kept under.
+    scope: String,
+    owner: Option<String>,
+}
+
+impl Acting {
+    /// A caller who was asked for proof is the actor. Only without that the request names it: in its body, else in `X-Actor`.
+    fn of(caller: Caller, named: Option<String>, header: Option<String>) -> Result<Self, ApiError> {
+        match caller {
+            Caller::Unchecked => {
+                let scope = header.clone().unwrap_or_default();
+                let actor = named.or(header).unwrap_or_else(|| "anonymous".to_owned());
+                Ok(Self { actor, on_behalf_of: None, scope, owner: None })
+            }
+            Caller::Known(principal) => {
+                let on_behalf_of = named.or(header).filter(|named| *named != principal.name);
+                let owner = principal.customer_id.as_ref().map(|id| id.as_str().to_owned());
+                if owner.is_some() && on_behalf_of.is_some() {
+                    return Err(ApiError::invalid_field("actor", "a customer acts for itself; leave it out"));
+                }
+                let scope = principal.scope();
+                let Principal { name: actor, .. } = principal;
+                Ok(Self { actor, on_behalf_of, scope, owner })
+            }
+        }
+    }
+}
+
 /// The context of one command.
 #[derive(Debug, Clone)]
 pub(crate) struct CommandContext {
     pub(crate) actor: String,
+    /// For whom the actor says that it acts.
+    pub(crate) on_behalf_of: Option<String>,
+    /// The customer whose orders and returns alone the actor reaches. `None`: those of all.
+    pub(crate) owner: Option<String>,
     pub(crate) actor_type: ActorType,
     pub(crate) trigger: Trigger,
     pub(crate) reason: Option<String>,
@@ -35,23 +95,26 @@ pub(crate) struct CommandContext {
 }
 
 impl CommandContext {
-    /// The context of a client's request. The actor is the one that the body names, else the one in `X-Actor`.
+    /// The context of a client's request.
     ///
     /// # Errors
-    /// 422 when `Idempotency-Key` or `If-Match` is malformed.
+    /// 422 when `Idempotency-Key` or `If-Match` is malformed, or a customer names another actor.
     pub(crate) fn of_request(
-        request: RequestContext,
-        headers: &HeaderMap,
+        sender: Sender,
         route: &str,
         body: &impl Body,
         sent: &SentJson,
         at: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
-        let idempotency = KeyedRequest::read(headers, request.actor.as_deref(), route, sent)?;
+        let Sender { caller, request, headers } = sender;
+        let Acting { actor, on_behalf_of, scope, owner } =
+            Acting::of(caller, body.actor().map(str::to_owned), request.actor)?;
+        let idempotency = KeyedRequest::read(&headers, scope, route, sent)?;
         let expected_version = headers.get(header::IF_MATCH).map(version).transpose()?.flatten();
-        let actor = body.actor().map(str::to_owned).or(request.actor);
         Ok(Self {
-            actor: actor.unwrap_or_else(|| "anonymous".to_owned()),
+            actor,
+            on_behalf_of,
+            owner,
             actor_type: ActorType::User,
             trigger: Trigger::ApiCall,
             reason: body.reason().map(str::to_owned),
@@ -69,6 +132,8 @@ impl CommandContext {
     pub(crate) fn of_schedule(reason: String, at: DateTime<Utc>) -> Self {
         Self {
             actor: "system".to_owned(),
+            on_behalf_of: None,
+            owner: None,
             actor_type: ActorType::System,
             trigger: Trigger::Scheduler,
             reason: Some(reason),
@@ -83,7 +148,10 @@ impl CommandContext {
     }
 
     /// What the audit says about the command; the statement adds what only the database knows.
-    pub(crate) fn audit_row(&self, metadata: Value) -> AuditRow {
+    pub(crate) fn audit_row(&self, mut metadata: Value) -> AuditRow {
+        if let (Some(on_behalf_of), Some(metadata)) = (&self.on_behalf_of, metadata.as_object_mut()) {
+            metadata.insert("on_behalf_of".to_owned(), json!(on_behalf_of));
+        }
         AuditRow {
             actor: self.actor.clone(),
             actor_type: self.actor_type,

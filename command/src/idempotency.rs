@@ -33,7 +33,7 @@ impl IdempotencyKey {
 /// A request under its key: what the answer is stored under, and what a repeated request must equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct KeyedRequest {
-    /// The actor in `X-Actor`. Keys of different callers never meet.
+    /// The principal; with `AUTH=none` the actor in `X-Actor`. Keys of different callers never meet.
     pub(crate) caller: String,
     pub(crate) route: String,
     pub(crate) key: IdempotencyKey,
@@ -46,13 +46,13 @@ impl KeyedRequest {
     /// `None` when the request has no key.
     pub(crate) fn read(
         headers: &HeaderMap,
-        caller: Option<&str>,
+        caller: String,
         route: &str,
         sent: &SentJson,
     ) -> Result<Option<Self>, ApiError> {
         let Some(value) = headers.get(HEADER) else { return Ok(None) };
         Ok(Some(Self {
-            caller: caller.unwrap_or_default().to_owned(),
+            caller,
             route: route.to_owned(),
             key: IdempotencyKey::parse(value)?,
             request_hash: Sha256::digest(sent.canonical().map_err(ApiError::internal)?).to_vec(),

@@ -4,7 +4,7 @@
 //! 1. [`api`]: a route parses the body into a command, and later turns the outcome into the answer;
 //! 2. [`context`] and [`idempotency`]: who sends the command, when and why, under which key, at which version;
 //! 3. [`place_order`] and [`transition`]: commands that touch one row, in batches. [`taxation`] says which GST an order bears.
-//!    [`request_return`], [`receive_return`], [`complete_return`], [`cancel_order`], [`ship_order`], [`goodwill`], [`refunds`] and [`correct`]: commands that depend
+//!    [`request_return`], [`receive_return`], [`complete_return`], [`cancel_order`], [`withdraw_return`], [`ship_order`], [`goodwill`], [`refunds`] and [`correct`]: commands that depend
 //!    on what has been taken of an order ([`order_books`]), each a transaction of its own under the order's lock
 //!    ([`under_lock`]). [`dispatch`] says which step takes which way;
 //! 4. [`batcher`]: commands that arrive while a commit is in flight form the next batch;
@@ -30,6 +30,7 @@ mod request_return;
 mod receive_return;
 mod complete_return;
 mod cancel_order;
+mod withdraw_return;
 mod ship_order;
 mod goodwill;
 mod refunds;
@@ -49,6 +50,7 @@ pub mod without_http;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Access;
 use domain::{OrderState, ReturnState};
 use messaging::Hint;
 use runtime::{Clock, Ids, Tasks};
@@ -123,10 +125,11 @@ pub fn start(
     settings: &Settings,
     clock: Clock,
     ids: Ids,
+    access: &Access,
     tasks: &Tasks,
 ) -> Result<axum::Router, TooFewConnections> {
     settings.check_connections(pool.options().get_max_connections())?;
     let app = App::start(pool, settings, clock, ids, tasks);
     maintenance::start(&app, settings, tasks);
-    Ok(api::routes(app))
+    Ok(access.guard(api::routes(app)))
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::{Access, AccessSettings};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use messaging::snapshots::{Pace, Republisher};
@@ -30,6 +31,8 @@ struct Config {
     database: DatabaseConfig,
     #[command(flatten)]
     limits: HttpLimits,
+    #[command(flatten)]
+    access: AccessSettings,
     #[command(flatten)]
     settings: command::Settings,
     #[command(flatten)]
@@ -60,7 +63,9 @@ async fn main() -> ExitCode {
 async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.command_port), "COMMAND_PORT").await?;
     let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission()).await?;
-    let router = command::start(pool.clone(), &config.settings, Clock::system(), Ids::system(), tasks)?
+    let clock = Clock::system();
+    let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
+    let router = command::start(pool.clone(), &config.settings, clock, Ids::system(), &access, tasks)?
         .merge(health::routes(vec![Check::database(&pool)]))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })

@@ -34,10 +34,12 @@ pub(crate) async fn under_lock(
 ) -> Result<Outcome, ApiError> {
     let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
     let deadline = Instant::now() + app.deadline;
+    let owner = context.owner.clone();
     let outcome = runtime::database::in_transaction(&app.pool, move |conn| {
         Box::pin(async move {
             let at_most = deadline.saturating_duration_since(Instant::now());
-            let order_id = store::order_of(&mut *conn, of, at_most).await?.ok_or_else(|| unknown(of))?;
+            let order_id =
+                store::order_of(&mut *conn, of, owner.as_deref(), at_most).await?.ok_or_else(|| unknown(of))?;
             let order = store::lock_order(&mut *conn, order_id, of).await;
             let order = order.map_err(|error| held(&error, order_id).unwrap_or(error.into()))?;
             let books = OrderBooks::read(order.ok_or_else(|| unknown(OrderOf::Order(order_id)))?)?;

@@ -40,6 +40,8 @@ impl OrderSteps {
     fn context(&self) -> CommandContext {
         CommandContext {
             actor: "warehouse.jaipur".to_owned(),
+            on_behalf_of: None,
+            owner: None,
             actor_type: ActorType::User,
             trigger: Trigger::ApiCall,
             reason: None,

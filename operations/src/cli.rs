@@ -5,6 +5,7 @@ mod read;
 mod write;
 mod audit;
 mod doctor;
+mod keys;
 mod tables;
 mod format;
 
@@ -49,6 +50,9 @@ pub enum Command {
     Actions(read::Actions),
     /// Lists what runs by the clock: when each schedule is due, who leads it, and how its last run ended
     Schedules(read::Schedules),
+    /// Lists, makes, rotates and revokes the keys of callers
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Checks everything that must hold; exits with 1 for a violation, with 2 when something could not be checked
     Audit(Box<audit::Audit>),
     /// Names what keeps events from arriving, or schedules from running; exits with 1 for a problem
@@ -82,6 +86,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Resume(arguments) => (arguments.run().await, 1),
         Command::Actions(arguments) => (arguments.run().await, 1),
         Command::Schedules(arguments) => (arguments.run().await, 1),
+        Command::Keys(command) => (command.run().await, 1),
         Command::Audit(arguments) => (arguments.run().await, 2),
         Command::Doctor(arguments) => (arguments.run().await, 1),
     };

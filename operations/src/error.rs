@@ -16,6 +16,12 @@ pub enum OperationError {
     JobNotFound(Uuid, Option<Queue>),
     #[error("the event {0} has no dead job; only dead jobs are retried or discarded")]
     JobNotDead(Uuid),
+    #[error("no key has the id {0}")]
+    KeyNotFound(Uuid),
+    #[error("a key of the name {0:?} is valid already: rotate it, revoke it, or take another name")]
+    KeyExists(String),
+    #[error("the key {0} is revoked or rotated already")]
+    KeyRevoked(Uuid),
     #[error(transparent)]
     QueueNotFound(#[from] UnknownQueue),
     /// A field, and what is wrong with it.

@@ -1,13 +1,16 @@
-//! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | pause | resume | actions | schedules | audit | doctor]`
+//! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | keys |
+//! audit | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::{Access, AccessSettings};
 use anyhow::Result;
 use clap::{Args, FromArgMatches, Subcommand};
 use messaging::{RetentionConfig, TransportConfig};
-use operations::api::{self, ApiSettings};
+use operations::api;
+use operations::audit::Sources;
 use operations::cli;
 use operations::doctor::Surroundings;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
@@ -37,7 +40,9 @@ struct Run {
     #[command(flatten)]
     limits: HttpLimits,
     #[command(flatten)]
-    api: ApiSettings,
+    access: AccessSettings,
+    #[command(flatten)]
+    sources: Sources,
     #[command(flatten)]
     telemetry: TelemetryConfig,
 }
@@ -55,7 +60,7 @@ async fn main() -> ExitCode {
     match parse() {
         Action::Run(config) => {
             process::run(NAME, &config.telemetry, async |shutdown| {
-                let start = async |_: &Tasks| start(&config).await;
+                let start = async |tasks: &Tasks| start(&config, tasks).await;
                 process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await
             })
             .await
@@ -82,12 +87,14 @@ fn parse() -> Action {
     parsed.unwrap_or_else(|error| error.exit())
 }
 
-async fn start(config: &Run) -> Result<Server> {
+async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let listener = http::bind(SocketAddr::new(config.bind_address, config.ops_port), "OPS_PORT").await?;
     let pool = database::connect_admitted(&config.database, operations::ROLE, NAME, schema::admission()).await?;
     let checks = vec![Check::database(&pool)];
     let (transport, retention) = (config.transport.clone(), config.retention);
-    let surroundings = Surroundings { transport, retention, clock: Clock::system() };
-    let router = api::routes(pool, config.api.clone(), surroundings).merge(health::routes(checks));
+    let clock = Clock::system();
+    let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
+    let surroundings = Surroundings { transport, retention, clock };
+    let router = api::routes(pool, config.sources.clone(), surroundings, &access).merge(health::routes(checks));
     Ok(Server { listener, router })
 }

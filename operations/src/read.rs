@@ -5,7 +5,8 @@
 //! - [`show`]: one event, or all events of an order, return, document or refund;
 //! - [`jobs`] and [`queues`]: the inbox;
 //! - [`actions`]: what operators did;
-//! - [`schedules`]: what runs by the clock.
+//! - [`schedules`]: what runs by the clock;
+//! - [`keys`]: the keys of callers.
 
 pub mod status;
 pub mod stuck;
@@ -14,3 +15,4 @@ pub mod jobs;
 pub mod queues;
 pub mod actions;
 pub mod schedules;
+pub mod keys;

@@ -3,7 +3,8 @@
 //! - [`replay`], [`skip`]: events in the outbox;
 //! - [`release`]: events and jobs that wait;
 //! - [`retry`], [`discard`]: dead jobs;
-//! - [`pause`]: whole queues.
+//! - [`pause`]: whole queues;
+//! - [`keys`]: the keys of callers.
 //!
 //! Invariant: every change is recorded in the transaction that makes it (`record`).
 
@@ -13,6 +14,7 @@ pub mod release;
 pub mod retry;
 pub mod discard;
 pub mod pause;
+pub mod keys;
 
 mod hints;
 mod record;

@@ -13,6 +13,7 @@ mod settings;
 
 use std::sync::Arc;
 
+use access::Access;
 use runtime::{Clock, Tasks};
 use storage::InvoiceStore;
 
@@ -35,6 +36,7 @@ pub fn start(
     settings: &Settings,
     clock: Clock,
     name: String,
+    access: &Access,
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
@@ -47,7 +49,7 @@ pub fn start(
     tasks.spawn("waiting requests", waiters.clone().run(waiting, tasks.shutdown.clone()));
     let api = Arc::new(Api::new(requests, reports, waiters, settings.consistency_wait(), invoices, clock));
     let (router, _) = api::routes().split_for_parts();
-    router.with_state(api)
+    access.guard(router.with_state(api))
 }
 
 /// The OpenAPI description of the routes.

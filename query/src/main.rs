@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::{Access, AccessSettings};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use query::OnLoss;
@@ -32,6 +33,8 @@ struct Config {
     settings: query::Settings,
     #[command(flatten)]
     limits: HttpLimits,
+    #[command(flatten)]
+    access: AccessSettings,
     #[command(flatten)]
     telemetry: TelemetryConfig,
     /// Address to listen on
@@ -76,7 +79,9 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let pools = query::Pools::connect(&config.database, read_database(config).as_ref(), &config.settings).await?;
     let checks = pools.checks();
     let name = format!("query-{}", Ids::system().next());
-    let router = query::start(pools, invoices, &config.settings, Clock::system(), name, tasks)
+    let clock = Clock::system();
+    let access = Access::start(&config.access, config.bind_address, pools.of_commands(), &clock, tasks).await?;
+    let router = query::start(pools, invoices, &config.settings, clock, name, &access, tasks)
         .merge(health::routes(checks))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })

@@ -52,6 +52,11 @@ impl Pools {
         })
     }
 
+    /// The pool on the database of the commands, which has the keys of callers.
+    pub fn of_commands(&self) -> &PgPool {
+        &self.messaging
+    }
+
     /// The process is ready when the projector and the requests reach their databases. Reports may keep all of theirs busy.
     pub fn checks(&self) -> Vec<Check> {
         let needed = [Some(&self.messaging), self.models.as_ref(), Some(&self.requests)];

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use access::AccessSettings;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use messaging::TransportConfig;
@@ -74,6 +75,7 @@ fn options(data_dir: &Path) -> Result<Options> {
     }
     Ok(Options {
         limits: from_environment()?,
+        access: from_environment()?,
         command: from_environment()?,
         relay: from_environment()?,
         operations: from_environment()?,
@@ -99,7 +101,7 @@ async fn run_demo(settings: Demo) -> ExitCode {
         otlp_endpoint: settings.otlp_endpoint.clone(),
         ..TelemetryConfig::default()
     };
-    process::run("demo", &log, async |shutdown| play(&settings, shutdown).await).await
+    process::run("demo", &log, async |shutdown| Box::pin(play(&settings, shutdown)).await).await
 }
 
 /// Plays the script on empty private services.
@@ -145,8 +147,9 @@ async fn play_with(
     shutdown: CancellationToken,
     started: Instant,
 ) -> Result<()> {
-    // A demo sends no e-mails.
+    // A demo sends no e-mails, and is its own only caller.
     options.workers.mail = MailSettings::default();
+    options.access = AccessSettings::default();
     let pool = private::pool(&options.database_url, "demo").await?;
     // Free ports, because a system may be running on the default ones.
     let ports = Ports::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?;

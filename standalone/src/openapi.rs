@@ -1,5 +1,7 @@
 //! The OpenAPI description of the whole API, merged from those of the processes.
 
+mod access;
+
 use anyhow::Result;
 use utoipa::openapi::server::Server;
 use utoipa::openapi::tag::Tag;
@@ -9,6 +11,10 @@ const DESCRIPTION: &str = "\
 Commands change orders and returns. Queries read the read models, which the events of those changes keep up to date. \
 The response to a command has the header `X-Consistency-Token`. A query that sends it back waits until the read model \
 has that version, so a client always reads its own writes.
+
+With `AUTH=required` every request under `/api/v1` has `Authorization: Bearer` with an API key or a token. `x-roles` of an \
+operation says which roles may call it: `all`, or `own` for what belongs to the customer. The answers to such requests have the \
+headers `RateLimit` and `RateLimit-Policy`.
 
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
@@ -67,6 +73,7 @@ fn merged() -> OpenApi {
         .merge_from(callbacks)
         .merge_from(gateway);
     sort_tags(&mut whole);
+    access::describe(&mut whole);
     whole
 }
 

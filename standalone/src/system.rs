@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use access::{Access, AccessSettings};
 use anyhow::Result;
 use axum::Router;
 use messaging::TransportConfig;
-use operations::api::ApiSettings;
 use operations::audit::Sources;
 use operations::doctor::Surroundings;
 use runtime::config::{DatabaseConfig, HttpLimits};
@@ -60,10 +60,11 @@ pub struct Options {
     /// Without the gateway, the workers call the one that their own settings name.
     pub parts: Vec<Part>,
     pub limits: HttpLimits,
+    pub access: AccessSettings,
     pub command: command::Settings,
     pub relay: outbox_relay::Settings,
     /// An audit uses the sources of the other parts, unless these settings name others.
-    pub operations: ApiSettings,
+    pub operations: Sources,
     /// The query service uses the invoice store of the workers.
     pub workers: workers::Settings,
     pub query: query::Settings,
@@ -80,9 +81,10 @@ impl Options {
             transport: TransportConfig::default(),
             parts: Part::ALL.to_vec(),
             limits: HttpLimits::default(),
+            access: AccessSettings::default(),
             command: command::Settings::default(),
             relay: outbox_relay::Settings::default(),
-            operations: ApiSettings::default(),
+            operations: Sources::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
             gateway: payment_gateway::Settings::default(),
@@ -123,17 +125,17 @@ impl Options {
     }
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
-    fn operations(&self, pool: PgPool) -> Router {
-        let Sources { gateway_url, invoice_store, query_database_url } = self.operations.sources.clone();
+    fn operations(&self, pool: PgPool, access: &Access) -> Router {
+        let Sources { gateway_url, invoice_store, query_database_url } = self.operations.clone();
         let store = &self.workers.store.invoice_store_url;
         let sources = Sources {
             gateway_url: gateway_url.or_else(|| self.has(Part::Gateway).then(|| self.workers.gateway_url.clone())),
             invoice_store: invoice_store.or_else(|| self.has(Part::Workers).then(|| store.clone())),
             query_database_url,
         };
-        let settings = ApiSettings { sources, ..self.operations.clone() };
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
-        operations::api::routes(pool, settings, Surroundings { transport, retention, clock: self.clock.clone() })
+        let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
+        operations::api::routes(pool, sources, surroundings, access)
     }
 }
 
@@ -201,7 +203,8 @@ impl Running {
             let router = http::layered(router, "payment-gateway", &options.limits);
             self.gateway.spawn("gateway http", http::serve(gateway, router, self.gateway.shutdown.clone()));
         }
-        let (router, checks) = self.parts(options).await?;
+        let address = api.local_addr()?.ip();
+        let (router, checks) = self.parts(options, address).await?;
         let router = router
             .merge(health::routes(checks))
             .merge(runtime::docs::routes(contracts::API_SPECIFICATION))
@@ -212,7 +215,7 @@ impl Running {
     }
 
     /// The routes of the parts, and their readiness checks.
-    async fn parts(&self, options: &Options) -> Result<(Router, Vec<Check>)> {
+    async fn parts(&self, options: &Options, address: IpAddr) -> Result<(Router, Vec<Check>)> {
         let Options { transport, clock, ids, .. } = options;
         let tasks = &self.tasks;
         let mut router = Router::new();
@@ -220,7 +223,8 @@ impl Running {
         if options.has(Part::Command) {
             let pool = options.pool(Part::Command).await?;
             checks.push(Check::database(&pool));
-            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), tasks)?);
+            let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
+            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), &access, tasks)?);
         }
         if options.has(Part::Relay) {
             let pool = options.pool(Part::Relay).await?;
@@ -242,12 +246,15 @@ impl Running {
             checks.extend(pools.checks());
             let invoices = storage::open(&options.workers.store.invoice_store_url).await?;
             let name = format!("query-{}", ids.next());
-            router = router.merge(query::start(pools, invoices, &options.query, clock.clone(), name, tasks));
+            let access = Access::start(&options.access, address, pools.of_commands(), clock, tasks).await?;
+            let settings = &options.query;
+            router = router.merge(query::start(pools, invoices, settings, clock.clone(), name, &access, tasks));
         }
         if options.has(Part::Operations) {
             let pool = options.pool(Part::Operations).await?;
             checks.push(Check::database(&pool));
-            router = router.merge(options.operations(pool));
+            let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
+            router = router.merge(options.operations(pool, &access));
         }
         Ok((router, checks))
     }

@@ -1,16 +1,16 @@
 //! A request for a step of one entity: what its path, headers and body say.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use contracts::EntityType;
 use runtime::ApiError;
-use runtime::http::{ApiJsonSent, RequestContext, SentJson};
+use runtime::http::{ApiJsonSent, SentJson};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::bodies::StepBody;
 use crate::App;
-use crate::context::CommandContext;
+use crate::context::{CommandContext, Sender};
 use crate::dispatch::Dispatch;
 use crate::outcome::{Outcome, entity_id};
 use crate::transition::ChangeState;
@@ -18,8 +18,7 @@ use crate::transition::ChangeState;
 #[derive(Debug)]
 pub(super) struct Incoming<B> {
     id: String,
-    request: RequestContext,
-    headers: HeaderMap,
+    sender: Sender,
     pub(super) body: B,
     sent: SentJson,
 }
@@ -32,10 +31,9 @@ impl<S: Send + Sync, B: DeserializeOwned> FromRequest<S> for Incoming<B> {
         let Path(id) = Path::from_request_parts(&mut parts, state)
             .await
             .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", error.body_text()))?;
-        let context = RequestContext::from_request_parts(&mut parts, state).await?;
-        let headers = parts.headers.clone();
+        let sender = Sender::from_request_parts(&mut parts, state).await?;
         let ApiJsonSent { body, sent } = ApiJsonSent::from_request(Request::from_parts(parts, body), state).await?;
-        Ok(Self { id, request: context, headers, body, sent })
+        Ok(Self { id, sender, body, sent })
     }
 }
 
@@ -48,10 +46,11 @@ impl<B: StepBody> Incoming<B> {
         entity: EntityType,
     ) -> Result<(CommandContext, Uuid, B), ApiError> {
         self.body.validate()?;
-        let route = format!("{}/{verb}", self.id);
-        let Self { id, request, headers, body, sent } = self;
-        let context = CommandContext::of_request(request, &headers, &route, &body, &sent, app.clock.now())?;
-        Ok((context, entity_id(entity, &id)?, body))
+        let Self { id, sender, body, sent } = self;
+        // In one spelling: the same id in capital letters is the same route.
+        let id = entity_id(entity, &id)?;
+        let context = CommandContext::of_request(sender, &format!("{id}/{verb}"), &body, &sent, app.clock.now())?;
+        Ok((context, id, body))
     }
 
     /// Parses the request and takes the entity to a state.

@@ -1,18 +1,17 @@
 //! Order commands.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use contracts::{EntityType, OrderDocument};
 use domain::OrderState;
 use runtime::ApiError;
-use runtime::http::{ApiJsonSent, RequestContext};
+use runtime::http::ApiJsonSent;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
 use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Register, Ship, Step};
 use super::incoming::Incoming;
-use crate::context::CommandContext;
+use crate::context::{CommandContext, Sender};
 use crate::correct;
 use crate::outcome::Outcome;
 use crate::{App, place_order};
@@ -39,12 +38,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, body = OrderDocument), CommandErrors))]
 async fn place_order(
     State(app): State<App>,
-    request: RequestContext,
-    headers: HeaderMap,
+    sender: Sender,
     ApiJsonSent { body, sent }: ApiJsonSent<PlaceOrder>,
 ) -> Result<Outcome, ApiError> {
     let at = app.clock.now();
-    let context = CommandContext::of_request(request, &headers, "orders", &body, &sent, at);
+    let context = CommandContext::of_request(sender, "orders", &body, &sent, at);
     // An invalid body is reported before an invalid header.
     let order = body.parse(&app.taxation, at)?;
     place_order::place(&app, &context?, order).await

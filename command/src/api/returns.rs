@@ -1,11 +1,10 @@
 //! Return commands.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use contracts::{EntityType, ReturnDocument};
 use domain::ReturnState;
 use runtime::ApiError;
-use runtime::http::{ApiJsonSent, RequestContext};
+use runtime::http::ApiJsonSent;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +13,7 @@ use super::bodies::{
     Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Ship, StepBody, Withdraw,
 };
 use super::incoming::Incoming;
-use crate::context::CommandContext;
+use crate::context::{CommandContext, Sender};
 use crate::correct::{self, Facts};
 use crate::outcome::Outcome;
 use crate::transition::Details;
@@ -43,11 +42,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 201, body = ReturnDocument), CommandErrors))]
 async fn request_return(
     State(app): State<App>,
-    request: RequestContext,
-    headers: HeaderMap,
+    sender: Sender,
     ApiJsonSent { body, sent }: ApiJsonSent<RequestReturn>,
 ) -> Result<Outcome, ApiError> {
-    let context = CommandContext::of_request(request, &headers, "returns", &body, &sent, app.clock.now());
+    let context = CommandContext::of_request(sender, "returns", &body, &sent, app.clock.now());
     // An invalid body is reported before an invalid header.
     let command = body.parse()?;
     request_return::request(&app, context?, command).await

@@ -20,9 +20,14 @@ pub(crate) enum OrderOf {
     Refund(Uuid),
 }
 
-/// The id of the order; `None` when there is no such return or refund. No lock of the transaction is waited for any longer than
+/// The id of the order; `None` when there is none, or it is not of the owner. No lock of the transaction is waited for any longer than
 /// `at_most` from now on.
-pub(crate) async fn order_of(conn: &mut PgConnection, of: OrderOf, at_most: Duration) -> sqlx::Result<Option<Uuid>> {
+pub(crate) async fn order_of(
+    conn: &mut PgConnection,
+    of: OrderOf,
+    owner: Option<&str>,
+    at_most: Duration,
+) -> sqlx::Result<Option<Uuid>> {
     // 0 would mean no limit.
     let millis = at_most.as_millis().max(1).to_string();
     let (order, returned, refund) = match of {
@@ -33,13 +38,16 @@ pub(crate) async fn order_of(conn: &mut PgConnection, of: OrderOf, at_most: Dura
     let found = sqlx::query!(
         r#"
         select set_config('lock_timeout', $1, true) as limited,
-               coalesce($2, (select order_id from command.returns where id = $3),
-                        (select order_id from command.refunds where id = $4)) as order_id
+               (select id from command.orders
+                where id = coalesce($2, (select order_id from command.returns where id = $3),
+                                    (select order_id from command.refunds where id = $4))
+                  and ($5::text is null or customer_id = $5)) as order_id
         "#,
         millis,
         order,
         returned,
         refund,
+        owner,
     );
     Ok(found.fetch_one(conn).await?.order_id)
 }

@@ -1,5 +1,6 @@
 //! What the endpoints share: ids and queues in a path, and refusals.
 
+use access::Caller;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -16,9 +17,6 @@ use crate::write::{Operator, Source};
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
 pub(super) enum ReadErrors {
-    /// `UNAUTHORIZED`: `OPS_TOKEN` is set and the request does not carry it.
-    #[response(status = 401)]
-    Unauthorized(ErrorBody),
     /// `VALIDATION_FAILED` with the offending parameters.
     #[response(status = 422)]
     Invalid(ErrorBody),
@@ -34,13 +32,10 @@ pub(super) enum WriteErrors {
     /// `MALFORMED_JSON`.
     #[response(status = 400)]
     Malformed(ErrorBody),
-    /// `UNAUTHORIZED`: `OPS_TOKEN` is set and the request does not carry it.
-    #[response(status = 401)]
-    Unauthorized(ErrorBody),
-    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND` or `QUEUE_NOT_FOUND`.
+    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND` or `KEY_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, or `REPLAY_STALLED`: a part is replayed.
+    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, or `REPLAY_STALLED`: a part is replayed.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `UNSUPPORTED_MEDIA_TYPE`.
@@ -82,10 +77,13 @@ impl<S: Send + Sync> FromRequestParts<S> for QueueName {
     }
 }
 
-/// Who acts, from the header `X-Actor`.
-pub(super) fn operator(context: RequestContext, reason: &str) -> Result<Operator, ApiError> {
+/// Who acts: the caller, or with `AUTH=none` whom `X-Actor` names.
+pub(super) fn operator(caller: Caller, context: RequestContext, reason: &str) -> Result<Operator, ApiError> {
     let required = || ApiError::invalid_field("X-Actor", "is required: every operator action is recorded");
-    let actor = context.actor.ok_or_else(required)?;
+    let actor = match caller {
+        Caller::Known(principal) => principal.name,
+        Caller::Unchecked => context.actor.ok_or_else(required)?,
+    };
     Ok(Operator::new(&actor, Source::Rest, reason, Some(context.request_id))?)
 }
 
@@ -113,6 +111,13 @@ impl From<OperationError> for ApiError {
                 Self::not_found("JOB_NOT_FOUND", message).with_details(json!({ "id": id }))
             }
             OperationError::JobNotDead(id) => Self::conflict("JOB_NOT_DEAD", message).with_details(json!({ "id": id })),
+            OperationError::KeyNotFound(id) => {
+                Self::not_found("KEY_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::KeyExists(name) => {
+                Self::conflict("KEY_EXISTS", message).with_details(json!({ "name": name }))
+            }
+            OperationError::KeyRevoked(id) => Self::conflict("KEY_REVOKED", message).with_details(json!({ "id": id })),
             OperationError::QueueNotFound(_) => Self::not_found("QUEUE_NOT_FOUND", message),
             OperationError::Invalid(field, message) => Self::invalid_field(field, message),
             OperationError::ReplayTooLarge { events, limit } => {

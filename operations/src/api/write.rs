@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::Json;
 use axum::extract::State;
 use contracts::{Email, Queue};
@@ -67,10 +68,11 @@ struct Replayed {
 /// The relay sends them again. Each keeps its id, so a consumer that already has it drops the copy: its effect happens at
 /// most once. At most 10,000 events; `ops replay` takes any number, at a rate.
 #[utoipa::path(post, path = "/replay", tag = "Operations", request_body = ReplayBody,
-    params(("X-Actor" = Option<String>, Header, description = "Who; required, except for a dry run")),
+    params(("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`, except for a dry run")),
     responses((status = 200, body = Replayed), WriteErrors))]
 async fn replay_events(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<ReplayBody>,
 ) -> Result<Json<Replayed>, ApiError> {
@@ -79,7 +81,7 @@ async fn replay_events(
         let selected = replay::preview(&api.pool, &selection).await?;
         return Ok(Json(Replayed { dry_run, selected, rows_changed: 0 }));
     }
-    let operator = operator(context, &reason.unwrap_or_default())?;
+    let operator = operator(caller, context, &reason.unwrap_or_default())?;
     let selected = replay::preview(&api.pool, &selection).await?;
     if selected.events > MOST_REPLAYED {
         return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_REPLAYED }.into());
@@ -93,15 +95,16 @@ async fn replay_events(
 /// No job queue runs it, and its order, return, document or refund continues without it. Read models show it all the same.
 /// Refused while a relay is sending it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
-    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn skip_event(
     State(api): State<Arc<Api>>,
     EventId(id): EventId,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<Justification>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     Ok(Json(skip::skip(&api.pool, id, operator).await?))
 }
 
@@ -120,15 +123,16 @@ struct JobBody {
 ///
 /// An event or job in back-off is due now. A running job is taken from its worker and starts again, in doubt.
 #[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn release_event(
     State(api): State<Arc<Api>>,
     EventId(id): EventId,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<JobBody>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     Ok(Json(release::release(&api.pool, id, body.queue, operator).await?))
 }
 
@@ -158,14 +162,15 @@ struct RetryBody {
 ///
 /// They get all their attempts back. The worker first looks up whether the effect happened, so it does not happen twice.
 #[utoipa::path(post, path = "/jobs/retry", tag = "Operations", request_body = RetryBody,
-    params(("X-Actor" = String, Header, description = "Who")),
+    params(("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn retry_jobs(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<RetryBody>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     let customer_email = body.customer_email.as_deref().map(Email::parse).transpose();
     let customer_email =
         customer_email.map_err(|error| ApiError::invalid_field("customer_email", error.to_string()))?;
@@ -177,15 +182,16 @@ async fn retry_jobs(
 ///
 /// They end for good, without their effect. In an ordered queue the later events of the aggregate go on.
 #[utoipa::path(post, path = "/events/{id}/discard", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ("X-Actor" = String, Header, description = "Who")),
+    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn discard_jobs(
     State(api): State<Arc<Api>>,
     EventId(id): EventId,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<JobBody>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     Ok(Json(discard::discard(&api.pool, id, body.queue, operator).await?))
 }
 
@@ -194,29 +200,31 @@ async fn discard_jobs(
 /// Its consumers start no jobs until it is resumed; running jobs finish. It stays paused across restarts.
 #[utoipa::path(post, path = "/queues/{queue}/pause", tag = "Operations", request_body = Justification,
     params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
-           ("X-Actor" = String, Header, description = "Who")),
+           ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn pause_queue(
     State(api): State<Arc<Api>>,
     QueueName(queue): QueueName,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<Justification>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     Ok(Json(pause::pause(&api.pool, queue, operator).await?))
 }
 
 /// Resume a queue
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "Operations", request_body = Justification,
     params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
-           ("X-Actor" = String, Header, description = "Who")),
+           ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn resume_queue(
     State(api): State<Arc<Api>>,
     QueueName(queue): QueueName,
+    caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<Justification>,
 ) -> Result<Json<Changed>, ApiError> {
-    let operator = operator(context, &body.reason)?;
+    let operator = operator(caller, context, &body.reason)?;
     Ok(Json(pause::resume(&api.pool, queue, operator).await?))
 }

@@ -24,7 +24,7 @@ struct Actor {
 
 /// Who acts, and why.
 #[derive(Debug, Args)]
-struct Justified {
+pub(super) struct Justified {
     #[command(flatten)]
     actor: Actor,
     /// Why, for the record.
@@ -41,7 +41,7 @@ impl Actor {
 }
 
 impl Justified {
-    fn operator(self) -> anyhow::Result<Operator> {
+    pub(super) fn operator(self) -> anyhow::Result<Operator> {
         self.actor.operator(&self.reason)
     }
 }

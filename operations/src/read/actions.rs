@@ -20,7 +20,7 @@ pub struct OperatorAction {
     pub actor: String,
     /// `CLI`, `REST` or `CONSOLE`.
     pub source: String,
-    /// `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `PAUSE` or `RESUME`.
+    /// `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `DISCARD`, `PAUSE`, `RESUME`, `CREATE_KEY`, `ROTATE_KEY` or `REVOKE_KEY`.
     pub action: String,
     /// The request, and in `event_ids` the events that were changed.
     #[schema(value_type = Object)]

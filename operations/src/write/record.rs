@@ -73,6 +73,9 @@ pub(super) enum Action {
     Discard,
     Pause,
     Resume,
+    CreateKey,
+    RotateKey,
+    RevokeKey,
 }
 
 impl Action {
@@ -85,6 +88,9 @@ impl Action {
             Self::Discard => "DISCARD",
             Self::Pause => "PAUSE",
             Self::Resume => "RESUME",
+            Self::CreateKey => "CREATE_KEY",
+            Self::RotateKey => "ROTATE_KEY",
+            Self::RevokeKey => "REVOKE_KEY",
         }
     }
 }

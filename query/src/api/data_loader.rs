@@ -12,14 +12,15 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::documents::Found;
+use super::store::Wanted;
 
 /// Statements in flight for one kind of document. More of them make smaller batches.
 const MAX_LOADERS: usize = 2;
 /// Limit of documents in one statement.
 const MAX_BATCH: usize = 64;
 
-/// Finds the documents with these ids.
-type Find = for<'c> fn(&'c mut PgConnection, &'c [Uuid]) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>>;
+/// Finds these documents.
+type Find = for<'c> fn(&'c mut PgConnection, &'c Wanted) -> BoxFuture<'c, sqlx::Result<Vec<Found>>>;
 
 /// Loads one kind of document; cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ struct Queue {
 #[derive(Debug)]
 struct Request {
     id: Uuid,
+    owner: Option<String>,
     reply: oneshot::Sender<Option<Found>>,
 }
 
@@ -46,18 +48,20 @@ impl DataLoader {
         Self { read, find, queue: Arc::default() }
     }
 
-    /// The document as it is in the read model now or later, never earlier.
-    pub(super) async fn get(&self, id: Uuid) -> sqlx::Result<Option<Found>> {
+    /// The document as it is in the read model now or later, never earlier. That of another customer than the owner does not exist.
+    pub(super) async fn get(&self, id: Uuid, owner: Option<&str>) -> sqlx::Result<Option<Found>> {
         let (reply, replied) = oneshot::channel();
-        if self.enqueue(Request { id, reply }) {
+        let owner = owner.map(str::to_owned);
+        if self.enqueue(Request { id, owner: owner.clone(), reply }) {
             tokio::spawn(LoaderTask { data: self.clone(), counted: true }.run());
         }
-        match replied.await {
-            Ok(found) => Ok(found),
-            // The shared statement failed, so each request runs its own. When a pooled connection had died, this one
-            // succeeds; otherwise each request gets its own error.
-            Err(_) => Ok((self.find)(&mut *self.read.acquire().await?, &[id]).await?.remove(&id)),
+        if let Ok(found) = replied.await {
+            return Ok(found);
         }
+        // The shared statement failed, so each request runs its own. When a pooled connection had died, this one succeeds;
+        // otherwise each request gets its own error.
+        let wanted = Wanted { ids: vec![id], owners: vec![owner] };
+        Ok((self.find)(&mut *self.read.acquire().await?, &wanted).await?.pop())
     }
 
     /// Whether the caller must start a loader.
@@ -100,12 +104,18 @@ impl LoaderTask {
     }
 
     async fn load(&self, batch: Vec<Request>) -> sqlx::Result<()> {
-        let ids: Vec<Uuid> = batch.iter().map(|request| request.id).collect();
+        let (mut wanted, mut replies) = (Wanted::default(), Vec::with_capacity(batch.len()));
+        for Request { id, owner, reply } in batch {
+            wanted.ids.push(id);
+            wanted.owners.push(owner);
+            replies.push(reply);
+        }
         let mut conn = self.data.read.acquire().await?;
-        let found = (self.data.find)(&mut conn, &ids).await?;
-        for Request { id, reply } in batch {
+        let mut found: HashMap<i64, Found> =
+            (self.data.find)(&mut conn, &wanted).await?.into_iter().map(|found| (found.place, found)).collect();
+        for (place, reply) in (1..).zip(replies) {
             // The client may have disconnected.
-            let _disconnected = reply.send(found.get(&id).cloned());
+            let _disconnected = reply.send(found.remove(&place));
         }
         Ok(())
     }
@@ -133,7 +143,7 @@ mod tests {
         let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1);
         let pool = PgPoolOptions::new().acquire_timeout(Duration::from_millis(20)).connect_lazy_with(nowhere);
         let loader = DataLoader::new(pool, store::orders);
-        let all = (1..=3).map(|n| loader.get(Uuid::from_u128(n)));
+        let all = (1..=3).map(|n| loader.get(Uuid::from_u128(n), None));
         for result in futures_util::future::join_all(all).await {
             assert!(result.is_err());
         }

@@ -5,7 +5,6 @@ use axum::response::{IntoResponse, Response};
 use contracts::Transition;
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// The history of an order or a return, oldest first.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -17,7 +16,8 @@ pub struct History {
 /// return.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    pub(super) id: Uuid,
+    /// Its place among those that were asked for, from 1.
+    pub(super) place: i64,
     pub(super) version: i32,
     pub(super) document: String,
     /// The version of what is shown inside.
@@ -79,7 +79,7 @@ mod tests {
     fn found(inner: Option<&str>) -> Found {
         let inner = inner.map(str::to_owned);
         Found {
-            id: Uuid::nil(),
+            place: 1,
             version: 4,
             document: r#"{"id": 1}"#.to_owned(),
             inner_version: inner.as_ref().map(|_| 1),

@@ -123,6 +123,7 @@ impl OrderListParams {
     pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
         let mut parameters = Parameters::default();
         let filter = Filter {
+            owner: None,
             state: parameters
                 .one_of("state", self.state.as_deref(), &OrderState::ALL, OrderState::as_str)
                 .map(OrderState::as_str),
@@ -141,6 +142,7 @@ impl ReturnListParams {
     pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
         let mut parameters = Parameters::default();
         let filter = Filter {
+            owner: None,
             state: parameters
                 .one_of("state", self.state.as_deref(), &ReturnState::ALL, ReturnState::as_str)
                 .map(ReturnState::as_str),
@@ -160,6 +162,7 @@ impl RefundListParams {
     pub(super) fn parse(self) -> Result<(Filter, Option<String>), ApiError> {
         let mut parameters = Parameters::default();
         let filter = Filter {
+            owner: None,
             state: parameters
                 .one_of("status", self.status.as_deref(), &RefundStatus::ALL, RefundStatus::as_str)
                 .map(RefundStatus::as_str),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -62,11 +63,13 @@ pub(super) struct InvoiceParams {
 pub(super) async fn get_order_invoice(
     State(api): State<Arc<Api>>,
     id: OrderId,
+    caller: Caller,
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<InvoiceParams>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let invoice = store::invoice(&api.read, id.0, params.edition).await?.ok_or_else(|| id.not_found())?;
+    let invoice =
+        store::invoice(&api.read, id.0, caller.owner(), params.edition).await?.ok_or_else(|| id.not_found())?;
     if let (Some(edition), Some(_), None) = (params.edition, &invoice.latest, &invoice.path) {
         let message = format!("the invoice has no edition {edition}");
         return Err(ApiError::not_found("EDITION_NOT_FOUND", message));
@@ -106,11 +109,12 @@ pub(super) async fn get_order_invoice(
 pub(super) async fn get_return_credit_note(
     State(api): State<Arc<Api>>,
     id: ReturnId,
+    caller: Caller,
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let note = store::credit_note(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let note = store::credit_note(&api.read, id.0, caller.owner()).await?.ok_or_else(|| id.not_found())?;
     serve(&api, &headers, note, &CREDIT_NOTE).await
 }
 
@@ -146,11 +150,12 @@ pub(super) async fn get_return_credit_note(
 pub(super) async fn get_refund_credit_note(
     State(api): State<Arc<Api>>,
     id: RefundId,
+    caller: Caller,
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let note = store::credit_note_of_refund(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
+    let note = store::credit_note_of_refund(&api.read, id.0, caller.owner()).await?.ok_or_else(|| id.not_found())?;
     serve(&api, &headers, note, &CREDIT_NOTE_OF_REFUND).await
 }
 

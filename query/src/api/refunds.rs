@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -28,10 +29,12 @@ use super::{Api, ConsistencyParam, RefundId, store};
 )]
 pub(super) async fn list_refunds(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<RefundListParams>,
 ) -> Result<Response, ApiError> {
-    let (filter, consistency) = params.parse()?;
+    let (mut filter, consistency) = params.parse()?;
+    filter.owner = caller.owner().map(str::to_owned);
     api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
     lists::page(&api.read, &store::REFUNDS, &filter).await
 }
@@ -63,11 +66,12 @@ pub(super) async fn list_refunds(
 pub(super) async fn get_refund(
     State(api): State<Arc<Api>>,
     id: RefundId,
+    caller: Caller,
     headers: HeaderMap,
     ApiQuery(params): ApiQuery<ConsistencyParam>,
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
-    let found = api.refunds.get(id.0).await?.ok_or_else(|| id.not_found())?;
+    let found = api.refunds.get(id.0, caller.owner()).await?.ok_or_else(|| id.not_found())?;
     Ok(documents::respond(found, &headers))
 }
 

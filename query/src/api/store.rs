@@ -1,86 +1,82 @@
 //! The statements behind the reads.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use contracts::EntityType;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryStreamExt};
 use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::cursor::Cursor;
 use super::documents::Found;
 
+/// Documents to find, as columns: place n is the nth of both.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) ids: Vec<Uuid>,
+    /// The customer who may see it alone; `None`: all may.
+    pub(super) owners: Vec<Option<String>>,
+}
+
 /// Orders with their invoices and refunds, by id.
-pub(super) fn orders<'c>(
-    conn: &'c mut PgConnection,
-    ids: &'c [Uuid],
-) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+pub(super) fn orders<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> BoxFuture<'c, sqlx::Result<Vec<Found>>> {
     sqlx::query_as!(
         Found,
         r#"
-        select orders.id as "id!", orders.version as "version!", orders.document::text as "document!",
+        select place as "place!", orders.version as "version!", orders.document::text as "document!",
                nullif(coalesce(invoices.version, 0) + coalesce(refunds.versions, 0), 0) as "inner_version?",
                nullif(concat_ws(',', '"invoice":' || invoices.document::text, '"refunds":[' || refunds.documents || ']'), '') as "inner?"
-        from read.orders left join read.invoices on invoices.order_id = orders.id
+        from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
+        join read.orders on orders.id = wanted.id and customer_id = coalesce(owner, customer_id)
+        left join read.invoices on invoices.order_id = orders.id
         left join lateral (
             select sum(version)::int as versions, string_agg(document::text, ',' order by id) as documents
             from read.refunds where refunds.order_id = orders.id
         ) as refunds on true
-        where orders.id = any($1)
         "#,
-        ids,
+        &wanted.ids,
+        &wanted.owners as _,
     )
-    .fetch(conn)
-    .map_ok(|found| (found.id, found))
-    .try_collect()
+    .fetch_all(conn)
     .boxed()
 }
 
 /// Returns with their refunds and credit notes, by id.
-pub(super) fn returns<'c>(
-    conn: &'c mut PgConnection,
-    ids: &'c [Uuid],
-) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+pub(super) fn returns<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> BoxFuture<'c, sqlx::Result<Vec<Found>>> {
     sqlx::query_as!(
         Found,
         r#"
-        select returns.id as "id!", returns.version as "version!", returns.document::text as "document!",
+        select place as "place!", returns.version as "version!", returns.document::text as "document!",
                nullif(coalesce(refunds.version, 0) + coalesce(credit_notes.version, 0), 0) as "inner_version?",
                nullif(concat_ws(',', '"refund":' || refunds.document::text, '"credit_note":' || credit_notes.document::text), '')
                    as "inner?"
-        from read.returns
+        from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
+        join read.returns on returns.id = wanted.id and customer_id = coalesce(owner, customer_id)
         left join read.refunds on refunds.return_id = returns.id
         left join read.credit_notes on source_id = returns.id
-        where returns.id = any($1)
         "#,
-        ids,
+        &wanted.ids,
+        &wanted.owners as _,
     )
-    .fetch(conn)
-    .map_ok(|found| (found.id, found))
-    .try_collect()
+    .fetch_all(conn)
     .boxed()
 }
 
 /// Refunds with their credit notes, by id.
-pub(super) fn refunds<'c>(
-    conn: &'c mut PgConnection,
-    ids: &'c [Uuid],
-) -> BoxFuture<'c, sqlx::Result<HashMap<Uuid, Found>>> {
+pub(super) fn refunds<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> BoxFuture<'c, sqlx::Result<Vec<Found>>> {
     sqlx::query_as!(
         Found,
         r#"
-        select refunds.id as "id!", refunds.version as "version!", refunds.document::text as "document!",
+        select place as "place!", refunds.version as "version!", refunds.document::text as "document!",
                credit_notes.version as "inner_version?", '"credit_note":' || credit_notes.document::text as "inner?"
-        from read.refunds left join read.credit_notes on source_id = refunds.id
-        where refunds.id = any($1)
+        from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
+        join read.refunds on refunds.id = wanted.id and customer_id = coalesce(owner, customer_id)
+        left join read.credit_notes on source_id = refunds.id
         "#,
-        ids,
+        &wanted.ids,
+        &wanted.owners as _,
     )
-    .fetch(conn)
-    .map_ok(|found| (found.id, found))
-    .try_collect()
+    .fetch_all(conn)
     .boxed()
 }
 
@@ -111,7 +107,12 @@ pub(super) struct PdfOf {
 }
 
 /// The invoice of an order, in this edition or the last; `None` when there is no such order.
-pub(super) async fn invoice(read: &PgPool, order_id: Uuid, edition: Option<i32>) -> sqlx::Result<Option<PdfOf>> {
+pub(super) async fn invoice(
+    read: &PgPool,
+    order_id: Uuid,
+    owner: Option<&str>,
+    edition: Option<i32>,
+) -> sqlx::Result<Option<PdfOf>> {
     sqlx::query_as!(
         PdfOf,
         r#"
@@ -124,42 +125,49 @@ pub(super) async fn invoice(read: &PgPool, order_id: Uuid, edition: Option<i32>)
             from json_array_elements(invoices.document -> 'earlier_editions') as earlier
             where (earlier ->> 'edition')::int = $2
         ) as edition on true
-        where orders.id = $1
+        where orders.id = $1 and customer_id = coalesce($3, customer_id)
         "#,
         order_id,
         edition,
+        owner,
     )
     .fetch_optional(read)
     .await
 }
 
 /// The credit note of a return; `None` when there is no such return.
-pub(super) async fn credit_note(read: &PgPool, return_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
+pub(super) async fn credit_note(read: &PgPool, return_id: Uuid, owner: Option<&str>) -> sqlx::Result<Option<PdfOf>> {
     sqlx::query_as!(
         PdfOf,
         r#"
         select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
                credit_notes.version as "latest?"
         from read.returns left join read.credit_notes on source_id = returns.id
-        where returns.id = $1
+        where returns.id = $1 and customer_id = coalesce($2, customer_id)
         "#,
         return_id,
+        owner,
     )
     .fetch_optional(read)
     .await
 }
 
 /// The credit note of a refund without a return; `None` when there is no such refund.
-pub(super) async fn credit_note_of_refund(read: &PgPool, refund_id: Uuid) -> sqlx::Result<Option<PdfOf>> {
+pub(super) async fn credit_note_of_refund(
+    read: &PgPool,
+    refund_id: Uuid,
+    owner: Option<&str>,
+) -> sqlx::Result<Option<PdfOf>> {
     sqlx::query_as!(
         PdfOf,
         r#"
         select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
                credit_notes.version as "latest?"
         from read.refunds left join read.credit_notes on source_id = refunds.id
-        where refunds.id = $1
+        where refunds.id = $1 and customer_id = coalesce($2, customer_id)
         "#,
         refund_id,
+        owner,
     )
     .fetch_optional(read)
     .await
@@ -200,6 +208,8 @@ pub(super) const REFUNDS: Listing = Listing {
 /// The rows of a list that the client asks for.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
+    /// The customer whose rows alone the caller may see.
+    pub(super) owner: Option<String>,
     pub(super) state: Option<&'static str>,
     /// For returns and refunds only.
     pub(super) order_id: Option<Uuid>,
@@ -227,6 +237,9 @@ pub(super) struct Listed {
 /// combinations of filters, and that plan uses no index.
 pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
     let mut query = QueryBuilder::<Postgres>::new(listing.select);
+    if let Some(owner) = &filter.owner {
+        query.push(" and customer_id = ").push_bind(owner);
+    }
     if let Some(state) = filter.state {
         query.push(" and state = ").push_bind(state);
     }

@@ -114,6 +114,8 @@ pub(super) struct RefundColumns<'a> {
     pub(super) order_id: Uuid,
     pub(super) return_id: Option<Uuid>,
     #[serde(borrow)]
+    pub(super) customer_id: Cow<'a, str>,
+    #[serde(borrow)]
     pub(super) kind: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) status: Cow<'a, str>,

@@ -1,5 +1,6 @@
 //! The whole system, on real Postgres, RabbitMQ and Chromium. One binary, so that it is linked once.
 
+mod access;
 mod arrivals;
 mod attempts;
 mod audit_database;

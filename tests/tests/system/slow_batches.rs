@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Access;
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use contracts::Queue;
@@ -87,7 +88,8 @@ async fn the_projector_halves_a_batch_that_takes_too_long() -> Result<()> {
     let pools = query::Pools::connect(&impatient(&database), None, &settings).await?;
     let folder = tempfile::tempdir()?;
     let invoices = storage::open(&folder.path().display().to_string()).await?;
-    let _routes = query::start(pools, invoices, &settings, Clock::system(), "query".to_owned(), &tasks);
+    let (name, access) = ("query".to_owned(), Access::unchecked());
+    let _routes = query::start(pools, invoices, &settings, Clock::system(), name, &access, &tasks);
     second_attempt(pool, "query projector").await?;
     blocking.rollback().await?;
 

@@ -18,6 +18,7 @@ pub(super) async fn write(
     let ids: Vec<Uuid> = refunds.keys().copied().collect();
     let order_ids: Vec<Uuid> = rows().map(|row| row.columns.order_id).collect();
     let return_ids: Vec<Option<Uuid>> = rows().map(|row| row.columns.return_id).collect();
+    let customers: Vec<&str> = rows().map(|row| &*row.columns.customer_id).collect();
     let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
     let versions: Vec<i32> = rows().map(|row| row.version).collect();
     let kinds: Vec<&str> = rows().map(|row| &*row.columns.kind).collect();
@@ -31,15 +32,15 @@ pub(super) async fn write(
         models,
         query.execute(conn),
         insert into "refunds as known" r#"
-            (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
-        select id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document::json
+            (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document, customer_id)
+        select id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document::json, customer_id
         from unnest($1::uuid[], $2::int[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int8[], $8::text[], $9::timestamptz[],
-                    $10::date[], $11::date[], $12::text[])
-            as incoming (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
+                    $10::date[], $11::date[], $12::text[], $13::text[])
+            as incoming (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document, customer_id)
         on conflict (id) do update
         set version = excluded.version, order_id = excluded.order_id, return_id = excluded.return_id, kind = excluded.kind, state = excluded.state,
             amount_minor = excluded.amount_minor, currency = excluded.currency, created_at = excluded.created_at,
-            made_on = excluded.made_on, processed_on = excluded.processed_on, document = excluded.document
+            made_on = excluded.made_on, processed_on = excluded.processed_on, document = excluded.document, customer_id = excluded.customer_id
         where known.version < excluded.version
         "#,
         &ids,
@@ -54,6 +55,7 @@ pub(super) async fn write(
         &made,
         &processed as &[Option<NaiveDate>],
         &documents as &[&str],
+        &customers as &[&str],
     )?;
     Ok(())
 }

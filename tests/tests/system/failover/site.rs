@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use access::Access;
 use anyhow::{Context, Result};
 use contracts::OrderDocument;
 use embedded::postgres::{self, PrivateCluster};
@@ -145,7 +146,7 @@ impl Site {
         let pools = query::Pools::connect(&servers.config(), Some(&read.config()), &settings).await?;
         let invoices = storage::open(&self.invoices()).await?;
         let name = "query-elsewhere".to_owned();
-        let _router = query::start(pools, invoices, &settings, clock, name, &self.projector);
+        let _router = query::start(pools, invoices, &settings, clock, name, &Access::unchecked(), &self.projector);
         self.read = Some(read);
         Ok(())
     }

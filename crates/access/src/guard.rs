@@ -1,0 +1,239 @@
+//! The middleware in front of the routes: who calls, how often, and whether the [table](crate::table) lets it.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use runtime::http::RequestContext;
+use runtime::{ApiError, Clock, Tasks};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::api_key::ApiKey;
+use crate::keyring::{Keyring, StoredKey};
+use crate::limits::{FORGET, Left, Limit, Limits};
+use crate::principal::{Caller, Principal, Role, forbidden};
+use crate::settings::{AccessSettings, Auth};
+use crate::table::{self, Reach};
+use crate::token::{Refused, Tokens};
+
+/// Requests per second where the settings say nothing.
+const PER_CALLER: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+const PER_ADDRESS: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+
+/// The access to a service's routes.
+#[derive(Debug, Clone)]
+pub struct Access(Checks);
+
+#[derive(Debug, Clone)]
+enum Checks {
+    None { is_open_to_others: bool },
+    All(Arc<Checker>),
+}
+
+#[derive(Debug)]
+struct Checker {
+    keys: Keyring,
+    tokens: Option<Tokens>,
+    limits: Limits,
+    clock: Clock,
+}
+
+impl Access {
+    /// Every caller may do everything: for services that other machines do not reach.
+    pub fn unchecked() -> Self {
+        Self(Checks::None { is_open_to_others: false })
+    }
+
+    /// Prepares the checks of a service that listens on this address. The pool is on the database of the commands, with the right to read
+    /// `access.api_keys`.
+    ///
+    /// # Errors
+    /// When the settings contradict each other or leave an open address undecided, or the issuer's keys cannot be read.
+    pub async fn start(
+        settings: &AccessSettings,
+        address: IpAddr,
+        pool: &PgPool,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        if settings.mode(address)? == Auth::None {
+            return Ok(Self(Checks::None { is_open_to_others: !address.is_loopback() }));
+        }
+        let limits = Limits {
+            callers: Limit::new("caller", settings.rate_limit_per_caller.unwrap_or(PER_CALLER)),
+            addresses: Limit::new("address", settings.rate_limit_per_address.unwrap_or(PER_ADDRESS)),
+        };
+        let tokens = Tokens::start(&settings.tokens, clock.clone(), tasks).await?;
+        let checker = Arc::new(Checker { keys: Keyring::new(pool.clone()), tokens, limits, clock: clock.clone() });
+        let (limited, shutdown) = (checker.clone(), tasks.shutdown.clone());
+        tasks.spawn("silent callers", async move {
+            while shutdown.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+                limited.limits.callers.forget_silent();
+                limited.limits.addresses.forget_silent();
+            }
+            anyhow::Ok(())
+        });
+        Ok(Self(Checks::All(checker)))
+    }
+
+    /// Puts the checks in front of these routes, each of which must be in the table.
+    pub fn guard(&self, routes: Router) -> Router {
+        match &self.0 {
+            Checks::None { .. } => routes,
+            Checks::All(checker) => routes.route_layer(from_fn_with_state(checker.clone(), check)),
+        }
+    }
+
+    /// The same for the operators' routes. They are closed where others are let in without a check.
+    pub fn guard_operations(&self, routes: Router) -> Router {
+        match &self.0 {
+            Checks::None { is_open_to_others: true } => routes.route_layer(from_fn(closed)),
+            Checks::None { is_open_to_others: false } | Checks::All(_) => self.guard(routes),
+        }
+    }
+}
+
+async fn closed(_: Request, _: Next) -> Response {
+    let message = "the operators' API is closed: the service listens to other machines without checking who calls; set \
+                   AUTH=required, or use the command line `ops`";
+    ApiError::new(StatusCode::FORBIDDEN, "OPERATIONS_CLOSED", message).into_response()
+}
+
+async fn check(State(checker): State<Arc<Checker>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let address = match RequestContext::from_request_parts(&mut parts, &()).await {
+        Ok(context) => context.ip_address,
+        Err(error) => return error.into_response(),
+    };
+    let (principal, left) = match checker.admit(&parts.headers, address).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return *refused,
+    };
+    let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let mut answer = match decide(&principal, parts.method.as_str(), route) {
+        Ok(()) => {
+            parts.extensions.insert(Caller::Known(principal));
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
+    };
+    left.tell(answer.headers_mut());
+    answer
+}
+
+/// Whether the table lets a principal call a route.
+fn decide(principal: &Principal, method: &str, route: &str) -> Result<(), ApiError> {
+    let role = principal.role;
+    let Some(line) = table::of(method, route) else {
+        return Err(forbidden(format!("the role {role} may not {method} {route}")));
+    };
+    if line.reach(role) != Reach::No {
+        return Ok(());
+    }
+    let roles: Vec<&str> = line.roles().map(|(role, _)| role.as_str()).collect();
+    let message = format!("the role {role} may not {method} {route}; it takes one of {}", roles.join(", "));
+    Err(forbidden(message).with_details(json!({ "role": role.as_str(), "allowed_roles": roles })))
+}
+
+impl Checker {
+    /// Finds out who calls, and counts the request.
+    async fn admit(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Result<(Principal, Left), Box<Response>> {
+        let principal = match credentials(headers) {
+            Ok(given) => self.principal(given, address).await?,
+            Err(error) => return Err(Box::new(self.refuse(error, address))),
+        };
+        if principal.role == Role::Customer {
+            self.count(address)?;
+        }
+        let left = self.limits.callers.take(&principal.scope())?;
+        Ok((principal, left))
+    }
+
+    /// What costs a look-up or a signature counts for the address before it is done.
+    async fn principal(&self, credentials: &str, address: Option<IpAddr>) -> Result<Principal, Box<Response>> {
+        if let Some(key) = ApiKey::parse(credentials) {
+            let stored = if let Some(known) = self.keys.remembered(&key) {
+                known.key
+            } else {
+                self.count(address)?;
+                self.keys.look_up(&key).await.map_err(|error| ApiError::from(error).into_response())?
+            };
+            let principal = self.principal_of_key(stored.as_deref(), address);
+            return principal.map_err(|error| Box::new(self.refuse(error, address)));
+        }
+        let Some(tokens) = &self.tokens else {
+            return Err(Box::new(self.refuse(unauthorized("this is no API key"), address)));
+        };
+        if let Some(principal) = tokens.remembered(credentials) {
+            return Ok(principal);
+        }
+        self.count(address)?;
+        tokens.principal(credentials).map_err(|refused| {
+            Box::new(challenge(match refused {
+                Refused::Invalid(reason) => unauthorized(reason),
+                Refused::NoKeys => {
+                    let message = "the keys of the identity provider are not there yet; try again in a moment";
+                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+                }
+            }))
+        })
+    }
+
+    fn principal_of_key(&self, stored: Option<&StoredKey>, address: Option<IpAddr>) -> Result<Principal, ApiError> {
+        let stored = stored.ok_or_else(|| unauthorized("there is no such API key, or it was revoked"))?;
+        if stored.has_expired(self.clock.now()) {
+            return Err(unauthorized("the API key has expired"));
+        }
+        let is_allowed = |address: IpAddr| stored.networks.iter().any(|network| network.contains(&address));
+        if !stored.networks.is_empty() && !address.is_some_and(is_allowed) {
+            return Err(forbidden("the API key may not be used from this address"));
+        }
+        Ok(stored.principal.clone())
+    }
+
+    /// Counts a request for its address.
+    fn count(&self, address: Option<IpAddr>) -> Result<(), Box<Response>> {
+        match address {
+            Some(address) => self.limits.addresses.take(&address).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts an attempt for its address, and refuses it.
+    fn refuse(&self, error: ApiError, address: Option<IpAddr>) -> Response {
+        self.count(address).err().map_or_else(|| challenge(error), |limited| *limited)
+    }
+}
+
+/// What follows `Bearer` in `Authorization`.
+fn credentials(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Err(unauthorized("the header Authorization: Bearer with an API key or a token is required"));
+    };
+    let (scheme, credentials) = value.to_str().unwrap_or_default().split_once(' ').unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("Bearer") || headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(unauthorized("the header Authorization must be there once, as Bearer with an API key or a token"));
+    }
+    Ok(credentials.trim())
+}
+
+fn unauthorized(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+}
+
+/// A 401 says how to do better (RFC 6750).
+fn challenge(error: ApiError) -> Response {
+    let is_unauthorized = error.status == StatusCode::UNAUTHORIZED;
+    let mut answer = error.into_response();
+    if is_unauthorized {
+        let bearer = HeaderValue::from_static("Bearer realm=\"articurated\"");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    answer
+}

@@ -1,0 +1,26 @@
+//! Who may do what.
+//!
+//! - [`table`]: the decisions, one line per route: which role may call it, and whether only about its own;
+//! - [`principal`]: who calls: a role, a name for the audit, and for customers their id;
+//! - [`api_key`]: keys, which the database knows by their hash; `keyring` looks them up for each request;
+//! - [`token`]: JSON Web Tokens of an identity provider, checked against its published keys;
+//! - [`guard`]: the middleware that finds out who calls, and asks the table;
+//!
+//! Invariant: no other crate decides who may call a route. What belongs to a customer is told by the predicate of the statement that
+//! reads or changes it, with the [`Caller::owner`] of the request.
+
+pub mod table;
+pub mod principal;
+pub mod api_key;
+pub mod token;
+pub mod guard;
+pub mod settings;
+
+mod keyring;
+mod limits;
+mod jwks;
+mod ring_provider;
+
+pub use guard::Access;
+pub use principal::{Caller, Principal, Role};
+pub use settings::AccessSettings;

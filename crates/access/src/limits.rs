@@ -1,0 +1,120 @@
+//! How often one caller, and one address, may call.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use runtime::ApiError;
+use serde_json::json;
+
+/// A caller may be this many seconds ahead of its rate.
+const BURST_SECONDS: u32 = 5;
+/// How often callers that have been silent are forgotten.
+pub(crate) const FORGET: Duration = Duration::from_secs(60);
+
+type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
+/// A limit for each of many.
+#[derive(Debug)]
+pub(crate) struct Limit<K: Hash + Eq + Clone> {
+    each: Limiter<K>,
+    name: &'static str,
+    per_second: NonZeroU32,
+}
+
+/// What is left, for the headers of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    name: &'static str,
+    quota: u32,
+    remaining: u32,
+}
+
+/// The limits of a service.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) callers: Limit<String>,
+    pub(crate) addresses: Limit<IpAddr>,
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    pub(crate) fn new(name: &'static str, per_second: NonZeroU32) -> Self {
+        let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
+        let quota = Quota::per_second(per_second).allow_burst(burst);
+        Self { each: RateLimiter::keyed(quota).with_middleware(), name, per_second }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// 429 with the time after which it may come again.
+    pub(crate) fn take(&self, key: &K) -> Result<Left, Box<Response>> {
+        match self.each.check_key(key) {
+            Ok(state) => Ok(Left {
+                name: self.name,
+                quota: state.quota().burst_size().get(),
+                remaining: state.remaining_burst_capacity(),
+            }),
+            Err(refused) => {
+                let wait = refused.wait_time_from(DefaultClock::default().now());
+                Err(Box::new(self.refuse(wait)))
+            }
+        }
+    }
+
+    pub(crate) fn forget_silent(&self) {
+        self.each.retain_recent();
+        self.each.shrink_to_fit();
+    }
+
+    fn refuse(&self, wait: Duration) -> Response {
+        let seconds = wait.as_secs() + 1;
+        let message = format!("more than {} requests per second; try again in {seconds} s", self.per_second);
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+            .with_details(json!({ "limit": self.name, "per_second": self.per_second, "retry_after_seconds": seconds }));
+        let mut answer = error.into_response();
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        Left { name: self.name, quota: self.per_second.get() * BURST_SECONDS, remaining: 0 }.tell(answer.headers_mut());
+        answer
+    }
+}
+
+impl Left {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+        let Self { name, quota, remaining } = self;
+        let mut set = |header: &'static str, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(header), value);
+            }
+        };
+        set("ratelimit-policy", format!("\"{name}\";q={quota};w={BURST_SECONDS}"));
+        set("ratelimit", format!("\"{name}\";r={remaining};t={BURST_SECONDS}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_limit_of_its_own() {
+        let limit = Limit::new("address", NonZeroU32::MIN);
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        for left in (0..BURST_SECONDS).rev() {
+            assert_eq!(limit.take(&one).expect("within the limit").remaining, left);
+        }
+        let refused = limit.take(&one).expect_err("over the limit");
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert_eq!(refused.headers()["ratelimit"], "\"address\";r=0;t=5");
+        assert!(limit.take(&other).is_ok());
+    }
+}

@@ -1,0 +1,154 @@
+//! Who may call what: one line per route, one column per role. A reviewer reads this file, and nothing else, to know it.
+//!
+//! A route that is not here cannot be called under `AUTH=required`. A test holds the table to the API's description, both ways, and
+//! another one calls each route in each role over HTTP.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use Reach::{All, No, Own};
+
+use crate::principal::Role;
+
+/// Whose things a role reaches by a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    No,
+    /// The customer's own. Those of others do not exist for it: 404, or not in the list.
+    Own,
+    All,
+}
+
+/// Who may call a route.
+#[derive(Debug)]
+pub struct Rule {
+    pub method: &'static str,
+    pub route: &'static str,
+    reach: [Reach; Role::ALL.len()],
+}
+
+const fn rule(method: &'static str, route: &'static str, reach: [Reach; Role::ALL.len()]) -> Rule {
+    Rule { method, route, reach }
+}
+
+#[rustfmt::skip]
+pub static RULES: &[Rule] = &[
+    //                                                        customer staff manager reporting operator admin
+    // Orders. The history names who of the shop did what, and from where.
+    rule("POST",  "/api/v1/orders",                            [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/orders",                            [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/orders/{id}",                       [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/orders/{id}/history",               [No,     All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/orders/{id}/invoice",               [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/orders/{id}/e-invoice.json",        [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/cancel",                [Own,    All,  All,    No,       No,      All]),
+    rule("PATCH", "/api/v1/orders/{id}",                       [No,     All,  All,    No,       No,      All]),
+    rule("PATCH", "/api/v1/orders/{id}/state",                 [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/pay",                   [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/processing",            [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/ship",                  [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/deliver",               [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/e-invoice",             [No,     All,  All,    No,       No,      All]),
+    // Money that goes back without a return.
+    rule("POST",  "/api/v1/orders/{id}/refunds",               [No,     No,   All,    No,       No,      All]),
+    // Returns. Staff receive what comes back; managers decide.
+    rule("POST",  "/api/v1/returns",                           [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/returns",                           [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/returns/{id}",                      [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/returns/{id}/history",              [No,     All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/returns/{id}/credit-note",          [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/returns/{id}/e-invoice.json",       [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/withdraw",             [Own,    All,  All,    No,       No,      All]),
+    rule("PATCH", "/api/v1/returns/{id}",                      [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/in-transit",           [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/received",             [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/approve",              [No,     No,   All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/reject",               [No,     No,   All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/{id}/complete",             [No,     No,   All,    No,       No,      All]),
+    rule("PATCH", "/api/v1/returns/{id}/state",                [No,     No,   All,    No,       No,      All]),
+    // Refunds.
+    rule("GET",   "/api/v1/refunds",                           [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/refunds/{id}",                      [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/refunds/{id}/history",              [No,     All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/refunds/{id}/credit-note",          [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/refunds/{id}/e-invoice.json",       [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/refunds/{id}/retry",                [No,     No,   All,    No,       No,      All]),
+    // Reports.
+    rule("GET",   "/api/v1/reports/daily",                     [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/gst",                       [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/gst/gstr1.json",            [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/gst/gstr1/{sheet}",         [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/lead-times",                [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/orders-by-state",           [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/refunds",                   [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/returns",                   [No,     No,   All,    All,      No,      All]),
+    rule("GET",   "/api/v1/reports/sales/daily",               [No,     No,   All,    All,      No,      All]),
+    // Operations.
+    rule("GET",   "/api/v1/ops/actions",                       [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/audit",                         [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/doctor",                        [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/events/{id}",                   [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/events/{id}/discard",           [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/events/{id}/release",           [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/events/{id}/skip",              [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/jobs",                          [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/jobs/retry",                    [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/queues",                        [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/queues/{queue}/pause",          [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/queues/{queue}/resume",         [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/replay",                        [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/schedules",                     [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/status",                        [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/stuck",                         [No,     No,   No,     No,       All,     All]),
+    // The keys of callers.
+    rule("GET",   "/api/v1/ops/keys",                          [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/keys",                          [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/keys/{id}/rotate",              [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/keys/{id}/revoke",              [No,     No,   No,     No,       No,      All]),
+];
+
+/// What may be called without credentials. The gateway signs what it sends.
+pub const OPEN: [&str; 1] = ["/gateway/callbacks"];
+
+static BY_ROUTE: LazyLock<HashMap<(&str, &str), &Rule>> =
+    LazyLock::new(|| RULES.iter().map(|rule| ((rule.method, rule.route), rule)).collect());
+
+/// The rule of a route. `HEAD` is answered as `GET`.
+pub fn of(method: &str, route: &str) -> Option<&'static Rule> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    BY_ROUTE.get(&(method, route)).copied()
+}
+
+impl Rule {
+    pub fn reach(&self, role: Role) -> Reach {
+        self.reach[role as usize]
+    }
+
+    /// The roles that may call the route.
+    pub fn roles(&self) -> impl Iterator<Item = (Role, Reach)> + use<'_> {
+        Role::ALL.into_iter().zip(self.reach).filter(|(_, reach)| *reach != No)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_is_there_once_and_an_admin_may_call_it() {
+        assert_eq!(BY_ROUTE.len(), RULES.len());
+        for rule in RULES {
+            assert_eq!(rule.reach(Role::Admin), All, "{} {}", rule.method, rule.route);
+            for (role, reach) in rule.roles() {
+                assert_eq!(reach == Own, role == Role::Customer, "{} {}: {role}", rule.method, rule.route);
+            }
+        }
+    }
+
+    #[test]
+    fn a_method_without_a_rule_has_none() {
+        assert!(of("HEAD", "/api/v1/orders").is_some());
+        assert!(of("DELETE", "/api/v1/orders").is_none());
+        assert!(of("GET", "/api/v1/secrets").is_none());
+    }
+}

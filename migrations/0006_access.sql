@@ -1,0 +1,36 @@
+-- Who may call: the keys of callers. Which role may call which route is not here, but in `crates/access/src/table.rs`.
+
+-- One row per key that was ever made. A key is shown once, when it is made. The row has its SHA-256, which says nothing about it:
+-- a key has 256 random bits.
+--   name         the actor in the audit. Its idempotency keys and rate limits are kept under it, so a rotated key keeps it
+--   customer_id  of the role `customer` only: the key sees and changes what this customer has
+--   prefix       the part of the key by which it is found; no secret
+--   networks     CIDR blocks that the key may be used from; empty: everywhere
+--   revoked_at   from then on it is refused. In the future: a rotated key, which still works for a while
+--   last_used_at to the minute
+create table access.api_keys (
+    id           uuid        not null constraint api_keys_pkey primary key,
+    name         text        not null constraint api_keys_name_fits check (char_length(name) between 1 and 64),
+    role         text        not null constraint api_keys_role_known check
+                             (role in ('customer', 'staff', 'manager', 'reporting', 'operator', 'admin')),
+    customer_id  text        constraint api_keys_customer_fits check (char_length(customer_id) between 1 and 64),
+    prefix       text        not null constraint api_keys_prefix_key unique,
+    hash         bytea       not null constraint api_keys_hash_is_sha256 check (octet_length(hash) = 32),
+    networks     text[]      not null default '{}',
+    created_at   timestamptz not null default clock_timestamp(),
+    created_by   text        not null,
+    expires_at   timestamptz,
+    revoked_at   timestamptz,
+    revoked_by   text,
+    last_used_at timestamptz,
+    constraint api_keys_customer_has_id check ((role = 'customer') = (customer_id is not null)),
+    constraint api_keys_revocation_is_whole check ((revoked_at is null) = (revoked_by is null))
+);
+
+-- One name has one key that was not revoked.
+create unique index api_keys_one_by_name on access.api_keys (name) where revoked_at is null;
+
+-- The services look keys up, and note that they are used. Only operators make, rotate and revoke them.
+grant select on access.api_keys to articurated_command, articurated_query, articurated_operator;
+grant update (last_used_at) on access.api_keys to articurated_command, articurated_query;
+grant insert, update on access.api_keys to articurated_operator;
