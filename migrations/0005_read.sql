@@ -106,6 +106,12 @@ create table read.history (
 --
 -- They are written after the documents, for exactly the documents that changed.
 
+-- A sum as the reports show it: as much as a bigint takes. An order costs at most 10^12 paise, so only
+-- nine million of the dearest reach it. The report then shows the largest number instead of failing for ever.
+create function read.figure(sum numeric) returns bigint
+    language sql immutable parallel safe
+    return greatest(least(sum, 9223372036854775807), -9223372036854775807)::bigint;
+
 -- One row per order.
 --   sold_on    the day of payment
 --   …_seconds  how long the order was in each state that it has left

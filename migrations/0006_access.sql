@@ -1,4 +1,4 @@
--- Who may call: the keys of callers. Which role may call which route is not here, but in `crates/access/src/table.rs`.
+-- Who may call: the keys of callers, and the key of consistency tokens. Which role may call which route is not here, but in `crates/access/src/table.rs`.
 
 -- One row per key that was ever made. A key is shown once, when it is made. The row has its SHA-256, which says nothing about it:
 -- a key has 256 random bits.
@@ -34,3 +34,13 @@ create unique index api_keys_one_by_name on access.api_keys (name) where revoked
 grant select on access.api_keys to articurated_command, articurated_query, articurated_operator;
 grant update (last_used_at) on access.api_keys to articurated_command, articurated_query;
 grant insert, update on access.api_keys to articurated_operator;
+
+-- The key that consistency tokens are signed with. It is made here, once for each database, and leaves it only in the memory of the
+-- services that make tokens and read them.
+create table access.consistency_key (
+    one  boolean not null default true constraint consistency_key_pkey primary key constraint consistency_key_single check (one),
+    key  bytea   not null constraint consistency_key_length check (octet_length(key) = 32)
+);
+insert into access.consistency_key (key)
+select sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
+grant select on access.consistency_key to articurated_command, articurated_query;

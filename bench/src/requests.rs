@@ -49,7 +49,7 @@ impl Stock {
 }
 
 pub(crate) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
 
 /// Reads a report of the query service.
@@ -71,8 +71,11 @@ pub(crate) fn place_small() -> Vec<u8> {
 
 /// Reads an order at the version of a consistency token, or a later one.
 pub(crate) fn write_own_write(into: &mut Vec<u8>, order: Uuid, token: &str) {
-    write!(into, "GET /api/v1/orders/{order} HTTP/1.1\r\nhost: bench\r\n{CONSISTENCY_TOKEN_HEADER}: {token}\r\n\r\n")
-        .expect("writing to a Vec cannot fail");
+    write!(
+        into,
+        "GET /api/v1/orders/{order} HTTP/1.1\r\nhost: localhost\r\n{CONSISTENCY_TOKEN_HEADER}: {token}\r\n\r\n"
+    )
+    .expect("writing to a Vec cannot fail");
 }
 
 /// Requests the return of one unit of an item.
@@ -133,7 +136,8 @@ pub(crate) fn reading(turn: &Arc<AtomicU64>, orders: u64) -> Script {
     Box::new(move |into| {
         let order = 1 + turn.fetch_add(PRIME, Ordering::Relaxed) % orders;
         let id = Uuid::from_u128(order.into());
-        write!(into, "GET /api/v1/orders/{id} HTTP/1.1\r\nhost: bench\r\n\r\n").expect("writing to a Vec cannot fail");
+        write!(into, "GET /api/v1/orders/{id} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .expect("writing to a Vec cannot fail");
         Some(200)
     })
 }
@@ -151,7 +155,7 @@ fn post(into: &mut Vec<u8>, path: std::fmt::Arguments<'_>, body: &str) {
     let length = body.len();
     write!(
         into,
-        "POST /api/v1/{path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /api/v1/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .expect("writing to a Vec cannot fail");
 }

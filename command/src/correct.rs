@@ -234,7 +234,7 @@ impl Correction {
             TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
             TransitionOutcome::Unchanged(stored) => match self.context.expected_version {
                 Some(expected) if expected != stored.version => Err(version_mismatch(entity, stored.version, expected)),
-                _ => Ok(Outcome::of(entity, id, &stored)),
+                _ => Ok(Outcome::unchanged(entity, id, stored)),
             },
         }
     }

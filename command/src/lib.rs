@@ -50,7 +50,7 @@ pub mod without_http;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Access;
+use access::{Access, ConsistencyKey};
 use domain::{OrderState, ReturnState};
 use messaging::Hint;
 use runtime::{Clock, Ids, Tasks};
@@ -79,6 +79,7 @@ struct Inner {
     return_transitions: Batchers<Transitions<ReturnState>>,
     placements: Batchers<Placements>,
     in_flight: idempotency::InFlight,
+    consistency_key: ConsistencyKey,
     /// How long a command may wait before it is executed.
     deadline: Duration,
     hint: Hint,
@@ -93,7 +94,14 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    fn start(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &Tasks) -> Self {
+    fn start(
+        pool: PgPool,
+        settings: &Settings,
+        clock: Clock,
+        ids: Ids,
+        consistency_key: ConsistencyKey,
+        tasks: &Tasks,
+    ) -> Self {
         let hint = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
         let size = batcher::Size {
             batchers: settings.command_batchers.into(),
@@ -107,6 +115,7 @@ impl App {
             return_transitions: Batchers::start(&pool, size, &hint, tasks),
             placements: Batchers::start(&pool, size, &hint, tasks),
             in_flight: idempotency::InFlight::default(),
+            consistency_key,
             deadline: settings.command_deadline,
             pool,
             clock,
@@ -126,10 +135,11 @@ pub fn start(
     clock: Clock,
     ids: Ids,
     access: &Access,
+    consistency_key: ConsistencyKey,
     tasks: &Tasks,
 ) -> Result<axum::Router, TooFewConnections> {
     settings.check_connections(pool.options().get_max_connections())?;
-    let app = App::start(pool, settings, clock, ids, tasks);
+    let app = App::start(pool, settings, clock, ids, consistency_key, tasks);
     maintenance::start(&app, settings, tasks);
     Ok(access.guard(api::routes(app)))
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use access::{Access, AccessSettings};
+use access::{Access, AccessSettings, ConsistencyKey};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use messaging::snapshots::{Pace, Republisher};
@@ -49,7 +49,7 @@ enum Action {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = runtime::secrets::parse();
     process::run(NAME, &config.telemetry, async |shutdown| match &config.action {
         None => {
             let start = async |tasks: &Tasks| start(&config, tasks).await;
@@ -65,7 +65,8 @@ async fn start(config: &Config, tasks: &Tasks) -> Result<Server> {
     let pool = database::connect_admitted(&config.database, ROLE, NAME, schema::admission()).await?;
     let clock = Clock::system();
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
-    let router = command::start(pool.clone(), &config.settings, clock, Ids::system(), &access, tasks)?
+    let key = ConsistencyKey::load(&pool).await?;
+    let router = command::start(pool.clone(), &config.settings, clock, Ids::system(), &access, key, tasks)?
         .merge(health::routes(vec![Check::database(&pool)]))
         .merge(docs::routes(contracts::API_SPECIFICATION));
     Ok(Server { listener, router })

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::document::whole;
 use crate::idempotency::{KeyedRequest, key_reused};
-use crate::store::{KnownAnswer, Stored};
+use crate::store::{KnownAnswer, Stored, UnchangedAnswer};
 
 /// A command that was executed, now or before under the same idempotency key.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Outcome {
     pub(crate) document: String,
     /// Whether this is the stored answer of an earlier request.
     pub(crate) replayed: bool,
+    /// Of an entity that already was as requested: its state, and what transitions have added to it, as JSON.
+    unchanged: Option<(String, String)>,
 }
 
 impl Outcome {
@@ -28,17 +30,29 @@ impl Outcome {
     pub(crate) fn of(entity: EntityType, id: Uuid, stored: &Stored) -> Self {
         let Stored { state, version, document, progress } = stored;
         let document = whole(document, progress, state, *version);
-        Self { status: StatusCode::OK, entity, id, version: *version, document, replayed: false }
+        Self { status: StatusCode::OK, entity, id, version: *version, document, replayed: false, unchanged: None }
+    }
+
+    /// The same, of an entity that already was as requested.
+    pub(crate) fn unchanged(entity: EntityType, id: Uuid, stored: Stored) -> Self {
+        let outcome = Self::of(entity, id, &stored);
+        Self { unchanged: Some((stored.state, stored.progress)), ..outcome }
+    }
+
+    /// What is stored under the idempotency key of a request that changed nothing. A request that changed something has stored it.
+    pub(crate) fn to_remember(&self) -> Option<UnchangedAnswer<'_>> {
+        let (state, progress) = self.unchanged.as_ref()?;
+        Some(UnchangedAnswer { entity: self.entity.as_str(), id: self.id, version: self.version, state, progress })
     }
 
     /// The whole document of an entity.
     pub(crate) fn whole(entity: EntityType, id: Uuid, version: i32, document: String) -> Self {
-        Self { status: StatusCode::OK, entity, id, version, document, replayed: false }
+        Self { status: StatusCode::OK, entity, id, version, document, replayed: false, unchanged: None }
     }
 
     /// A new entity.
     pub(crate) fn created(entity: EntityType, id: Uuid, document: String) -> Self {
-        Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false }
+        Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false, unchanged: None }
     }
 
     /// The stored answer, if the request is the same as the first one under its key.
@@ -61,6 +75,7 @@ impl Outcome {
             version: known.version,
             document: known.body,
             replayed: true,
+            unchanged: None,
         })
     }
 }

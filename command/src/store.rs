@@ -13,7 +13,8 @@ mod snapshots;
 mod invoices;
 
 pub(crate) use idempotency_keys::{
-    KnownAnswer, delete_answers, idempotency_key_bound, known_answer, store_idempotency_key_bound,
+    KnownAnswer, UnchangedAnswer, delete_answers, idempotency_key_bound, known_answer, remember_unchanged,
+    store_idempotency_key_bound,
 };
 pub(crate) use invoices::{InvoiceNumber, invoice_number};
 pub(crate) use placements::{NewOrder, NewOrderItem, PlacementOutcome, insert_orders};

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use contracts::{EntityType, EventType, FeeDocument};
 use domain::{Decision, InvalidTransition, OrderState, ReturnState, State, decide};
 use runtime::ApiError;
+use runtime::database::limited;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::App;
 use crate::batcher::{Batched, Batchers};
 use crate::context::CommandContext;
+use crate::idempotency::key_reused;
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::store::{self, NewTransition, Stored, TransitionOutcome};
 use crate::under_lock::stored;
@@ -186,7 +188,14 @@ pub(crate) async fn change_in_batch<S: Machine>(
     if let (TransitionOutcome::Unchanged(_), Some(repeated)) = (&outcome, repeated) {
         outcome = S::batchers(app).execute(repeated).await?;
     }
-    answer(context, &command, outcome)
+    let outcome = answer(context, &command, outcome)?;
+    if let (Some(request), Some(unchanged)) = (&context.idempotency, outcome.to_remember()) {
+        let mut conn = app.pool.acquire().await?;
+        if !limited(store::remember_unchanged(&mut conn, request, &unchanged, context.at)).await? {
+            return Err(key_reused());
+        }
+    }
+    Ok(outcome)
 }
 
 /// Rejects a return that no manager has reviewed in time. Returns whether it still was unreviewed: a manager may have
@@ -253,7 +262,7 @@ pub(crate) fn answer<S: Machine>(
             match decide(stored.state.parse::<S>().map_err(ApiError::internal)?, to) {
                 Ok(Decision::AlreadyThere) => {
                     contradicts(entity, &command.details, &stored)?;
-                    Ok(Outcome::of(entity, id, &stored))
+                    Ok(Outcome::unchanged(entity, id, stored))
                 }
                 Err(invalid) => Err(invalid_transition(&invalid)),
                 Ok(Decision::Apply) => {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::context::CommandContext;
-use crate::idempotency::key_in_progress;
+use crate::idempotency::{key_in_progress, key_reused};
 use crate::order_books::OrderBooks;
 use crate::outcome::{Outcome, locked, unknown_entity};
 use crate::store::{self, OrderOf};
@@ -34,7 +34,7 @@ pub(crate) async fn under_lock(
 ) -> Result<Outcome, ApiError> {
     let in_flight = app.in_flight.enter(context.idempotency.as_ref())?;
     let deadline = Instant::now() + app.deadline;
-    let owner = context.owner.clone();
+    let (owner, request, at) = (context.owner.clone(), context.idempotency.clone(), context.at);
     let outcome = runtime::database::in_transaction(&app.pool, move |conn| {
         Box::pin(async move {
             let at_most = deadline.saturating_duration_since(Instant::now());
@@ -43,7 +43,13 @@ pub(crate) async fn under_lock(
             let order = store::lock_order(&mut *conn, order_id, of).await;
             let order = order.map_err(|error| held(&error, order_id).unwrap_or(error.into()))?;
             let books = OrderBooks::read(order.ok_or_else(|| unknown(OrderOf::Order(order_id)))?)?;
-            work.run(conn, books).await
+            let outcome = work.run(&mut *conn, books).await?;
+            if let (Some(request), Some(unchanged)) = (&request, outcome.to_remember())
+                && !store::remember_unchanged(conn, request, &unchanged, at).await?
+            {
+                return Err(key_reused());
+            }
+            Ok(outcome)
         })
     })
     .await;

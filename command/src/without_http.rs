@@ -1,6 +1,7 @@
 //! Batches of transitions without HTTP and without a batcher: what this machine can do with our rows. Only the benchmarks use
 //! it, so that they measure the statement of the service and not a copy of it.
 
+use access::ConsistencyKey;
 use contracts::{ActorType, OrderState, Trigger};
 use runtime::{Clock, Ids, Tasks};
 use sqlx::{PgConnection, PgPool};
@@ -18,7 +19,8 @@ pub struct OrderSteps(App);
 impl OrderSteps {
     /// The same settings as those of the service.
     pub fn new(pool: PgPool, settings: &Settings, clock: Clock, ids: Ids, tasks: &Tasks) -> Self {
-        Self(App::start(pool, settings, clock, ids, tasks))
+        // Nothing here is answered with a token.
+        Self(App::start(pool, settings, clock, ids, ConsistencyKey::of(&[0; 32]), tasks))
     }
 
     /// Takes all these orders to one state, by one statement on `conn`. Returns how many of them changed.

@@ -79,7 +79,7 @@ fn parse() -> Action {
         .subcommand_negates_reqs(true)
         .subcommand_required(false)
         .arg_required_else_help(false);
-    let matches = command.get_matches();
+    let matches = runtime::secrets::matches(command).unwrap_or_else(|error| error.exit());
     let parsed = match matches.subcommand() {
         None => Run::from_arg_matches(&matches).map(|settings| Action::Run(Box::new(settings))),
         Some(_) => Action::from_arg_matches(&matches),

@@ -40,7 +40,7 @@ struct Config {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = runtime::secrets::parse();
     process::run(NAME, &config.telemetry, async |shutdown| {
         let start = async |tasks: &Tasks| start(&config, tasks).await;
         process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, start).await

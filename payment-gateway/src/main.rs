@@ -32,7 +32,7 @@ struct Config {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = runtime::secrets::parse();
     process::run(NAME, &config.telemetry, async |shutdown| {
         process::serve(NAME, &config.limits, DRAIN_WITHIN, shutdown, async |_| start(&config).await).await
     })

@@ -18,7 +18,6 @@ mod documents;
 mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::HeaderMap;
@@ -32,9 +31,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use consistency::{Consistency, Scope, Tokens};
+use consistency::Scope;
 use data_loader::DataLoader;
 
+pub(crate) use consistency::Consistency;
 pub(crate) use waiters::Waiters;
 
 pub use documents::History;
@@ -57,21 +57,19 @@ impl Api {
     pub(crate) fn new(
         read: PgPool,
         reports: PgPool,
-        waiters: Arc<Waiters>,
-        consistency_wait: Duration,
+        consistency: Consistency,
         invoices: InvoiceStore,
         clock: Clock,
     ) -> Self {
         let orders = DataLoader::new(read.clone(), store::orders);
         let returns = DataLoader::new(read.clone(), store::returns);
         let refunds = DataLoader::new(read.clone(), store::refunds);
-        let consistency = Consistency::new(read.clone(), waiters, consistency_wait);
         Self { read, reports, orders, returns, refunds, consistency, invoices, clock }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.
     async fn wait_for(&self, headers: &HeaderMap, parameter: Option<&str>, scope: Scope) -> Result<(), ApiError> {
-        self.consistency.wait_for(&Tokens::parse(headers, parameter)?, scope).await
+        self.consistency.wait_for(headers, parameter, scope).await
     }
 }
 
@@ -101,8 +99,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ConsistencyParam {
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
-    /// `X-Consistency-Token` means the same. The response shows at least these versions.
+    /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
+    /// means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 

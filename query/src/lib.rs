@@ -23,7 +23,7 @@ pub use projector::Projector;
 pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};
 pub use settings::Settings;
 
-use api::{Api, Waiters};
+use api::{Api, Consistency, Waiters};
 use projector::announcements::Announcements;
 use projector::follower::Follower;
 
@@ -40,14 +40,15 @@ pub fn start(
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
-    let Pools { messaging, models, requests, waiting, reports } = pools;
+    let Pools { messaging, models, requests, waiting, reports, consistency_key } = pools;
     let projector = Projector::announcing(messaging.clone(), models, clock.clone(), announcements.clone());
     Follower::start(projector, &messaging, settings, name, tasks);
 
     maintenance::nightly_report::start(&messaging, &reports, &clock, tasks);
     let waiters = Arc::new(Waiters::new(announcements));
     tasks.spawn("waiting requests", waiters.clone().run(waiting, tasks.shutdown.clone()));
-    let api = Arc::new(Api::new(requests, reports, waiters, settings.consistency_wait(), invoices, clock));
+    let consistency = Consistency::new(requests.clone(), consistency_key, waiters, settings.consistency_wait());
+    let api = Arc::new(Api::new(requests, reports, consistency, invoices, clock));
     let (router, _) = api::routes().split_for_parts();
     access.guard(router.with_state(api))
 }

@@ -1,6 +1,7 @@
 //! The connections of the query service. Each kind of work has its own, so that none can take those of another: a slow report
 //! does not hold up the projector, and requests that wait for the projector do not either.
 
+use access::ConsistencyKey;
 use anyhow::{Context, Result};
 use runtime::config::DatabaseConfig;
 use runtime::database;
@@ -24,6 +25,8 @@ pub struct Pools {
     pub(crate) requests: PgPool,
     pub(crate) waiting: PgPool,
     pub(crate) reports: PgPool,
+    /// The key of consistency tokens, from the database with the outbox.
+    pub(crate) consistency_key: ConsistencyKey,
 }
 
 impl Pools {
@@ -43,8 +46,11 @@ impl Pools {
             None => None,
         };
         let read = read.unwrap_or(messaging);
+        let messaging = projector_pool(messaging, projector).await?;
+        let consistency_key = ConsistencyKey::load(&messaging).await.context("the key of consistency tokens")?;
         Ok(Self {
-            messaging: projector_pool(messaging, projector).await?,
+            messaging,
+            consistency_key,
             models,
             requests: pool(read, requests, "query").await?,
             waiting: connect(read, WAITING, "query waiting", schema::admission_for_loops()).await?,

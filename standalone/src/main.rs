@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use access::AccessSettings;
 use anyhow::{Context, Result, anyhow};
-use clap::Parser;
 use messaging::TransportConfig;
 use runtime::config::{LogFormat, TelemetryConfig};
 use runtime::process;
@@ -25,7 +24,7 @@ const LEDGER: &str = "gateway-ledger.jsonl";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = runtime::secrets::parse();
     match cli.action {
         None => run(cli.run).await,
         Some(Action::Run(settings)) => run(*settings).await,

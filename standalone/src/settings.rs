@@ -112,8 +112,9 @@ pub struct Migrate {
 /// They are not flattened into one command line, because two processes share some of them (`RETURN_WINDOW_DAYS`) and a command
 /// line has each name once.
 pub fn from_environment<T: Args>() -> Result<T> {
-    let command = T::augment_args(Command::new("standalone"));
-    let settings = command.try_get_matches_from(["standalone"]).and_then(|matches| T::from_arg_matches(&matches));
+    let command = runtime::secrets::with_files(T::augment_args(Command::new("standalone")));
+    let matches = command.and_then(|command| command.try_get_matches_from(["standalone"]));
+    let settings = matches.and_then(|matches| T::from_arg_matches(&matches));
     settings.map_err(|error| {
         let text = error.to_string();
         anyhow!("{}", text.lines().next().unwrap_or_default().trim_start_matches("error: "))

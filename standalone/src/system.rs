@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use access::{Access, AccessSettings};
+use access::{Access, AccessSettings, ConsistencyKey};
 use anyhow::Result;
 use axum::Router;
 use messaging::TransportConfig;
@@ -201,7 +201,8 @@ impl Running {
             let router = payment_gateway::router(options.gateway.clone(), options.clock.clone(), options.ids.clone())?
                 .merge(health::routes(Vec::new()));
             let router = http::layered(router, "payment-gateway", &options.limits);
-            self.gateway.spawn("gateway http", http::serve(gateway, router, self.gateway.shutdown.clone()));
+            let (limits, shutdown) = (options.limits.clone(), self.gateway.shutdown.clone());
+            self.gateway.spawn("gateway http", async move { http::serve(gateway, router, &limits, shutdown).await });
         }
         let address = api.local_addr()?.ip();
         let (router, checks) = self.parts(options, address).await?;
@@ -210,7 +211,8 @@ impl Running {
             .merge(runtime::docs::routes(contracts::API_SPECIFICATION))
             .merge(site::routes(&self.base_url, &self.gateway_url));
         let router = http::layered(router, "standalone", &options.limits);
-        self.tasks.spawn("http", http::serve(api, router, self.tasks.shutdown.clone()));
+        let (limits, shutdown) = (options.limits.clone(), self.tasks.shutdown.clone());
+        self.tasks.spawn("http", async move { http::serve(api, router, &limits, shutdown).await });
         Ok(())
     }
 
@@ -224,7 +226,8 @@ impl Running {
             let pool = options.pool(Part::Command).await?;
             checks.push(Check::database(&pool));
             let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
-            router = router.merge(command::start(pool, &options.command, clock.clone(), ids.clone(), &access, tasks)?);
+            let (settings, key) = (&options.command, ConsistencyKey::load(&pool).await?);
+            router = router.merge(command::start(pool, settings, clock.clone(), ids.clone(), &access, key, tasks)?);
         }
         if options.has(Part::Relay) {
             let pool = options.pool(Part::Relay).await?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use access::ConsistencyKey;
 use anyhow::{Context, Result};
 use contracts::Queue;
 use messaging::{TransportConfig, intake};
@@ -9,6 +10,7 @@ use runtime::Tasks;
 use standalone::{Options, Part, Running};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{Api, Database, books};
 
@@ -84,6 +86,11 @@ impl System {
             tasks.spawn("intake", intake::run(pool.clone(), transport.clone(), *queue, tasks.clone()));
         }
         Ok(tasks)
+    }
+
+    /// The consistency token of a version, as a command would answer it.
+    pub async fn token(&self, entity: &str, id: Uuid, version: i32) -> Result<String> {
+        Ok(ConsistencyKey::load(&self.database.pool).await?.token(entity, id, version))
     }
 
     /// The folder of the invoices.

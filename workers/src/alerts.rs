@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use messaging::inbox::Job;
 use messaging::worker::{Completed, Failure, Handler};
+use reqwest::redirect::Policy;
 use runtime::backoff::Backoff;
 use runtime::database::limited;
 use runtime::{Clock, Ids, Tasks};
@@ -102,7 +103,7 @@ pub(crate) async fn run(pool: PgPool, webhook: Option<String>, tasks: Tasks) -> 
         return Ok(());
     };
     runtime::tls::install();
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let client = reqwest::Client::builder().redirect(Policy::none()).timeout(TIMEOUT).build()?;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -122,14 +123,18 @@ pub(crate) async fn run(pool: PgPool, webhook: Option<String>, tasks: Tasks) -> 
 }
 
 async fn send(pool: &PgPool, client: &reqwest::Client, url: &str, alert: Due) {
-    let sent = client.post(url).json(&alert.body).send().await.and_then(reqwest::Response::error_for_status);
-    let recorded = match sent {
-        Ok(_) => limited(store::delete(pool, alert.id)).await,
-        Err(error) => {
+    let failure = match client.post(url).json(&alert.body).send().await {
+        Ok(answer) if answer.status().is_success() => None,
+        Ok(answer) => Some(answer.status().to_string()),
+        // Without the URL: it may contain a token.
+        Err(error) => Some(error.without_url().to_string()),
+    };
+    let recorded = match failure {
+        None => limited(store::delete(pool, alert.id)).await,
+        Some(error) => {
             let attempts = u32::try_from(alert.attempts).unwrap_or(u32::MAX);
             let wait = RETRY.delay(attempts);
-            // Without the URL: it may contain a token.
-            tracing::warn!(attempts, error = %error.without_url(), retry_in = ?wait, "alert not delivered");
+            tracing::warn!(attempts, error, retry_in = ?wait, "alert not delivered");
             limited(store::put_back(pool, alert.id, wait)).await
         }
     };

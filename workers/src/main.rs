@@ -50,7 +50,7 @@ enum Action {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config: Config = runtime::secrets::parse();
     process::run(NAME, &config.telemetry, async |shutdown| match &config.action {
         None => {
             let start = async |tasks: &Tasks| start(&config, tasks).await;

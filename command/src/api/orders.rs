@@ -9,11 +9,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
+use super::answer::Answer;
 use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Register, Ship, Step};
 use super::incoming::Incoming;
 use crate::context::{CommandContext, Sender};
 use crate::correct;
-use crate::outcome::Outcome;
 use crate::{App, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -40,12 +40,12 @@ async fn place_order(
     State(app): State<App>,
     sender: Sender,
     ApiJsonSent { body, sent }: ApiJsonSent<PlaceOrder>,
-) -> Result<Outcome, ApiError> {
+) -> Result<Answer, ApiError> {
     let at = app.clock.now();
     let context = CommandContext::of_request(sender, "orders", &body, &sent, at);
     // An invalid body is reported before an invalid header.
     let order = body.parse(&app.taxation, at)?;
-    place_order::place(&app, &context?, order).await
+    app.answer(place_order::place(&app, &context?, order).await)
 }
 
 /// Pay
@@ -55,8 +55,8 @@ async fn place_order(
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "pay", OrderState::Paid).await
+async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "pay", OrderState::Paid).await)
 }
 
 /// Send to the warehouse
@@ -65,8 +65,8 @@ async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Outcome,
 #[utoipa::path(post, path = "/orders/{id}/processing", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "processing", OrderState::ProcessingInWarehouse).await
+async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "processing", OrderState::ProcessingInWarehouse).await)
 }
 
 /// Ship
@@ -75,8 +75,8 @@ async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<
 #[utoipa::path(post, path = "/orders/{id}/ship", tag = "Orders: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "ship", OrderState::Shipped).await
+async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "ship", OrderState::Shipped).await)
 }
 
 /// Deliver
@@ -85,8 +85,8 @@ async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Outcom
 #[utoipa::path(post, path = "/orders/{id}/deliver", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "deliver", OrderState::Delivered).await
+async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "deliver", OrderState::Delivered).await)
 }
 
 /// Cancel
@@ -95,8 +95,8 @@ async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Out
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "cancel", OrderState::Cancelled).await
+async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "cancel", OrderState::Cancelled).await)
 }
 
 /// Correct facts
@@ -107,9 +107,9 @@ async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outc
 #[utoipa::path(patch, path = "/orders/{id}", tag = "Orders: commands", request_body = CorrectOrder,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Outcome, ApiError> {
+async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Order)?;
-    correct::order(&app, &context, id, body.facts()).await
+    app.answer(correct::order(&app, &context, id, body.facts()).await)
 }
 
 /// Enter the registration of the invoice
@@ -120,9 +120,9 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Re
 #[utoipa::path(post, path = "/orders/{id}/e-invoice", tag = "Orders: commands", request_body = Register,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Outcome, ApiError> {
+async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "e-invoice", EntityType::Order)?;
-    correct::order(&app, &context, id, body.facts()).await
+    app.answer(correct::order(&app, &context, id, body.facts()).await)
 }
 
 /// Change an order's state
@@ -131,7 +131,7 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
 #[utoipa::path(patch, path = "/orders/{id}/state", tag = "Orders: commands", request_body = ChangeOrderState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = OrderDocument), CommandErrors))]
-async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Outcome, ApiError> {
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Answer, ApiError> {
     let to = incoming.body.new_state;
-    incoming.change(&app, "state", to).await
+    app.answer(incoming.change(&app, "state", to).await)
 }

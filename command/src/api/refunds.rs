@@ -7,9 +7,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
+use super::answer::Answer;
 use super::bodies::{GiveBack, Step};
 use super::incoming::Incoming;
-use crate::outcome::Outcome;
 use crate::{App, goodwill, refunds};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -24,9 +24,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[utoipa::path(post, path = "/orders/{id}/refunds", tag = "Refunds: commands", request_body = GiveBack,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 201, body = RefundDocument), CommandErrors))]
-async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Result<Outcome, ApiError> {
+async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Result<Answer, ApiError> {
     let (context, order_id, body) = incoming.parse(&app, "refunds", EntityType::Order)?;
-    goodwill::give_back(&app, &context, goodwill::GiveBack { order_id, what: body.into_what() }).await
+    app.answer(goodwill::give_back(&app, &context, goodwill::GiveBack { order_id, what: body.into_what() }).await)
 }
 
 /// Retry a failed refund
@@ -36,7 +36,7 @@ async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Resu
 #[utoipa::path(post, path = "/refunds/{id}/retry", tag = "Refunds: commands", request_body = Step,
     params(("id" = String, Path)),
     responses((status = 200, body = RefundDocument), CommandErrors))]
-async fn retry_refund(State(app): State<App>, incoming: Incoming<Step>) -> Result<Outcome, ApiError> {
+async fn retry_refund(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
     let (context, id, _body) = incoming.parse(&app, "retry", EntityType::Refund)?;
-    refunds::retry(&app, &context, id).await
+    app.answer(refunds::retry(&app, &context, id).await)
 }

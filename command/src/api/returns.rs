@@ -9,13 +9,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::CommandErrors;
+use super::answer::Answer;
 use super::bodies::{
     Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Ship, StepBody, Withdraw,
 };
 use super::incoming::Incoming;
 use crate::context::{CommandContext, Sender};
 use crate::correct::{self, Facts};
-use crate::outcome::Outcome;
 use crate::transition::Details;
 use crate::{App, request_return};
 
@@ -44,11 +44,11 @@ async fn request_return(
     State(app): State<App>,
     sender: Sender,
     ApiJsonSent { body, sent }: ApiJsonSent<RequestReturn>,
-) -> Result<Outcome, ApiError> {
+) -> Result<Answer, ApiError> {
     let context = CommandContext::of_request(sender, "returns", &body, &sent, app.clock.now());
     // An invalid body is reported before an invalid header.
     let command = body.parse()?;
-    request_return::request(&app, context?, command).await
+    app.answer(request_return::request(&app, context?, command).await)
 }
 
 /// Approve
@@ -57,8 +57,8 @@ async fn request_return(
 #[utoipa::path(post, path = "/returns/{id}/approve", tag = "Returns: commands", request_body = Approve,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "approve", ReturnState::Approved).await
+async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "approve", ReturnState::Approved).await)
 }
 
 /// Reject
@@ -67,8 +67,8 @@ async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<
 #[utoipa::path(post, path = "/returns/{id}/reject", tag = "Returns: commands", request_body = Reject,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "reject", ReturnState::Rejected).await
+async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "reject", ReturnState::Rejected).await)
 }
 
 /// On its way back
@@ -77,8 +77,8 @@ async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Ou
 #[utoipa::path(post, path = "/returns/{id}/in-transit", tag = "Returns: commands", request_body = Ship,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "in-transit", ReturnState::InTransit).await
+async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "in-transit", ReturnState::InTransit).await)
 }
 
 /// Withdraw
@@ -87,8 +87,8 @@ async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<
 #[utoipa::path(post, path = "/returns/{id}/withdraw", tag = "Returns: commands", request_body = Withdraw,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "withdraw", ReturnState::Rejected).await
+async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "withdraw", ReturnState::Rejected).await)
 }
 
 /// Received
@@ -98,8 +98,8 @@ async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Resul
 #[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Receive,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "received", ReturnState::Received).await
+async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "received", ReturnState::Received).await)
 }
 
 /// Complete
@@ -110,8 +110,8 @@ async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result
 #[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Complete,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Result<Outcome, ApiError> {
-    incoming.change(&app, "complete", ReturnState::Completed).await
+async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Result<Answer, ApiError> {
+    app.answer(incoming.change(&app, "complete", ReturnState::Completed).await)
 }
 
 /// Correct facts
@@ -121,10 +121,13 @@ async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Resul
 #[utoipa::path(patch, path = "/returns/{id}", tag = "Returns: commands", request_body = CorrectReturn,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Outcome, ApiError> {
+async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Return)?;
     let Details { carrier, tracking_number, receipt, fees, .. } = body.into_details();
-    correct::returned(&app, &context, id, Facts { carrier, tracking_number, receipt, fees, ..Facts::default() }).await
+    app.answer(
+        correct::returned(&app, &context, id, Facts { carrier, tracking_number, receipt, fees, ..Facts::default() })
+            .await,
+    )
 }
 
 /// Change a return's state
@@ -133,7 +136,7 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> R
 #[utoipa::path(patch, path = "/returns/{id}/state", tag = "Returns: commands", request_body = ChangeReturnState,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
-async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Outcome, ApiError> {
+async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Answer, ApiError> {
     let to = incoming.body.new_state;
-    incoming.change(&app, "state", to).await
+    app.answer(incoming.change(&app, "state", to).await)
 }

@@ -57,6 +57,53 @@ pub(crate) async fn known_answer(conn: &mut PgConnection, request: &KeyedRequest
     .await
 }
 
+/// The answer to a request about an entity that already was as requested.
+#[derive(Debug)]
+pub(crate) struct UnchangedAnswer<'a> {
+    pub(crate) entity: &'static str,
+    pub(crate) id: Uuid,
+    pub(crate) version: i32,
+    pub(crate) state: &'a str,
+    /// What transitions have added to its document, as JSON.
+    pub(crate) progress: &'a str,
+}
+
+/// Stores the answer to a request that changed nothing, unless it is stored already. `false`: the key was used with another body.
+pub(crate) async fn remember_unchanged(
+    conn: &mut PgConnection,
+    request: &KeyedRequest,
+    answer: &UnchangedAnswer<'_>,
+    at: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let stored = sqlx::query_scalar!(
+        r#"
+        with stored as (
+            insert into command.idempotency_keys
+                (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)
+            values ($1, $2, $3, $4, $5, $6, 200, $7, $8, $9::text::jsonb, $10)
+            on conflict on constraint idempotency_keys_pkey do nothing
+            returning request_hash
+        )
+        select coalesce((select request_hash from stored),
+                        (select request_hash from command.idempotency_keys where caller = $1 and route = $2 and key = $3))
+        "#,
+        request.caller,
+        request.route,
+        request.key.as_str(),
+        request.request_hash,
+        answer.entity,
+        answer.id,
+        answer.state,
+        answer.version,
+        answer.progress,
+        at,
+    )
+    .fetch_one(conn)
+    .await?;
+    // An answer that another process stored in this moment is not seen yet. It is to a request at the same time, not to a later one.
+    Ok(stored.is_none_or(|hash| hash == request.request_hash))
+}
+
 /// What one step of the deletion has done.
 #[derive(Debug)]
 pub(crate) struct DeletionStep {

@@ -5,6 +5,7 @@
 //! - [`api_key`]: keys, which the database knows by their hash; `keyring` looks them up for each request;
 //! - [`token`]: JSON Web Tokens of an identity provider, checked against its published keys;
 //! - [`guard`]: the middleware that finds out who calls, and asks the table;
+//! - [`consistency`]: consistency tokens, which only our own services can make.
 //!
 //! Invariant: no other crate decides who may call a route. What belongs to a customer is told by the predicate of the statement that
 //! reads or changes it, with the [`Caller::owner`] of the request.
@@ -14,6 +15,7 @@ pub mod principal;
 pub mod api_key;
 pub mod token;
 pub mod guard;
+pub mod consistency;
 pub mod settings;
 
 mod keyring;
@@ -21,6 +23,7 @@ mod limits;
 mod jwks;
 mod ring_provider;
 
+pub use consistency::ConsistencyKey;
 pub use guard::Access;
 pub use principal::{Caller, Principal, Role};
 pub use settings::AccessSettings;

@@ -13,6 +13,7 @@ use contracts::{CustomerId, is_control};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use reqwest::Url;
+use runtime::config::is_this_machine;
 use runtime::{Clock, Tasks};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -119,10 +120,7 @@ impl TokenSettings {
 
 /// Keys that came over an open network may be an attacker's.
 fn checked(url: Url) -> anyhow::Result<Url> {
-    let here = url.host_str().is_some_and(|host| {
-        host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    });
+    let here = url.host_str().is_some_and(is_this_machine);
     ensure!(
         url.scheme() == "https" || (url.scheme() == "http" && here),
         "JWKS_URL must begin with https:// (http:// only for this machine)"

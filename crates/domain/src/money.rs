@@ -1,7 +1,8 @@
 //! Amounts.
 
-/// The largest amount, in minor units: 2^53 − 1. Above it a JSON number is no longer exact in JavaScript.
-pub const MAX_MINOR: i64 = 9_007_199_254_740_991;
+/// The largest amount, in minor units: ten billion rupees. The sum of nine million of them fits a report, and each is exact as a JSON
+/// number in JavaScript.
+pub const MAX_MINOR: i64 = 1_000_000_000_000;
 
 /// An amount that is charged, paid or refunded, in minor units (paise): 0 to [`MAX_MINOR`]. Arithmetic that would
 /// leave the range gives `None`, so a sum never wraps or turns negative unnoticed.

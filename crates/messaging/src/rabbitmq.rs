@@ -18,7 +18,7 @@ use std::time::Duration;
 use contracts::Queue;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use runtime::health::Check;
 use secrecy::{ExposeSecret, SecretString};
@@ -111,6 +111,9 @@ where
 async fn open(url: &SecretString, name: &str) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(LongString::from(name));
     let mut uri: AMQPUri = url.expose_secret().parse().map_err(BrokerError::Address)?;
+    if uri.scheme == AMQPScheme::AMQP {
+        runtime::tls::warn_without("RabbitMQ", &uri.authority.host, "begin its URL with amqps://");
+    }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     at_most(CONNECT_TIMEOUT, "connect", Connection::connect_uri(uri, properties)).await
 }

@@ -1,9 +1,11 @@
 //! Settings that every process has. Each struct is flattened into the process's own. Every setting is a long flag and
 //! an environment variable; `Default` holds the same values for tests and for code that starts several processes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 const DATABASE_URL: &str = "postgres://127.0.0.1:5432/articurated";
@@ -12,6 +14,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_CLIENT_CONNECTIONS: usize = 4_096;
+const MAX_IN_FLIGHT: usize = 1_024;
+const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where the database is, and how much of it one process may use.
 #[derive(Args, Clone, Debug)]
@@ -76,7 +81,7 @@ impl Default for TelemetryConfig {
     }
 }
 
-/// What one HTTP request may cost.
+/// What HTTP requests may cost, and from where they may come.
 #[derive(Args, Clone, Debug)]
 pub struct HttpLimits {
     /// Larger bodies are refused with 413, in bytes.
@@ -86,15 +91,52 @@ pub struct HttpLimits {
     #[arg(long = "http-request-timeout-seconds", env = "HTTP_REQUEST_TIMEOUT_SECONDS",
           default_value = "30", value_parser = seconds)]
     pub request_timeout: Duration,
-    /// Whether `X-Forwarded-For` names the client. Only behind a proxy that sets it: anyone can send it.
-    #[arg(long, env = "TRUST_PROXY_HEADERS", default_value_t = false, action = clap::ArgAction::Set)]
-    pub trust_proxy_headers: bool,
+    /// Connections at a time. When all are taken, the one that has been silent for the longest gives way.
+    #[arg(long = "http-max-connections", env = "HTTP_MAX_CONNECTIONS", default_value_t = MAX_CLIENT_CONNECTIONS)]
+    pub max_client_connections: usize,
+    /// Requests answered at a time. More are refused with 503 and `Retry-After`.
+    #[arg(long = "http-max-in-flight", env = "HTTP_MAX_IN_FLIGHT", default_value_t = MAX_IN_FLIGHT)]
+    pub max_in_flight: usize,
+    /// Bytes of bodies above 64 KiB that are read at a time. More are refused with 503 and `Retry-After`.
+    #[arg(long = "http-max-buffered-bytes", env = "HTTP_MAX_BUFFERED_BYTES", default_value_t = MAX_BUFFERED_BYTES)]
+    pub max_buffered_bytes: usize,
+    /// Proxies in front of the service, as CIDR blocks separated by commas. `X-Forwarded-For` counts only as far as they wrote it, and
+    /// `traceparent` only from them and from this machine.
+    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Names in `Host` that are served, separated by commas, without ports. Unset: callers on this machine may use its own names only
+    /// (`localhost`, 127.0.0.1, `[::1]`), all others any.
+    #[arg(long, env = "HTTP_ALLOWED_HOSTS", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { max_body_bytes: MAX_BODY_BYTES, request_timeout: REQUEST_TIMEOUT, trust_proxy_headers: false }
+        Self {
+            max_body_bytes: MAX_BODY_BYTES,
+            request_timeout: REQUEST_TIMEOUT,
+            max_client_connections: MAX_CLIENT_CONNECTIONS,
+            max_in_flight: MAX_IN_FLIGHT,
+            max_buffered_bytes: MAX_BUFFERED_BYTES,
+            trusted_proxies: Vec::new(),
+            allowed_hosts: Vec::new(),
+        }
     }
+}
+
+/// Whether what goes to this host crosses no network: a loopback address, or a folder with a socket.
+pub fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || host.starts_with('/')
+        || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Parses a CIDR block, or one address.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| one()).map_err(|_| "expected a CIDR block or an address, like 10.0.0.0/8".to_owned())
 }
 
 /// Parses a setting that must not appear in logs or help.

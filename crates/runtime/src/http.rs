@@ -2,7 +2,9 @@
 //! the error shape, and the server.
 
 mod serve;
+mod connections;
 mod middleware;
+mod protect;
 mod request;
 mod json;
 mod query;

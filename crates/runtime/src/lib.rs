@@ -6,6 +6,7 @@
 
 pub mod process;
 pub mod config;
+pub mod secrets;
 pub mod http;
 pub mod error;
 pub mod request_id;

@@ -77,7 +77,7 @@ where
         let Some(started) = tasks.shutdown.run_until_cancelled(Box::pin(start(&tasks))).await else { return Ok(()) };
         let Server { listener, router } = started?;
         tracing::info!(address = %listener.local_addr()?, "listening");
-        http::serve(listener, http::layered(router, service, limits), tasks.shutdown.clone()).await
+        http::serve(listener, http::layered(router, service, limits), limits, tasks.shutdown.clone()).await
     })
     .await;
     let drained = tasks.drain(drain_within).await;

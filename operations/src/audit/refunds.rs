@@ -57,7 +57,8 @@ pub(super) async fn ledger(sources: &Sources, findings: &mut Findings) -> Option
 
 async fn fetch(url: &str) -> anyhow::Result<Vec<GatewayRefund>> {
     runtime::tls::install();
-    let client = reqwest::Client::builder().timeout(LEDGER_WITHIN).build()?;
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(LEDGER_WITHIN).build()?;
     let answer = client.get(format!("{}/refunds", url.trim_end_matches('/'))).send().await?.error_for_status()?;
     Ok(answer.json::<Ledger>().await?.refunds)
 }

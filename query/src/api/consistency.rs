@@ -1,12 +1,14 @@
 //! Reading one's own writes.
 //!
-//! Every command returns a token, `order:<id>@<version>`. A query that sends it back gets its response once the read model has
+//! Every command returns a token, `order:<id>@<version>.<signature>`. A query that sends it back gets its response once the read model has
 //! that version. If that takes too long the query is refused; it never gets an older version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::ConsistencyKey;
+use access::consistency::Token;
 use axum::http::{HeaderMap, StatusCode};
 use contracts::{CONSISTENCY_TOKEN_HEADER, EntityType};
 use runtime::ApiError;
@@ -31,14 +33,14 @@ pub(super) struct Tokens {
 
 impl Tokens {
     /// Tokens from the header and from the query parameter `consistency`, separated by commas.
-    pub(super) fn parse(headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
+    fn parse(key: &ConsistencyKey, headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
         let mut tokens = Self::default();
         let mut count = 0;
         for header in headers.get_all(CONSISTENCY_TOKEN_HEADER) {
             let text = header.to_str().map_err(|_| malformed(CONSISTENCY_TOKEN_HEADER))?;
-            tokens.add(CONSISTENCY_TOKEN_HEADER, text, &mut count)?;
+            tokens.add(key, CONSISTENCY_TOKEN_HEADER, text, &mut count)?;
         }
-        tokens.add("consistency", parameter.unwrap_or_default(), &mut count)?;
+        tokens.add(key, "consistency", parameter.unwrap_or_default(), &mut count)?;
         Ok(tokens)
     }
 
@@ -48,7 +50,7 @@ impl Tokens {
         wanted.collect()
     }
 
-    fn add(&mut self, field: &str, text: &str, count: &mut usize) -> Result<(), ApiError> {
+    fn add(&mut self, key: &ConsistencyKey, field: &str, text: &str, count: &mut usize) -> Result<(), ApiError> {
         if text.trim().is_empty() {
             return Ok(());
         }
@@ -57,47 +59,51 @@ impl Tokens {
             if *count > MAX_TOKENS {
                 return Err(ApiError::invalid_field(field, format!("must hold at most {MAX_TOKENS} tokens")));
             }
-            let (key, version) = parse_token(token.trim()).ok_or_else(|| malformed(field))?;
-            let highest = self.versions.entry(key).or_insert(version);
+            let (of, version) = read_token(key, token.trim()).ok_or_else(|| malformed(field))?;
+            let highest = self.versions.entry(of).or_insert(version);
             *highest = version.max(*highest);
         }
         Ok(())
     }
 }
 
-fn parse_token(token: &str) -> Option<((&'static str, Uuid), i32)> {
-    let (kind, rest) = token.split_once(':')?;
-    let (id, version) = rest.split_once('@')?;
-    let kind =
-        [EntityType::Order, EntityType::Return, EntityType::Refund].into_iter().find(|known| known.as_str() == kind)?;
-    let version = version.parse().ok().filter(|version| *version >= 1)?;
-    Some(((kind.as_str(), Uuid::try_parse(id).ok()?), version))
+fn read_token(key: &ConsistencyKey, token: &str) -> Option<((&'static str, Uuid), i32)> {
+    let Token { entity, id, version } = key.read(token)?;
+    let kinds = [EntityType::Order, EntityType::Return, EntityType::Refund];
+    let kind = kinds.into_iter().find(|known| known.as_str() == entity)?;
+    Some(((kind.as_str(), id), version))
 }
 
 fn malformed(field: &str) -> ApiError {
     ApiError::invalid_field(
         field,
-        "must be order:<id>@<version>, return:<id>@<version> or refund:<id>@<version>, separated by commas",
+        "must be tokens that commands answered in X-Consistency-Token, unchanged, separated by commas",
     )
 }
 
 /// Holds a request back until the read model has the versions of its tokens.
 #[derive(Debug)]
-pub(super) struct Consistency {
+pub(crate) struct Consistency {
     read: PgPool,
+    key: ConsistencyKey,
     waiters: Arc<Waiters>,
     max_wait: Duration,
 }
 
 impl Consistency {
-    pub(super) fn new(read: PgPool, waiters: Arc<Waiters>, max_wait: Duration) -> Self {
-        Self { read, waiters, max_wait }
+    pub(crate) fn new(read: PgPool, key: ConsistencyKey, waiters: Arc<Waiters>, max_wait: Duration) -> Self {
+        Self { read, key, waiters, max_wait }
     }
 
     /// Returns once the read model has these versions; 503 `READ_MODEL_BEHIND` when that takes too long, and
     /// `TOO_MANY_WAITING` when too many requests wait already.
-    pub(super) async fn wait_for(&self, tokens: &Tokens, scope: Scope) -> Result<(), ApiError> {
-        let wanted = tokens.wanted(scope);
+    pub(super) async fn wait_for(
+        &self,
+        headers: &HeaderMap,
+        parameter: Option<&str>,
+        scope: Scope,
+    ) -> Result<(), ApiError> {
+        let wanted = Tokens::parse(&self.key, headers, parameter)?.wanted(scope);
         let deadline = Instant::now() + self.max_wait;
         // Most requests find their versions at the first look, and do not wait.
         if wanted.is_empty() || self.behind(&wanted).await?.is_none() {
@@ -144,12 +150,20 @@ mod tests {
 
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
+    fn key() -> ConsistencyKey {
+        ConsistencyKey::of(&[7; 32])
+    }
+
+    fn token(entity: &str, version: i32) -> String {
+        key().token(entity, ID.parse().expect("a UUID"), version)
+    }
+
     fn of(header: Option<&str>, parameter: Option<&str>) -> Result<Tokens, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some(header) = header {
             headers.insert(CONSISTENCY_TOKEN_HEADER, header.parse().expect("a header value"));
         }
-        Tokens::parse(&headers, parameter)
+        Tokens::parse(&key(), &headers, parameter)
     }
 
     fn versions(tokens: &Tokens) -> Vec<(&'static str, i32)> {
@@ -158,8 +172,8 @@ mod tests {
 
     #[test]
     fn header_and_parameter_count_together_and_the_highest_version_wins() {
-        let header = format!("order:{ID}@2, return:{ID}@1");
-        let parameter = format!("order:{ID}@7,order:{ID}@3");
+        let header = format!("{}, {}", token("order", 2), token("return", 1));
+        let parameter = format!("{},{}", token("order", 7), token("order", 3));
         let tokens = of(Some(&header), Some(&parameter)).expect("well-formed");
         assert_eq!(versions(&tokens), [("order", 7), ("return", 1)]);
     }
@@ -175,16 +189,13 @@ mod tests {
     fn malformed_tokens_are_refused_with_their_field() {
         for token in [
             "order".to_owned(),
-            format!("order:{ID}"),
-            format!("order:{ID}@"),
-            format!("order:{ID}@0"),
-            format!("order:{ID}@-1"),
-            format!("order:{ID}@2147483648"),
-            format!("order:{ID}@1,"),
-            format!("invoice:{ID}@1"),
-            format!("ORDER:{ID}@1"),
-            format!("{ID}@1"),
-            "order:42@1".to_owned(),
+            format!("order:{ID}@1"),
+            format!("order:{ID}@1.0000000000000000"),
+            token("order", 1).replace("@1", "@2"),
+            format!("{},", token("order", 1)),
+            token("order", 0),
+            token("invoice", 1),
+            token("ORDER", 1),
         ] {
             for (header, parameter, field) in
                 [(Some(&*token), None, CONSISTENCY_TOKEN_HEADER), (None, Some(&*token), "consistency")]
@@ -197,7 +208,7 @@ mod tests {
 
     #[test]
     fn tokens_are_limited() {
-        let tokens = |n: usize| vec![format!("order:{ID}@1"); n].join(",");
+        let tokens = |n: usize| vec![token("order", 1); n].join(",");
         assert!(of(None, Some(&tokens(MAX_TOKENS))).is_ok());
         assert!(of(None, Some(&tokens(MAX_TOKENS + 1))).is_err());
         assert!(of(Some(&tokens(MAX_TOKENS)), Some(&tokens(1))).is_err());
@@ -205,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_error_names_what_is_behind() {
-        let tokens = of(None, Some(&format!("order:{ID}@3,return:{ID}@1"))).expect("well-formed");
+        let tokens = of(None, Some(&format!("{},{}", token("order", 3), token("return", 1)))).expect("well-formed");
         let error = read_model_behind(&tokens.wanted(Scope::Documents), &[2, 1]);
         assert_eq!((error.status.as_u16(), error.code), (503, "READ_MODEL_BEHIND"));
         assert_eq!(error.details, json!({"wanted": [format!("order:{ID}@3")], "have": [format!("order:{ID}@2")]}));

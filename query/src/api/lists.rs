@@ -65,8 +65,8 @@ pub(super) struct OrderListParams {
     limit: Option<i64>,
     /// `next_cursor` of the previous page. Send it with the same filters.
     cursor: Option<String>,
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
-    /// `X-Consistency-Token` means the same. The response shows at least these versions.
+    /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
+    /// means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 
@@ -91,8 +91,8 @@ pub(super) struct ReturnListParams {
     limit: Option<i64>,
     /// `next_cursor` of the previous page. Send it with the same filters.
     cursor: Option<String>,
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at most 20. The header
-    /// `X-Consistency-Token` means the same. The response shows at least these versions.
+    /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
+    /// means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 
@@ -113,8 +113,8 @@ pub(super) struct RefundListParams {
     limit: Option<i64>,
     /// `next_cursor` of the previous page. Send it with the same filters.
     cursor: Option<String>,
-    /// Consistency tokens (`order:<id>@<version>`, `return:<id>@<version>`, `refund:<id>@<version>`), separated by commas, at
-    /// most 20. The header `X-Consistency-Token` means the same. The response shows at least these versions.
+    /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
+    /// means the same. The response shows at least these versions.
     consistency: Option<String>,
 }
 

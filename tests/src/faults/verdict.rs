@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use access::ConsistencyKey;
 use anyhow::{Context, Result};
 use contracts::{
     CONSISTENCY_TOKEN_HEADER, GatewayRefund, OrderDocument, OrderState, Queue, RefundStatus, ReturnDocument,
@@ -217,8 +218,9 @@ async fn check_mails(stage: &Stage, tally: &Tally) -> Result<()> {
 async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> {
     let api = Api::new(&format!("http://127.0.0.1:{}/api/v1", stage.ports.query))?;
     let (api, invoices) = (&api, &stage.invoices());
+    let key = &ConsistencyKey::load(&stage.pool).await?;
     let orders = stream::iter(known.orders.values()).for_each_concurrent(READERS, |told| async move {
-        match read::<OrderDocument>(api, "order", told.id, told.version).await {
+        match read::<OrderDocument>(api, key, "order", told.id, told.version).await {
             Ok(mut seen) => {
                 let shipped = matches!(told.state, OrderState::Shipped | OrderState::Delivered);
                 let invoice = seen.invoice.take();
@@ -242,7 +244,7 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
     });
     orders.await;
     let returns = stream::iter(known.returns.values()).for_each_concurrent(READERS, |told| async move {
-        match read::<ReturnDocument>(api, "return", told.id, told.version).await {
+        match read::<ReturnDocument>(api, key, "return", told.id, told.version).await {
             Ok(mut seen) => {
                 let refund = seen.refund.take().map(|refund| (refund.status, refund.amount_minor));
                 let due = (told.state == ReturnState::Completed)
@@ -270,8 +272,8 @@ fn is_printed(folder: &Path, name: &str) -> bool {
     std::fs::read(folder.join(name)).is_ok_and(|file| file.starts_with(b"%PDF"))
 }
 
-async fn read<D: DeserializeOwned>(api: &Api, kind: &str, id: Uuid, version: i32) -> Result<D> {
-    let token = format!("{kind}:{id}@{version}");
+async fn read<D: DeserializeOwned>(api: &Api, key: &ConsistencyKey, kind: &str, id: Uuid, version: i32) -> Result<D> {
+    let token = key.token(kind, id, version);
     let call = api.call(Method::GET, &format!("/{kind}s/{id}")).header(CONSISTENCY_TOKEN_HEADER, &token);
     let answer = call.send().await?;
     anyhow::ensure!(answer.status == 200, "reading it was answered {} {}", answer.status, answer.text());

@@ -2,6 +2,7 @@
 
 mod keys;
 mod matrix;
+mod secrets;
 mod tokens;
 
 use std::num::NonZeroU32;

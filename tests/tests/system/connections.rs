@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use access::Access;
+use access::{Access, ConsistencyKey};
 use anyhow::{Context, Result};
 use reqwest::Url;
 use runtime::config::DatabaseConfig;
@@ -175,7 +175,8 @@ async fn a_pool_that_the_batchers_would_use_up_is_refused_at_start() -> Result<(
     let pool = database::connect(&config, Some("articurated_command"), "command").await?;
     let tasks = Tasks::new(CancellationToken::new());
     let (settings, access) = (command::Settings::default(), Access::unchecked());
-    let started = command::start(pool, &settings, Clock::system(), Ids::system(), &access, &tasks);
+    let key = ConsistencyKey::load(&pool).await?;
+    let started = command::start(pool, &settings, Clock::system(), Ids::system(), &access, key, &tasks);
     let error = started.expect_err("too few connections").to_string();
     assert!(error.contains("DATABASE_MAX_CONNECTIONS is 9: raise that to 10"), "{error}");
     tasks.drain(SOON).await

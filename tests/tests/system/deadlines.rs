@@ -68,7 +68,7 @@ async fn a_command_whose_client_has_gone_before_its_turn_is_never_executed() -> 
     let (lock, placing) = stuck(&system).await?;
     let address = system.base_url().strip_prefix("http://").context("an address")?;
     let body = shop::order().to_string();
-    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n";
+    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let mut client = TcpStream::connect(address).await?;
     client.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
     client.shutdown().await?;

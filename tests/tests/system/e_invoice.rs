@@ -253,7 +253,7 @@ async fn what_is_not_registered_has_no_e_invoice_and_is_mailed_at_once() -> Resu
     let mut body = order();
     body["billing_address"].as_object_mut().context("an object")?.remove("gstin");
     let placed = shop::place(api, &body).await?;
-    let at_once = format!("order:{}@1", placed.id);
+    let at_once = system.token("order", placed.id, 1).await?;
     let early = api.read(&format!("/orders/{}/e-invoice.json", placed.id), &at_once).await?;
     let early = early.refused(404, "E_INVOICE_NOT_FOUND");
     assert_eq!(early.details["reason"], "NOT_ISSUED");

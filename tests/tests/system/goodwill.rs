@@ -121,8 +121,11 @@ async fn before_the_invoice_money_given_back_lowers_the_invoice() -> Result<()> 
     let items = json!([{ "order_item_id": order.items[0].id, "amount_minor": 21_000 }]);
     let granted = refund(give_back(api, &order, &json!({ "items": items, "reason": "one lamp has a dent" })).await?);
     assert!(!granted.needs_credit_note);
-    let changed =
-        api.read(&format!("/orders/{}", order.id), &format!("order:{}@3", order.id)).await?.expect(200).order();
+    let changed = api
+        .read(&format!("/orders/{}", order.id), &system.token("order", order.id, 3).await?)
+        .await?
+        .expect(200)
+        .order();
     assert_eq!((changed.version, changed.state, changed.total_minor), (3, OrderState::Paid, order.total_minor));
     assert_eq!(changed.invoice_lines[0].paid_minor, 100_000 - 20_000);
     assert_eq!(changed.invoice_lines[0].shipping_minor, 5_000 - 1_000);

@@ -27,7 +27,7 @@ const ROUNDS: u32 = 300;
 async fn hang_up(address: &str, path: &str, headers: &str, body: &Value, after: Duration) -> Result<()> {
     let body = body.to_string();
     let mut stream = TcpStream::connect(address).await?;
-    let head = format!("POST /api/v1{path} HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n{headers}");
+    let head = format!("POST /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}");
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
     tokio::time::sleep(after).await;
     Ok(())

@@ -60,6 +60,40 @@ async fn a_key_belongs_to_one_body_one_caller_and_one_route() -> Result<()> {
     system.finish().await
 }
 
+/// Also an answer that nothing had to be done belongs to its key, and an id in capital letters is the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_changed_nothing_belongs_to_its_body_too() -> Result<()> {
+    let system = System::commands_only().await?;
+    let api = &system.api;
+    let paid = shop::order_in(api, OrderState::Paid).await?;
+    let cancelled = shop::order_in(api, OrderState::Cancelled).await?;
+    for (path, shouted) in [
+        (format!("/orders/{}/pay", paid.id), format!("/orders/{}/pay", paid.id.to_string().to_uppercase())),
+        (
+            format!("/orders/{}/cancel", cancelled.id),
+            format!("/orders/{}/cancel", cancelled.id.to_string().to_uppercase()),
+        ),
+    ] {
+        let first = keyed(api, &path, "k", &json!({})).await?.expect(200);
+        assert!(first.headers.get("idempotency-replayed").is_none());
+        keyed(api, &path, "k", &json!({ "reason": "another" })).await?.refused(422, "IDEMPOTENCY_KEY_REUSED");
+        keyed(api, &shouted, "k", &json!({ "reason": "another" })).await?.refused(422, "IDEMPOTENCY_KEY_REUSED");
+        assert_replayed(&first, &keyed(api, &path, "k", &json!({})).await?);
+        assert_replayed(&first, &keyed(api, &shouted, "k", &json!({})).await?);
+    }
+    // A correction that says what is known already.
+    let correct = async |body: &Value| {
+        let call = api.call(Method::PATCH, &format!("/orders/{}", paid.id)).header("Idempotency-Key", "k");
+        call.json(body).send().await
+    };
+    api.post(&format!("/orders/{}/pay", paid.id), &json!({})).await?.expect(200);
+    let same = json!({ "payment_transaction_id": "UPI-1", "reason": "it was not known" });
+    correct(&same).await?.expect(200);
+    let again = correct(&json!({ "payment_transaction_id": "UPI-2", "reason": "it was not known" })).await?;
+    again.refused(422, "IDEMPOTENCY_KEY_REUSED");
+    system.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_transition_gets_its_first_answer_although_the_order_has_moved_on() -> Result<()> {
     let system = System::commands_only().await?;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System};
 
 /// The operations of requirements R4, R5, R8, R10 and R14.
-const OPERATIONS: [&str; 64] = [
+const OPERATIONS: [&str; 68] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -61,6 +61,10 @@ const OPERATIONS: [&str; 64] = [
     "post /api/v1/ops/events/{id}/release",
     "post /api/v1/ops/events/{id}/discard",
     "get /api/v1/ops/jobs",
+    "get /api/v1/ops/keys",
+    "post /api/v1/ops/keys",
+    "post /api/v1/ops/keys/{id}/rotate",
+    "post /api/v1/ops/keys/{id}/revoke",
     "post /api/v1/ops/jobs/retry",
     "get /api/v1/ops/queues",
     "post /api/v1/ops/queues/{queue}/pause",

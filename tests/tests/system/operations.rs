@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) struct Said {
     code: Option<i32>,
     pub(crate) out: String,
-    err: String,
+    pub(crate) err: String,
 }
 
 impl Said {

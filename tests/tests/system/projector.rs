@@ -102,7 +102,7 @@ async fn a_projector_that_restarts_goes_on_from_its_marks() -> Result<()> {
 
     let system = System::start_on(database, |options| options.parts = parts()).await?;
     let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
-    system.api.read(&format!("/orders/{order}"), &format!("order:{order}@1")).await?.expect(200);
+    system.api.read(&format!("/orders/{order}"), &system.token("order", order, 1).await?).await?.expect(200);
     let shown: Vec<Uuid> =
         sqlx::query_scalar("select aggregate_id from read.history").fetch_all(&system.database.pool).await?;
     assert_eq!(shown, [order], "it has not applied the first order's events again");
@@ -145,7 +145,12 @@ async fn an_event_that_could_not_be_applied_is_applied_later() -> Result<()> {
     })
     .await?;
     execute(pool, "delete from public.not_now").await?;
-    let seen = system.api.read(&format!("/orders/{order}"), &format!("order:{order}@2")).await?.expect(200).order();
+    let seen = system
+        .api
+        .read(&format!("/orders/{order}"), &system.token("order", order, 2).await?)
+        .await?
+        .expect(200)
+        .order();
     assert_eq!(seen.state, OrderState::Paid);
     system.finish().await
 }
@@ -236,8 +241,12 @@ async fn a_bad_event_is_dead_lettered_with_its_reason_and_the_others_are_applied
     }
     // The same batch has good events before and after the bad ones.
     let good = shop::order_in(&system.api, OrderState::Delivered).await?;
-    let seen =
-        system.api.read(&format!("/orders/{}", good.id), &format!("order:{}@5", good.id)).await?.expect(200).order();
+    let seen = system
+        .api
+        .read(&format!("/orders/{}", good.id), &system.token("order", good.id, 5).await?)
+        .await?
+        .expect(200)
+        .order();
     assert_eq!(seen.state, OrderState::Delivered);
 
     for (id, reason) in &sent {
@@ -280,7 +289,7 @@ async fn a_dead_event_that_is_repaired_and_retried_is_applied() -> Result<()> {
     let (id, status) = eventually("the event is dead", SOON, job).await?;
     assert_eq!(status, "dead");
     let path = format!("/orders/{order}");
-    assert_eq!(system.api.read(&path, &format!("order:{order}@1")).await?.expect(200).order().version, 1);
+    assert_eq!(system.api.read(&path, &system.token("order", order, 1).await?).await?.expect(200).order().version, 1);
 
     sqlx::query("update messaging.outbox set payload = $1 where aggregate_version = 2")
         .bind(sound)
@@ -288,7 +297,10 @@ async fn a_dead_event_that_is_repaired_and_retried_is_applied() -> Result<()> {
         .await?;
     let retry = json!({ "reason": "the payload is repaired", "event_ids": [id] });
     act(&system.api, "/ops/jobs/retry", &retry).await?.expect(200);
-    assert_eq!(system.api.read(&path, &format!("order:{order}@2")).await?.expect(200).order().state, OrderState::Paid);
+    assert_eq!(
+        system.api.read(&path, &system.token("order", order, 2).await?).await?.expect(200).order().state,
+        OrderState::Paid
+    );
     eventually_equal("its job is done", SOON, Some((id, "done".to_owned())), job).await?;
     system.finish().await
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::ConsistencyKey;
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -39,10 +40,11 @@ async fn reports_that_hang_hold_up_neither_the_projector_nor_other_reads() -> Re
 
 /// Waits for twenty versions that never come. While the request is refused, because another one has taken the place, it is
 /// repeated.
-async fn wait_for_twenty(api: &Api, first: u128) -> Result<Answer> {
-    let tokens: Vec<_> = (first..first + 20).map(|n| format!("order:{}@1", Uuid::from_u128(n))).collect();
+async fn wait_for_twenty(system: &System, first: u128) -> Result<Answer> {
+    let key = ConsistencyKey::load(&system.database.pool).await?;
+    let tokens: Vec<_> = (first..first + 20).map(|n| key.token("order", Uuid::from_u128(n), 1)).collect();
     let tokens = tokens.join(",");
-    let wait = async || Ok(Some(api.read("/orders", &tokens).await?).filter(|answer| answer.status != 503));
+    let wait = async || Ok(Some(system.api.read("/orders", &tokens).await?).filter(|answer| answer.status != 503));
     eventually("it waits", SOON, wait).await
 }
 
@@ -63,7 +65,7 @@ async fn one_task_looks_for_all_waiting_requests_and_their_number_is_limited() -
     let placed = api.post("/orders", &shop::order()).await?.expect(201);
     let (path, token) = (format!("/orders/{}", placed.order().id), placed.token().to_owned());
 
-    let waiting = join_all((0..50).map(|request| wait_for_twenty(api, request * 100)));
+    let waiting = join_all((0..50).map(|request| wait_for_twenty(&system, request * 100)));
     let meanwhile = async {
         let refused = eventually("no more may wait", SOON, async || {
             // While there is room, this one waits too, and hangs up.

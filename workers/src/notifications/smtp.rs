@@ -68,6 +68,8 @@ pub(super) enum UrlError {
     Tls(String),
     #[error("user and password must be percent-encoded UTF-8, and both or neither must be given")]
     Credentials,
+    #[error("a login without TLS shows the password to the network: use smtps://, or add ?tls=required")]
+    PlainLogin,
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] Error),
 }
@@ -97,6 +99,13 @@ impl Smtp {
                 Some(both.map_err(|_| UrlError::Credentials)?)
             }
         };
+        let is_open = matches!(tls, Tls::None | Tls::Opportunistic(_)) && !runtime::config::is_this_machine(&host);
+        if credentials.is_some() && is_open {
+            return Err(UrlError::PlainLogin);
+        }
+        if is_open {
+            runtime::tls::warn_without("mail server", &host, "begin its URL with smtps://, or add ?tls=required");
+        }
         let name = match url.path().trim_matches('/') {
             "" => ClientId::default(),
             name => ClientId::Domain(name.to_owned()),
@@ -226,6 +235,8 @@ mod tests {
             ("smtp://mail.example?tls=opportunistic", "mail.example", 587),
             ("smtps://shop%40example.com:p%2Fw@mail.example", "mail.example", 465),
             ("smtp://127.0.0.1:2525/shop.example", "127.0.0.1", 2525),
+            ("smtp://shop:hush@127.0.0.1:2525", "127.0.0.1", 2525),
+            ("smtp://shop:hush@mail.example?tls=required", "mail.example", 587),
         ] {
             let smtp = Smtp::parse(url).expect(url);
             assert_eq!((smtp.host.as_str(), smtp.port), (host, port), "{url}");
@@ -245,6 +256,8 @@ mod tests {
             ("smtp:mail.example", "no host"),
             ("smtp://a:hush@mail.example?tls=perhaps", "tls=perhaps"),
             ("smtp://a@mail.example", "both or neither"),
+            ("smtp://a:hush@mail.example", "without TLS"),
+            ("smtp://a:hush@mail.example?tls=opportunistic", "without TLS"),
             ("smtp://a:%FFhush@mail.example", "percent-encoded"),
         ] {
             let refusal = Smtp::parse(url).expect_err(url).to_string();

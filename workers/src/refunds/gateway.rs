@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER};
+use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 use runtime::http::REQUEST_ID_HEADER;
 use uuid::Uuid;
@@ -43,7 +44,9 @@ impl Gateway {
     /// `base` is the gateway's address; `timeout` bounds a whole call.
     pub(crate) fn new(base: &str, timeout: Duration) -> anyhow::Result<Self> {
         runtime::tls::install();
-        let client = reqwest::Client::builder().connect_timeout(CONNECT).timeout(timeout).build()?;
+        // A redirect would carry the refund to an address that no setting names.
+        let client = reqwest::Client::builder().redirect(Policy::none());
+        let client = client.connect_timeout(CONNECT).timeout(timeout).build()?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 

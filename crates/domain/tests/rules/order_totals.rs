@@ -35,7 +35,7 @@ fn the_shipping_of_an_order_that_is_given_away_is_carried_all_the_same() {
 
 #[test]
 fn the_limits_are_those_of_the_requirements_and_are_themselves_allowed() {
-    assert_eq!((MAX_LINES, MAX_QUANTITY, MAX_MINOR), (500, 100_000, (1 << 53) - 1));
+    assert_eq!((MAX_LINES, MAX_QUANTITY, MAX_MINOR), (500, 100_000, 1_000_000_000_000));
     assert!(draft(&[(1, 0)], 0, 0).totals().is_ok(), "a free item");
     assert!(draft(&[(1, 100)], 100, 0).totals().is_ok(), "a discount of everything");
     assert!(draft(&[(1, MAX_MINOR)], 0, 0).totals().is_ok(), "the dearest item");
@@ -94,7 +94,7 @@ fn a_huge_wrong_order_gets_a_bounded_answer() {
 proptest! {
     #[test]
     fn the_lines_of_an_order_sum_to_its_total(
-        lines in prop::collection::vec((1..=MAX_QUANTITY, prop_oneof![0..100_i64, 0..100_000_000_i64]), 1..60),
+        lines in prop::collection::vec((1..=MAX_QUANTITY, prop_oneof![0..100_i64, 0..150_000_i64]), 1..60),
         discounted in 0.0..=1.0_f64,
         shipping in 0..1_000_000_i64,
     ) {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::within;
 use crate::backoff::Backoff;
 use crate::config::DatabaseConfig;
+use crate::tls;
 
 /// How long a starting process waits for its database: with compose, both start at the same time.
 const FIRST_CONNECTION_WITHIN: Duration = Duration::from_secs(30);
@@ -26,6 +27,13 @@ pub(super) enum Access {
     Write,
     /// A standby will do.
     Read,
+}
+
+fn warn_without_tls(options: &PgConnectOptions) {
+    let is_open = matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
+    if is_open && options.get_socket().is_none() {
+        tls::warn_without("database", options.get_host(), "add ?sslmode=verify-full to its URL");
+    }
 }
 
 /// What each connection of a pool has in common.
@@ -47,15 +55,14 @@ impl Session {
         access: Access,
     ) -> anyhow::Result<Self> {
         let options = PgConnectOptions::from_str(config.database_url.expose_secret())
-            .context("DATABASE_URL is not a Postgres address (postgres://user:password@host:port/database)")?
-            .application_name(application_name)
-            .options(role.map(|role| ("role", role)))
-            .options([
-                ("statement_timeout", millis(config.statement_timeout).to_string()),
-                ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT).to_string()),
-                // Postgres would compile plans that it expects to be long, those with a limit among them, and take seconds for it.
-                ("jit", "off".to_owned()),
-            ]);
+            .context("DATABASE_URL is not a Postgres address (postgres://user:password@host:port/database)")?;
+        warn_without_tls(&options);
+        let options = options.application_name(application_name).options(role.map(|role| ("role", role))).options([
+            ("statement_timeout", millis(config.statement_timeout).to_string()),
+            ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT).to_string()),
+            // Postgres would compile plans that it expects to be long, those with a limit among them, and take seconds for it.
+            ("jit", "off".to_owned()),
+        ]);
         Ok(Self {
             options,
             role: role.map(str::to_owned),

@@ -1,11 +1,13 @@
 //! Reading a body, up to a limit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 
@@ -14,6 +16,44 @@ use crate::error::ApiError;
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 const DRAIN_AT_MOST: Duration = Duration::from_secs(5);
 
+/// Bodies above this size count against the bytes that are read at a time.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// The bytes of bodies that may be read at a time. Slow clients with large bodies cannot take all of the memory.
+#[derive(Clone, Debug)]
+pub(super) struct Buffers(Arc<Semaphore>);
+
+/// A part of them, until it is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Buffer {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Buffers {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Room for a body of this length, or of any length up to the limit.
+    ///
+    /// # Errors
+    /// 503 when others have taken it.
+    pub(super) fn reserve(&self, length: Option<u64>, limit: usize) -> Result<Buffer, ApiError> {
+        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(limit).min(limit);
+        if length <= SMALL_BYTES {
+            return Ok(Buffer { _permit: None });
+        }
+        let permit = self.0.clone().try_acquire_many_owned(u32::try_from(length).unwrap_or(u32::MAX));
+        permit.map(|permit| Buffer { _permit: Some(Arc::new(permit)) }).map_err(|_| overloaded("large bodies"))
+    }
+}
+
+/// 503: there is too much to do already. Nothing was done for this request.
+pub(super) fn overloaded(with: &str) -> ApiError {
+    let message = format!("the service is busy with other {with}; nothing was done, try again in a second");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", message)
+}
+
 /// 413, once the client has had the chance to finish sending.
 pub(super) async fn refuse(body: Body, headers: &HeaderMap, limit: usize) -> ApiError {
     // A client that waits for `100 Continue` has sent nothing yet, and will not after this answer.
@@ -21,6 +61,10 @@ pub(super) async fn refuse(body: Body, headers: &HeaderMap, limit: usize) -> Api
         drain(body).await;
     }
     too_large(limit)
+}
+
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The whole body, or 413 when it is longer than `limit` bytes.

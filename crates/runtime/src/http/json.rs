@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::{Value, json};
 
-use super::body;
+use super::body::{self, Buffer, content_length};
 use super::explain::{explain, without_position};
 use super::request::RequestInfo;
 use crate::config::HttpLimits;
@@ -29,14 +29,17 @@ pub struct ApiJsonSent<T> {
 
 /// The text of a body that was parsed.
 #[derive(Debug, Clone)]
-pub struct SentJson(Bytes);
+pub struct SentJson {
+    text: Bytes,
+    _buffer: Option<Buffer>,
+}
 
 impl SentJson {
     /// The text without its accidents: equal for two texts that differ only in white space, in the order of members or in
     /// how characters are escaped. It does not depend on what the service knows of the body: a version that knows one
     /// field more makes the same of the same text.
     pub fn canonical(&self) -> serde_json::Result<Vec<u8>> {
-        let mut value: Value = serde_json::from_slice(&self.0)?;
+        let mut value: Value = serde_json::from_slice(&self.text)?;
         value.sort_all_objects();
         serde_json::to_vec(&value)
     }
@@ -54,15 +57,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for ApiJsonSent<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let limit = request
-            .extensions()
-            .get::<RequestInfo>()
-            .map_or_else(|| HttpLimits::default().max_body_bytes, |info| info.max_body_bytes);
+        let info = request.extensions().get::<RequestInfo>();
+        let limit = info.map_or_else(|| HttpLimits::default().max_body_bytes, |info| info.max_body_bytes);
+        let buffer = info.map(|info| info.buffers.reserve(content_length(request.headers()), limit)).transpose()?;
         let (parts, body) = request.into_parts();
         let bytes = body::read(body, limit).await?;
         check_content_type(&parts.headers, bytes.is_empty())?;
         let text = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        Ok(Self { body: parse(&text)?, sent: SentJson(text) })
+        Ok(Self { body: parse(&text)?, sent: SentJson { text, _buffer: buffer } })
     }
 }
 
@@ -182,7 +184,8 @@ mod tests {
     use super::*;
 
     fn canonical(text: &'static str) -> String {
-        let canonical = SentJson(Bytes::from_static(text.as_bytes())).canonical().expect("JSON");
+        let canonical =
+            SentJson { text: Bytes::from_static(text.as_bytes()), _buffer: None }.canonical().expect("JSON");
         String::from_utf8(canonical).expect("JSON is UTF-8")
     }
 

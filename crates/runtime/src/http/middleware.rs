@@ -3,20 +3,23 @@
 //! One function instead of a stack of layers: each layer boxes a future and clones a service, and this runs for ten
 //! thousand requests a second.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
-use super::body;
-use super::request::RequestInfo;
+use super::body::{self, Buffers, content_length, overloaded};
+use super::protect;
+use super::request::{RequestInfo, client_address, peer};
 use crate::clock::Ids;
 use crate::config::HttpLimits;
 use crate::error::ApiError;
@@ -31,11 +34,19 @@ struct Middleware {
     limits: HttpLimits,
     ids: Ids,
     routes: Routes,
+    in_flight: Semaphore,
+    buffers: Buffers,
 }
 
 /// Wraps a finished router in the middleware. Routes that are added afterwards do not get it.
 pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Router {
-    let middleware = Middleware { limits: limits.clone(), ids: Ids::system(), routes: Routes::new(service) };
+    let middleware = Middleware {
+        in_flight: Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
+        buffers: Buffers::new(limits.max_buffered_bytes),
+        limits: limits.clone(),
+        ids: Ids::system(),
+        routes: Routes::new(service),
+    };
     router.layer(from_fn_with_state(Arc::new(middleware), handle))
 }
 
@@ -50,16 +61,22 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
         otel.name = route.name(),
         request_id = request_id.as_str(),
     );
-    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    telemetry::continue_trace(&span, traceparent);
+    let peer = peer(request.extensions());
+    if middleware.may_continue_traces(peer) {
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        telemetry::continue_trace(&span, traceparent);
+    }
+    let address = client_address(peer, request.headers(), &middleware.limits.trusted_proxies);
     request.extensions_mut().insert(RequestInfo {
         request_id: request_id.clone(),
+        address,
         max_body_bytes: middleware.limits.max_body_bytes,
-        trust_proxy_headers: middleware.limits.trust_proxy_headers,
+        buffers: middleware.buffers.clone(),
     });
-    let answer = middleware.answer(request, next, matched.is_some());
+    let answer = middleware.answer(request, next, matched.as_ref(), peer);
     let mut response = REQUEST_ID.scope(request_id.clone(), answer).instrument(span.clone()).await;
     response.headers_mut().insert(REQUEST_ID_NAME, request_id.to_header());
+    protect::add_headers(&mut response);
     let elapsed = started.elapsed();
     route.record(response.status(), elapsed);
     finish_span(&span, response.status());
@@ -83,7 +100,29 @@ fn finish_span(span: &Span, status: StatusCode) {
 }
 
 impl Middleware {
-    async fn answer(&self, mut request: Request, next: Next, routed: bool) -> Response {
+    /// Anyone may send a `traceparent` that asks for the trace to be recorded. Only those of our own side are heard.
+    fn may_continue_traces(&self, peer: Option<IpAddr>) -> bool {
+        let proxies = &self.limits.trusted_proxies;
+        peer.is_none_or(|peer| peer.is_loopback() || proxies.iter().any(|network| network.contains(&peer)))
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request,
+        next: Next,
+        matched: Option<&MatchedPath>,
+        peer: Option<IpAddr>,
+    ) -> Response {
+        if let Err(error) = protect::check(&request, peer, &self.limits.allowed_hosts) {
+            return error.into_response();
+        }
+        // An overloaded service is alive, and shows that it is overloaded.
+        let is_watching =
+            matched.is_some_and(|path| path.as_str().starts_with("/health") || path.as_str() == "/metrics");
+        let Some(_in_flight) = self.in_flight.try_acquire().ok().map(Some).or(is_watching.then_some(None)) else {
+            return retry_later(overloaded("requests"));
+        };
+        let routed = matched.is_some();
         let limit = self.limits.max_body_bytes;
         if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
             let (parts, body) = request.into_parts();
@@ -108,8 +147,11 @@ impl Middleware {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// A refusal with the time after which to try again.
+fn retry_later(error: ApiError) -> Response {
+    let mut answer = error.into_response();
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
 }
 
 /// Gives axum's own errors (no route, wrong method, a path or body that it cannot extract) the shape of all others.

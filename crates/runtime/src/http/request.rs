@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
+use ipnet::IpNet;
 
+use super::body::Buffers;
 use crate::error::ApiError;
 use crate::request_id::RequestId;
 
@@ -17,8 +19,10 @@ const MAX_ACTOR: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct RequestInfo {
     pub(super) request_id: RequestId,
+    /// The client's, as far as it can be known.
+    pub(super) address: Option<IpAddr>,
     pub(super) max_body_bytes: usize,
-    pub(super) trust_proxy_headers: bool,
+    pub(super) buffers: Buffers,
 }
 
 /// Who sends a request, as far as its headers and its connection tell.
@@ -38,7 +42,7 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
         Ok(Self {
             request_id: info.map(|info| info.request_id.to_string()).unwrap_or_default(),
             actor: actor(&parts.headers)?,
-            ip_address: client_address(parts, info.is_some_and(|info| info.trust_proxy_headers)),
+            ip_address: info.and_then(|info| info.address),
         })
     }
 }
@@ -57,16 +61,52 @@ fn actor(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// The leftmost address of `X-Forwarded-For` is the client's, but any client can send that header. Without
-/// `TRUST_PROXY_HEADERS`, which says that a proxy sets it, the peer's address is used.
-fn client_address(parts: &Parts, trust_proxy_headers: bool) -> Option<IpAddr> {
-    let forwarded = || {
-        let chain = parts.headers.get("x-forwarded-for")?.to_str().ok()?;
-        chain.split(',').next()?.trim().parse().ok()
-    };
-    if trust_proxy_headers { forwarded().or_else(|| peer(&parts.extensions)) } else { peer(&parts.extensions) }
+/// Who is at the other end of the connection.
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
-fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
+/// Each proxy adds to `X-Forwarded-For` whom it heard, on the right. So the client is the rightmost address that is no proxy of ours;
+/// what stands left of it the client may have written itself. Without a proxy of ours at the other end the header says nothing.
+pub(super) fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
+    let is_ours = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    let mut client = peer?;
+    let chain = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok());
+    for text in chain.flat_map(|value| value.rsplit(',')) {
+        if !is_ours(&client) {
+            break;
+        }
+        // A proxy of ours writes addresses.
+        let Ok(address) = text.trim().parse::<IpAddr>() else { break };
+        client = address.to_canonical();
+    }
+    Some(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_no_proxy_of_ours() {
+        let proxies: Vec<IpNet> = ["10.0.0.0/8", "192.0.2.1/32"].iter().map(|net| net.parse().expect("CIDR")).collect();
+        for (peer, forwarded, client) in [
+            ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6", "198.51.100.1, 192.0.2.1"], "198.51.100.1"),
+            ("10.0.0.1", &["rubbish"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, rubbish, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ] {
+            let headers = forwarded
+                .iter()
+                .map(|value| ("x-forwarded-for".parse().expect("a name"), value.parse().expect("a value")));
+            let found = client_address(peer.parse().ok(), &headers.collect(), &proxies);
+            assert_eq!(found, client.parse().ok(), "{peer} {forwarded:?}");
+        }
+        assert_eq!(client_address("10.0.0.1".parse().ok(), &HeaderMap::new(), &[]), "10.0.0.1".parse().ok());
+    }
 }

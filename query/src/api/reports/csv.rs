@@ -1,10 +1,12 @@
 //! Rows as CSV (RFC 4180), with a header.
 
+use contracts::is_invisible;
 use csv::{Reader, StringRecord, Writer};
 use serde::Serialize;
 
-/// A spreadsheet runs a cell that starts with one of these as a formula, and the titles of goods come from outside.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// A spreadsheet runs a cell that starts with one of these as a formula, and the titles of goods come from outside. Some read the
+/// full-width signs as the plain ones.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// A header with these names, then the rows.
 pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
@@ -34,9 +36,12 @@ pub(super) fn to_csv<Row: Serialize>(rows: &[Row]) -> Result<Vec<u8>, Box<dyn st
     Ok(safe.into_inner()?)
 }
 
-/// Puts an apostrophe before a formula, which makes it text. A negative number is not a formula.
+/// Puts an apostrophe before a formula, which makes it text. A negative number is not a formula. White space and what cannot be seen may
+/// stand before one.
 fn harmless(cell: &str) -> String {
-    if cell.starts_with(FORMULA) && cell.parse::<f64>().is_err() { format!("'{cell}") } else { cell.to_owned() }
+    let starts = |c: char| c.is_whitespace() || c.is_control() || is_invisible(c);
+    let is_formula = cell.trim_start_matches(starts).starts_with(FORMULA) && cell.parse::<f64>().is_err();
+    if is_formula || cell.starts_with(char::is_control) { format!("'{cell}") } else { cell.to_owned() }
 }
 
 #[cfg(test)]
@@ -62,5 +67,26 @@ mod tests {
             "sku,amount_minor,rate\n\"'=HYPERLINK(\"\"http://evil\"\")\",-5,\n\"नीला, \"\"bowl\"\"\",7,0.25\n"
         );
         assert!(to_csv::<Row>(&[]).expect("written").is_empty());
+    }
+
+    #[test]
+    fn a_formula_is_found_behind_what_cannot_be_seen() {
+        for (cell, expected) in [
+            ("=1+1", "'=1+1"),
+            ("\n=1+1", "'\n=1+1"),
+            ("\r\n =1+1", "'\r\n =1+1"),
+            ("\t", "'\t"),
+            ("＝1+1", "'＝1+1"),
+            ("＠SUM(A1)", "'＠SUM(A1)"),
+            ("\u{200b}=1+1", "'\u{200b}=1+1"),
+            ("\u{feff}+1", "'\u{feff}+1"),
+            ("-5", "-5"),
+            ("-5.25", "-5.25"),
+            ("a = b", "a = b"),
+            (" a", " a"),
+            ("", ""),
+        ] {
+            assert_eq!(harmless(cell), expected, "{cell:?}");
+        }
     }
 }

@@ -64,14 +64,14 @@ pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Res
         )
         select currency,
                count(*) filter (where status <> 'PROCESSED') as "owed!",
-               coalesce(sum(amount_minor) filter (where status <> 'PROCESSED'), 0)::int8 as "owed_minor!",
+               read.figure(coalesce(sum(amount_minor) filter (where status <> 'PROCESSED'), 0)) as "owed_minor!",
                min(made_on) filter (where status <> 'PROCESSED') as owed_since,
                count(*) filter (where status = 'PROCESSED') as "paid!",
-               coalesce(sum(amount_minor) filter (where status = 'PROCESSED'), 0)::int8 as "paid_minor!",
+               read.figure(coalesce(sum(amount_minor) filter (where status = 'PROCESSED'), 0)) as "paid_minor!",
                count(*) filter (where status = 'IN_DOUBT') as "in_doubt!",
-               coalesce(sum(amount_minor) filter (where status = 'IN_DOUBT'), 0)::int8 as "in_doubt_minor!",
+               read.figure(coalesce(sum(amount_minor) filter (where status = 'IN_DOUBT'), 0)) as "in_doubt_minor!",
                count(*) filter (where status = 'FAILED') as "failed!",
-               coalesce(sum(amount_minor) filter (where status = 'FAILED'), 0)::int8 as "failed_minor!"
+               read.figure(coalesce(sum(amount_minor) filter (where status = 'FAILED'), 0)) as "failed_minor!"
         from due group by currency order by currency
         "#,
         period.first(),

@@ -10,6 +10,9 @@ use crate::api::parameters::Parameters;
 
 const EXPECTED: &str = "must be a date like 2026-01-31, from 1900 to 9999";
 
+/// The longest period of a report: three years. A report of all time has no limits at all.
+const MAX_DAYS: i64 = 1_096;
+
 /// The days of a report: `from` and `to` are included, `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period {
@@ -18,6 +21,11 @@ pub(crate) struct Period {
 }
 
 impl Period {
+    /// How long it is; `None` without limits.
+    fn days(self) -> Option<i64> {
+        Some((self.to? - self.from?).num_days() + 1)
+    }
+
     /// The first day to compare with in SQL: Postgres has fewer years than chrono.
     pub(super) fn first(self) -> NaiveDate {
         self.from.or(NaiveDate::from_ymd_opt(1, 1, 1)).unwrap_or_default()
@@ -109,9 +117,13 @@ impl ReportRequest {
         if from.zip(to).is_some_and(|(from, to)| to < from) {
             parameters.reject("to", "must not be before from");
         }
+        let period = default.complete(from, to, today);
+        if period.days().is_some_and(|days| days > MAX_DAYS) {
+            parameters.reject("to", format!("must be at most {MAX_DAYS} days after from; ask for a year at a time"));
+        }
         let format = parameters.parse("format", format, Format::EXPECTED, Format::parse);
         let format = format.unwrap_or_else(|| Format::accepted(headers));
-        Self { parameters, format, period: default.complete(from, to, today) }
+        Self { parameters, format, period }
     }
 
     /// 422 with every parameter that is wrong.

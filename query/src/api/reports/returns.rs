@@ -128,7 +128,7 @@ async fn skus(conn: &mut PgConnection, period: Period, by_order_date: bool) -> s
         select sku as "sku!", coalesce(sold.title, back.title) as "title!", currency as "currency!",
                coalesce(sold.units, 0) as "units_sold!", coalesce(returns, 0) as "returns!",
                coalesce(back.units, 0) as "units_returned!", coalesce(rejected, 0) as "units_rejected!",
-               coalesce(refunded, 0)::int8 as "refunded_minor!",
+               read.figure(coalesce(refunded, 0)) as "refunded_minor!",
                round(coalesce(back.units, 0)::numeric / sold.units, 4)::float8 as return_rate
         from sold full join back using (sku, currency)
         order by coalesce(back.units, 0) desc, coalesce(sold.units, 0) desc, sku, currency
@@ -158,7 +158,7 @@ async fn reasons(conn: &mut PgConnection, period: Period, by_order_date: bool) -
             group by reason, currency
         )
         select reason, currency as "currency!", returns as "returns!", units as "units_returned!", rejected as "units_rejected!",
-               refunded::int8 as "refunded_minor!",
+               read.figure(refunded) as "refunded_minor!",
                round(units::numeric / nullif(sum(units) over (partition by currency), 0), 4)::float8 as share
         from back
         order by units desc, returns desc, reason, currency

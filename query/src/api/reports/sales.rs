@@ -85,12 +85,12 @@ pub(crate) async fn by_day(conn: &mut PgConnection, period: Period) -> sqlx::Res
             select processed_on, currency, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, count(*), sum(amount_minor)
             from read.refunds where processed_on between $1 and $2 and kind <> 'CANCELLATION' group by processed_on, currency
         )
-        select day as "day!", currency as "currency!", sum(placed)::int8 as "placed!", sum(orders)::int8 as "orders!",
-               sum(units)::int8 as "units!", sum(subtotal)::int8 as "subtotal_minor!", sum(discount)::int8 as "discount_minor!",
-               sum(shipping)::int8 as "shipping_minor!", sum(tax)::int8 as "tax_minor!", sum(total)::int8 as "total_minor!",
-               sum(cancelled)::int8 as "cancelled!", sum(cancelled_total)::int8 as "cancelled_minor!",
-               sum(refunds)::int8 as "refunds!", sum(refunded)::int8 as "refunded_minor!",
-               (sum(total) - sum(cancelled_total) - sum(refunded))::int8 as "net_minor!"
+        select day as "day!", currency as "currency!", read.figure(sum(placed)) as "placed!", read.figure(sum(orders)) as "orders!",
+               read.figure(sum(units)) as "units!", read.figure(sum(subtotal)) as "subtotal_minor!", read.figure(sum(discount)) as "discount_minor!",
+               read.figure(sum(shipping)) as "shipping_minor!", read.figure(sum(tax)) as "tax_minor!", read.figure(sum(total)) as "total_minor!",
+               read.figure(sum(cancelled)) as "cancelled!", read.figure(sum(cancelled_total)) as "cancelled_minor!",
+               read.figure(sum(refunds)) as "refunds!", read.figure(sum(refunded)) as "refunded_minor!",
+               read.figure(sum(total) - sum(cancelled_total) - sum(refunded)) as "net_minor!"
         from part group by day, currency order by day, currency
         "#,
         period.first(),

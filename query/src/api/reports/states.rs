@@ -52,7 +52,7 @@ pub(crate) async fn totals(conn: &mut PgConnection, period: Period) -> sqlx::Res
     sqlx::query_as!(
         OrdersInState,
         r#"
-        select state, currency, count(*) as "orders!", sum(units)::int8 as "units!", sum(total_minor)::int8 as "total_minor!"
+        select state, currency, count(*) as "orders!", read.figure(sum(units)) as "units!", read.figure(sum(total_minor)) as "total_minor!"
         from read.order_facts
         where placed_on between $1 and $2
         group by state, currency

@@ -102,9 +102,9 @@ pub(super) async fn returns_of_day(conn: &mut PgConnection, day: NaiveDate) -> s
         r#"
         select currency,
                count(*) filter (where requested_on = $1) as "requested!",
-               coalesce(sum(amount_minor) filter (where requested_on = $1), 0)::int8 as "requested_minor!",
+               read.figure(coalesce(sum(amount_minor) filter (where requested_on = $1), 0)) as "requested_minor!",
                count(*) filter (where completed_on = $1) as "completed!",
-               coalesce(sum(amount_minor) filter (where completed_on = $1), 0)::int8 as "completed_minor!"
+               read.figure(coalesce(sum(amount_minor) filter (where completed_on = $1), 0)) as "completed_minor!"
         from read.return_facts where requested_on = $1 or completed_on = $1
         group by currency order by currency
         "#,

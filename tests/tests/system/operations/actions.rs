@@ -104,7 +104,7 @@ async fn a_pause_outlives_a_restart() -> Result<()> {
     let system = System::start_on(system.stop().await?, |options| options.query.consistency_wait_ms = 1_000).await?;
 
     let order = shop::order_in(&system.api, OrderState::Paid).await?.id;
-    let (path, token) = (format!("/orders/{order}"), format!("order:{order}@2"));
+    let (path, token) = (format!("/orders/{order}"), system.token("order", order, 2).await?);
     system.api.read(&path, &token).await?.refused(503, "READ_MODEL_BEHIND");
     let status = ops(&system.database, &["status"]).await?.exited(0).out;
     assert!(status.contains("by anita: the shelves are being counted"), "{status}");

@@ -64,7 +64,7 @@ async fn an_unreviewed_return_is_rejected_after_its_last_business_day() -> Resul
     let run = run_for(pool, utc("2026-01-17T18:30:00Z")).await?;
     assert_eq!(run, json!({ "rejected": 1, "decided_meanwhile": 0, "requested_before": "2026-01-10T18:30:00Z" }));
 
-    let token = format!("return:{}@2", forgotten.id);
+    let token = system.token("return", forgotten.id, 2).await?;
     let path = format!("/returns/{}", forgotten.id);
     let returned = api.read(&path, &token).await?.expect(200).returned();
     assert_eq!((returned.state, returned.rejected_at), (ReturnState::Rejected, Some(clock.now())));

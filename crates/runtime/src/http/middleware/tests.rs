@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path};
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ fn router(limits: &HttpLimits) -> Router {
 }
 
 fn limits() -> HttpLimits {
-    HttpLimits { max_body_bytes: 1_000, request_timeout: Duration::from_millis(50), trust_proxy_headers: false }
+    HttpLimits { max_body_bytes: 1_000, request_timeout: Duration::from_millis(50), ..HttpLimits::default() }
 }
 
 struct Answer {
@@ -327,16 +328,17 @@ async fn the_actor_is_taken_from_its_header() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_believed_only_when_told_to() {
+async fn a_proxy_is_believed_only_when_it_is_ours() {
     let peer = ConnectInfo("[::ffff:192.0.2.1]:4000".parse::<SocketAddr>().expect("an address"));
-    for (trust, header, address) in [
-        (false, "203.0.113.9", "192.0.2.1"),
-        (true, "203.0.113.9, 192.0.2.7", "203.0.113.9"),
-        (true, "rubbish", "192.0.2.1"),
+    for (ours, header, address) in [
+        (None, "203.0.113.9", "192.0.2.1"),
+        (Some("192.0.2.0/24"), "198.51.100.7, 203.0.113.9, 192.0.2.7", "203.0.113.9"),
+        (Some("192.0.2.0/24"), "rubbish", "192.0.2.1"),
     ] {
-        let limits = HttpLimits { trust_proxy_headers: trust, ..limits() };
+        let trusted_proxies = ours.into_iter().map(|network| network.parse().expect("CIDR")).collect();
+        let limits = HttpLimits { trusted_proxies, ..limits() };
         let request = request("GET", "/context").header("x-forwarded-for", header).extension(peer);
-        assert_eq!(send(&limits, request, "").await.json()["ip_address"], address, "{trust} {header}");
+        assert_eq!(send(&limits, request, "").await.json()["ip_address"], address, "{ours:?} {header}");
     }
 }
 

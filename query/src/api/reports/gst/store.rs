@@ -52,8 +52,8 @@ pub(super) async fn one_by_one(
                case when sez and without_payment then 'SEWOP' when sez then 'SEWP' when class <> 'EXP' then 'R'
                     when without_payment then 'WOPAY' else 'WPAY' end as "supply_type!",
                corrects, corrected_issued_on, document.place_of_supply as "place_of_supply!", 'N' as "reverse_charge!", document.total_minor, gst_rate,
-               sum(taxable_minor)::int8 as "taxable_minor!", sum(igst_minor)::int8 as "igst_minor!",
-               sum(cgst_minor)::int8 as "cgst_minor!", sum(sgst_minor)::int8 as "sgst_minor!"
+               read.figure(sum(taxable_minor)) as "taxable_minor!", read.figure(sum(igst_minor)) as "igst_minor!",
+               read.figure(sum(cgst_minor)) as "cgst_minor!", read.figure(sum(sgst_minor)) as "sgst_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
         where document.kind = $3 and class <> 'B2CS' and (gst_rate > 0 or class = 'EXP' or sez)
         group by document.kind, class, sez, without_payment, number, document.issued_on, recipient_gstin, recipient_name, corrects,
@@ -73,10 +73,10 @@ pub(super) async fn others(conn: &mut PgConnection, first: NaiveDate, last: Naiv
         GstOthers,
         r#"
         select document.place_of_supply as "place_of_supply!", gst_rate,
-               sum(case document.kind when 'invoice' then taxable_minor else -taxable_minor end)::int8 as "taxable_minor!",
-               sum(case document.kind when 'invoice' then igst_minor else -igst_minor end)::int8 as "igst_minor!",
-               sum(case document.kind when 'invoice' then cgst_minor else -cgst_minor end)::int8 as "cgst_minor!",
-               sum(case document.kind when 'invoice' then sgst_minor else -sgst_minor end)::int8 as "sgst_minor!"
+               read.figure(sum(case document.kind when 'invoice' then taxable_minor else -taxable_minor end)) as "taxable_minor!",
+               read.figure(sum(case document.kind when 'invoice' then igst_minor else -igst_minor end)) as "igst_minor!",
+               read.figure(sum(case document.kind when 'invoice' then cgst_minor else -cgst_minor end)) as "cgst_minor!",
+               read.figure(sum(case document.kind when 'invoice' then sgst_minor else -sgst_minor end)) as "sgst_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
         where class = 'B2CS' and gst_rate > 0
         group by document.place_of_supply, gst_rate
@@ -96,7 +96,7 @@ pub(super) async fn nil(conn: &mut PgConnection, first: NaiveDate, last: NaiveDa
         r#"
         select concat(case supply when 'INTER_STATE' then 'INTR' else 'INTRA' end, case class when 'B2B' then 'B2B' else 'B2C' end)
                    as "supply_type!",
-               sum(case document.kind when 'invoice' then 1 else -1 end * line.total_minor)::int8 as "nil_minor!"
+               read.figure(sum(case document.kind when 'invoice' then 1 else -1 end * line.total_minor)) as "nil_minor!"
         from document join read.issued_lines as line on line.document_id = document.id
         where class <> 'EXP' and not sez and coalesce(gst_rate, 0) = 0
         group by 1 order by 1
@@ -137,10 +137,10 @@ pub(super) async fn hsn(conn: &mut PgConnection, first: NaiveDate, last: NaiveDa
             select *, case kind when 'invoice' then 1 else -1 end as sign from line
         )
         select case when recipient_registered then 'B2B' else 'B2C' end as "recipients!", hsn, 'NOS' as "uqc!",
-               sum(sign * quantity)::int8 as "quantity!", sum(sign * total)::int8 as "total_minor!", gst_rate,
-               sum(sign * taxable)::int8 as "taxable_minor!", sum(sign * igst)::int8 as "igst_minor!",
-               sum(sign * cgst)::int8 as "cgst_minor!", sum(sign * sgst)::int8 as "sgst_minor!",
-               sum(sign * round_off)::int8 as "round_off_minor!"
+               read.figure(sum(sign * quantity)) as "quantity!", read.figure(sum(sign * total)) as "total_minor!", gst_rate,
+               read.figure(sum(sign * taxable)) as "taxable_minor!", read.figure(sum(sign * igst)) as "igst_minor!",
+               read.figure(sum(sign * cgst)) as "cgst_minor!", read.figure(sum(sign * sgst)) as "sgst_minor!",
+               read.figure(sum(sign * round_off)) as "round_off_minor!"
         from signed group by recipient_registered, hsn, gst_rate order by recipient_registered desc, hsn, gst_rate
         "#,
         first,

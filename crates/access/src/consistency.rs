@@ -1,0 +1,99 @@
+//! Consistency tokens: `<entity>:<id>@<version>.<signature>`. A query that gets one waits until its read model has that version, so a
+//! token that anyone can make up would let anyone make the service wait. The signature is the first 8 bytes of an HMAC-SHA256, under a key
+//! that the migrations make and only our services read.
+
+use std::fmt;
+
+use ring::hmac;
+use sqlx::PgPool;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+const SIGNATURE_BYTES: usize = 8;
+
+/// The key of a database's tokens.
+#[derive(Clone)]
+pub struct ConsistencyKey(hmac::Key);
+
+impl fmt::Debug for ConsistencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConsistencyKey")
+    }
+}
+
+/// What a token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token<'t> {
+    pub entity: &'t str,
+    pub id: Uuid,
+    pub version: i32,
+}
+
+impl ConsistencyKey {
+    /// Reads the key. The pool is on the database of the commands.
+    pub async fn load(pool: &PgPool) -> sqlx::Result<Self> {
+        let key = sqlx::query_scalar!("select key from access.consistency_key").fetch_one(pool).await?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    }
+
+    /// The key of these bytes.
+    pub fn of(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// The token of a version.
+    pub fn token(&self, entity: &str, id: Uuid, version: i32) -> String {
+        let said = format!("{entity}:{id}@{version}");
+        let signature = u64::from_be_bytes(self.signature(&said));
+        format!("{said}.{signature:016x}")
+    }
+
+    /// `None`: it is none of ours.
+    pub fn read<'t>(&self, token: &'t str) -> Option<Token<'t>> {
+        let (said, signature) = token.rsplit_once('.')?;
+        let expected = format!("{:016x}", u64::from_be_bytes(self.signature(said)));
+        if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {
+            return None;
+        }
+        let (entity, rest) = said.split_once(':')?;
+        let (id, version) = rest.split_once('@')?;
+        Some(Token {
+            entity,
+            id: Uuid::try_parse(id).ok()?,
+            version: version.parse().ok().filter(|version| *version >= 1)?,
+        })
+    }
+
+    fn signature(&self, said: &str) -> [u8; SIGNATURE_BYTES] {
+        let mut signature = [0; SIGNATURE_BYTES];
+        signature.copy_from_slice(&hmac::sign(&self.0, said.as_bytes()).as_ref()[..SIGNATURE_BYTES]);
+        signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_holder_of_the_key_makes_tokens() {
+        let (ours, theirs) = (ConsistencyKey::of(&[1; 32]), ConsistencyKey::of(&[2; 32]));
+        let id = Uuid::from_u128(7);
+        let token = ours.token("order", id, 3);
+        assert_eq!(token.len(), "order:".len() + 36 + "@3.".len() + 16, "{token}");
+        assert_eq!(ours.read(&token), Some(Token { entity: "order", id, version: 3 }));
+        assert_eq!(theirs.read(&token), None);
+        for forged in [
+            token.replace("@3", "@4"),
+            token.replace("order", "return"),
+            token[..token.len() - 1].to_owned(),
+            format!("{token}0"),
+            token.to_uppercase(),
+            format!("order:{id}@3"),
+            String::new(),
+            ".".to_owned(),
+        ] {
+            assert_eq!(ours.read(&forged), None, "{forged}");
+        }
+    }
+}

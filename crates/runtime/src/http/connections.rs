@@ -1,0 +1,234 @@
+//! The connections of a server: how many there are, what each is doing, and for how long.
+//!
+//! A client that sends nothing, or half of a request's head, costs a connection and little else, so an attacker opens many. Each has a
+//! time-out, and when all places are taken the one that has been silent for the longest gives way: a client that talks keeps its own.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// How long a client may take for the head of a request, from its first byte.
+pub(super) const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client may be silent between two requests, or while it takes an answer. Longer than the proxies in front of us keep a
+/// connection, so that they close it first.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(75);
+
+/// What a connection is doing. The numbers are the lowest bits of [`Connection::state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// Nothing, or it takes an answer.
+    Waiting = 0,
+    /// A part of a request's head is here.
+    Head = 1,
+    /// A request is being answered.
+    Answering = 2,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    id: u64,
+    started: Instant,
+    /// Since when (milliseconds after `started`) it does what: time × 4 + [`Doing`].
+    state: AtomicU64,
+    pub(super) close: CancellationToken,
+}
+
+impl Connection {
+    fn enter(&self, doing: Doing) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 8);
+        self.state.store(now * 4 + doing as u64, Ordering::Relaxed);
+    }
+
+    fn doing(&self) -> (Doing, Duration) {
+        let state = self.state.load(Ordering::Relaxed);
+        let doing = match state % 4 {
+            0 => Doing::Waiting,
+            1 => Doing::Head,
+            _ => Doing::Answering,
+        };
+        (doing, self.started.elapsed().saturating_sub(Duration::from_millis(state / 4)))
+    }
+
+    /// A request is here.
+    pub(super) fn answers(&self) {
+        self.enter(Doing::Answering);
+    }
+
+    /// It is answered.
+    pub(super) fn waits(&self) {
+        self.enter(Doing::Waiting);
+    }
+
+    fn has_read(&self) {
+        if self.doing().0 == Doing::Waiting {
+            self.enter(Doing::Head);
+        }
+    }
+
+    fn has_written(&self) {
+        if self.doing().0 == Doing::Waiting {
+            self.enter(Doing::Waiting);
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        match self.doing() {
+            (Doing::Head, time) => time > HEAD_WITHIN,
+            (Doing::Waiting, time) => time > SILENT_FOR,
+            // The request's own time-out ends it.
+            (Doing::Answering, _) => false,
+        }
+    }
+}
+
+/// All connections of a server.
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    most: usize,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next_id: u64,
+    by_id: HashMap<u64, Arc<Connection>>,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, open: Arc::default() }
+    }
+
+    /// Gives a new connection a place: the place of the one that has been silent for the longest, when all are taken. `None`: every
+    /// connection is being answered.
+    pub(super) fn admit(&self) -> Option<Arc<Connection>> {
+        let mut open = self.lock();
+        if open.by_id.len() >= self.most {
+            let silent = open.by_id.values().filter(|connection| connection.doing().0 != Doing::Answering);
+            let id = silent.max_by_key(|connection| connection.doing().1)?.id;
+            if let Some(connection) = open.by_id.remove(&id) {
+                connection.close.cancel();
+            }
+        }
+        open.next_id += 1;
+        let connection = Arc::new(Connection {
+            id: open.next_id,
+            started: Instant::now(),
+            state: AtomicU64::new(0),
+            close: CancellationToken::new(),
+        });
+        open.by_id.insert(connection.id, connection.clone());
+        Some(connection)
+    }
+
+    pub(super) fn forget(&self, connection: &Connection) {
+        self.lock().by_id.remove(&connection.id);
+    }
+
+    /// Closes those that have taken too long.
+    pub(super) fn close_overdue(&self) {
+        let overdue: Vec<_> = self.lock().by_id.values().filter(|one| one.is_overdue()).cloned().collect();
+        for connection in overdue {
+            connection.close.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream that tells its connection what is read and written.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) stream: TcpStream,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.connection.has_read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.connection.has_written();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.connection.has_written();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_is_silent_for_the_longest_gives_way() {
+        let connections = Connections::new(3);
+        let [first, second, third] = [(); 3].map(|()| connections.admit().expect("a place"));
+        first.answers();
+        second.has_read();
+        // Its last answer is the newest.
+        third.state.store(u64::MAX / 8 * 4, Ordering::Relaxed);
+        let fourth = connections.admit().expect("the place of the second");
+        assert!(second.close.is_cancelled());
+        assert!(!first.close.is_cancelled() && !third.close.is_cancelled());
+        for busy in [&third, &fourth] {
+            busy.answers();
+        }
+        assert!(connections.admit().is_none(), "all are being answered");
+        connections.forget(&third);
+        assert!(connections.admit().is_some());
+    }
+
+    #[test]
+    fn half_a_head_and_silence_have_a_time_out_and_an_answer_has_its_own() {
+        let since = |doing: Doing, ago: Duration| {
+            let started = Instant::now().checked_sub(ago).expect("the machine runs for longer");
+            let state = AtomicU64::new(doing as u64);
+            Connection { id: 0, started, state, close: CancellationToken::new() }
+        };
+        let (short, long) = (Duration::from_secs(9), Duration::from_secs(11));
+        assert!(!since(Doing::Head, short).is_overdue() && since(Doing::Head, long).is_overdue());
+        let (short, long) = (Duration::from_secs(70), Duration::from_secs(80));
+        assert!(!since(Doing::Waiting, short).is_overdue() && since(Doing::Waiting, long).is_overdue());
+        assert!(!since(Doing::Answering, long).is_overdue());
+    }
+}

@@ -1,0 +1,117 @@
+//! Settings that are secret: out of the environment, or out of a file that it names (`DATABASE_URL_FILE` for `DATABASE_URL`). Never off
+//! the command line, which every user of the machine can read.
+//!
+//! A secret is an argument whose value the help does not show (`hide_env_values`).
+
+use std::env;
+use std::fs;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Error, Id, Parser};
+
+/// Parses the command line and the environment, as `T::parse` does, with secrets out of files.
+pub fn parse<T: Parser>() -> T {
+    let parsed = matches(T::command()).and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+/// The arguments and settings of this process.
+///
+/// # Errors
+/// As clap's; and for a secret on the command line, one that is given twice, or a file that cannot be read.
+pub fn matches(command: Command) -> Result<ArgMatches, Error> {
+    let mut command = with_files(command)?;
+    let matches = command.try_get_matches_from_mut(env::args_os())?;
+    match shown(&command, &matches) {
+        None => Ok(matches),
+        Some(name) => {
+            let message = format!(
+                "{name} is a secret, and every user of the machine can read a command line: put it into the environment, or into a file \
+                 that {name}_FILE names"
+            );
+            Err(command.error(ErrorKind::ArgumentConflict, message))
+        }
+    }
+}
+
+/// Gives each secret that a file has its value.
+///
+/// # Errors
+/// For a secret that is given twice, or a file that cannot be read.
+pub fn with_files(mut command: Command) -> Result<Command, Error> {
+    for (id, name) in secrets(&command) {
+        let file = format!("{name}_FILE");
+        let Some(path) = env::var_os(&file) else { continue };
+        if env::var_os(&name).is_some() {
+            return Err(
+                command.error(ErrorKind::ArgumentConflict, format!("{name} and {file} are both set; set one of them"))
+            );
+        }
+        let text = fs::read_to_string(&path).map_err(|error| {
+            let message = format!("{file} names {}, which cannot be read: {error}", path.display());
+            command.error(ErrorKind::Io, message)
+        })?;
+        // clap keeps values for as long as the process lives.
+        let text: &'static str = text.trim_end_matches(['\r', '\n']).to_owned().leak();
+        command = command.mut_arg(id, |argument| argument.default_value(text).hide_default_value(true).required(false));
+    }
+    let names: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    for name in names {
+        let mut failed = None;
+        command = command.mut_subcommand(name, |subcommand| {
+            with_files(subcommand.clone()).unwrap_or_else(|error| {
+                failed = Some(error);
+                subcommand
+            })
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    Ok(command)
+}
+
+/// The secrets of a command, with the variables that hold them.
+fn secrets(command: &Command) -> Vec<(Id, String)> {
+    let secret = command.get_arguments().filter(|argument| argument.is_hide_env_values_set());
+    secret.filter_map(|one| Some((one.get_id().clone(), one.get_env()?.to_str()?.to_owned()))).collect()
+}
+
+/// A secret that is on the command line.
+fn shown(command: &Command, matches: &ArgMatches) -> Option<String> {
+    let given = |id: &Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let own = secrets(command).into_iter().find(|(id, _)| given(id)).map(|(_, name)| name);
+    own.or_else(|| {
+        let (name, inner) = matches.subcommand()?;
+        shown(command.find_subcommand(name)?, inner)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Arg;
+
+    use super::*;
+
+    fn command(variable: &'static str) -> Command {
+        let secret = Arg::new("secret").long("secret").env(variable).hide_env_values(true).required(true);
+        Command::new("program").subcommand(Command::new("act").arg(secret))
+    }
+
+    fn secret_of(matches: &ArgMatches) -> Option<&str> {
+        matches.subcommand()?.1.get_one::<String>("secret").map(String::as_str)
+    }
+
+    /// `PATH` stands for a variable that is set: a test cannot set one. The programs' own tests play files.
+    #[test]
+    fn a_secret_on_the_command_line_is_found() {
+        let mut command = with_files(command("RUNTIME_TEST_SECRET")).expect("no files");
+        let matches = command.try_get_matches_from_mut(["program", "act", "--secret", "hush"]).expect("complete");
+        assert_eq!(shown(&command, &matches).as_deref(), Some("RUNTIME_TEST_SECRET"));
+        let mut command = with_files(self::command("PATH")).expect("no files");
+        let matches = command.try_get_matches_from_mut(["program", "act"]).expect("complete");
+        assert_eq!(shown(&command, &matches), None);
+        assert_eq!(secret_of(&matches).map(str::to_owned), env::var("PATH").ok());
+    }
+}
