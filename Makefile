@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long faults ordered upgrade mutants bench bench-years bench-lives coverage reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test test-long faults ordered upgrade mutants bench bench-years bench-lives coverage sbom reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -63,6 +63,9 @@ bench-lives: ## Two million orders through their whole lives; hours and tens of 
 coverage: ## Line coverage by crate; fails below 85 %, or 95 % for state machines and money
 	@scripts/setup.sh coverage
 	@scripts/coverage.sh
+
+sbom: ## The bill of materials of each program (CycloneDX), into target/sbom
+	@scripts/sbom.sh
 
 reset: ## Stop the processes of .data/ and delete it; PDFs in invoices/ stay
 	@scripts/reset.sh

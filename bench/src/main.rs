@@ -4,6 +4,7 @@
 //!   their own statement without HTTP;
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
 //! - [`start_latency`], [`api_latency`], [`own_writes`]: latencies under a moderate load;
+//! - [`mod@access`]: with an API key against without; [`slow_sockets`]: beside clients that never finish a request;
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
 //!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
 //! - [`rebuild`]: a rebuild of the read models, against one statement that makes half of them; [`reports`] over them;
@@ -38,6 +39,8 @@ mod rebuild;
 mod reports;
 mod memory;
 mod own_writes;
+mod access;
+mod slow_sockets;
 mod held_snapshot;
 mod bytes_per_life;
 mod years;
@@ -109,6 +112,8 @@ enum Subject {
     StartLatency,
     ApiLatency,
     OwnWrites,
+    Access,
+    SlowSockets,
     RelayRabbitmq,
     RelayPostgres,
     RelayBacklog,
@@ -142,6 +147,8 @@ impl Subject {
             Self::StartLatency => "start-latency",
             Self::ApiLatency => "api-latency",
             Self::OwnWrites => "own-writes",
+            Self::Access => "access",
+            Self::SlowSockets => "slow-sockets",
             Self::RelayRabbitmq => "relay-rabbitmq",
             Self::RelayPostgres => "relay-postgres",
             Self::RelayBacklog => "relay-backlog",
@@ -214,6 +221,8 @@ async fn measure(subject: Subject, system: &mut System, plan: &Plan) -> Result<V
         Subject::StartLatency => start_latency::measure(system, plan).await,
         Subject::ApiLatency => api_latency::measure(system, plan).await,
         Subject::OwnWrites => own_writes::measure(system, plan).await,
+        Subject::Access => access::measure(system, plan).await,
+        Subject::SlowSockets => slow_sockets::measure(system, plan).await,
         Subject::RelayRabbitmq => relay_rabbitmq::measure(system, plan).await,
         Subject::RelayPostgres => relay_postgres::measure(system, plan).await,
         Subject::RelayBacklog => relay_backlog::measure(system, plan).await,

@@ -39,7 +39,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
 enum CommandErrors {
-    /// Malformed JSON (`MALFORMED_JSON`), or a return that is not allowed (`RETURN_NOT_ALLOWED`).
+    /// Malformed JSON (`MALFORMED_JSON`), a return that is not allowed (`RETURN_NOT_ALLOWED`), or with `REQUIRE_IDEMPOTENCY_KEY` a command
+    /// that moves money without a key (`IDEMPOTENCY_KEY_REQUIRED`).
     #[response(status = 400)]
     BadRequest(ErrorBody),
     /// `ORDER_NOT_FOUND`, `RETURN_NOT_FOUND` or `REFUND_NOT_FOUND`.

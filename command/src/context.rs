@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use access::{Caller, Principal};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
 use contracts::{ActorType, Trigger};
 use runtime::ApiError;
@@ -94,7 +94,22 @@ pub(crate) struct CommandContext {
     pub(crate) expected_version: Option<i32>,
 }
 
+/// 400 for a command that moves money, has no `Idempotency-Key`, and needs one.
+fn key_required() -> ApiError {
+    let message =
+        "this command moves money: send an Idempotency-Key, so that it can be repeated without moving it twice";
+    ApiError::new(StatusCode::BAD_REQUEST, "IDEMPOTENCY_KEY_REQUIRED", message)
+}
+
 impl CommandContext {
+    /// The same, unless it lacks a key that is required of commands that move money.
+    ///
+    /// # Errors
+    /// 400 `IDEMPOTENCY_KEY_REQUIRED`.
+    pub(crate) fn moving_money(self, requires_key: bool) -> Result<Self, ApiError> {
+        if requires_key && self.idempotency.is_none() { Err(key_required()) } else { Ok(self) }
+    }
+
     /// The context of a client's request.
     ///
     /// # Errors

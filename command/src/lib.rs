@@ -80,6 +80,8 @@ struct Inner {
     placements: Batchers<Placements>,
     in_flight: idempotency::InFlight,
     consistency_key: ConsistencyKey,
+    /// Whether commands that move money need an idempotency key.
+    requires_key: bool,
     /// How long a command may wait before it is executed.
     deadline: Duration,
     hint: Hint,
@@ -116,6 +118,7 @@ impl App {
             placements: Batchers::start(&pool, size, &hint, tasks),
             in_flight: idempotency::InFlight::default(),
             consistency_key,
+            requires_key: settings.require_idempotency_key,
             deadline: settings.command_deadline,
             pool,
             clock,

@@ -79,8 +79,11 @@ pub struct Settings {
     /// Whether prices, discounts and shipping include the GST, or it is added to them.
     #[arg(long, env = "PRICES_INCLUDE_TAX", default_value_t = true, action = clap::ArgAction::Set)]
     pub prices_include_tax: bool,
+    /// Whether commands that move money (place, pay, cancel, complete, give back, retry) are refused without an `Idempotency-Key`.
+    #[arg(long, env = "REQUIRE_IDEMPOTENCY_KEY", default_value_t = false, action = clap::ArgAction::Set)]
+    pub require_idempotency_key: bool,
     /// Hours for which the answer to an `Idempotency-Key` is kept.
-    #[arg(long, env = "IDEMPOTENCY_RETENTION_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=8_760))]
+    #[arg(long, env = "IDEMPOTENCY_RETENTION_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u32).range(1..=8_760))]
     pub idempotency_retention_hours: u32,
 }
 
@@ -132,7 +135,8 @@ impl Default for Settings {
             lut_reference: None,
             e_invoicing: false,
             prices_include_tax: true,
-            idempotency_retention_hours: 24,
+            require_idempotency_key: false,
+            idempotency_retention_hours: 168,
         }
     }
 }

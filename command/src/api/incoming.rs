@@ -15,6 +15,9 @@ use crate::dispatch::Dispatch;
 use crate::outcome::{Outcome, entity_id};
 use crate::transition::ChangeState;
 
+/// The steps after which money moves. `PATCH …/state` may be any of them.
+const MOVE_MONEY: [&str; 6] = ["pay", "cancel", "complete", "refunds", "retry", "state"];
+
 #[derive(Debug)]
 pub(super) struct Incoming<B> {
     id: String,
@@ -49,7 +52,10 @@ impl<B: StepBody> Incoming<B> {
         let Self { id, sender, body, sent } = self;
         // In one spelling: the same id in capital letters is the same route.
         let id = entity_id(entity, &id)?;
-        let context = CommandContext::of_request(sender, &format!("{id}/{verb}"), &body, &sent, app.clock.now())?;
+        let mut context = CommandContext::of_request(sender, &format!("{id}/{verb}"), &body, &sent, app.clock.now())?;
+        if MOVE_MONEY.contains(&verb) {
+            context = context.moving_money(app.requires_key)?;
+        }
         Ok((context, id, body))
     }
 

@@ -45,7 +45,8 @@ async fn place_order(
     let context = CommandContext::of_request(sender, "orders", &body, &sent, at);
     // An invalid body is reported before an invalid header.
     let order = body.parse(&app.taxation, at)?;
-    app.answer(place_order::place(&app, &context?, order).await)
+    let context = context?.moving_money(app.requires_key)?;
+    app.answer(place_order::place(&app, &context, order).await)
 }
 
 /// Pay

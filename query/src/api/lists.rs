@@ -22,6 +22,7 @@ const MAX_ORDER_NUMBER: usize = 32;
 /// One page of orders.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct OrderPage {
+    /// At most `limit`, and fewer when they are longer than 4 MiB together.
     pub data: Vec<OrderDocument>,
     /// Send it as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
@@ -31,6 +32,7 @@ pub struct OrderPage {
 /// One page of returns.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ReturnPage {
+    /// At most `limit`, and fewer when they are longer than 4 MiB together.
     pub data: Vec<ReturnDocument>,
     /// Send it as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
@@ -40,6 +42,7 @@ pub struct ReturnPage {
 /// One page of refunds.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct RefundPage {
+    /// At most `limit`, and fewer when they are longer than 4 MiB together.
     pub data: Vec<RefundDocument>,
     /// Send it as `cursor` to get the next page; null on the last page.
     pub next_cursor: Option<String>,
@@ -195,8 +198,9 @@ fn shared(parameters: &mut Parameters, [from, to, cursor]: [&Option<String>; 3],
 pub(super) async fn page(read: &PgPool, listing: &Listing, filter: &Filter) -> Result<Response, ApiError> {
     let mut rows = store::list(read, listing, filter).await?;
     let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let has_more = rows.len() > limit;
+    let found = rows.first().and_then(|row| usize::try_from(row.found).ok()).unwrap_or(0);
     rows.truncate(limit);
+    let has_more = rows.len() < found;
     let next = rows.last().filter(|_| has_more).map(|row| Cursor { created_at: row.created_at, id: row.id });
 
     let text =

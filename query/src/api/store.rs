@@ -229,14 +229,26 @@ pub(super) struct Listed {
     pub(super) created_at: DateTime<Utc>,
     pub(super) document: String,
     pub(super) inner: Option<String>,
+    /// How many rows there are in place of these: at most one more than the limit.
+    pub(super) found: i64,
 }
 
-/// Returns one row more than the limit when there is one, so that the caller knows whether there is another page.
+/// The longest page, in bytes of its documents. The first one is sent however long it is.
+const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
+
+/// Returns one row more than the limit when there is one, so that the caller knows whether there is another page; and fewer when these
+/// are very long.
 ///
 /// The only statement that is put together at run time: a fixed one with `$1 is null or state = $1` gets one plan for all
 /// combinations of filters, and that plan uses no index.
 pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
-    let mut query = QueryBuilder::<Postgres>::new(listing.select);
+    let mut query = QueryBuilder::<Postgres>::new(
+        "select id, created_at, document, \"inner\", found
+         from (select *, row_number() over newest as place, count(*) over () as found,
+                      sum(octet_length(document) + coalesce(octet_length(\"inner\"), 0)) over newest as bytes
+               from (",
+    );
+    query.push(listing.select);
     if let Some(owner) = &filter.owner {
         query.push(" and customer_id = ").push_bind(owner);
     }
@@ -262,5 +274,7 @@ pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> s
         query.push(" and (created_at, id) < (").push_bind(created_at).push(", ").push_bind(id).push(")");
     }
     query.push(" order by created_at desc, id desc limit ").push_bind(filter.limit + 1);
+    query.push(") as page window newest as (order by created_at desc, id desc)) as sized where place = 1 or bytes <= ");
+    query.push_bind(MAX_PAGE_BYTES).push(" order by created_at desc, id desc");
     query.build_query_as().fetch_all(read).await
 }

@@ -51,7 +51,7 @@ async fn paid(system: &System, returned: &ReturnDocument) -> Result<Vec<i64>> {
 async fn settled(system: &System, returned: &ReturnDocument) -> Result<ReturnDocument> {
     let path = format!("/returns/{}", returned.id);
     eventually("the refund has succeeded or failed", SOON, async || {
-        let seen = system.api.read(&path, &format!("return:{}@5", returned.id)).await?.expect(200).returned();
+        let seen = system.api.read(&path, &system.token("return", returned.id, 5).await?).await?.expect(200).returned();
         let status = seen.refund.as_ref().map(|refund| refund.status);
         let ended = [RefundStatus::Processed, RefundStatus::Failed];
         Ok(status.is_some_and(|status| ended.contains(&status)).then_some(seen))

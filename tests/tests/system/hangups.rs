@@ -179,8 +179,11 @@ async fn a_dropped_begin_costs_the_next_borrower_nothing() -> Result<()> {
 
     // The same without the pool's hook, to prove that the hook is necessary.
     let bare = PgPoolOptions::new().max_connections(4).test_before_acquire(false).connect(&database.url).await?;
-    let (lost, _) = lost_inserts(&bare, &database).await?;
-    assert!(lost > 0, "sqlx leaks no transaction any more: the hook in runtime::database can go");
+    // On a busy machine a round may miss the moment.
+    let mut rounds = 0..5;
+    while lost_inserts(&bare, &database).await?.0 == 0 {
+        assert!(rounds.next().is_some(), "sqlx leaks no transaction any more: the hook in runtime::database can go");
+    }
     Ok(())
 }
 

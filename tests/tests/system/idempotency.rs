@@ -95,6 +95,22 @@ async fn a_key_that_changed_nothing_belongs_to_its_body_too() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_move_money_can_be_made_to_require_a_key() -> Result<()> {
+    let system = System::start(|options| options.command.require_idempotency_key = true).await?;
+    let api = &system.api;
+    api.post("/orders", &shop::order()).await?.refused(400, "IDEMPOTENCY_KEY_REQUIRED");
+    let order = keyed(api, "/orders", "place", &shop::order()).await?.expect(201).order();
+    for step in ["pay", "cancel"] {
+        shop::step(api, order.id, step).await?.refused(400, "IDEMPOTENCY_KEY_REQUIRED");
+    }
+    let state = json!({ "new_state": "PAID" });
+    api.patch(&format!("/orders/{}/state", order.id), &state).await?.refused(400, "IDEMPOTENCY_KEY_REQUIRED");
+    keyed(api, &format!("/orders/{}/pay", order.id), "pay", &json!({})).await?.expect(200);
+    shop::step(api, order.id, "processing").await?.expect(200);
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_transition_gets_its_first_answer_although_the_order_has_moved_on() -> Result<()> {
     let system = System::commands_only().await?;
     let order = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;

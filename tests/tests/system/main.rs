@@ -6,6 +6,7 @@ mod attempts;
 mod audit_database;
 mod bounds;
 mod broker;
+mod canary;
 mod connections;
 mod deadlines;
 mod deaths;

@@ -127,7 +127,7 @@ async fn facts_are_corrected_and_the_correction_is_audited() -> Result<()> {
     api.patch(&path, &json!({ "state": "DELIVERED" })).await?.refused(422, "VALIDATION_FAILED");
     api.patch(&format!("/orders/{}", Uuid::nil()), &json!({})).await?.refused(404, "ORDER_NOT_FOUND");
 
-    let token = format!("order:{}@5", order.id);
+    let token = system.token("order", order.id, 5).await?;
     let seen = api.read(&path, &token).await?.expect(200).order();
     assert_eq!((seen.tracking_number.as_deref(), seen.carrier.as_deref()), (Some("BD2"), Some("Blue Dart")));
     let history = api.read(&format!("{path}/history"), &token).await?.expect(200).history();
@@ -182,8 +182,11 @@ async fn what_a_return_refunds_is_reckoned_when_it_is_completed() -> Result<()> 
     let second = shop::bring_return(api, second, ReturnState::Completed).await?;
     let first = shop::bring_return(api, first, ReturnState::Completed).await?;
     assert_eq!((second.refund_amount_minor, first.refund_amount_minor), (100_000, 110_000));
-    let seen =
-        api.read(&format!("/returns/{}", first.id), &format!("return:{}@5", first.id)).await?.expect(200).returned();
+    let seen = api
+        .read(&format!("/returns/{}", first.id), &system.token("return", first.id, 5).await?)
+        .await?
+        .expect(200)
+        .returned();
     assert_eq!((seen.refund_amount_minor, seen.items), (110_000, first.items));
     assert_eq!(paid(api, order.id, 2).await?.iter().map(|refund| refund.amount_minor).sum::<i64>(), 210_000);
     system.finish().await
@@ -229,7 +232,7 @@ async fn only_what_the_warehouse_accepts_is_refunded() -> Result<()> {
     let refused = api.patch(&path, &json!({ "items": counted(3, 0, 0) })).await?;
     refused.refused(409, "FACT_IS_FINAL");
     assert_eq!(paid(api, order.id, 1).await?[0].amount_minor, 8_999);
-    let seen = api.read(&path, &format!("return:{}@6", returned.id)).await?.expect(200).returned();
+    let seen = api.read(&path, &system.token("return", returned.id, 6).await?).await?.expect(200).returned();
     assert_eq!(
         (units(&seen.items[0]), seen.refund.map(|refund| refund.amount_minor)),
         ((Some(1), Some(1), Some(1)), Some(8_999))

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -120,7 +120,7 @@ impl Middleware {
         let is_watching =
             matched.is_some_and(|path| path.as_str().starts_with("/health") || path.as_str() == "/metrics");
         let Some(_in_flight) = self.in_flight.try_acquire().ok().map(Some).or(is_watching.then_some(None)) else {
-            return retry_later(overloaded("requests"));
+            return overloaded("requests").into_response();
         };
         let routed = matched.is_some();
         let limit = self.limits.max_body_bytes;
@@ -145,13 +145,6 @@ impl Middleware {
         let message = format!("no answer within {seconds} s; the request may still have taken effect");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "REQUEST_TIMEOUT", message)
     }
-}
-
-/// A refusal with the time after which to try again.
-fn retry_later(error: ApiError) -> Response {
-    let mut answer = error.into_response();
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
 }
 
 /// Gives axum's own errors (no route, wrong method, a path or body that it cannot extract) the shape of all others.

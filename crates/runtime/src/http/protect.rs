@@ -78,7 +78,7 @@ fn is_cross_site(headers: &HeaderMap, request: &Request) -> bool {
     origin.is_none() || origin != authority(request)
 }
 
-/// What keeps browsers from guessing types, storing what is private, and running what is not ours.
+/// What keeps browsers from guessing types, storing what is private, and running what is not ours; and after a 503, when to come again.
 pub(super) fn add_headers(response: &mut Response) {
     let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_page = kind.starts_with(b"text/html");
@@ -90,10 +90,15 @@ pub(super) fn add_headers(response: &mut Response) {
         POLICY
     };
     let is_private = [&b"application/"[..], b"text/csv"].iter().any(|private| kind.starts_with(private));
+    let is_unavailable = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+    if is_unavailable {
+        // The causes pass: a full queue, a lock, a database that restarts.
+        headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
+    }
     if is_private {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     }
