@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use access::{Caller, Principal};
+use access::{Caller, Principal, Role};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -48,6 +48,7 @@ struct Acting {
     /// What the keys of this caller, and of no other, are kept under.
     scope: String,
     owner: Option<String>,
+    decides: bool,
 }
 
 impl Acting {
@@ -57,7 +58,7 @@ impl Acting {
             Caller::Unchecked => {
                 let scope = header.clone().unwrap_or_default();
                 let actor = named.or(header).unwrap_or_else(|| "anonymous".to_owned());
-                Ok(Self { actor, on_behalf_of: None, scope, owner: None })
+                Ok(Self { actor, on_behalf_of: None, scope, owner: None, decides: true })
             }
             Caller::Known(principal) => {
                 let on_behalf_of = named.or(header).filter(|named| *named != principal.name);
@@ -66,8 +67,8 @@ impl Acting {
                     return Err(ApiError::invalid_field("actor", "a customer acts for itself; leave it out"));
                 }
                 let scope = principal.scope();
-                let Principal { name: actor, .. } = principal;
-                Ok(Self { actor, on_behalf_of, scope, owner })
+                let Principal { name: actor, role, .. } = principal;
+                Ok(Self { actor, on_behalf_of, scope, owner, decides: matches!(role, Role::Manager | Role::Admin) })
             }
         }
     }
@@ -81,6 +82,8 @@ pub(crate) struct CommandContext {
     pub(crate) on_behalf_of: Option<String>,
     /// The customer whose orders and returns alone the actor reaches. `None`: those of all.
     pub(crate) owner: Option<String>,
+    /// Whether the actor may decide where money goes, and how much.
+    pub(crate) decides: bool,
     pub(crate) actor_type: ActorType,
     pub(crate) trigger: Trigger,
     pub(crate) reason: Option<String>,
@@ -122,7 +125,7 @@ impl CommandContext {
         at: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
         let Sender { caller, request, headers } = sender;
-        let Acting { actor, on_behalf_of, scope, owner } =
+        let Acting { actor, on_behalf_of, scope, owner, decides } =
             Acting::of(caller, body.actor().map(str::to_owned), request.actor)?;
         let idempotency = KeyedRequest::read(&headers, scope, route, sent)?;
         let expected_version = headers.get(header::IF_MATCH).map(version).transpose()?.flatten();
@@ -130,6 +133,7 @@ impl CommandContext {
             actor,
             on_behalf_of,
             owner,
+            decides,
             actor_type: ActorType::User,
             trigger: Trigger::ApiCall,
             reason: body.reason().map(str::to_owned),
@@ -149,6 +153,7 @@ impl CommandContext {
             actor: "system".to_owned(),
             on_behalf_of: None,
             owner: None,
+            decides: true,
             actor_type: ActorType::System,
             trigger: Trigger::Scheduler,
             reason: Some(reason),

@@ -1,6 +1,7 @@
 //! Corrections of facts: a payment's name, a parcel, a receipt. The order or return stays in its state, and takes the next
 //! version, an audit row and an event.
 
+use axum::http::StatusCode;
 use contracts::{EntityType, EventType, FeeDocument, OrderState, ReturnDocument, ReturnState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -34,8 +35,12 @@ pub(crate) struct Facts {
 /// Corrects facts of an order.
 ///
 /// # Errors
-/// 404 for an unknown order, 409 for a fact that the order does not have yet, 412 for another version than the expected one.
+/// 403 for what only managers correct, 404 for an unknown order, 409 for a fact that the order does not have yet, 412 for another version
+/// than the expected one.
 pub(crate) async fn order(app: &App, context: &CommandContext, id: Uuid, facts: Facts) -> Result<Outcome, ApiError> {
+    if facts.payment_transaction_id.is_some() {
+        only_managers(context, "the payment, to which refunds go,")?;
+    }
     let work = Correction { app: app.clone(), context: context.clone(), of: Of::Order(id), facts };
     under_lock(app, context, OrderOf::Order(id), work).await
 }
@@ -45,8 +50,19 @@ pub(crate) async fn order(app: &App, context: &CommandContext, id: Uuid, facts: 
 /// # Errors
 /// As [`order`]; 422 for a receipt that does not add up.
 pub(crate) async fn returned(app: &App, context: &CommandContext, id: Uuid, facts: Facts) -> Result<Outcome, ApiError> {
+    if facts.fees.is_some() {
+        only_managers(context, "the fees")?;
+    }
     let work = Correction { app: app.clone(), context: context.clone(), of: Of::Return(id), facts };
     under_lock(app, context, OrderOf::Return(id), work).await
+}
+
+fn only_managers(context: &CommandContext, what: &str) -> Result<(), ApiError> {
+    if context.decides {
+        return Ok(());
+    }
+    let message = format!("only managers correct {what} of an order or return");
+    Err(ApiError::new(StatusCode::FORBIDDEN, "FORBIDDEN", message))
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -44,6 +44,7 @@ impl OrderSteps {
             actor: "warehouse.jaipur".to_owned(),
             on_behalf_of: None,
             owner: None,
+            decides: true,
             actor_type: ActorType::User,
             trigger: Trigger::ApiCall,
             reason: None,

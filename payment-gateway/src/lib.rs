@@ -41,7 +41,7 @@ pub struct Settings {
     pub gateway_fault_seed: u64,
     /// URL that is called when a refund that was under way is settled, like `http://127.0.0.1:8004/gateway/callbacks`. The call is
     /// signed with `GATEWAY_WEBHOOK_SECRET`.
-    #[arg(long, env = "GATEWAY_CALLBACK_URL", requires = "gateway_webhook_secret")]
+    #[arg(long, env = "GATEWAY_CALLBACK_URL")]
     pub gateway_callback_url: Option<String>,
     /// Secret of those calls: `whsec_` and at least 24 bytes in base64.
     #[arg(long, env = "GATEWAY_WEBHOOK_SECRET", hide_env_values = true)]
@@ -72,6 +72,10 @@ pub fn router(settings: Settings, clock: Clock, ids: Ids) -> anyhow::Result<axum
     };
     let injector =
         FaultInjector::new(settings.gateway_faults, settings.gateway_fault_rate, settings.gateway_fault_seed);
+    anyhow::ensure!(
+        settings.gateway_callback_url.is_none() || settings.gateway_webhook_secret.is_some(),
+        "GATEWAY_CALLBACK_URL needs GATEWAY_WEBHOOK_SECRET, with which the calls are signed"
+    );
     let callbacks = settings.gateway_callback_url.zip(settings.gateway_webhook_secret);
     let callbacks = callbacks.map(|(url, secret)| Callbacks::new(&url, secret.expose_secret())).transpose()?;
     Ok(api::routes(Arc::new(api::Gateway { ledger, injector, callbacks, clock, ids })))

@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use runtime::http::RequestContext;
+use runtime::http::client_address;
 use runtime::{ApiError, Clock, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
@@ -107,10 +107,7 @@ async fn closed(_: Request, _: Next) -> Response {
 
 async fn check(State(checker): State<Arc<Checker>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let address = match RequestContext::from_request_parts(&mut parts, &()).await {
-        Ok(context) => context.ip_address,
-        Err(error) => return error.into_response(),
-    };
+    let address = client_address(&parts.extensions);
     let (principal, left) = match checker.admit(&parts.headers, address).await {
         Ok(admitted) => admitted,
         Err(refused) => return *refused,
@@ -155,14 +152,16 @@ impl Checker {
         Ok((principal, left))
     }
 
-    /// What costs a look-up or a signature counts for the address before it is done.
+    /// An attempt that fails counts for its address. One that is over its limit is refused before it costs a look-up or a signature.
     async fn principal(&self, credentials: &str, address: Option<IpAddr>) -> Result<Principal, Box<Response>> {
+        if let Some(address) = address {
+            self.limits.addresses.check(&of_one_client(address))?;
+        }
         if let Some(key) = ApiKey::parse(credentials) {
             let stored = if let Some(known) = self.keys.remembered(&key) {
                 known.key
             } else {
-                self.count(address)?;
-                self.keys.look_up(&key).await.map_err(|error| ApiError::from(error).into_response())?
+                self.keys.find(&key).await.map_err(|error| ApiError::from(error).into_response())?
             };
             let principal = self.principal_of_key(stored.as_deref(), address);
             return principal.map_err(|error| Box::new(self.refuse(error, address)));
@@ -170,18 +169,14 @@ impl Checker {
         let Some(tokens) = &self.tokens else {
             return Err(Box::new(self.refuse(unauthorized("this is no API key"), address)));
         };
-        if let Some(principal) = tokens.remembered(credentials) {
-            return Ok(principal);
-        }
-        self.count(address)?;
         tokens.principal(credentials).map_err(|refused| {
-            Box::new(challenge(match refused {
-                Refused::Invalid(reason) => unauthorized(reason),
+            Box::new(match refused {
+                Refused::Invalid(reason) => self.refuse(unauthorized(reason), address),
                 Refused::NoKeys => {
-                    let message = "the keys of the identity provider are not there yet; try again in a moment";
-                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+                    let message = "the identity provider has published no keys; try again in a moment";
+                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message).into_response()
                 }
-            }))
+            })
         })
     }
 
@@ -200,7 +195,7 @@ impl Checker {
     /// Counts a request for its address.
     fn count(&self, address: Option<IpAddr>) -> Result<(), Box<Response>> {
         match address {
-            Some(address) => self.limits.addresses.take(&address).map(drop),
+            Some(address) => self.limits.addresses.take(&of_one_client(address)).map(drop),
             None => Ok(()),
         }
     }
@@ -208,6 +203,14 @@ impl Checker {
     /// Counts an attempt for its address, and refuses it.
     fn refuse(&self, error: ApiError, address: Option<IpAddr>) -> Response {
         self.count(address).err().map_or_else(|| challenge(error), |limited| *limited)
+    }
+}
+
+/// A client has one IPv4 address, and of IPv6 a network of 2^64.
+fn of_one_client(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
     }
 }
 
@@ -236,4 +239,40 @@ fn challenge(error: ApiError) -> Response {
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_one_client_count_together() {
+        let of = |address: &str| of_one_client(address.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn credentials_follow_bearer_and_stand_alone() {
+        let of = |values: &[&str]| {
+            let headers = values.iter().map(|value| (header::AUTHORIZATION, value.parse().expect("a header value")));
+            credentials(&headers.collect()).map(str::to_owned).ok()
+        };
+        for (values, expected) in [
+            (&["Bearer abc"][..], Some("abc")),
+            (&["bearer abc"], Some("abc")),
+            (&["Bearer  abc "], Some("abc")),
+            (&["Basic abc"], None),
+            (&["abc"], None),
+            (&["Bearer"], None),
+            (&[], None),
+        ] {
+            assert_eq!(of(values).as_deref(), expected, "{values:?}");
+        }
+        let mut two = HeaderMap::new();
+        two.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
+        two.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer def"));
+        assert!(credentials(&two).is_err());
+    }
 }

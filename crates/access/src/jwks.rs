@@ -12,13 +12,15 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
 use runtime::Tasks;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How often the keys are read again.
 const REFRESH: Duration = Duration::from_secs(300);
 /// The shortest time between two reads. A token with an unknown key asks for one.
 const AT_LEAST: Duration = Duration::from_secs(10);
+/// For how long the keys of the last read count. A provider that was taken over may not answer any more.
+const COUNT_FOR: Duration = Duration::from_secs(86_400);
 /// How long one read may take.
 const WITHIN: Duration = Duration::from_secs(10);
 /// The longest key set that is read, in bytes.
@@ -48,8 +50,10 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
+    /// A set without keys for signatures that we know is a set all the same: the provider has withdrawn them.
+    ///
     /// # Errors
-    /// When it is no key set, or has no key for signatures that we know.
+    /// When it is no key set.
     pub(crate) fn parse(text: String) -> anyhow::Result<Self> {
         let set: JwkSet = serde_json::from_str(&text).context("not a JSON Web Key Set")?;
         let (mut by_id, mut unnamed) = (HashMap::new(), Vec::new());
@@ -60,7 +64,6 @@ impl KeySet {
                 None => unnamed.push(key),
             }
         }
-        ensure!(!by_id.is_empty() || !unnamed.is_empty(), "it has no key for RS256, ES256 or EdDSA");
         let unnamed = if by_id.is_empty() && unnamed.len() == 1 { unnamed.pop() } else { None };
         Ok(Self { text, by_id, unnamed })
     }
@@ -104,14 +107,15 @@ fn public_key(jwk: &Jwk) -> Option<PublicKey> {
 #[derive(Debug)]
 pub(crate) struct Jwks {
     source: Source,
-    current: RwLock<Arc<KeySet>>,
+    current: RwLock<(Arc<KeySet>, Instant)>,
     asked: Notify,
 }
 
 impl Jwks {
     /// Reads the keys, and goes on reading them. A file must be there; an address may answer later, and until then no token is accepted.
     pub(crate) async fn start(source: Source, tasks: &Tasks) -> anyhow::Result<Arc<Self>> {
-        let jwks = Arc::new(Self { source, current: RwLock::default(), asked: Notify::new() });
+        let jwks =
+            Arc::new(Self { source, current: RwLock::new((Arc::default(), Instant::now())), asked: Notify::new() });
         match jwks.read().await {
             Ok(()) => {}
             Err(error) if matches!(jwks.source, Source::Url(_)) => jwks.complain(&error),
@@ -122,7 +126,8 @@ impl Jwks {
     }
 
     pub(crate) fn current(&self) -> Arc<KeySet> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let (keys, read_at) = &*self.current.read().unwrap_or_else(PoisonError::into_inner);
+        if read_at.elapsed() < COUNT_FOR { keys.clone() } else { Arc::default() }
     }
 
     /// A token has a key that is not known. The provider may have a new one.
@@ -155,12 +160,20 @@ impl Jwks {
 
     async fn read(&self) -> anyhow::Result<()> {
         let text = timeout(WITHIN, self.text()).await.with_context(|| format!("no answer within {WITHIN:?}"))??;
-        if text != self.current().text {
-            let set = KeySet::parse(text)?;
-            tracing::info!(keys = set.by_id.len(), "read the keys of the identity provider");
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
-        }
+        let known = self.current();
+        let keys = if text == known.text { known } else { Arc::new(self.parse(text)?) };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = (keys, Instant::now());
         Ok(())
+    }
+
+    fn parse(&self, text: String) -> anyhow::Result<KeySet> {
+        let set = KeySet::parse(text)?;
+        if set.is_empty() {
+            tracing::warn!(source = ?self.source, "the identity provider has no key for RS256, ES256 or EdDSA; no token is accepted");
+        } else {
+            tracing::info!(keys = set.by_id.len(), "read the keys of the identity provider");
+        }
+        Ok(set)
     }
 
     async fn text(&self) -> anyhow::Result<String> {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use runtime::database::limited;
 use sqlx::PgPool;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::api_key::ApiKey;
 use crate::principal::{Principal, Role};
@@ -50,11 +51,13 @@ pub(crate) struct Remembered {
 pub(crate) struct Keyring {
     pool: PgPool,
     remembered: Arc<Mutex<HashMap<[u8; 32], Remembered>>>,
+    /// Requests with a key that is not remembered look it up one after the other, and all but the first then find it.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keyring {
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, remembered: Arc::default() }
+        Self { pool, remembered: Arc::default(), turn: Arc::default() }
     }
 
     /// What the last look-up found, if it is not too old.
@@ -82,14 +85,23 @@ impl Keyring {
     }
 
     /// `None`: there is no such key, or it is revoked.
-    pub(crate) async fn look_up(&self, key: &ApiKey) -> sqlx::Result<Option<Arc<StoredKey>>> {
+    pub(crate) async fn find(&self, key: &ApiKey) -> sqlx::Result<Option<Arc<StoredKey>>> {
+        let _turn = self.turn.lock().await;
+        match self.remembered(key) {
+            Some(known) => Ok(known.key),
+            None => self.look_up(key).await,
+        }
+    }
+
+    async fn look_up(&self, key: &ApiKey) -> sqlx::Result<Option<Arc<StoredKey>>> {
         let looked_up = Instant::now();
         let found = limited(stored(&self.pool, key)).await?.map(Arc::new);
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED {
-            remembered.retain(|_, known| known.looked_up.elapsed() < FRESH);
+            // Keys that do not exist are made up as fast as they come. They give way first.
+            remembered.retain(|_, known| known.looked_up.elapsed() < FRESH && known.key.is_some());
         }
-        if remembered.len() < REMEMBERED {
+        if remembered.len() < REMEMBERED || remembered.contains_key(key.hash()) {
             remembered.insert(*key.hash(), Remembered { key: found.clone(), looked_up, is_refreshing: false });
         }
         Ok(found)
@@ -111,9 +123,7 @@ async fn stored(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<StoredKey>> 
     .await?;
     let Some(row) = row.filter(|row| key.is(&row.hash)) else { return Ok(None) };
     if row.is_to_be_noted {
-        sqlx::query!("update access.api_keys set last_used_at = clock_timestamp() where id = $1", row.id)
-            .execute(pool)
-            .await?;
+        note_use(pool, row.id).await?;
     }
     let unreadable =
         |what: &str| sqlx::Error::Decode(format!("the API key {} has an unreadable {what}", row.id).into());
@@ -129,4 +139,16 @@ async fn stored(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<StoredKey>> 
         expires_at: row.expires_at,
         networks: networks.map_err(|_| unreadable("network"))?,
     }))
+}
+
+/// Another process may have noted it in the same moment.
+async fn note_use(pool: &PgPool, id: Uuid) -> sqlx::Result<()> {
+    let noted = sqlx::query!(
+        r#"
+        update access.api_keys set last_used_at = clock_timestamp()
+        where id = $1 and (last_used_at is null or last_used_at < clock_timestamp() - interval '1 minute')
+        "#,
+        id
+    );
+    noted.execute(pool).await.map(drop)
 }

@@ -1,9 +1,11 @@
 //! How often one caller, and one address, may call.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,12 +21,17 @@ const BURST_SECONDS: u32 = 5;
 /// How often callers that have been silent are forgotten.
 pub(crate) const FORGET: Duration = Duration::from_secs(60);
 
+/// Those over a limit that are remembered. What is forgotten is found again by its next request.
+const REMEMBERED: usize = 10_000;
+
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// A limit for each of many.
 #[derive(Debug)]
 pub(crate) struct Limit<K: Hash + Eq + Clone> {
     each: Limiter<K>,
+    /// Those that are over it, and until when.
+    over: Mutex<HashMap<K, Instant>>,
     name: &'static str,
     per_second: NonZeroU32,
 }
@@ -48,7 +55,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     pub(crate) fn new(name: &'static str, per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
         let quota = Quota::per_second(per_second).allow_burst(burst);
-        Self { each: RateLimiter::keyed(quota).with_middleware(), name, per_second }
+        Self { each: RateLimiter::keyed(quota).with_middleware(), over: Mutex::default(), name, per_second }
     }
 
     /// Counts a request.
@@ -64,12 +71,38 @@ impl<K: Hash + Eq + Clone> Limit<K> {
             }),
             Err(refused) => {
                 let wait = refused.wait_time_from(DefaultClock::default().now());
+                self.note(key, wait);
                 Err(Box::new(self.refuse(wait)))
             }
         }
     }
 
+    /// Whether one is over it, without counting anything.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub(crate) fn check(&self, key: &K) -> Result<(), Box<Response>> {
+        let until = self.lock().get(key).copied();
+        match until.and_then(|until| until.checked_duration_since(Instant::now())) {
+            Some(wait) => Err(Box::new(self.refuse(wait))),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, key: &K, wait: Duration) {
+        let mut over = self.lock();
+        if over.len() >= REMEMBERED {
+            over.clear();
+        }
+        over.insert(key.clone(), Instant::now() + wait);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Instant>> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn forget_silent(&self) {
+        self.lock().retain(|_, until| *until > Instant::now());
         self.each.retain_recent();
         self.each.shrink_to_fit();
     }
@@ -111,7 +144,9 @@ mod tests {
         for left in (0..BURST_SECONDS).rev() {
             assert_eq!(limit.take(&one).expect("within the limit").remaining, left);
         }
+        assert!(limit.check(&one).is_ok(), "that is not known yet");
         let refused = limit.take(&one).expect_err("over the limit");
+        assert!(limit.check(&one).is_err() && limit.check(&other).is_ok());
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(refused.headers()["retry-after"], "1");
         assert_eq!(refused.headers()["ratelimit"], "\"address\";r=0;t=5");

@@ -34,8 +34,8 @@ const fn rule(method: &'static str, route: &'static str, reach: [Reach; Role::AL
 #[rustfmt::skip]
 pub static RULES: &[Rule] = &[
     //                                                        customer staff manager reporting operator admin
-    // Orders. The history names who of the shop did what, and from where.
-    rule("POST",  "/api/v1/orders",                            [Own,    All,  All,    No,       No,      All]),
+    // Orders. The shop says what a thing costs, so no customer places an order. The history names who of the shop did what, and from where.
+    rule("POST",  "/api/v1/orders",                            [No,     All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders",                            [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders/{id}",                       [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders/{id}/history",               [No,     All,  All,    No,       No,      All]),

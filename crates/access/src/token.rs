@@ -145,17 +145,6 @@ impl Tokens {
         }))
     }
 
-    /// Whose token it is, if it was verified with the present keys before.
-    pub(crate) fn remembered(&self, token: &str) -> Option<Principal> {
-        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&verified.keys, &self.jwks.current()) {
-            return None;
-        }
-        let now = u64::try_from(self.clock.now().timestamp()).unwrap_or_default();
-        let (principal, expires) = verified.tokens.get(&hash(token))?;
-        (now < expires + SKEW).then(|| principal.clone())
-    }
-
     /// Whose token it is.
     pub(crate) fn principal(&self, token: &str) -> Result<Principal, Refused> {
         if token.len() > LONGEST {
@@ -165,13 +154,25 @@ impl Tokens {
         if keys.is_empty() {
             return Err(Refused::NoKeys);
         }
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(principal) = self.remembered(&hash, &keys) {
+            return Ok(principal);
+        }
         let (principal, expires) = self.verify(token, &keys)?;
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&verified.keys, &keys) || verified.tokens.len() >= REMEMBERED {
             *verified = Verified { keys, tokens: HashMap::new() };
         }
-        verified.tokens.insert(hash(token), (principal.clone(), expires));
+        verified.tokens.insert(hash, (principal.clone(), expires));
         Ok(principal)
+    }
+
+    /// The principal of a token that these keys verified before.
+    fn remembered(&self, hash: &[u8; 32], keys: &Arc<KeySet>) -> Option<Principal> {
+        let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let (principal, expires) = verified.tokens.get(hash).filter(|_| Arc::ptr_eq(&verified.keys, keys))?;
+        let now = u64::try_from(self.clock.now().timestamp()).unwrap_or_default();
+        (now < expires + SKEW).then(|| principal.clone())
     }
 
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Principal, u64), Refused> {
@@ -220,14 +221,12 @@ impl Tokens {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 fn claim<'c>(claims: &'c Claims, name: &str) -> Option<&'c Value> {
-    let mut parts = name.strip_prefix('/').unwrap_or(name).split('/');
-    let first = claims.others.get(parts.next()?)?;
-    parts.try_fold(first, |value, part| value.get(part))
+    let Some(pointer) = name.strip_prefix('/') else { return claims.others.get(name) };
+    // RFC 6901.
+    let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+    let first = claims.others.get(&parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(&part))
 }
 
 fn validation(issuer: &str, audience: &str) -> Validation {

@@ -14,11 +14,16 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::json;
 use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::metrics;
 
 /// How long one check may take before it counts as failed.
 const CHECK_AT_MOST: Duration = Duration::from_secs(2);
+
+/// How long what the checks have found is answered again.
+const HOLDS_FOR: Duration = Duration::from_millis(500);
 
 type Probe = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
@@ -79,11 +84,30 @@ pub fn routes(checks: Vec<Check>) -> Router {
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(scrape))
-        .with_state(Arc::new(checks))
+        .with_state(Arc::new(Checks { all: checks, last: Mutex::default() }))
 }
 
-async fn ready(State(checks): State<Arc<Vec<Check>>>) -> Response {
-    let outcomes = join_all(checks.iter().map(Check::run)).await;
+struct Checks {
+    all: Vec<Check>,
+    /// What the last run found. Probes may come from anyone, and each run takes a connection of every pool.
+    last: Mutex<Option<(Instant, Vec<bool>)>>,
+}
+
+impl Checks {
+    async fn run(&self) -> Vec<bool> {
+        let mut last = self.last.lock().await;
+        if let Some((_, outcomes)) = last.as_ref().filter(|(at, _)| at.elapsed() < HOLDS_FOR) {
+            return outcomes.clone();
+        }
+        let outcomes = join_all(self.all.iter().map(Check::run)).await;
+        *last = Some((Instant::now(), outcomes.clone()));
+        outcomes
+    }
+}
+
+async fn ready(State(checks): State<Arc<Checks>>) -> Response {
+    let outcomes = checks.run().await;
+    let checks = &checks.all;
     // Two checks with the same name are one line, which is ok only when both are.
     let mut by_name = BTreeMap::new();
     for (check, good) in checks.iter().zip(&outcomes) {
@@ -97,8 +121,8 @@ async fn ready(State(checks): State<Arc<Vec<Check>>>) -> Response {
     (status, Json(json!({ "status": word, "checks": words }))).into_response()
 }
 
-async fn scrape(State(checks): State<Arc<Vec<Check>>>) -> impl IntoResponse {
-    for pool in checks.iter().filter_map(|check| check.pool.as_ref()) {
+async fn scrape(State(checks): State<Arc<Checks>>) -> impl IntoResponse {
+    for pool in checks.all.iter().filter_map(|check| check.pool.as_ref()) {
         report(pool);
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render())

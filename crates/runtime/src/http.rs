@@ -14,7 +14,7 @@ mod explain;
 pub use json::{ApiJson, ApiJsonSent, SentJson};
 pub use middleware::layered;
 pub use query::ApiQuery;
-pub use request::{ACTOR_HEADER, RequestContext};
+pub use request::{ACTOR_HEADER, RequestContext, client_address};
 pub use serve::{bind, serve};
 
 pub use crate::request_id::{REQUEST_ID_HEADER, RequestId, current_request_id};

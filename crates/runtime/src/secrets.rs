@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Error, Id, Parser};
 
@@ -22,7 +22,8 @@ pub fn parse<T: Parser>() -> T {
 /// As clap's; and for a secret on the command line, one that is given twice, or a file that cannot be read.
 pub fn matches(command: Command) -> Result<ArgMatches, Error> {
     let mut command = with_files(command)?;
-    let matches = command.try_get_matches_from_mut(env::args_os())?;
+    let secrets = command.clone();
+    let matches = command.try_get_matches_from_mut(env::args_os()).map_err(|error| without_value(&secrets, error))?;
     match shown(&command, &matches) {
         None => Ok(matches),
         Some(name) => {
@@ -78,6 +79,25 @@ fn secrets(command: &Command) -> Vec<(Id, String)> {
     secret.filter_map(|one| Some((one.get_id().clone(), one.get_env()?.to_str()?.to_owned()))).collect()
 }
 
+/// clap's error about a value shows the value.
+fn without_value(command: &Command, error: Error) -> Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
+    let Some(name) = named(command, shown) else { return error };
+    let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+    command.clone().error(error.kind(), format!("the value of {name} is not valid{why}"))
+}
+
+/// The variable of a secret by what clap calls it: `--database-url <DATABASE_URL>`.
+fn named(command: &Command, shown: &str) -> Option<String> {
+    let long = shown.trim_start_matches('-').split_whitespace().next()?;
+    let of = |command: &Command| {
+        let mut secret = command.get_arguments().filter(|argument| argument.is_hide_env_values_set());
+        let found = secret.find(|argument| argument.get_long() == Some(long))?;
+        Some(found.get_env()?.to_str()?.to_owned())
+    };
+    of(command).or_else(|| command.get_subcommands().find_map(|subcommand| named(subcommand, shown)))
+}
+
 /// A secret that is on the command line.
 fn shown(command: &Command, matches: &ArgMatches) -> Option<String> {
     let given = |id: &Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
@@ -101,6 +121,21 @@ mod tests {
 
     fn secret_of(matches: &ArgMatches) -> Option<&str> {
         matches.subcommand()?.1.get_one::<String>("secret").map(String::as_str)
+    }
+
+    #[test]
+    fn an_invalid_secret_is_not_shown() {
+        let refuse = |_: &str| Err::<String, _>("must begin with whsec_");
+        let secret =
+            Arg::new("key").long("webhook-key").env("RUNTIME_TEST_KEY").hide_env_values(true).value_parser(refuse);
+        let command = Command::new("program").arg(secret);
+        let error = command.clone().try_get_matches_from(["program", "--webhook-key", "hush"]).expect_err("refused");
+        assert!(error.to_string().contains("hush"), "clap shows it: {error}");
+        let error = without_value(&command, error).to_string();
+        assert!(
+            !error.contains("hush") && error.contains("RUNTIME_TEST_KEY is not valid: must begin with whsec_"),
+            "{error}"
+        );
     }
 
     /// `PATH` stands for a variable that is set: a test cannot set one. The programs' own tests play files.

@@ -96,6 +96,7 @@ impl NewKey {
 pub async fn create(pool: &PgPool, new: NewKey, operator: Operator) -> Result<MadeKey, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
+            end_expired(conn, &new.name, operator.actor()).await?;
             let made = insert(conn, new, None, operator.actor()).await?;
             let target = json!({ "key_id": made.id, "name": made.name, "role": made.role, "customer_id": made.customer_id,
                                  "networks": made.networks, "expires_at": made.expires_at });
@@ -156,6 +157,19 @@ pub async fn revoke(pool: &PgPool, id: Uuid, operator: Operator) -> Result<Chang
         })
     })
     .await
+}
+
+/// An expired key no longer stands in the way of another of its name.
+async fn end_expired(conn: &mut PgConnection, name: &str, actor: &str) -> sqlx::Result<()> {
+    let ended = sqlx::query!(
+        r#"
+        update access.api_keys set revoked_at = expires_at, revoked_by = $1
+        where name = $2 and revoked_at is null and expires_at <= clock_timestamp()
+        "#,
+        actor,
+        name,
+    );
+    ended.execute(conn).await.map(drop)
 }
 
 async fn insert(

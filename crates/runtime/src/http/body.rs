@@ -30,8 +30,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffers {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    /// At least one body of the largest size fits.
+    pub(super) fn new(bytes: usize, largest: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.max(largest).min(Semaphore::MAX_PERMITS))))
     }
 
     /// Room for a body of this length, or of any length up to the limit.

@@ -1,12 +1,13 @@
 //! The connections of a server: how many there are, what each is doing, and for how long.
 //!
 //! A client that sends nothing, or half of a request's head, costs a connection and little else, so an attacker opens many. Each has a
-//! time-out, and when all places are taken the one that has been silent for the longest gives way: a client that talks keeps its own.
+//! time-out, and when all places are taken the one that has been silent for the longest gives way, those first that have never sent a
+//! whole request: a client that talks keeps its own.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub(super) struct Connection {
     started: Instant,
     /// Since when (milliseconds after `started`) it does what: time × 4 + [`Doing`].
     state: AtomicU64,
+    /// Whether a request was answered on it.
+    has_answered: AtomicBool,
     pub(super) close: CancellationToken,
 }
 
@@ -58,6 +61,10 @@ impl Connection {
         (doing, self.started.elapsed().saturating_sub(Duration::from_millis(state / 4)))
     }
 
+    pub(super) fn is_answering(&self) -> bool {
+        self.doing().0 == Doing::Answering
+    }
+
     /// A request is here.
     pub(super) fn answers(&self) {
         self.enter(Doing::Answering);
@@ -65,6 +72,7 @@ impl Connection {
 
     /// It is answered.
     pub(super) fn waits(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
         self.enter(Doing::Waiting);
     }
 
@@ -74,8 +82,9 @@ impl Connection {
         }
     }
 
+    /// Also when the next request is partly here already: its sender is busy with this answer.
     fn has_written(&self) {
-        if self.doing().0 == Doing::Waiting {
+        if self.doing().0 != Doing::Answering {
             self.enter(Doing::Waiting);
         }
     }
@@ -112,22 +121,31 @@ impl Connections {
     /// connection is being answered.
     pub(super) fn admit(&self) -> Option<Arc<Connection>> {
         let mut open = self.lock();
-        if open.by_id.len() >= self.most {
-            let silent = open.by_id.values().filter(|connection| connection.doing().0 != Doing::Answering);
-            let id = silent.max_by_key(|connection| connection.doing().1)?.id;
-            if let Some(connection) = open.by_id.remove(&id) {
-                connection.close.cancel();
-            }
+        if open.by_id.len() >= self.most && !open.close_longest_silent() {
+            return None;
         }
         open.next_id += 1;
         let connection = Arc::new(Connection {
             id: open.next_id,
             started: Instant::now(),
             state: AtomicU64::new(0),
+            has_answered: AtomicBool::new(false),
             close: CancellationToken::new(),
         });
         open.by_id.insert(connection.id, connection.clone());
         Some(connection)
+    }
+
+    /// Closes the connection that has been silent for the longest, of those that have never sent a whole request if there are any.
+    pub(super) fn make_room(&self) {
+        self.lock().close_longest_silent();
+    }
+
+    /// Closes those that wait for the rest of a head. The others end with a graceful shutdown.
+    pub(super) fn close_half_heads(&self) {
+        for connection in self.lock().by_id.values().filter(|one| one.doing().0 == Doing::Head) {
+            connection.close.cancel();
+        }
     }
 
     pub(super) fn forget(&self, connection: &Connection) {
@@ -144,6 +162,23 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// `false`: every connection is being answered.
+    fn close_longest_silent(&mut self) -> bool {
+        let silent = self.by_id.values().filter(|connection| connection.doing().0 != Doing::Answering);
+        // One that has never sent a whole request goes before one that has: a burst of silent ones must not throw good clients out.
+        let rank =
+            |connection: &&Arc<Connection>| (!connection.has_answered.load(Ordering::Relaxed), connection.doing().1);
+        let Some(id) = silent.max_by_key(rank).map(|connection| connection.id) else {
+            return false;
+        };
+        if let Some(connection) = self.by_id.remove(&id) {
+            connection.close.cancel();
+        }
+        true
     }
 }
 
@@ -205,8 +240,8 @@ mod tests {
         let [first, second, third] = [(); 3].map(|()| connections.admit().expect("a place"));
         first.answers();
         second.has_read();
-        // Its last answer is the newest.
-        third.state.store(u64::MAX / 8 * 4, Ordering::Relaxed);
+        // Silent since before the second came, but it has had an answer.
+        third.has_answered.store(true, Ordering::Relaxed);
         let fourth = connections.admit().expect("the place of the second");
         assert!(second.close.is_cancelled());
         assert!(!first.close.is_cancelled() && !third.close.is_cancelled());
@@ -223,7 +258,7 @@ mod tests {
         let since = |doing: Doing, ago: Duration| {
             let started = Instant::now().checked_sub(ago).expect("the machine runs for longer");
             let state = AtomicU64::new(doing as u64);
-            Connection { id: 0, started, state, close: CancellationToken::new() }
+            Connection { id: 0, started, state, has_answered: AtomicBool::new(true), close: CancellationToken::new() }
         };
         let (short, long) = (Duration::from_secs(9), Duration::from_secs(11));
         assert!(!since(Doing::Head, short).is_overdue() && since(Doing::Head, long).is_overdue());

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 
 use super::body::{self, Buffers, content_length, overloaded};
 use super::protect;
-use super::request::{RequestInfo, client_address, peer};
+use super::request::{RequestInfo, address_of_client, peer};
 use crate::clock::Ids;
 use crate::config::HttpLimits;
 use crate::error::ApiError;
@@ -42,7 +42,7 @@ struct Middleware {
 pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Router {
     let middleware = Middleware {
         in_flight: Semaphore::new(limits.max_in_flight.min(Semaphore::MAX_PERMITS)),
-        buffers: Buffers::new(limits.max_buffered_bytes),
+        buffers: Buffers::new(limits.max_buffered_bytes, limits.max_body_bytes),
         limits: limits.clone(),
         ids: Ids::system(),
         routes: Routes::new(service),
@@ -66,7 +66,7 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
         let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         telemetry::continue_trace(&span, traceparent);
     }
-    let address = client_address(peer, request.headers(), &middleware.limits.trusted_proxies);
+    let address = address_of_client(peer, request.headers(), &middleware.limits.trusted_proxies);
     request.extensions_mut().insert(RequestInfo {
         request_id: request_id.clone(),
         address,
@@ -116,6 +116,11 @@ impl Middleware {
         if let Err(error) = protect::check(&request, peer, &self.limits.allowed_hosts) {
             return error.into_response();
         }
+        let limit = self.limits.max_body_bytes;
+        if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
+            let (parts, body) = request.into_parts();
+            return body::refuse(body, &parts.headers, limit).await.into_response();
+        }
         // An overloaded service is alive, and shows that it is overloaded.
         let is_watching =
             matched.is_some_and(|path| path.as_str().starts_with("/health") || path.as_str() == "/metrics");
@@ -123,11 +128,6 @@ impl Middleware {
             return overloaded("requests").into_response();
         };
         let routed = matched.is_some();
-        let limit = self.limits.max_body_bytes;
-        if content_length(request.headers()).is_some_and(|length| length > limit as u64) {
-            let (parts, body) = request.into_parts();
-            return body::refuse(body, &parts.headers, limit).await.into_response();
-        }
         DefaultBodyLimit::max(limit).apply(&mut request);
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let handled = AssertUnwindSafe(next.run(request)).catch_unwind();

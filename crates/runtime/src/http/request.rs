@@ -42,7 +42,7 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
         Ok(Self {
             request_id: info.map(|info| info.request_id.to_string()).unwrap_or_default(),
             actor: actor(&parts.headers)?,
-            ip_address: info.and_then(|info| info.address),
+            ip_address: client_address(&parts.extensions),
         })
     }
 }
@@ -61,6 +61,11 @@ fn actor(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// The address of the client of a request, as far as it can be known.
+pub fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<RequestInfo>().and_then(|info| info.address)
+}
+
 /// Who is at the other end of the connection.
 pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
@@ -68,23 +73,32 @@ pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
 
 /// Each proxy adds to `X-Forwarded-For` whom it heard, on the right. So the client is the rightmost address that is no proxy of ours;
 /// what stands left of it the client may have written itself. Without a proxy of ours at the other end the header says nothing.
-pub(super) fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
+pub(super) fn address_of_client(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &[IpNet]) -> Option<IpAddr> {
     let is_ours = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
     let mut client = peer?;
-    let chain = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok());
-    for text in chain.flat_map(|value| value.rsplit(',')) {
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    for entry in values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b',')) {
         if !is_ours(&client) {
             break;
         }
-        // A proxy of ours writes addresses.
-        let Ok(address) = text.trim().parse::<IpAddr>() else { break };
+        // A proxy of ours writes addresses. What cannot be read is not passed over: what stands left of it is the client's.
+        let Some(address) = std::str::from_utf8(entry).ok().and_then(address) else { break };
         client = address.to_canonical();
     }
     Some(client)
 }
 
+/// An address, which some proxies write with its port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(with_port).or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -100,13 +114,20 @@ mod tests {
             ("10.0.0.1", &["rubbish"], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, rubbish, 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("10.0.0.1", &["[2001:db8::1]:4711, 10.0.0.2"], "2001:db8::1"),
+            ("10.0.0.1", &["\u{ff}, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["6.6.6.6", "\u{ff}"], "10.0.0.1"),
         ] {
-            let headers = forwarded
-                .iter()
-                .map(|value| ("x-forwarded-for".parse().expect("a name"), value.parse().expect("a value")));
-            let found = client_address(peer.parse().ok(), &headers.collect(), &proxies);
+            let headers = forwarded.iter().map(|value| {
+                (
+                    "x-forwarded-for".parse().expect("a name"),
+                    HeaderValue::from_bytes(value.as_bytes()).expect("a value"),
+                )
+            });
+            let found = address_of_client(peer.parse().ok(), &headers.collect(), &proxies);
             assert_eq!(found, client.parse().ok(), "{peer} {forwarded:?}");
         }
-        assert_eq!(client_address("10.0.0.1".parse().ok(), &HeaderMap::new(), &[]), "10.0.0.1".parse().ok());
+        assert_eq!(address_of_client("10.0.0.1".parse().ok(), &HeaderMap::new(), &[]), "10.0.0.1".parse().ok());
     }
 }

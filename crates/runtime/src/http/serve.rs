@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +60,7 @@ pub async fn serve(
     limits: &HttpLimits,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let connections = Connections::new(limits.max_client_connections);
+    let connections = Connections::new(limits.max_client_connections.min(most_files() / 2));
     let open = TaskTracker::new();
     let mut overdue = tokio::time::interval(LOOK_FOR_OVERDUE);
     loop {
@@ -74,12 +75,18 @@ pub async fn serve(
                     }
                     None => turn_away(&stream),
                 },
-                Err(error) => pause_after(&error).await,
+                Err(error) => {
+                    // Without file descriptors the longest silence gives way too.
+                    connections.make_room();
+                    pause_after(&error).await;
+                }
             },
         }
     }
     drop(listener);
     open.close();
+    // Half a head is no request in flight.
+    connections.close_half_heads();
     if timeout(DRAIN_AT_MOST, open.wait()).await.is_err() {
         tracing::warn!(?DRAIN_AT_MOST, "requests were still running and were cut off");
     }
@@ -123,11 +130,17 @@ async fn talk(
         tokio::select! {
             // A client that hangs up or talks no HTTP is no news.
             _ = serving.as_mut() => break,
-            () = close.cancelled() => break,
-            () = shutdown.cancelled(), if !is_stopping => {
+            () = close.cancelled(), if !is_stopping => {
+                if !connection.is_answering() {
+                    break;
+                }
+                // Its request came when the connection had just been found silent. It is answered.
                 is_stopping = true;
-                serving.as_mut().graceful_shutdown();
             }
+            () = shutdown.cancelled(), if !is_stopping => is_stopping = true,
+        }
+        if is_stopping {
+            serving.as_mut().graceful_shutdown();
         }
     }
     connections.forget(&connection);
@@ -139,6 +152,15 @@ fn turn_away(stream: &TcpStream) {
         b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let _ = stream.try_write(ANSWER);
     tracing::warn!("all connections are being answered; one was turned away (HTTP_MAX_CONNECTIONS)");
+}
+
+/// How many files this process may have open. It takes as many as the system allows.
+fn most_files() -> usize {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok(hard)
+    });
+    raised.map_or(1_024, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 
 /// What goes wrong with one connection is its own affair. Without file descriptors no other would be accepted either.

@@ -203,8 +203,9 @@ async fn a_customer_with_a_token_sees_its_own() -> Result<()> {
     };
     let (asha, ravi) = (of(ASHA), of(RAVI));
     let body = json!({ "customer_id": ASHA, "items": [{ "sku": "A", "title": "Lamp", "quantity": 1, "unit_price_minor": 9_900 }] });
-    ravi.post("/orders", &body).await?.refused(403, "FORBIDDEN");
-    let order = asha.post("/orders", &body).await?.expect(201).json();
+    asha.post("/orders", &body).await?.refused(403, "FORBIDDEN");
+    let staff = Client { system: &system, credentials: ed.token("ed", &claims(Role::Staff)) };
+    let order = staff.post("/orders", &body).await?.expect(201).json();
     let path = format!("/orders/{}", order["id"].as_str().context("an id")?);
     eventually("it can be read", SOON, async || Ok((asha.get(&path).await?.status == 200).then_some(()))).await?;
     ravi.get(&path).await?.refused(404, "ORDER_NOT_FOUND");
@@ -238,6 +239,13 @@ async fn a_new_key_of_the_provider_is_found_and_the_old_one_forgotten() -> Resul
     *published.lock().expect("keys") = json!({ "keys": [new.jwk("new")] });
     eventually("the new key is read", SOON, async || Ok((status(&new, "new").await? == 200).then_some(()))).await?;
     assert_eq!(status(&old, "old").await?, 401, "a token that was verified before goes with its key");
+    // It withdraws all of them. A token with an unknown key makes the service look.
+    *published.lock().expect("keys") = json!({ "keys": [] });
+    eventually("no token is accepted", SOON, async || {
+        status(&old, "old").await?;
+        Ok((status(&new, "new").await? == 503).then_some(()))
+    })
+    .await?;
     server.abort();
     system.finish().await
 }
