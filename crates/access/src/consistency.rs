@@ -3,13 +3,20 @@
 //! that the migrations make and only our services read.
 
 use std::fmt;
+use std::time::Duration;
 
 use ring::hmac;
+use runtime::backoff::Backoff;
+use runtime::database::{is_unavailable, limited};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 const SIGNATURE_BYTES: usize = 8;
+/// How long a starting service waits for the key, as for its first connection.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
 
 /// The key of a database's tokens.
 #[derive(Clone)]
@@ -30,10 +37,21 @@ pub struct Token<'t> {
 }
 
 impl ConsistencyKey {
-    /// Reads the key. The pool is on the database of the commands.
+    /// Reads the key, at the start of a service: a database that is not available is waited for. The pool is on the database of the
+    /// commands.
     pub async fn load(pool: &PgPool) -> sqlx::Result<Self> {
-        let key = sqlx::query_scalar!("select key from access.consistency_key").fetch_one(pool).await?;
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+        let (started, mut failures) = (Instant::now(), 0);
+        loop {
+            let read = sqlx::query_scalar!("select key from access.consistency_key").fetch_one(pool);
+            match limited(read).await {
+                Ok(key) => return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key))),
+                Err(error) if is_unavailable(&error) && started.elapsed() < READ_WITHIN => {
+                    failures += 1;
+                    tokio::time::sleep(RETRY.delay(failures)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The key of these bytes.

@@ -36,6 +36,8 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::Tls(_) => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient(&code)),
+        // A connection that ends while it is being opened: sqlx takes the end for an answer.
+        sqlx::Error::Protocol(text) => text.contains("SSLRequest"),
         _ => false,
     }
 }
@@ -89,6 +91,13 @@ fn micros(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_ends_while_it_is_opened_may_succeed_in_a_moment() {
+        let ended = "unexpected response from SSLRequest: 0x00 (sqlx_postgres::connection::tls:95)";
+        assert!(is_unavailable(&sqlx::Error::Protocol(ended.to_owned())));
+        assert!(!is_unavailable(&sqlx::Error::Protocol("no such message".to_owned())));
+    }
 
     #[test]
     fn the_server_says_when_a_connection_is_lost() {

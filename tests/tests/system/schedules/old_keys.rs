@@ -47,6 +47,7 @@ async fn old_keys_are_deleted_in_steps_that_a_held_snapshot_does_not_make_longer
     let (database, clock) = (Database::new().await?, Clock::fixed(Clock::system().now()));
     let system = System::start_on(database, |options| {
         options.parts = vec![Part::Command];
+        options.command.idempotency_retention_hours = 24;
         options.clock = clock.clone();
     })
     .await?;
