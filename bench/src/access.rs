@@ -16,7 +16,7 @@ use serde_json::json;
 use standalone::Part;
 
 use crate::Plan;
-use crate::load::{self, Load, Pace, Script};
+use crate::load::{self, Load, Script};
 use crate::report::{Limit, Row, mean};
 use crate::requests::{self, Stock};
 use crate::system::{Database, System};
@@ -82,13 +82,7 @@ struct Rates {
 
 impl Rates {
     async fn measure(&mut self, address: SocketAddr, plan: &Plan, stock: &Arc<Stock>, key: &str) -> Result<()> {
-        let load = Load {
-            address,
-            connections: CONNECTIONS,
-            pace: Pace::Closed,
-            warm_up: plan.warm_up,
-            measure: plan.measure,
-        };
+        let load = Load::closed(address, CONNECTIONS, plan);
         let turn = Arc::new(AtomicU64::new(0));
         let commands = load::run(load, || with_key(requests::walking(stock), key)).await?;
         let reads = load::run(load, || with_key(requests::reading(&turn, plan.orders), key)).await?;

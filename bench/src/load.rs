@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::Plan;
 use crate::client::Connection;
 
 /// Writes the next request of a connection and returns the expected status; `None` when no request is left.
@@ -30,6 +31,13 @@ pub(crate) struct Load {
     pub(crate) pace: Pace,
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
+}
+
+impl Load {
+    /// Each connection sends its next request when it has the answer to the last.
+    pub(crate) fn closed(address: SocketAddr, connections: u32, plan: &Plan) -> Self {
+        Self { address, connections, pace: Pace::Closed, warm_up: plan.warm_up, measure: plan.measure }
+    }
 }
 
 /// The results.

@@ -6,7 +6,7 @@ use serde_json::json;
 use standalone::Part;
 
 use crate::Plan;
-use crate::load::{self, Load, Pace};
+use crate::load::{self, Load};
 use crate::report::{Limit, Row};
 use crate::requests;
 use crate::system::{System, between_limits};
@@ -25,13 +25,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         pgbench.run(plan).await
     };
     let work = async |address| {
-        let load = Load {
-            address,
-            connections: CONNECTIONS,
-            pace: Pace::Closed,
-            warm_up: plan.warm_up,
-            measure: plan.measure,
-        };
+        let load = Load::closed(address, CONNECTIONS, plan);
         let placing = async || {
             ours.settle().await?;
             load::run(load, requests::placing).await

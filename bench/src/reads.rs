@@ -9,7 +9,7 @@ use serde_json::json;
 use standalone::Part;
 
 use crate::Plan;
-use crate::load::{self, Load, Pace};
+use crate::load::{self, Load};
 use crate::report::{Limit, Row};
 use crate::requests;
 use crate::system::{System, between_limits};
@@ -26,13 +26,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         system.pgbench(&database, include_str!("../sql/read.sql"), CONNECTIONS)?.define("orders", plan.orders);
     let turn = Arc::new(AtomicU64::new(0));
     let work = async |address| {
-        let load = Load {
-            address,
-            connections: CONNECTIONS,
-            pace: Pace::Closed,
-            warm_up: plan.warm_up,
-            measure: plan.measure,
-        };
+        let load = Load::closed(address, CONNECTIONS, plan);
         let reading = async || load::run(load, || requests::reading(&turn, plan.orders)).await;
         between_limits(async || pgbench.run(plan).await, reading).await
     };

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Plan;
-use crate::load::{self, Load, Measured, Pace};
+use crate::load::{self, Load, Measured};
 use crate::report::{Limit, Row};
 use crate::requests::{self, Stock};
 use crate::system::{Database, System, between_limits};
@@ -143,7 +143,7 @@ async fn all(address: SocketAddr, ours: &Database, plan: &Plan) -> Result<Vec<Me
         ours.settle().await?;
         let stock = Stock::new(first, first + share - 1);
         first += share;
-        let load = Load { address, connections, pace: Pace::Closed, warm_up: plan.warm_up, measure: plan.measure };
+        let load = Load::closed(address, connections, plan);
         all.push(load::run(load, || requests::walking(&stock)).await?);
     }
     Ok(all)

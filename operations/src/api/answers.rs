@@ -7,7 +7,9 @@ use axum::http::request::Parts;
 use contracts::Queue;
 use runtime::http::RequestContext;
 use runtime::{ApiError, ErrorBody};
+use serde::Deserialize;
 use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::OperationError;
@@ -61,11 +63,20 @@ impl<S: Send + Sync> FromRequestParts<S> for EventId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = Path::<String>::from_request_parts(parts, state).await.ok();
-        let id = id.and_then(|Path(id)| Uuid::try_parse(&id).ok());
-        let message = "no event has this id: it is not a UUID";
-        id.map(Self).ok_or_else(|| ApiError::not_found("EVENT_NOT_FOUND", message))
+        id_in_path(parts, state, "EVENT_NOT_FOUND", "event").await.map(Self)
     }
+}
+
+/// The UUID in the path; 404 with this code for anything else.
+pub(super) async fn id_in_path<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    code: &'static str,
+    kind: &str,
+) -> Result<Uuid, ApiError> {
+    let id = Path::<String>::from_request_parts(parts, state).await.ok();
+    let id = id.and_then(|Path(id)| Uuid::try_parse(&id).ok());
+    id.ok_or_else(|| ApiError::not_found(code, format!("no {kind} has this id: it is not a UUID")))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for QueueName {
@@ -75,6 +86,24 @@ impl<S: Send + Sync> FromRequestParts<S> for QueueName {
         let name = Path::<String>::from_request_parts(parts, state).await.map(|Path(name)| name).unwrap_or_default();
         name.parse().map(Self).map_err(|error| OperationError::QueueNotFound(error).into())
     }
+}
+
+/// Why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Justification {
+    #[schema(min_length = 1, max_length = 1000)]
+    pub(super) reason: String,
+}
+
+/// The header that [`operator`] reads.
+#[expect(dead_code, reason = "read by utoipa only")]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct ActorHeader {
+    /// Who; required with `AUTH=none`
+    #[param(rename = "X-Actor")]
+    actor: Option<String>,
 }
 
 /// Who acts: the caller, or with `AUTH=none` whom `X-Actor` names.

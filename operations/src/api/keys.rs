@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use access::{Caller, Role};
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::Api;
-use super::answers::{ReadErrors, WriteErrors, limit, operator};
+use super::answers::{ActorHeader, Justification, ReadErrors, WriteErrors, id_in_path, limit, operator};
 use crate::read::keys::{self as read, Keys};
 use crate::write::Changed;
 use crate::write::keys::{self, MadeKey, NewKey};
@@ -46,9 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id = Path::<String>::from_request_parts(parts, state).await.ok();
-        let id = id.and_then(|Path(id)| Uuid::try_parse(&id).ok());
-        id.map(Self).ok_or_else(|| ApiError::not_found("KEY_NOT_FOUND", "no key has this id: it is not a UUID"))
+        id_in_path(parts, state, "KEY_NOT_FOUND", "key").await.map(Self)
     }
 }
 
@@ -120,7 +118,7 @@ fn invalid(field: &str, error: impl std::fmt::Display) -> ApiError {
 ///
 /// The answer is the only place where the key is ever shown.
 #[utoipa::path(post, path = "/keys", tag = "Operations", request_body = NewKeyBody,
-    params(("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(ActorHeader),
     responses((status = 201, body = MadeKey), WriteErrors))]
 async fn create_key(
     State(api): State<Arc<Api>>,
@@ -147,7 +145,7 @@ struct RotationBody {
 ///
 /// Makes another key of the same name and role. The earlier one works until the overlap has passed.
 #[utoipa::path(post, path = "/keys/{id}/rotate", tag = "Operations", request_body = RotationBody,
-    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(("id" = String, Path), ActorHeader),
     responses((status = 201, body = MadeKey), WriteErrors))]
 async fn rotate_key(
     State(api): State<Arc<Api>>,
@@ -161,25 +159,18 @@ async fn rotate_key(
     Ok((StatusCode::CREATED, Json(keys::rotate(&api.pool, id, overlap, operator).await?)))
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct RevocationBody {
-    #[schema(min_length = 1, max_length = 1000)]
-    reason: String,
-}
-
 /// Revoke a key
 ///
 /// No service accepts it after 5 s.
-#[utoipa::path(post, path = "/keys/{id}/revoke", tag = "Operations", request_body = RevocationBody,
-    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+#[utoipa::path(post, path = "/keys/{id}/revoke", tag = "Operations", request_body = Justification,
+    params(("id" = String, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn revoke_key(
     State(api): State<Arc<Api>>,
     KeyId(id): KeyId,
     caller: Caller,
     context: RequestContext,
-    ApiJson(body): ApiJson<RevocationBody>,
+    ApiJson(body): ApiJson<Justification>,
 ) -> Result<Json<Changed>, ApiError> {
     let operator = operator(caller, context, &body.reason)?;
     Ok(Json(keys::revoke(&api.pool, id, operator).await?))

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::Api;
-use super::answers::{EventId, QueueName, WriteErrors, operator};
+use super::answers::{ActorHeader, EventId, Justification, QueueName, WriteErrors, operator};
 use crate::OperationError;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
@@ -33,14 +33,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(discard_jobs))
         .routes(routes!(pause_queue))
         .routes(routes!(resume_queue))
-}
-
-/// Why.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Justification {
-    #[schema(min_length = 1, max_length = 1000)]
-    reason: String,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -95,7 +87,7 @@ async fn replay_events(
 /// No job queue runs it, and its order, return, document or refund continues without it. Read models show it all the same.
 /// Refused while a relay is sending it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
-    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(("id" = String, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn skip_event(
     State(api): State<Arc<Api>>,
@@ -123,7 +115,7 @@ struct JobBody {
 ///
 /// An event or job in back-off is due now. A running job is taken from its worker and starts again, in doubt.
 #[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(("id" = String, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn release_event(
     State(api): State<Arc<Api>>,
@@ -162,7 +154,7 @@ struct RetryBody {
 ///
 /// They get all their attempts back. The worker first looks up whether the effect happened, so it does not happen twice.
 #[utoipa::path(post, path = "/jobs/retry", tag = "Operations", request_body = RetryBody,
-    params(("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn retry_jobs(
     State(api): State<Arc<Api>>,
@@ -182,7 +174,7 @@ async fn retry_jobs(
 ///
 /// They end for good, without their effect. In an ordered queue the later events of the aggregate go on.
 #[utoipa::path(post, path = "/events/{id}/discard", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+    params(("id" = String, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn discard_jobs(
     State(api): State<Arc<Api>>,
@@ -200,7 +192,7 @@ async fn discard_jobs(
 /// Its consumers start no jobs until it is resumed; running jobs finish. It stays paused across restarts.
 #[utoipa::path(post, path = "/queues/{queue}/pause", tag = "Operations", request_body = Justification,
     params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
-           ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+           ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn pause_queue(
     State(api): State<Arc<Api>>,
@@ -216,7 +208,7 @@ async fn pause_queue(
 /// Resume a queue
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "Operations", request_body = Justification,
     params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
-           ("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`")),
+           ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn resume_queue(
     State(api): State<Arc<Api>>,
