@@ -119,6 +119,10 @@ grant select, update (status, version, in_doubt_since, delayed_at, waiting_event
 -- The audit: one immutable row per state change, including the creation (from_state null). The key is
 -- (entity_type, entity_id, version). Versions run 1..n without a gap, and the current state of an entity is the to_state
 -- of its last row.
+--   actor, reason, metadata, ip_address   may name a person. Erasure removes them; nothing else changes a row
+--   position  in the order of insertion, for the seals of `command.audit_seals`. There are gaps
+--   salt, personal_digest, hash           the chain: see `command.append_transitions` below. `personal_digest` stands only in rows whose
+--             personal fields are erased
 create table command.state_transitions (
     entity_type  text        not null constraint state_transitions_entity_known check (entity_type in
                              ('order', 'return', 'invoice', 'credit_note', 'refund')),
@@ -136,9 +140,17 @@ create table command.state_transitions (
     request_id   text,
     trace_id     text,
     created_at   timestamptz not null,
+    position     bigint      not null generated always as identity,
+    salt         bytea,
+    personal_digest bytea,
+    hash         bytea       not null,
     constraint state_transitions_pkey primary key (entity_type, entity_id, version),
-    constraint state_transitions_creation_is_first check ((from_state is null) = (version = 1))
+    constraint state_transitions_creation_is_first check ((from_state is null) = (version = 1)),
+    -- The salt goes with what it hides.
+    constraint state_transitions_salt_or_digest check ((salt is null) <> (personal_digest is null))
 );
+-- Rows lie in the order of their positions, so the smallest kind of index finds a range.
+create index state_transitions_position on command.state_transitions using brin (position) with (pages_per_range = 16, autosummarize = on);
 grant select, insert on command.state_transitions to articurated_command, articurated_workers;
 
 -- The grants stop the processes from changing the audit; this trigger stops the owner of the table too.
@@ -154,15 +166,69 @@ create trigger state_transitions_no_truncate
     before truncate on command.state_transitions
     for each statement execute function command.refuse_change();
 
--- Appends rows to the audit, and returns how many. It is the only insert into the table, and a batch is one call.
+-- The chain of the audit: the hash of a row is SHA-256 of the hash of its predecessor, which is the row of the same entity with the
+-- version before, and of the row's own digest, which the service computes that makes the change. So no row can be changed, removed or
+-- put in without changing all later hashes of the entity; and those are sealed outside of the database (`ops seal`). What the
+-- digest covers stands in crates/contracts/src/audit.rs; `ops audit --chain` computes everything once more.
+-- The seals of the audit: each says which hashes the rows of a range of positions have. The same statements, and the hashes, are in the
+-- store of files that SEAL_STORE_URL names (operations/src/seal.rs).
+create table command.audit_seals (
+    number          bigint      not null constraint audit_seals_pkey primary key,
+    after_position  bigint      not null,
+    until_position  bigint      not null constraint audit_seals_grow check (until_position > after_position),
+    statement       text        not null,
+    signature       text        not null,
+    sealed_at       timestamptz not null
+);
+create trigger audit_seals_append_only
+    before update or delete on command.audit_seals
+    for each row execute function command.refuse_change();
+create trigger audit_seals_no_truncate
+    before truncate on command.audit_seals
+    for each statement execute function command.refuse_change();
+grant insert on command.audit_seals to articurated_operator;
+grant select on sequence command.state_transitions_position_seq to articurated_operator;
+
+-- A row of the audit before it has its place in the chain.
+create type command.new_transition as (
+    entity_type  text,
+    entity_id    uuid,
+    version      integer,
+    from_state   text,
+    to_state     text,
+    actor        text,
+    actor_type   text,
+    trigger      text,
+    reason       text,
+    metadata     jsonb,
+    ip_address   inet,
+    request_id   text,
+    trace_id     text,
+    created_at   timestamptz,
+    salt         bytea,
+    digest       bytea
+);
+
+-- Appends rows to the audit, and returns how many. It is the only insert into the table, and a batch is one call. An entity is in it
+-- once: its predecessor must be there already.
 --
--- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call.
-create function command.append_transitions(transitions command.state_transitions[]) returns bigint
+-- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call. And its statement
+-- sees what was committed while the caller's waited for a lock: the predecessor.
+create function command.append_transitions(transitions command.new_transition[]) returns bigint
     language plpgsql security invoker as $$
 declare
     appended bigint;
 begin
-    insert into command.state_transitions select * from unnest(transitions);
+    insert into command.state_transitions
+        (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
+         trace_id, created_at, salt, hash)
+    select entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
+           trace_id, created_at, salt,
+           sha256(case when version = 1 then digest else
+               (select before.hash from command.state_transitions as before
+                where before.entity_type = new.entity_type and before.entity_id = new.entity_id and before.version = new.version - 1)
+               || digest end)
+    from unnest(transitions) as new;
     get diagnostics appended = row_count;
     return appended;
 end $$;

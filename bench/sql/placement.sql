@@ -11,9 +11,9 @@ values (public.id_now(:random::bigint + 1), :id::uuid, 1, 'JBP-VASE-30', 'Jaipur
 insert into command.order_items (id, order_id, line_no, sku, title, quantity, unit_price_minor, paid_minor, shipping_minor)
 values (public.id_now(:random::bigint + 2), :id::uuid, 2, 'JBP-BOWL-18', 'जयपुर ब्लू पॉटरी कटोरा, 18 से.मी., हस्तनिर्मित', 3, 219900, 608949, 15226);
 insert into command.state_transitions
-    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id, created_at)
+    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id, created_at, salt, hash)
 values ('order', :id::uuid, 1, null, 'PENDING_PAYMENT', 'anonymous', 'USER', 'API_CALL', null, '{}', '127.0.0.1',
-    '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now());
+    '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now(), '', '');
 insert into messaging.outbox
     (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, traceparent, occurred_at)
 values (public.id_now(:random::bigint + 3), 'order', :id::uuid, 1, messaging.shard_of(:id::uuid), 'order.created',

@@ -10,5 +10,5 @@ with copied as (
 )
 select command.append_transitions(array_agg(row(
            'order', id, 1, null, 'PENDING_PAYMENT', 'anonymous', 'USER', 'API_CALL', null, '{}', '127.0.0.1',
-           '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now())::command.state_transitions))
+           '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now(), '', '')::command.new_transition))
 from copied

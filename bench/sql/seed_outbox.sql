@@ -29,13 +29,19 @@ with event as materialized (
     from event where version = 1
     on conflict do nothing
 ), audited as materialized (
-    select command.append_transitions(array_agg(row(
-               'order', id, version, from_state, to_state, 'warehouse.jaipur', 'USER', 'API_CALL', null,
-               '{"tracking_number": "BD69351142IN"}', '127.0.0.1', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d',
-               '4bf92f3577b34da6a3ce929d0e0e4736', at)::command.state_transitions)) as rows
-    from event
-    where not exists (select from command.state_transitions as known
-                      where (known.entity_type, known.entity_id, known.version) = ('order', event.id, event.version))
+    -- Version by version: each row follows on its predecessor.
+    select sum(appended.rows)::bigint as rows
+    from generate_series(1, 4) as step (version)
+    cross join lateral (
+        select command.append_transitions(array_agg(row(
+                   'order', id, event.version, from_state, to_state, 'warehouse.jaipur', 'USER', 'API_CALL', null,
+                   '{"tracking_number": "BD69351142IN"}', '127.0.0.1', '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d',
+                   '4bf92f3577b34da6a3ce929d0e0e4736', at, '', '')::command.new_transition)) as rows
+        from event
+        where event.version = step.version
+          and not exists (select from command.state_transitions as known
+                          where (known.entity_type, known.entity_id, known.version) = ('order', event.id, event.version))
+    ) as appended
 )
 select messaging.append_events(
            'order', array_agg(event_id order by n), array_agg(id order by n), array_agg(version order by n),

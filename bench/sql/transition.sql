@@ -12,10 +12,10 @@ set state = (array['PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED', 'DELIVERED'])[:
     updated_at = now(), delivered_at = case when :step::int = 4 then now() end
 where id = :id::uuid;
 insert into command.state_transitions
-    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id, created_at)
+    (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id, created_at, salt, hash)
 values ('order', :id::uuid, :version::int + 1, :state, (array['PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED', 'DELIVERED'])[:step::int],
     'warehouse.jaipur', 'USER', 'API_CALL', null, '{"tracking_number": "BD69351142IN"}', '127.0.0.1',
-    '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now());
+    '019aa6d2-5c1b-7c31-9d3f-2f4e6a7b8c9d', '4bf92f3577b34da6a3ce929d0e0e4736', now(), '', '');
 insert into messaging.outbox
     (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, traceparent, occurred_at)
 values (public.id_now(:event::bigint), 'order', :id::uuid, :version::int + 1, messaging.shard_of(:id::uuid),

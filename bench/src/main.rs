@@ -5,6 +5,7 @@
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
 //! - [`start_latency`], [`api_latency`], [`own_writes`]: latencies under a moderate load;
 //! - [`mod@access`]: with an API key against without; [`slow_sockets`]: beside clients that never finish a request;
+//! - [`audit_chain`]: with the chain of the audit against without;
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
 //!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
 //! - [`rebuild`]: a rebuild of the read models, against one statement that makes half of them; [`reports`] over them;
@@ -41,6 +42,7 @@ mod memory;
 mod own_writes;
 mod access;
 mod slow_sockets;
+mod audit_chain;
 mod held_snapshot;
 mod bytes_per_life;
 mod years;
@@ -114,6 +116,7 @@ enum Subject {
     OwnWrites,
     Access,
     SlowSockets,
+    AuditChain,
     RelayRabbitmq,
     RelayPostgres,
     RelayBacklog,
@@ -149,6 +152,7 @@ impl Subject {
             Self::OwnWrites => "own-writes",
             Self::Access => "access",
             Self::SlowSockets => "slow-sockets",
+            Self::AuditChain => "audit-chain",
             Self::RelayRabbitmq => "relay-rabbitmq",
             Self::RelayPostgres => "relay-postgres",
             Self::RelayBacklog => "relay-backlog",
@@ -223,6 +227,7 @@ async fn measure(subject: Subject, system: &mut System, plan: &Plan) -> Result<V
         Subject::OwnWrites => own_writes::measure(system, plan).await,
         Subject::Access => access::measure(system, plan).await,
         Subject::SlowSockets => slow_sockets::measure(system, plan).await,
+        Subject::AuditChain => audit_chain::measure(system, plan).await,
         Subject::RelayRabbitmq => relay_rabbitmq::measure(system, plan).await,
         Subject::RelayPostgres => relay_postgres::measure(system, plan).await,
         Subject::RelayBacklog => relay_backlog::measure(system, plan).await,

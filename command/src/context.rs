@@ -8,10 +8,12 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use chrono::{DateTime, Utc};
-use contracts::{ActorType, Trigger};
+use contracts::audit::{ChainLink, Impersonal, Personal};
+use contracts::{ActorType, EntityType, Trigger};
 use runtime::ApiError;
 use runtime::http::{RequestContext, SentJson};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::idempotency::KeyedRequest;
 
@@ -196,6 +198,25 @@ pub(crate) struct AuditRow {
     pub(crate) ip_address: Option<String>,
     pub(crate) request_id: Option<String>,
     pub(crate) trace_id: Option<String>,
+}
+
+impl AuditRow {
+    /// What the row needs for its place in the chain of the audit.
+    pub(crate) fn link(
+        &self,
+        entity_type: EntityType,
+        entity_id: Uuid,
+        to_state: &str,
+        created_at: DateTime<Utc>,
+    ) -> ChainLink {
+        let Self { actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id } = self;
+        let (actor_type, trigger) = (*actor_type, *trigger);
+        let personal = Personal { actor, reason: reason.as_deref(), metadata, ip_address: ip_address.as_deref() };
+        let (request_id, trace_id) = (request_id.as_deref(), trace_id.as_deref());
+        let impersonal =
+            Impersonal { entity_type, entity_id, to_state, actor_type, trigger, request_id, trace_id, created_at };
+        ChainLink::new(&personal, &impersonal)
+    }
 }
 
 /// `"3"` as in the `ETag`, or without quotes. `*` accepts any version.

@@ -6,6 +6,7 @@ mod write;
 mod audit;
 mod doctor;
 mod keys;
+mod seal;
 mod tables;
 mod format;
 
@@ -55,6 +56,8 @@ pub enum Command {
     Keys(keys::Command),
     /// Checks everything that must hold; exits with 1 for a violation, with 2 when something could not be checked
     Audit(Box<audit::Audit>),
+    /// Seals what was added to the audit since the last seal, in files outside of the database
+    Seal(seal::Seal),
     /// Names what keeps events from arriving, or schedules from running; exits with 1 for a problem
     Doctor(doctor::Doctor),
 }
@@ -87,6 +90,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Actions(arguments) => (arguments.run().await, 1),
         Command::Schedules(arguments) => (arguments.run().await, 1),
         Command::Keys(command) => (command.run().await, 1),
+        Command::Seal(arguments) => (arguments.run().await, 1),
         Command::Audit(arguments) => (arguments.run().await, 2),
         Command::Doctor(arguments) => (arguments.run().await, 1),
     };

@@ -3,6 +3,7 @@
 //! - [`read`]: how things stand; nothing is changed;
 //! - [`write`](mod@write): operator actions, each recorded in the transaction that carries it out;
 //! - [`audit`]: checks everything that must hold after any fault;
+//! - [`seal`]: seals the audit outside of the database;
 //! - [`doctor`]: names what keeps events from arriving, and the remedy;
 //! - [`cli`] and [`api`]: arguments, requests, tables and JSON around all of these.
 //!
@@ -11,6 +12,7 @@
 pub mod read;
 pub mod write;
 pub mod audit;
+pub mod seal;
 pub mod doctor;
 pub mod cli;
 pub mod api;

@@ -1,5 +1,5 @@
 //! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | keys |
-//! audit | doctor]`
+//! audit | seal | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use operations::api;
 use operations::audit::Sources;
 use operations::cli;
 use operations::doctor::Surroundings;
+use operations::seal::{self, SealSettings};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::process::Server;
@@ -43,6 +44,8 @@ struct Run {
     access: AccessSettings,
     #[command(flatten)]
     sources: Sources,
+    #[command(flatten)]
+    seal: SealSettings,
     #[command(flatten)]
     telemetry: TelemetryConfig,
 }
@@ -94,6 +97,7 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let (transport, retention) = (config.transport.clone(), config.retention);
     let clock = Clock::system();
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
+    seal::start(&config.seal, config.sources.seal_store_url.as_deref(), &pool, &clock, tasks).await?;
     let surroundings = Surroundings { transport, retention, clock };
     let router = api::routes(pool, config.sources.clone(), surroundings, &access).merge(health::routes(checks));
     Ok(Server { listener, router })

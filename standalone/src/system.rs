@@ -9,6 +9,7 @@ use axum::Router;
 use messaging::TransportConfig;
 use operations::audit::Sources;
 use operations::doctor::Surroundings;
+use operations::seal::SealSettings;
 use runtime::config::{DatabaseConfig, HttpLimits};
 use runtime::health::{self, Check};
 use runtime::{Clock, Ids, Tasks, database, http};
@@ -65,6 +66,7 @@ pub struct Options {
     pub relay: outbox_relay::Settings,
     /// An audit uses the sources of the other parts, unless these settings name others.
     pub operations: Sources,
+    pub seal: SealSettings,
     /// The query service uses the invoice store of the workers.
     pub workers: workers::Settings,
     pub query: query::Settings,
@@ -85,6 +87,7 @@ impl Options {
             command: command::Settings::default(),
             relay: outbox_relay::Settings::default(),
             operations: Sources::default(),
+            seal: SealSettings::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
             gateway: payment_gateway::Settings::default(),
@@ -126,12 +129,15 @@ impl Options {
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
     fn operations(&self, pool: PgPool, access: &Access) -> Router {
-        let Sources { gateway_url, invoice_store, query_database_url } = self.operations.clone();
+        let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_key } =
+            self.operations.clone();
         let store = &self.workers.store.invoice_store_url;
         let sources = Sources {
             gateway_url: gateway_url.or_else(|| self.has(Part::Gateway).then(|| self.workers.gateway_url.clone())),
             invoice_store: invoice_store.or_else(|| self.has(Part::Workers).then(|| store.clone())),
             query_database_url,
+            seal_store_url,
+            seal_public_key,
         };
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
@@ -257,6 +263,8 @@ impl Running {
             let pool = options.pool(Part::Operations).await?;
             checks.push(Check::database(&pool));
             let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
+            let seals = options.operations.seal_store_url.as_deref();
+            operations::seal::start(&options.seal, seals, &pool, &options.clock, &tasks).await?;
             router = router.merge(options.operations(pool, &access));
         }
         Ok((router, checks))

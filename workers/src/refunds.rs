@@ -12,7 +12,12 @@ mod store;
 
 use std::time::Duration;
 
-use contracts::{EventType, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, RefundDocument, RefundStatus};
+use chrono::{DateTime, Utc};
+use contracts::audit::{ChainLink, Impersonal, Personal};
+use contracts::{
+    ActorType, EntityType, EventType, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus, RefundDocument,
+    RefundStatus, Trigger,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use messaging::inbox::Job;
@@ -224,6 +229,22 @@ impl Caused {
             trace_id: runtime::telemetry::trace_id(),
             traceparent: events::traceparent(job),
         }
+    }
+
+    /// What the audit row of such a change needs for its place in the chain.
+    fn link(&self, id: Uuid, to: RefundStatus, reason: Option<&str>, at: DateTime<Utc>) -> ChainLink {
+        let personal = Personal { actor: "system", reason, metadata: &self.metadata, ip_address: None };
+        let impersonal = Impersonal {
+            entity_type: EntityType::Refund,
+            entity_id: id,
+            to_state: to.as_str(),
+            actor_type: ActorType::System,
+            trigger: Trigger::BackgroundJob,
+            request_id: self.request_id.as_deref(),
+            trace_id: self.trace_id.as_deref(),
+            created_at: at,
+        };
+        ChainLink::new(&personal, &impersonal)
     }
 }
 

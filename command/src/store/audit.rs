@@ -1,5 +1,6 @@
 //! The audit rows of a batch, as columns for `unnest`.
 
+use contracts::audit::{ChainLink, Hash};
 use serde_json::Value;
 
 use crate::context::AuditRow;
@@ -14,10 +15,12 @@ pub(super) struct AuditColumns<'a> {
     pub(super) ip_address: Vec<Option<&'a str>>,
     pub(super) request_id: Vec<Option<&'a str>>,
     pub(super) trace_id: Vec<Option<&'a str>>,
+    pub(super) salt: Vec<[u8; 16]>,
+    pub(super) digest: Vec<Hash>,
 }
 
 impl<'a> AuditColumns<'a> {
-    pub(super) fn push(&mut self, row: &'a AuditRow) {
+    pub(super) fn push(&mut self, row: &'a AuditRow, link: ChainLink) {
         self.actor.push(&row.actor);
         self.actor_type.push(row.actor_type.as_str());
         self.trigger.push(row.trigger.as_str());
@@ -26,5 +29,7 @@ impl<'a> AuditColumns<'a> {
         self.ip_address.push(row.ip_address.as_deref());
         self.request_id.push(row.request_id.as_deref());
         self.trace_id.push(row.trace_id.as_deref());
+        self.salt.push(link.salt);
+        self.digest.push(link.digest);
     }
 }

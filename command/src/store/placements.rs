@@ -1,7 +1,7 @@
 //! A batch of new orders, in one statement.
 
 use chrono::{DateTime, Utc};
-use contracts::{CustomerId, EventType, OrderNumber, Sku};
+use contracts::{CustomerId, EntityType, EventType, OrderNumber, OrderState, Sku};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -97,7 +97,8 @@ impl<'a> Columns<'a> {
             columns.event_id.push(order.event_id);
             columns.traceparent.push(order.traceparent.as_deref());
             columns.at.push(order.at);
-            columns.audit.push(&order.audit);
+            let link = order.audit.link(EntityType::Order, order.id, OrderState::PendingPayment.as_str(), order.at);
+            columns.audit.push(&order.audit, link);
             columns.keys.push(order.idempotency.as_ref());
             for (line_no, item) in (1..).zip(&order.items) {
                 columns.items.push(order.id, line_no, item);
@@ -130,10 +131,11 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         with command as materialized (
             select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[],
                                  $8::uuid[], $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
-                                 $15::jsonb[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[])
+                                 $15::jsonb[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
+                                 $33::bytea[], $34::bytea[])
                 with ordinality as command (id, order_number, customer_id, currency, total_minor, document, progress,
                                             event_id, traceparent, at, actor, actor_type, trigger, reason, metadata, ip_address,
-                                            request_id, trace_id, caller, route, key, request_hash, n)
+                                            request_id, trace_id, caller, route, key, request_hash, salt, digest, n)
         ), known as materialized (
             select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
                    command.whole(entity.document, answer.progress, answer.state, answer.version) as body
@@ -160,7 +162,7 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         ), audited as materialized (
             select command.append_transitions(array_agg(row(
                        'order', id, 1, null, 'PENDING_PAYMENT', actor, actor_type, trigger, reason, metadata, ip_address::inet,
-                       request_id, trace_id, at)::command.state_transitions))
+                       request_id, trace_id, at, salt, digest)::command.new_transition))
             from created
         ), published as materialized (
             select messaging.append_events('order', array_agg(event_id), array_agg(id), array_agg(1), array_agg($32::text),
@@ -210,6 +212,8 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
         &columns.items.paid_minor,
         &columns.items.shipping_minor,
         EventType::OrderCreated.as_str(),
+        &columns.audit.salt as _,
+        &columns.audit.digest as _,
     )
     .fetch_all(conn)
     .await?;

@@ -1,6 +1,6 @@
 //! Refunds: a new one, and one that is to be paid after all. Both under the order's lock.
 
-use contracts::{EventType, RefundDocument, RefundKind};
+use contracts::{EntityType, EventType, RefundDocument, RefundKind, RefundStatus};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -20,6 +20,7 @@ pub(crate) async fn insert_refund(
     let event_type =
         if refund.kind == RefundKind::Goodwill { EventType::RefundGranted } else { EventType::RefundInitiated };
     let audit = context.audit_row(serde_json::json!({ "amount_minor": refund.amount_minor }));
+    let link = audit.link(EntityType::Refund, refund.id, RefundStatus::Pending.as_str(), refund.created_at);
     sqlx::query!(
         r#"
         with inserted as (
@@ -34,7 +35,7 @@ pub(crate) async fn insert_refund(
         )
         select command.append_transitions(array_agg(row(
                    'refund', $1, 1, null, 'PENDING', $9::text, $10::text, $11::text, $12::text, $13::jsonb, $14::text::inet,
-                   $15::text, $16::text, $8)::command.state_transitions)),
+                   $15::text, $16::text, $8, $24::bytea, $25::bytea)::command.new_transition)),
                messaging.append_events('refund', array[$17::uuid], array[$1], array[1], array[$18::text],
                    array_agg(command.refund_document(refund)), array[$19::text], array[$8])
         from inserted
@@ -62,6 +63,8 @@ pub(crate) async fn insert_refund(
         idempotency.map(|request| request.route.as_str()),
         idempotency.map(|request| request.key.as_str()),
         idempotency.map(|request| request.request_hash.as_slice()),
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_one(conn)
     .await?;
@@ -103,8 +106,9 @@ pub(crate) async fn retry_refund(
     event_id: Uuid,
     context: &CommandContext,
 ) -> sqlx::Result<Option<RefundDocument>> {
-    let AuditRow { actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id } =
-        context.audit_row(serde_json::json!({}));
+    let audit = context.audit_row(serde_json::json!({}));
+    let link = audit.link(EntityType::Refund, id, RefundStatus::Pending.as_str(), context.at);
+    let AuditRow { actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id } = audit;
     let retried = sqlx::query!(
         r#"
         with retried as (
@@ -115,7 +119,7 @@ pub(crate) async fn retry_refund(
         )
         select command.append_transitions(array_agg(row(
                    'refund', $1, (refund).version, 'FAILED', 'PENDING', $3::text, $4::text, $5::text, $6::text, $7::jsonb,
-                   $8::text::inet, $9::text, $10::text, $2)::command.state_transitions)),
+                   $8::text::inet, $9::text, $10::text, $2, $14::bytea, $15::bytea)::command.new_transition)),
                messaging.append_events('refund', array[$11::uuid], array[$1], array[(refund).version], array[$12::text],
                    array[command.refund_document(refund)], array[$13::text], array[$2]),
                command.refund_document(refund) as "document!: Json<RefundDocument>"
@@ -134,6 +138,8 @@ pub(crate) async fn retry_refund(
         event_id,
         EventType::RefundRetried.as_str(),
         context.traceparent,
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_optional(conn)
     .await?;

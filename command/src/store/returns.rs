@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contracts::EventType;
+use contracts::{EntityType, EventType, ReturnState};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -133,6 +133,7 @@ pub(crate) struct NewReturn<'a> {
 
 /// Writes a return with its items, audit row, outbox row and stored answer. Returns its progress as the database keeps it.
 pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) -> sqlx::Result<String> {
+    let link = new.audit.link(EntityType::Return, new.id, ReturnState::Requested.as_str(), new.at);
     let inserted = sqlx::query!(
         r#"
         with requested as (
@@ -145,7 +146,7 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         )
         select command.append_transitions(array[row(
                    'return', $1, 1, null, 'REQUESTED', $11::text, $12::text, $13::text, $14::text, $15::jsonb, $16::text::inet,
-                   $17::text, $18::text, $6)::command.state_transitions]),
+                   $17::text, $18::text, $6, $22::bytea, $23::bytea)::command.new_transition]),
                messaging.append_events('return', array[$19::uuid], array[$1], array[1], array[$20::text], array[$5], array[$21::text],
                    array[$6]),
                $5::text as "progress!"
@@ -171,6 +172,8 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
         new.event_id,
         EventType::ReturnRequested.as_str(),
         new.traceparent,
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_one(conn)
     .await?;

@@ -1,7 +1,7 @@
 //! A batch of transitions, in one statement: lock, check, update, audit, outbox, stored answer.
 
 use chrono::{DateTime, Utc};
-use contracts::EventType;
+use contracts::{EntityType, EventType};
 use domain::{OrderState, ReturnState, State};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -77,7 +77,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a [NewTransition]) -> Self {
+    fn of(entity: EntityType, batch: &'a [NewTransition]) -> Self {
         let mut columns = Self::default();
         for command in batch {
             columns.id.push(command.id);
@@ -88,7 +88,8 @@ impl<'a> Columns<'a> {
             columns.event_type.push(command.event_type.as_str());
             columns.traceparent.push(command.traceparent.as_deref());
             columns.expected_version.push(command.expected_version);
-            columns.audit.push(&command.audit);
+            let link = command.audit.link(entity, command.id, command.to_state, command.at);
+            columns.audit.push(&command.audit, link);
             columns.keys.push(command.idempotency.as_ref());
         }
         columns
@@ -149,19 +150,19 @@ impl From<Row> for TransitionOutcome {
 /// The frozen document is read, not written: event and stored answer need only what is new. `frozen` is that of the locked row,
 /// `known` that of an answer that was given before.
 macro_rules! transition_statement {
-    ($conn:expr, $batch:expr, $legal:expr, table: $table:literal, entity: $entity:literal,
+    ($conn:expr, $batch:expr, $legal:expr, table: $table:literal, kind: $kind:expr, entity: $entity:literal,
      columns: $columns:literal, frozen: $frozen:literal, known: $known:literal, also: $also:literal) => {{
-        let (columns, (legal_from, legal_to)) = (Columns::of($batch), $legal);
+        let (columns, (legal_from, legal_to)) = (Columns::of($kind, $batch), $legal);
         sqlx::query_as!(
             Row,
             r#"
             with command as materialized (
                 select * from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[], $5::uuid[], $6::text[], $7::text[], $8::int[],
                                      $9::text[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::text[], $15::text[], $16::text[],
-                                     $17::text[], $18::text[], $19::text[], $20::bytea[])
+                                     $17::text[], $18::text[], $19::text[], $20::bytea[], $23::bytea[], $24::bytea[])
                     with ordinality as command (id, to_state, at, progress, event_id, event_type, traceparent, expected_version,
                                                 actor, actor_type, trigger, reason, metadata, ip_address, request_id, trace_id,
-                                                caller, route, key, request_hash, n)
+                                                caller, route, key, request_hash, salt, digest, n)
             ), known as materialized (
                 select n, answer.request_hash, answer.status, answer.version, answer.entity_id,
                        command.whole("# + $known + r#", answer.progress, answer.state, answer.version) as body
@@ -186,7 +187,7 @@ macro_rules! transition_statement {
             ), audited as materialized (
                 select command.append_transitions(array_agg(row(
                            "# + $entity + r#", id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata,
-                           ip_address::inet, request_id, trace_id, at)::command.state_transitions))
+                           ip_address::inet, request_id, trace_id, at, salt, digest)::command.new_transition))
                 from changed
             ), published as materialized (
                 select messaging.append_events("# + $entity + r#", array_agg(event_id), array_agg(id), array_agg(version),
@@ -231,6 +232,8 @@ macro_rules! transition_statement {
             &columns.keys.request_hash as _,
             &legal_from as _,
             &legal_to as _,
+            &columns.audit.salt as _,
+            &columns.audit.digest as _,
         )
         .fetch_all($conn)
         .await?
@@ -280,7 +283,7 @@ async fn orders(
     legal: LegalSteps,
 ) -> sqlx::Result<Vec<TransitionOutcome>> {
     let rows = transition_statement!(conn, batch, legal,
-        table: "command.orders", entity: "'order'", columns: "document", frozen: "locked.document", known: "entity.document",
+        table: "command.orders", kind: EntityType::Order, entity: "'order'", columns: "document", frozen: "locked.document", known: "entity.document",
         also: ", delivered_at = case when to_state = 'DELIVERED' and from_state <> to_state then at else entity.delivered_at end");
     Ok(rows.into_iter().map(Into::into).collect())
 }
@@ -291,7 +294,7 @@ async fn returns(
     legal: LegalSteps,
 ) -> sqlx::Result<Vec<TransitionOutcome>> {
     let rows = transition_statement!(conn, batch, legal,
-        table: "command.returns", entity: "'return'", columns: "document, items",
+        table: "command.returns", kind: EntityType::Return, entity: "'return'", columns: "document, items",
         frozen: "command.with_items(locked.document, locked.items, coalesce(changed.merged, locked.progress))",
         known: "command.with_items(entity.document, entity.items, answer.progress)", also: "");
     Ok(rows.into_iter().map(Into::into).collect())

@@ -14,6 +14,7 @@ mod email;
 mod country;
 mod text;
 mod gateway;
+pub mod audit;
 mod names;
 pub mod named;
 pub mod schema;

@@ -52,12 +52,15 @@ impl Fence {
     }
 }
 
-/// The transactions that hold a writer's lock on a table of the schema `messaging`. Every role may read the list of locks.
-pub(crate) async fn writers(pool: &PgPool, table: &str) -> sqlx::Result<Vec<String>> {
+/// The transactions that hold a writer's lock on a table. Every role may read the list of locks.
+///
+/// # Errors
+/// When the database fails.
+pub async fn writers(pool: &PgPool, table: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar!(
         r#"
         select distinct virtualtransaction as "writer!" from pg_locks
-        where locktype = 'relation' and relation = ('messaging.' || $1::text)::regclass and mode = 'RowExclusiveLock'
+        where locktype = 'relation' and relation = $1::text::regclass and mode = 'RowExclusiveLock'
           and database = (select oid from pg_database where datname = current_database())
           and pid <> pg_backend_pid()
         "#,

@@ -20,7 +20,7 @@ pub mod outbox;
 pub mod retention;
 pub mod rabbitmq;
 pub mod intake;
-mod fence;
+pub mod fence;
 pub mod leases;
 pub mod log;
 pub mod inbox;

@@ -31,9 +31,12 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote),
         "orders and returns change through the command service only, and refunds have a statement of their own"
     );
+    let link = transition.link();
     sqlx::query!(
         r#"
-        select command.append_transitions(array[jsonb_populate_record(null::command.state_transitions, $1)]),
+        select command.append_transitions(array[jsonb_populate_record(
+                   row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, $10::bytea, $11::bytea)::command.new_transition,
+                   $1)]),
                messaging.append_events($2, array[$3::uuid], array[$4::uuid], array[$5::integer], array[$6::text],
                    array[$7::jsonb], array[$8::text], array[$9::timestamptz])
         "#,
@@ -46,6 +49,8 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         Json(&event.change.snapshot) as _,
         event.traceparent,
         transition.created_at,
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_one(conn)
     .await?;

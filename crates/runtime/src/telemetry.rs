@@ -16,6 +16,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -66,7 +67,13 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         LogFormat::Pretty => fmt::layer().with_target(false).with_ansi(std::io::stdout().is_terminal()).boxed(),
     };
     // An error means that a subscriber is installed already; logs go there.
-    let first = tracing_subscriber::registry().with(filter).with(spans).with(logs).try_init().is_ok();
+    let first = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(shows_no_event))
+        .with(spans)
+        .with(logs)
+        .try_init()
+        .is_ok();
     if first {
         log_panics();
     }
@@ -75,6 +82,13 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     }
     metrics::install();
     Ok(TelemetryGuard { traces })
+}
+
+/// Whether this is no log line of lapin that shows a whole message: an event with the customer's name and address. It shows those that
+/// the broker returns in warnings, and all others in traces. No log filter brings them back.
+fn shows_no_event(line: &tracing::Metadata<'_>) -> bool {
+    let target = line.target();
+    !target.starts_with("lapin") || *line.level() <= LevelFilter::INFO && target != "lapin::returned_messages"
 }
 
 fn tracer_provider(service: &'static str, config: &TelemetryConfig) -> (SdkTracerProvider, Option<String>) {

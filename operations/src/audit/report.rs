@@ -20,10 +20,11 @@ pub enum Rule {
     Statuses = 8,
     Leftovers = 9,
     Backlog = 10,
+    Chain = 11,
 }
 
 impl Rule {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Transitions,
         Self::Versions,
         Self::Outbox,
@@ -34,6 +35,7 @@ impl Rule {
         Self::Statuses,
         Self::Leftovers,
         Self::Backlog,
+        Self::Chain,
     ];
 
     const fn title(self) -> &'static str {
@@ -48,6 +50,7 @@ impl Rule {
             Self::Statuses => "ready + running + done + dead + in doubt + discarded + blocked = all",
             Self::Leftovers => "no transaction, lease or temporary file is left behind",
             Self::Backlog => "the backlog is zero",
+            Self::Chain => "the audit is as it was written, and as it was sealed",
         }
     }
 }
@@ -63,7 +66,7 @@ pub struct Report {
     /// Whether a backlog is a violation.
     pub drained: bool,
     pub verdict: Verdict,
-    /// All ten, in order.
+    /// All eleven, in order.
     pub rules: Vec<Checked>,
 }
 
@@ -81,7 +84,7 @@ pub enum Verdict {
 /// One rule.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Checked {
-    /// 1 to 10.
+    /// 1 to 11.
     pub rule: u8,
     pub title: &'static str,
     pub status: Status,
@@ -130,8 +133,8 @@ impl Extend<String> for Found {
 /// Collects what the checks find.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    found: [Found; 10],
-    not_checked: [Vec<String>; 10],
+    found: [Found; 11],
+    not_checked: [Vec<String>; 11],
     failed: bool,
 }
 
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!(nothing.verdict, Verdict::Holds);
         assert!(nothing.rules.iter().all(|rule| rule.status == Status::Holds));
         let numbers: Vec<_> = nothing.rules.iter().map(|rule| rule.rule).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     #[test]

@@ -11,6 +11,12 @@ pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> s
     Ok(())
 }
 
+/// Only that each transition starts where the one before ended.
+pub(super) async fn check_chain(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
+    findings.add(Rule::Versions, broken_chains(snapshot).await?);
+    Ok(())
+}
+
 /// A transition needs its event when that time is in the outbox. Near the end of a partition both may belong to different ones,
 /// because they read two clocks.
 async fn unmatched(snapshot: &mut Snapshot) -> sqlx::Result<Found> {

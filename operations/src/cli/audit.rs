@@ -20,13 +20,18 @@ pub struct Audit {
     /// Also requires an empty backlog: nothing pending, ready, running or in doubt.
     #[arg(long)]
     drained: bool,
+    /// Checks only the chain of the audit and its seals.
+    #[arg(long, conflicts_with = "drained")]
+    chain: bool,
 }
 
 impl Audit {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { common, transport, sources, drained } = self;
+        let Self { common, transport, sources, drained, chain } = self;
         let scope = Scope { sources, drained, broker: transport.rabbitmq_url.is_some() };
-        let report = audit::audit(&common.connect().await?, &scope).await?;
+        let pool = common.connect().await?;
+        let report =
+            if chain { audit::audit_chain(&pool, &scope.sources).await? } else { audit::audit(&pool, &scope).await? };
         common.print(&report, show)?;
         Ok(ExitCode::from(match report.verdict {
             Verdict::Holds => 0,

@@ -73,7 +73,7 @@ pub(super) async fn oldest_stuck(stage: &Stage, since: i64) -> Result<Option<Dur
         occurred_at: DateTime<Utc>,
         reason: String,
     }
-    let Stuck { at, events } = read(&ask(stage, &["stuck"]).await?)?;
+    let Stuck { at, events } = read(&ask(stage, &["stuck", "--limit", "10000"]).await?)?;
     let new = events.iter().filter(|event| event.reason != "PENDING" && event.occurred_at.timestamp_micros() >= since);
     let oldest = new.map(|event| event.occurred_at).min();
     Ok(oldest.map(|oldest| (at - oldest).to_std().unwrap_or_default()))

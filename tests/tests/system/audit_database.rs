@@ -132,13 +132,16 @@ async fn a_row_that_cannot_be_true_is_refused_by_its_constraint() -> Result<()> 
             "outbox_exceptions_parked_reason_known",
         ),
         (
-            "insert into command.state_transitions select entity_type, entity_id, 99, null, to_state, actor, actor_type,
-             trigger, reason, metadata, ip_address, request_id, trace_id, created_at from command.state_transitions limit 1",
+            "insert into command.state_transitions (entity_type, entity_id, version, to_state, actor, actor_type, trigger, created_at, salt, hash)
+             select entity_type, entity_id, 99, to_state, actor, actor_type, trigger, created_at, salt, hash
+             from command.state_transitions limit 1",
             "state_transitions_creation_is_first",
         ),
         (
-            "insert into command.state_transitions select entity_type, entity_id, 99, to_state, to_state, actor, 'ROBOT',
-             trigger, reason, metadata, ip_address, request_id, trace_id, created_at from command.state_transitions limit 1",
+            "insert into command.state_transitions
+                 (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, created_at, salt, hash)
+             select entity_type, entity_id, 99, to_state, to_state, actor, 'ROBOT', trigger, created_at, salt, hash
+             from command.state_transitions limit 1",
             "state_transitions_actor_type_known",
         ),
         (

@@ -9,11 +9,14 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
-use contracts::{OrderState, ReturnState};
+use contracts::{OrderState, Queue, ReturnState};
 use embedded::child::{Child, Signal, bound_to_parent};
 use embedded::free_port;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tests::waiting::SOON;
+use tests::books::count;
+use tests::services::Broker;
+use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, Database, books, eventually, programs, shop};
 
 /// Nothing else contains it, in capital letters or small ones.
@@ -43,9 +46,11 @@ fn order() -> Value {
     order
 }
 
+/// Whether it is there, as text or as the numbers of its bytes.
 fn has_canary(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
-    text.contains(CANARY)
+    let numbers: Vec<_> = CANARY.bytes().map(|byte| byte.to_string()).collect();
+    text.contains(CANARY) || text.contains(&numbers.join(", "))
 }
 
 /// Requests that are refused for other members than those with the canary.
@@ -81,6 +86,16 @@ async fn refusals(api: &Api) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_about_a_person_is_in_no_log_trace_metric_or_error() -> Result<()> {
+    play(None).await
+}
+
+/// The broker returns a message that no queue takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_with_a_broker_that_returns_messages() -> Result<()> {
+    play(Some(Broker::new().await?)).await
+}
+
+async fn play(broker: Option<Broker>) -> Result<()> {
     let database = Database::new().await?;
     let (collector, traces) = collector().await?;
     let folder = tempfile::tempdir()?;
@@ -88,7 +103,10 @@ async fn what_is_about_a_person_is_in_no_log_trace_metric_or_error() -> Result<(
     let programs = tokio::task::spawn_blocking(programs::folder).await?;
     let mut command = bound_to_parent(Signal::SIGKILL, programs.join("standalone"));
     command.env_clear().envs(programs::environment()).env("DATABASE_URL", &database.url);
-    command.env("LOG", "debug,sqlx=info,hyper=info,h2=info").env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    if let Some(broker) = &broker {
+        command.env("RABBITMQ_URL", broker.transport().rabbitmq_url.context("a broker")?.expose_secret());
+    }
+    command.env("LOG", "debug,lapin=trace,sqlx=info,hyper=info,h2=info").env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
     command.env("PORT", port.to_string()).env("GATEWAY_PORT", free_port()?.to_string());
     command.env("DATA_DIR", folder.path().join("data")).env("INVOICE_STORE_URL", folder.path().join("invoices"));
     let written = File::create(&log)?;
@@ -111,6 +129,12 @@ async fn what_is_about_a_person_is_in_no_log_trace_metric_or_error() -> Result<(
     }
     let seen = api.get(&format!("/orders/{}", order.id)).await?.expect(200);
     assert!(has_canary(&seen.body), "the canary is alive");
+    if let Some(broker) = &broker {
+        broker.unbind(Queue::Notifications).await?;
+        shop::place(&api, &self::order()).await?;
+        let parked = "select count(*) from messaging.outbox_exceptions where status = 'PARKED'";
+        eventually_equal("the event is parked", SOON, 1, async || count(&database.pool, parked).await).await?;
+    }
     let metrics = base.get("/metrics").await?.expect(200);
     process.signal(Signal::SIGTERM);
     eventually("it has stopped", SOON, async || Ok(process.exited().map(drop))).await?;

@@ -4,6 +4,7 @@ mod actions;
 mod audit;
 mod doctor;
 mod replays;
+mod seals;
 
 use anyhow::{Context, Result};
 use contracts::OrderState;

@@ -172,8 +172,8 @@ impl Forged<'_> {
         if self.has_audit_row {
             sqlx::query(
                 "insert into command.state_transitions
-                     (entity_type, entity_id, version, to_state, actor, actor_type, trigger, created_at)
-                 values ('order', $1, 1, 'PENDING_PAYMENT', 'forger', 'USER', 'API_CALL', now())",
+                     (entity_type, entity_id, version, to_state, actor, actor_type, trigger, created_at, salt, hash)
+                 values ('order', $1, 1, 'PENDING_PAYMENT', 'forger', 'USER', 'API_CALL', now(), '', '')",
             )
             .bind(aggregate_id)
             .execute(pool)

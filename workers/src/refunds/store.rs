@@ -68,6 +68,7 @@ pub(super) async fn change(
     change: &Change<'_>,
     caused: &Caused,
 ) -> sqlx::Result<()> {
+    let link = caused.link(id, change.to, change.reason, change.at);
     sqlx::query!(
         r#"
         with known as materialized (
@@ -83,7 +84,7 @@ pub(super) async fn change(
         )
         select command.append_transitions(array_agg(row(
                    'refund', (refund).id, (refund).version, from_status, (refund).status, 'system', 'SYSTEM', 'BACKGROUND_JOB', $6,
-                   $8::jsonb, null::inet, $9::text, $10::text, $7)::command.state_transitions)),
+                   $8::jsonb, null::inet, $9::text, $10::text, $7, $14::bytea, $15::bytea)::command.new_transition)),
                messaging.append_events('refund', array_agg($11::uuid), array_agg((refund).id), array_agg((refund).version),
                    array_agg($12::text), array_agg(command.refund_document(refund)), array_agg($13::text), array_agg($7))
         from changed
@@ -101,6 +102,8 @@ pub(super) async fn change(
         change.event_id,
         change.event_type.as_str(),
         caused.traceparent,
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_one(conn)
     .await?;
@@ -117,6 +120,7 @@ pub(super) async fn note_delay(
     event_id: Uuid,
     caused: &Caused,
 ) -> sqlx::Result<()> {
+    let link = caused.link(id, RefundStatus::InDoubt, None, at);
     sqlx::query!(
         r#"
         with delayed as (
@@ -126,7 +130,7 @@ pub(super) async fn note_delay(
         )
         select command.append_transitions(array_agg(row(
                    'refund', (refund).id, (refund).version, 'IN_DOUBT', 'IN_DOUBT', 'system', 'SYSTEM', 'BACKGROUND_JOB', null::text,
-                   $4::jsonb, null::inet, $5::text, $6::text, $3)::command.state_transitions)),
+                   $4::jsonb, null::inet, $5::text, $6::text, $3, $10::bytea, $11::bytea)::command.new_transition)),
                messaging.append_events('refund', array_agg($7::uuid), array_agg((refund).id), array_agg((refund).version),
                    array_agg($8::text), array_agg(command.refund_document(refund)), array_agg($9::text), array_agg($3))
         from delayed
@@ -140,6 +144,8 @@ pub(super) async fn note_delay(
         event_id,
         EventType::RefundDelayed.as_str(),
         caused.traceparent,
+        &link.salt[..],
+        &link.digest[..],
     )
     .fetch_one(conn)
     .await?;

@@ -99,7 +99,7 @@ impl Place {
         let ask_every = if self.is_busy { ASK_BUSY_EVERY } else { ASK_EVERY };
         if self.progress.needs_writers() && self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= ask_every) {
             let drawn = marks::drawn(pool).await?;
-            self.progress.note_writers(drawn, fence::writers(pool, "outbox").await?);
+            self.progress.note_writers(drawn, fence::writers(pool, "messaging.outbox").await?);
             self.asked_at = Some(Instant::now());
         }
         Ok(self.progress.look_at())

@@ -225,6 +225,7 @@ impl Site {
             gateway_url: Some(self.gateway_running.gateway_url.clone()),
             invoice_store: Some(self.invoices()),
             query_database_url: self.read.as_ref().map(|read| read.url.clone().into()),
+            ..Sources::default()
         };
         let broker = self.transport.rabbitmq_url.is_some();
         Ok(audit(&servers.pool, &Scope { sources, drained, broker }).await?)

@@ -14,7 +14,7 @@ use tests::{Database, System, books, shop};
 use super::{execute, ops, ops_with};
 
 /// Violations: the number of the rule, a description, the statements.
-const VIOLATIONS: [(u8, &str, &str); 28] = [
+const VIOLATIONS: [(u8, &str, &str); 30] = [
     (1, "a transition without an event", "delete from messaging.outbox where event_type = 'order.processing'"),
     (1, "a transition with two events",
      "insert into messaging.outbox (event_id, aggregate_type, aggregate_id, aggregate_version, shard, event_type, payload, occurred_at)
@@ -73,6 +73,12 @@ const VIOLATIONS: [(u8, &str, &str); 28] = [
     (10, "an event that is held",
      "insert into messaging.outbox_exceptions (event_id, position, shard, aggregate_id, aggregate_version, status)
       select event_id, position, shard, aggregate_id, aggregate_version, 'HELD' from messaging.outbox where event_type = 'order.processing'"),
+    (11, "another actor",
+     "alter table command.state_transitions disable trigger user;
+      update command.state_transitions set actor = 'mallory' where entity_type = 'order' and version = 2"),
+    (11, "another hash",
+     "alter table command.state_transitions disable trigger user;
+      update command.state_transitions set hash = sha256(hash) where entity_type = 'return' and to_state = 'REJECTED'"),
 ];
 
 /// A stopped system without open jobs.
@@ -108,7 +114,7 @@ impl Settled {
         let sources = Sources {
             gateway_url: Some(running.gateway_url.clone()),
             invoice_store: Some(self.invoices.path().join("pdf").display().to_string()),
-            query_database_url: None,
+            ..Sources::default()
         };
         Ok((running, sources))
     }
@@ -194,7 +200,7 @@ async fn the_exit_code_of_an_audit_says_how_it_ended() -> Result<()> {
 
     let holds = ops(&database, &["audit", "--json"]).await?.exited(0).json();
     assert_eq!(holds["verdict"], "holds");
-    assert_eq!(holds["rules"].as_array().map(Vec::len), Some(10));
+    assert_eq!(holds["rules"].as_array().map(Vec::len), Some(11));
     assert_eq!(holds["rules"][4]["status"], "not_checked", "without the gateway's address the rule is not checked");
 
     let violated = ops(&database, &["audit", "--drained"]).await?.exited(1);

@@ -121,11 +121,13 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> 
 async fn record_refund(pool: &PgPool, return_id: Uuid) -> Result<()> {
     let pay = "update command.refunds
                set status = 'PROCESSED', version = 2, transaction_id = 'txn_1', updated_at = now(), processed_at = now()
-               where return_id = $1";
-    sqlx::query(pay).bind(return_id).execute(pool).await?;
+               where return_id = $1 returning id, updated_at";
+    let (id, at): (Uuid, DateTime<Utc>) = sqlx::query_as(pay).bind(return_id).fetch_one(pool).await?;
+    let transition = by_worker(EntityType::Refund, id, 2, Some("PENDING"), "PROCESSED", at);
+    let link = transition.link();
     let tell = "select command.append_transitions(array[row(
-                           'refund', id, 2, 'PENDING', 'PROCESSED', 'system', 'SYSTEM', 'BACKGROUND_JOB', null, '{}', null, null, null,
-                           updated_at)::command.state_transitions]),
+                           'refund', id, 2, 'PENDING', 'PROCESSED', $4, 'SYSTEM', 'BACKGROUND_JOB', null, $5, null, null, null,
+                           updated_at, $6, $7)::command.new_transition]),
                        messaging.append_events('refund', array[$2], array[id], array[2], array[$3], array[command.refund_document(refund)],
                            array[null], array[updated_at])
                 from command.refunds as refund where return_id = $1";
@@ -133,6 +135,10 @@ async fn record_refund(pool: &PgPool, return_id: Uuid) -> Result<()> {
         .bind(return_id)
         .bind(Ids::system().next())
         .bind(EventType::RefundProcessed.as_str())
+        .bind(&transition.actor)
+        .bind(&transition.metadata)
+        .bind(&link.salt[..])
+        .bind(&link.digest[..])
         .execute(pool)
         .await?;
     Ok(())
