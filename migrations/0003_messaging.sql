@@ -82,14 +82,14 @@ create function messaging.history(type text, id uuid, until integer) returns jso
 revoke all on function messaging.history from public;
 
 -- The payload of an event: {"snapshot": the whole document after the change, "transition": the audit row}; of snapshot.taken
--- also {"history": all audit rows until then}.
+-- and the erasures also {"history": all audit rows until then}.
 --
 -- The result is text, because a cast to json would read it once more.
 create function messaging.payload_of(event_type text, payload jsonb, document json, audit command.state_transitions) returns text
     language sql stable
     return '{"snapshot":' || coalesce(command.whole(document, payload, (audit).to_state, (audit).version), payload::text)
         || ',"transition":' || case when (audit).version is null then 'null' else command.transition(audit)::text end
-        || case when event_type = 'snapshot.taken'
+        || case when event_type = 'snapshot.taken' or right(event_type, 7) = '.erased'
                then ',"history":' || coalesce(messaging.history((audit).entity_type, (audit).entity_id, (audit).version)::text, 'null')
                else '' end
         || '}';
@@ -755,7 +755,8 @@ create table messaging.operator_actions (
     actor         text        not null constraint operator_actions_actor_length check (char_length(actor) between 1 and 128),
     source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
     action        text        not null constraint operator_actions_action_known check (action in
-                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY')),
+                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
+                               'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),

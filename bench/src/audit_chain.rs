@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use contracts::audit::ChainLink;
 use contracts::{ActorType, EntityType, Transition, Trigger};
 use operations::audit::{Sources, Verdict, audit_chain};
 use operations::seal::{SealKey, make};
@@ -32,23 +33,6 @@ const STEPS: [&str; 4] = ["PENDING_PAYMENT", "PAID", "PROCESSING_IN_WAREHOUSE", 
 /// Orders whose rows are appended at a time.
 const CHUNK: u64 = 5_000;
 
-/// The function that appends to the audit, without the chain: no predecessor is looked up, and nothing is hashed.
-const WITHOUT: &str = "
-    create or replace function command.append_transitions(transitions command.new_transition[]) returns bigint
-        language plpgsql security invoker as $$
-    declare
-        appended bigint;
-    begin
-        insert into command.state_transitions
-            (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address,
-             request_id, trace_id, created_at, salt, hash)
-        select entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address,
-               request_id, trace_id, created_at, '', ''
-        from unnest(transitions);
-        get diagnostics appended = row_count;
-        return appended;
-    end $$";
-
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let (with, without) = (system.database("ours").await?, system.database("unchained").await?);
@@ -56,7 +40,7 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     for database in [&with, &without] {
         database.seed_orders(&sample, orders).await?;
     }
-    sqlx::raw_sql(WITHOUT).execute(&without.pool).await?;
+    sqlx::raw_sql(include_str!("../sql/without_chain.sql")).execute(&without.pool).await?;
     let (mut chained, mut unchained) = (Vec::new(), Vec::new());
     let share = orders / ROUNDS;
     for round in 0..ROUNDS {
@@ -138,7 +122,7 @@ async fn append(pool: &PgPool, orders: std::ops::Range<u64>, version: usize) -> 
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
             created_at: now,
         };
-        let link = transition.link();
+        let link = ChainLink::of(&transition);
         ids.push(transition.entity_id);
         metadata.push(transition.metadata);
         salts.push(link.salt.to_vec());

@@ -174,6 +174,9 @@ impl CommandContext {
         if let (Some(on_behalf_of), Some(metadata)) = (&self.on_behalf_of, metadata.as_object_mut()) {
             metadata.insert("on_behalf_of".to_owned(), json!(on_behalf_of));
         }
+        if let (Some(_), Some(metadata)) = (&self.owner, metadata.as_object_mut()) {
+            metadata.insert("by_customer".to_owned(), json!(true));
+        }
         AuditRow {
             actor: self.actor.clone(),
             actor_type: self.actor_type,

@@ -37,6 +37,10 @@ impl OrderBooks {
         let OrderUnderLock { state, delivered_at, document, returns, refunds } = under_lock;
         let state = state.parse().map_err(ApiError::internal)?;
         let order = OrderDocument::deserialize(document).map_err(ApiError::internal)?;
+        if order.erased_at.is_some() {
+            let message = "the customer's personal data was erased from this order, and nothing changes it any more";
+            return Err(ApiError::conflict("ORDER_ERASED", message));
+        }
         let returns = returns.into_iter().map(ReturnDocument::deserialize).collect::<Result<_, _>>();
         let refunds = refunds.into_iter().map(RefundDocument::deserialize).collect::<Result<_, _>>();
         Ok(Self {

@@ -44,8 +44,7 @@ pub struct Sources {
     /// Another database for the read models. Unset: they are in `DATABASE_URL`.
     #[arg(long, env = "QUERY_DATABASE_URL", hide_env_values = true, value_parser = runtime::config::secret)]
     pub query_database_url: Option<SecretString>,
-    /// Where the seals of the audit are kept: a folder or a bucket, as `INVOICE_STORE_URL`. Best one in which nobody can replace a
-    /// file. Unset: no seals.
+    /// Where the seals of the audit are kept: a folder or a bucket, as `INVOICE_STORE_URL`. Best one in which no file can be replaced. Unset: no seals.
     #[arg(long, env = "SEAL_STORE_URL")]
     pub seal_store_url: Option<String>,
     /// The public key of the seals, as `ops seal --new-key` prints it. Unset: an audit does not check whose seals they are.

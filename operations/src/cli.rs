@@ -6,6 +6,7 @@ mod write;
 mod audit;
 mod doctor;
 mod keys;
+mod customer;
 mod seal;
 mod tables;
 mod format;
@@ -54,6 +55,9 @@ pub enum Command {
     /// Lists, makes, rotates and revokes the keys of callers
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Exports what is known of a customer, or erases it
+    #[command(subcommand)]
+    Customer(customer::Command),
     /// Checks everything that must hold; exits with 1 for a violation, with 2 when something could not be checked
     Audit(Box<audit::Audit>),
     /// Seals what was added to the audit since the last seal, in files outside of the database
@@ -90,6 +94,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Actions(arguments) => (arguments.run().await, 1),
         Command::Schedules(arguments) => (arguments.run().await, 1),
         Command::Keys(command) => (command.run().await, 1),
+        Command::Customer(command) => (command.run().await, 1),
         Command::Seal(arguments) => (arguments.run().await, 1),
         Command::Audit(arguments) => (arguments.run().await, 2),
         Command::Doctor(arguments) => (arguments.run().await, 1),

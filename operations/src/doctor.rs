@@ -7,6 +7,7 @@ mod consumers;
 mod schedules;
 mod series;
 mod money;
+mod records;
 mod broker;
 
 use chrono::{DateTime, Utc};
@@ -87,6 +88,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     findings.extend(schedules::findings(pool, &surroundings.clock).await?);
     findings.extend(series::findings(pool, &surroundings.clock).await?);
     findings.extend(money::findings(pool, &surroundings.clock).await?);
+    findings.extend(records::findings(pool, &surroundings.clock).await?);
     Ok(Diagnosis::of(surroundings.clock.now(), findings))
 }
 

@@ -36,6 +36,12 @@ pub enum OperationError {
          keeps the relay from sending them (ops doctor, ops stuck), then replay again"
     )]
     ReplayStalled { shard: i16, replayed: u64 },
+    #[error("no order and no key belongs to the customer {0:?}")]
+    CustomerNotFound(String),
+    #[error("nothing was erased: {0}")]
+    NotErasable(String),
+    #[error("nothing was erased: the order {order_id} is not at rest: {why}; try again later")]
+    NotAtRest { order_id: Uuid, why: String },
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
 }

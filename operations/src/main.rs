@@ -1,5 +1,5 @@
 //! `ops [run | status | stuck | show | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | keys |
-//! audit | seal | doctor]`
+//! customer | audit | seal | doctor]`
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Seals of the audit: what outside of the database says which rows the audit has.
 //!
-//! The chain shows that a row was changed. Whoever may change the database may compute the chain anew, too. So from time to time
+//! The chain shows that a row was changed. An intruder who may change the database can compute the chain again, too. So from time to time
 //! what was added to the audit is sealed: the hashes of these rows are written to a store of files, with the root of their Merkle
 //! tree in a statement that is signed. Each statement names the one before.
 //!
@@ -134,7 +134,8 @@ pub(crate) fn public_key(text: &str) -> Result<String> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

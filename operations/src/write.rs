@@ -15,6 +15,9 @@ pub mod retry;
 pub mod discard;
 pub mod pause;
 pub mod keys;
+pub mod export;
+pub mod erase;
+mod erasure;
 
 mod hints;
 mod record;

@@ -78,7 +78,10 @@ impl Projector {
     }
 
     /// Applies events, and records those that it left out: dead, or put off. Returns how many it left out.
-    async fn apply(&self, jobs: &[Job]) -> sqlx::Result<usize> {
+    ///
+    /// # Errors
+    /// As [`Projector::apply_events`].
+    pub async fn apply(&self, jobs: &[Job]) -> sqlx::Result<usize> {
         let left_out = self.write(jobs).await?;
         if !left_out.is_empty() {
             let mut tx = self.messaging.begin().await?;

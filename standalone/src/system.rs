@@ -264,7 +264,7 @@ impl Running {
             checks.push(Check::database(&pool));
             let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
             let seals = options.operations.seal_store_url.as_deref();
-            operations::seal::start(&options.seal, seals, &pool, &options.clock, &tasks).await?;
+            operations::seal::start(&options.seal, seals, &pool, &options.clock, tasks).await?;
             router = router.merge(options.operations(pool, &access));
         }
         Ok((router, checks))

@@ -43,7 +43,7 @@ impl System {
         let store = folder.path().join("invoices");
         store.to_str().context("a plain path")?.clone_into(&mut options.workers.store.invoice_store_url);
         adjust(&mut options);
-        let running = standalone::start(options.clone()).await?;
+        let running = Box::pin(standalone::start(options.clone())).await?;
         let api = Api::new(&format!("{}/api/v1", running.base_url))?;
         let gateway = Api::new(&running.gateway_url)?;
         Ok(Self { api, gateway, database, options, running, folder })

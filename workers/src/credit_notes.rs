@@ -133,6 +133,7 @@ impl CreditNotes {
             return_id: matches!(credited, Credited::Return(_)).then(|| credited.id()),
             refund_id: matches!(credited, Credited::Refund(_)).then(|| credited.id()),
             order_id: credited.order_id(),
+            erased: false,
             tax: tax_of_credit(order, credited, &self.issuer.brand),
             order_number: credited.order_number().clone(),
             credit_note_number: row.credit_note_number,

@@ -189,6 +189,7 @@ impl Invoices {
             generated_at: at,
             carrier: order.carrier,
             tracking_number: order.tracking_number,
+            erased: false,
             tax,
         };
         let result = serde_json::json!({ "invoice_number": snapshot.invoice_number, "path": snapshot.path });

@@ -48,6 +48,7 @@ impl PlaceOrder {
             shipped_at: None,
             delivered_at: None,
             cancelled_at: None,
+            erased_at: None,
             invoice: None,
             refunds: Vec::new(),
         }

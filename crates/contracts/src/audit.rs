@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::transition::{ActorType, EntityType, Trigger};
+use crate::transition::{ActorType, EntityType, Transition, Trigger};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -53,6 +53,27 @@ impl ChainLink {
     pub fn new(personal: &Personal<'_>, impersonal: &Impersonal<'_>) -> Self {
         let salt = rand::random();
         Self { salt, digest: impersonal.digest(&personal.digest(&salt)) }
+    }
+
+    /// That of a row as events carry it.
+    pub fn of(transition: &Transition) -> Self {
+        let personal = Personal {
+            actor: &transition.actor,
+            reason: transition.reason.as_deref(),
+            metadata: &transition.metadata,
+            ip_address: transition.ip_address.as_deref(),
+        };
+        let impersonal = Impersonal {
+            entity_type: transition.entity_type,
+            entity_id: transition.entity_id,
+            to_state: &transition.to_state,
+            actor_type: transition.actor_type,
+            trigger: transition.trigger,
+            request_id: transition.request_id.as_deref(),
+            trace_id: transition.trace_id.as_deref(),
+            created_at: transition.created_at,
+        };
+        Self::new(&personal, &impersonal)
     }
 }
 
@@ -122,7 +143,9 @@ impl Fields {
             }
             Value::Array(elements) => {
                 self.bytes(b"[");
-                elements.iter().for_each(|element| self.json(element));
+                for element in elements {
+                    self.json(element);
+                }
                 self.bytes(b"]");
             }
             Value::String(text) => {

@@ -101,13 +101,20 @@ pub enum EventType {
     RefundFailed,
     /// A refund that had failed is to be paid after all.
     RefundRetried,
+    /// The customer's personal data was erased from the order; the state is what it was.
+    OrderErased,
+    /// The same for the others. It repeats the whole history, as a snapshot does.
+    ReturnErased,
+    RefundErased,
+    InvoiceErased,
+    CreditNoteErased,
     /// Nothing has happened. It republishes an aggregate's state and history, so that read models can be rebuilt after
     /// retention has dropped the events themselves.
     SnapshotTaken,
 }
 
 impl EventType {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -133,6 +140,11 @@ impl EventType {
         Self::RefundProcessed,
         Self::RefundFailed,
         Self::RefundRetried,
+        Self::OrderErased,
+        Self::ReturnErased,
+        Self::RefundErased,
+        Self::InvoiceErased,
+        Self::CreditNoteErased,
         Self::SnapshotTaken,
     ];
 
@@ -164,8 +176,21 @@ impl EventType {
             Self::RefundProcessed => "refund.processed",
             Self::RefundFailed => "refund.failed",
             Self::RefundRetried => "refund.retried",
+            Self::OrderErased => "order.erased",
+            Self::ReturnErased => "return.erased",
+            Self::RefundErased => "refund.erased",
+            Self::InvoiceErased => "invoice.erased",
+            Self::CreditNoteErased => "credit_note.erased",
             Self::SnapshotTaken => "snapshot.taken",
         }
+    }
+
+    /// Whether it tells of an erasure: what older events say of the aggregate holds no longer, its history included.
+    pub const fn erases(self) -> bool {
+        matches!(
+            self,
+            Self::OrderErased | Self::ReturnErased | Self::RefundErased | Self::InvoiceErased | Self::CreditNoteErased
+        )
     }
 
     /// The type of the aggregates that have events of this type; none for snapshots, which any aggregate has.

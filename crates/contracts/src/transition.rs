@@ -6,7 +6,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::audit::{ChainLink, Impersonal, Personal};
 use crate::names::names;
 
 /// What an audit row or an event is about.
@@ -67,27 +66,4 @@ pub struct Transition {
     pub request_id: Option<String>,
     pub trace_id: Option<String>,
     pub created_at: DateTime<Utc>,
-}
-
-impl Transition {
-    /// What the row needs for its place in the chain of the audit.
-    pub fn link(&self) -> ChainLink {
-        let personal = Personal {
-            actor: &self.actor,
-            reason: self.reason.as_deref(),
-            metadata: &self.metadata,
-            ip_address: self.ip_address.as_deref(),
-        };
-        let impersonal = Impersonal {
-            entity_type: self.entity_type,
-            entity_id: self.entity_id,
-            to_state: &self.to_state,
-            actor_type: self.actor_type,
-            trigger: self.trigger,
-            request_id: self.request_id.as_deref(),
-            trace_id: self.trace_id.as_deref(),
-            created_at: self.created_at,
-        };
-        ChainLink::new(&personal, &impersonal)
-    }
 }

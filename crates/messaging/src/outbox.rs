@@ -3,6 +3,7 @@
 //! The command service writes its events in the statement that makes the change. The workers write theirs here: their
 //! effects cause events of their own (`invoice.generated`).
 
+use contracts::audit::ChainLink;
 use contracts::{EntityType, EventType, StateChanged};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -31,7 +32,7 @@ pub async fn record<T: serde::Serialize>(conn: &mut PgConnection, event: &NewEve
         matches!(transition.entity_type, EntityType::Invoice | EntityType::CreditNote),
         "orders and returns change through the command service only, and refunds have a statement of their own"
     );
-    let link = transition.link();
+    let link = ChainLink::of(transition);
     sqlx::query!(
         r#"
         select command.append_transitions(array[jsonb_populate_record(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// These build the whole database, before any program runs.
-const FIRST: i64 = 6;
+const FIRST: i64 = 7;
 const EXPAND: &str = "-- expand: ";
 const CONTRACT: &str = "-- contract: needs programs that know migration ";
 const LOCK_TIMEOUT: &str = "set local lock_timeout = ";

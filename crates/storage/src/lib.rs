@@ -199,6 +199,11 @@ impl InvoiceStore {
         Ok(())
     }
 
+    /// Removes a file for good.
+    pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        in_time(name, self.store.delete(&location(name)?)).await
+    }
+
     /// Opens a file for reading.
     pub async fn get(&self, name: &str) -> Result<StoredFile, StoreError> {
         let location = location(name)?;

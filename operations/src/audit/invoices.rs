@@ -88,15 +88,16 @@ pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Docum
     sqlx::query_as!(
         Document,
         r#"
-        select invoice_number as "number!", order_document ->> 'order_number' as order_number, registrations as "registrations!", path,
-               size_bytes, sha256
+        select invoice_number as "number!", order_document ->> 'order_number' as order_number, registrations as "registrations!",
+               case when erased_at is null then path end as path, size_bytes, sha256
         from work.invoices
         union all
         select invoice_number, order_document ->> 'order_number', '{}', earlier ->> 'path', (earlier ->> 'size_bytes')::bigint,
                earlier ->> 'sha256'
         from work.invoices cross join jsonb_array_elements(document -> 'earlier_editions') as earlier
+        where erased_at is null
         union all
-        select credit_note_number, null, '{}', path, size_bytes, sha256 from work.credit_notes
+        select credit_note_number, null, '{}', case when erased_at is null then path end, size_bytes, sha256 from work.credit_notes
         "#
     )
     .fetch_all(snapshot.connection())
@@ -104,7 +105,7 @@ pub(super) async fn documents(snapshot: &mut Snapshot) -> sqlx::Result<Vec<Docum
 }
 
 /// Reads every PDF that must exist, and names those that no document explains. The row with a document's number is committed
-/// before its PDF is stored, and the row says so after that. PDFs are never deleted.
+/// before its PDF is stored, and the row says so after that. A PDF is removed only after its row was erased.
 pub(super) async fn check_pdfs(filed: Filed, documents: Vec<Document>, findings: &mut Findings) {
     let Filed { store, names } = filed;
     let mut found = Found::default();

@@ -74,8 +74,8 @@ async fn unfounded_states(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
             select 'order' as kind, id, version, state from command.orders
             union all select 'return', id, version, state from command.returns
             union all select 'refund', id, version, status from command.refunds
-            union all select 'invoice', id, edition, case edition when 1 then 'GENERATED' else 'REGISTERED' end from work.invoices where stored_at is not null
-            union all select 'credit_note', id, 1, 'GENERATED' from work.credit_notes where stored_at is not null
+            union all select 'invoice', id, edition + erasures, case edition when 1 then 'GENERATED' else 'REGISTERED' end from work.invoices where stored_at is not null
+            union all select 'credit_note', id, 1 + erasures, 'GENERATED' from work.credit_notes where stored_at is not null
         )
         select format('%s %s is %s@%s, its audit says %s@%s', kind, id,
                       coalesce(present.state, 'missing'), present.version, coalesce(last.state, 'nothing'), last.version)

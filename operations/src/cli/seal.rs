@@ -18,8 +18,8 @@ pub struct Seal {
     #[command(flatten)]
     settings: SealSettings,
     /// Where the seals are kept: a folder or a bucket, as `INVOICE_STORE_URL`.
-    #[arg(long, env = "SEAL_STORE_URL")]
-    seal_store_url: Option<String>,
+    #[arg(long = "seal-store-url", env = "SEAL_STORE_URL")]
+    store_url: Option<String>,
     /// Prints a new key and its public key, and seals nothing.
     #[arg(long)]
     new_key: bool,
@@ -27,7 +27,7 @@ pub struct Seal {
 
 impl Seal {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { common, settings, seal_store_url, new_key } = self;
+        let Self { common, settings, store_url, new_key } = self;
         if new_key {
             let text = SealKey::generate()?;
             let public = SealKey::parse(text.expose_secret())?.public();
@@ -35,7 +35,7 @@ impl Seal {
             return Ok(ExitCode::SUCCESS);
         }
         let key = settings.key()?.context("SEAL_KEY is not set: make a key with `ops seal --new-key`")?;
-        let url = seal_store_url.context("SEAL_STORE_URL is not set: name a folder or a bucket for the seals")?;
+        let url = store_url.context("SEAL_STORE_URL is not set: name a folder or a bucket for the seals")?;
         let store = storage::open(&url).await?;
         let made = make::seal(&common.connect().await?, &store, &key, &Clock::system()).await?;
         common.print(&made, show)

@@ -127,14 +127,12 @@ mod tests {
 
     /// The tree split at the largest power of two below the number of leaves, as RFC 6962 defines it.
     fn by_definition(rows: &[SealedRow]) -> Vec<u8> {
-        match rows {
-            [row] => Sha256::new_with_prefix([0]).chain_update(row.bytes()).finalize().to_vec(),
-            _ => {
-                let (left, right) = rows.split_at(rows.len().next_power_of_two() / 2);
-                let (left, right) = (by_definition(left), by_definition(right));
-                Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().to_vec()
-            }
+        if let [row] = rows {
+            return Sha256::new_with_prefix([0]).chain_update(row.bytes()).finalize().to_vec();
         }
+        let (left, right) = rows.split_at(rows.len().next_power_of_two() / 2);
+        let (left, right) = (by_definition(left), by_definition(right));
+        Sha256::new_with_prefix([1]).chain_update(left).chain_update(right).finalize().to_vec()
     }
 
     #[test]

@@ -61,6 +61,10 @@ impl Operator {
     pub(super) fn reason(&self) -> &str {
         &self.reason
     }
+
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
 }
 
 /// The kinds of operator actions.
@@ -76,6 +80,9 @@ pub(super) enum Action {
     CreateKey,
     RotateKey,
     RevokeKey,
+    ExportCustomer,
+    EraseCustomer,
+    EraseDocuments,
 }
 
 impl Action {
@@ -91,6 +98,9 @@ impl Action {
             Self::CreateKey => "CREATE_KEY",
             Self::RotateKey => "ROTATE_KEY",
             Self::RevokeKey => "REVOKE_KEY",
+            Self::ExportCustomer => "EXPORT_CUSTOMER",
+            Self::EraseCustomer => "ERASE_CUSTOMER",
+            Self::EraseDocuments => "ERASE_DOCUMENTS",
         }
     }
 }

@@ -191,6 +191,10 @@ async fn serve(api: &Api, headers: &HeaderMap, found: PdfOf, kind: &Kind) -> Res
             ApiError::not_found(kind.not_found, kind.not_found_message).with_details(json!({ "state": found.state }))
         );
     };
+    if found.is_erased {
+        let message = "the document was erased with its customer's personal data; the law asks for it no longer";
+        return Err(ApiError::new(StatusCode::GONE, "DOCUMENT_ERASED", message));
+    }
     let etag = format!("\"{sha256}\"");
     if client_has(headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());

@@ -104,6 +104,8 @@ pub(super) struct PdfOf {
     pub(super) sha256: Option<String>,
     /// The number of its last edition, if it has been made.
     pub(super) latest: Option<i32>,
+    /// Whether what it prints was erased.
+    pub(super) is_erased: bool,
 }
 
 /// The invoice of an order, in this edition or the last; `None` when there is no such order.
@@ -116,10 +118,12 @@ pub(super) async fn invoice(
     sqlx::query_as!(
         PdfOf,
         r#"
-        select orders.state as "state!", edition.path as "path?", edition.sha256 as "sha256?", invoices.version as "latest?"
+        select orders.state as "state!", edition.path as "path?", edition.sha256 as "sha256?", latest as "latest?",
+               invoices.document ->> 'erased' is not null as "is_erased!"
         from read.orders left join read.invoices on invoices.order_id = orders.id
+        left join lateral (select (invoices.document ->> 'edition')::int as latest) as last on true
         left join lateral (
-            select invoices.path, invoices.sha256 where coalesce($2, invoices.version) = invoices.version
+            select invoices.path, invoices.sha256 where coalesce($2, latest) = latest
             union all
             select earlier ->> 'path', earlier ->> 'sha256'
             from json_array_elements(invoices.document -> 'earlier_editions') as earlier
@@ -141,7 +145,7 @@ pub(super) async fn credit_note(read: &PgPool, return_id: Uuid, owner: Option<&s
         PdfOf,
         r#"
         select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
-               credit_notes.version as "latest?"
+               credit_notes.version as "latest?", credit_notes.document ->> 'erased' is not null as "is_erased!"
         from read.returns left join read.credit_notes on source_id = returns.id
         where returns.id = $1 and customer_id = coalesce($2, customer_id)
         "#,
@@ -162,7 +166,7 @@ pub(super) async fn credit_note_of_refund(
         PdfOf,
         r#"
         select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
-               credit_notes.version as "latest?"
+               credit_notes.version as "latest?", credit_notes.document ->> 'erased' is not null as "is_erased!"
         from read.refunds left join read.credit_notes on source_id = refunds.id
         where refunds.id = $1 and customer_id = coalesce($2, customer_id)
         "#,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use contracts::EntityType;
+use contracts::{EntityType, EventType};
 use messaging::inbox::Job;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ struct Change<'a> {
     snapshot: &'a RawValue,
     #[serde(borrow)]
     transition: &'a RawValue,
-    /// Only in `snapshot.taken`, which repeats every transition.
+    /// Only in `snapshot.taken` and in erasures, which repeat every transition.
     #[serde(borrow, default)]
     history: Vec<&'a RawValue>,
 }
@@ -63,6 +63,14 @@ pub(super) type Newest<'a, C> = BTreeMap<Uuid, Row<'a, C>>;
 /// The key of a history entry: entity type, entity id, version.
 pub(super) type HistoryKey = (&'static str, Uuid, i32);
 
+/// An entry of a history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HistoryEntry<'a> {
+    pub(super) text: &'a str,
+    /// It replaces what is known: an erasure repeats the whole history.
+    pub(super) is_erased: bool,
+}
+
 /// The rows that one batch writes.
 #[derive(Default)]
 pub(crate) struct Batch<'a> {
@@ -73,7 +81,7 @@ pub(crate) struct Batch<'a> {
     /// By return id.
     pub(super) credit_notes: Newest<'a, IssuedColumns<'a>>,
     pub(super) refunds: Newest<'a, RefundColumns<'a>>,
-    pub(super) history: BTreeMap<HistoryKey, &'a str>,
+    pub(super) history: BTreeMap<HistoryKey, HistoryEntry<'a>>,
     event_ids: Vec<Uuid>,
 }
 
@@ -125,7 +133,13 @@ impl<'a> Batch<'a> {
         if !superseded {
             self.add_document(kind, job, document)?;
         }
-        self.history.extend(entries);
+        let is_erased = job.event_type().is_some_and(EventType::erases);
+        for (key, text) in entries {
+            let known = self.history.entry(key).or_insert(HistoryEntry { text, is_erased });
+            if is_erased {
+                *known = HistoryEntry { text, is_erased };
+            }
+        }
         Ok(())
     }
 

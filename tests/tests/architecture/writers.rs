@@ -7,7 +7,7 @@ use tests::programs::root;
 use super::sources::Source;
 
 /// The textbook statements that ours are measured against.
-const TEXTBOOK: [&str; 2] = ["bench/sql/placement.sql", "bench/sql/transition.sql"];
+const TEXTBOOK: [&str; 3] = ["bench/sql/placement.sql", "bench/sql/transition.sql", "bench/sql/without_chain.sql"];
 
 #[test]
 fn one_function_inserts_into_the_outbox_and_one_into_the_audit() {

@@ -37,13 +37,13 @@ fn painting() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_goes_all_the_way_on_the_queue_in_postgres() -> Result<()> {
-    main_job(&TransportConfig::default()).await
+    Box::pin(main_job(&TransportConfig::default())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_goes_all_the_way_on_rabbitmq() -> Result<()> {
     let broker = Broker::new().await?;
-    main_job(&broker.transport()).await?;
+    Box::pin(main_job(&broker.transport())).await?;
     // A quorum queue refreshes its message count every few seconds.
     eventually_equal("everything is acknowledged", SOON, 0, async || broker.messages().await).await
 }

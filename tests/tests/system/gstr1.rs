@@ -151,6 +151,7 @@ fn invoice(number: &str, at: DateTime<Utc>, tax: TaxSummaryDocument) -> Result<I
         generated_at: at,
         carrier: None,
         tracking_number: None,
+        erased: false,
         tax: Some(tax),
     })
 }
@@ -181,6 +182,7 @@ fn credit_note(
         sha256: "00".repeat(32),
         issued_at: at,
         generated_at: at,
+        erased: false,
         tax: Some(tax),
     }
 }

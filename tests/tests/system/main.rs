@@ -13,6 +13,7 @@ mod deaths;
 mod demo;
 mod demotion;
 mod e_invoice;
+mod erasure;
 mod errors;
 mod failover;
 mod faults;

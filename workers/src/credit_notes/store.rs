@@ -72,7 +72,7 @@ pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sq
     sqlx::query_as!(
         Current,
         r#"
-        select id, 1 as "version!", document as "payload!: _"
+        select id, 1 + erasures as "version!", document as "payload!: _"
         from work.credit_notes where id > $1 and document is not null
         order by id limit $2
         "#,

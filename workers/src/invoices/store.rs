@@ -155,7 +155,7 @@ pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sq
     sqlx::query_as!(
         Current,
         r#"
-        select id, edition as version, document as "payload!: _"
+        select id, edition + erasures as "version!", document as "payload!: _"
         from work.invoices where id > $1 and document is not null
         order by id limit $2
         "#,

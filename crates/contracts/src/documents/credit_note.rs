@@ -44,6 +44,9 @@ pub struct CreditNoteDocument {
     pub sha256: String,
     pub issued_at: DateTime<Utc>,
     pub generated_at: DateTime<Utc>,
+    /// Whether what it prints was erased, and its PDF removed: the law asks for it no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
     /// Absent when the supplier is not registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax: Option<TaxSummaryDocument>,

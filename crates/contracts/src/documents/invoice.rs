@@ -53,6 +53,9 @@ pub struct InvoiceDocument {
     pub carrier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
+    /// Whether what it prints was erased, and its PDF removed: the law asks for it no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
     /// Absent when the supplier is not registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax: Option<TaxSummaryDocument>,

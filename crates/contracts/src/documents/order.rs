@@ -78,6 +78,9 @@ pub struct OrderDocument {
     pub delivered_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<DateTime<Utc>>,
+    /// When the customer's personal data was erased. From then on nothing changes the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased_at: Option<DateTime<Utc>>,
     /// Only from the query service, once the PDF is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoice: Option<InvoiceDocument>,

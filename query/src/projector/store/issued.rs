@@ -119,13 +119,15 @@ async fn insert_documents(
     query_models!(
         models,
         query.execute(conn),
-        insert into "issued_documents" r#"
+        insert into "issued_documents as known" r#"
             (kind, id, number, issued_on, order_id, order_number, currency, total_minor, supplier_gstin, supply,
              place_of_supply, recipient_name, recipient_gstin, sez, without_payment, corrects, corrected_issued_on)
         select $1, incoming.*
         from unnest($2::uuid[], $3::text[], $4::date[], $5::uuid[], $6::text[], $7::text[], $8::int8[], $9::text[], $10::text[],
                     $11::text[], $12::text[], $13::text[], $14::bool[], $15::bool[], $16::text[], $17::date[]) as incoming
-        on conflict do nothing
+        on conflict (id) do update
+        set recipient_name = excluded.recipient_name
+        where known.recipient_name is distinct from excluded.recipient_name
         "#,
         kind,
         &column(documents, |document| document.id),

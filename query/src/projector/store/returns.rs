@@ -107,7 +107,9 @@ async fn upsert_lines(conn: &mut PgConnection, models: Models, returns: &Written
     let mut lines = Vec::new();
     for (id, returned) in returns {
         let known = known.get(id).copied().unwrap_or(0);
-        if known > 0 && returned.received_at.is_none() {
+        // Erased lines have no reasons.
+        let has_reasons = returned.reason.is_some() || returned.items.iter().any(|item| item.reason.is_some());
+        if known > 0 && returned.received_at.is_none() && has_reasons {
             continue;
         }
         for (line_no, item) in (1_i32..).zip(&returned.items) {
@@ -130,7 +132,8 @@ async fn upsert_lines(conn: &mut PgConnection, models: Models, returns: &Written
         on conflict (return_id, line_no) do update
         set sku = excluded.sku, title = excluded.title, reason = excluded.reason, quantity = excluded.quantity,
             amount_minor = excluded.amount_minor
-        where (known.sku, known.quantity, known.amount_minor) <> (excluded.sku, excluded.quantity, excluded.amount_minor)
+        where (known.sku, known.reason, known.quantity, known.amount_minor)
+              is distinct from (excluded.sku, excluded.reason, excluded.quantity, excluded.amount_minor)
         "#,
         &column(&lines, |(id, ..)| *id),
         &column(&lines, |(_, line_no, ..)| *line_no),

@@ -65,6 +65,10 @@ async fn each_cause_is_named() -> Result<()> {
         ("EVENTS_UNKNOWN", of("'ready', null, null") + "; update messaging.inbox set last_error = 'this release does not know tea: upgrade the workers, then retry'"),
         ("EVENTS_UNKNOWN", format!("{EXCEPTION} 'HELD', null, null from messaging.outbox where aggregate_version = 1; update messaging.outbox_exceptions set status = 'WAITING', next_attempt_at = now() + interval '1 minute', last_error = 'this release does not know tea: upgrade the relays, then replay'")),
         ("JOBS_DEAD", of("'dead', null, now()") + LETTERS),
+        ("DOCUMENTS_TO_ERASE", "insert into command.erasures select id, 'erased-1', now(), '2026-01-01' from command.orders limit 1".to_owned()),
+        ("AUDIT_NOT_SEALED", "insert into command.audit_seals values (1, 0, 1, '{}', '', now() - interval '1 month');
+             alter table command.state_transitions disable trigger user;
+             update command.state_transitions set created_at = now() - interval '9 days'".to_owned()),
         ("JOBS_IN_DOUBT", of("'in_doubt', null, null")),
         ("JOBS_SILENT", of("'running', messaging.lowest_event_id(now()), null") + SILENT),
         ("BROKER_POLICY", LOSS.replace("REASON", "delivery_limit")),

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
+use contracts::audit::ChainLink;
 use contracts::{
     ActorType, CustomerId, EntityType, EventType, InvoiceDocument, OrderNumber, OrderState, ReturnState, Series,
     StateChanged, Transition, Trigger,
@@ -97,6 +98,7 @@ async fn record_invoice(pool: &PgPool, order_id: Uuid, number: &OrderNumber) -> 
         generated_at: at,
         carrier: None,
         tracking_number: None,
+        erased: false,
         tax: None,
     };
     sqlx::query(
@@ -124,7 +126,7 @@ async fn record_refund(pool: &PgPool, return_id: Uuid) -> Result<()> {
                where return_id = $1 returning id, updated_at";
     let (id, at): (Uuid, DateTime<Utc>) = sqlx::query_as(pay).bind(return_id).fetch_one(pool).await?;
     let transition = by_worker(EntityType::Refund, id, 2, Some("PENDING"), "PROCESSED", at);
-    let link = transition.link();
+    let link = ChainLink::of(&transition);
     let tell = "select command.append_transitions(array[row(
                            'refund', id, 2, 'PENDING', 'PROCESSED', $4, 'SYSTEM', 'BACKGROUND_JOB', null, $5, null, null, null,
                            updated_at, $6, $7)::command.new_transition]),
