@@ -619,6 +619,14 @@ left join lateral (
     order by id desc limit 1
 ) as last on true;
 
+-- How many positions the slowest relay is behind. No more events wait; some of the positions may have none.
+create function messaging.relay_lag() returns bigint
+    language sql stable security definer set search_path = pg_catalog
+    return (select case when is_called then last_value else 0 end from messaging.outbox_position_seq)
+        - (select min(mark) from messaging.last_marks where consumer = 'relay');
+revoke all on function messaging.relay_lag from public;
+grant execute on function messaging.relay_lag to articurated_command;
+
 -- The events that are not out: no batch has them, and they have no row among the exceptions.
 create view messaging.pending_events as
 with lowest as materialized (

@@ -63,6 +63,7 @@ enum CommandErrors {
     #[response(status = 422)]
     Invalid(ErrorBody),
     /// Try again; with an `Idempotency-Key` that is safe. Not executed: `TOO_MANY_COMMANDS` (the queue is full),
+    /// `OUTBOX_FULL` (more than `OUTBOX_MAX_PENDING` events wait for the relay),
     /// `COMMAND_NOT_STARTED` (it waited for `COMMAND_DEADLINE_SECONDS`), `ORDER_LOCKED` or `RETURN_LOCKED` (another
     /// transaction held it for that long). Executed or not: `SERVICE_UNAVAILABLE`, `REQUEST_TIMEOUT`.
     #[response(status = 503)]

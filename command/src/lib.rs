@@ -11,7 +11,7 @@
 //! 5. [`store`]: the SQL. A batch is one statement;
 //! 6. [`outcome`]: how a command ends; [`document`]: the document that it answers with.
 //!
-//! Beside it: [`maintenance`] deletes old idempotency keys and rejects returns that were not reviewed in time;
+//! Beside it: [`backpressure`] refuses commands while too many events wait; [`maintenance`] deletes old idempotency keys and rejects returns that were not reviewed in time;
 //! [`republish`] writes a snapshot of every order, return and refund into the outbox, from which read models can be rebuilt.
 //!
 //! [`without_http`] executes batches for the benchmarks.
@@ -39,6 +39,7 @@ mod e_invoice;
 mod dispatch;
 mod taxation;
 mod batcher;
+mod backpressure;
 mod store;
 mod document;
 mod outcome;
@@ -56,6 +57,7 @@ use messaging::Hint;
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 
+use backpressure::Backpressure;
 use batcher::Batchers;
 use place_order::Placements;
 use transition::Transitions;
@@ -84,6 +86,7 @@ struct Inner {
     requires_key: bool,
     /// How long a command may wait before it is executed.
     deadline: Duration,
+    backpressure: Backpressure,
     hint: Hint,
 }
 
@@ -120,6 +123,7 @@ impl App {
             consistency_key,
             requires_key: settings.require_idempotency_key,
             deadline: settings.command_deadline,
+            backpressure: Backpressure::start(&pool, settings.outbox_max_pending, tasks),
             pool,
             clock,
             ids,
@@ -144,5 +148,6 @@ pub fn start(
     settings.check_connections(pool.options().get_max_connections())?;
     let app = App::start(pool, settings, clock, ids, consistency_key, tasks);
     maintenance::start(&app, settings, tasks);
-    Ok(access.guard(api::routes(app)))
+    let routes = backpressure::guard(&app, api::routes(app.clone()));
+    Ok(access.guard(routes))
 }

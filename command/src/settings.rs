@@ -40,6 +40,9 @@ pub struct Settings {
     #[arg(long = "command-deadline-seconds", env = "COMMAND_DEADLINE_SECONDS", default_value = "10",
           value_parser = runtime::config::seconds)]
     pub command_deadline: Duration,
+    /// Events that may wait for the relay; beyond that commands are refused (503 `OUTBOX_FULL`), and reads go on.
+    #[arg(long, env = "OUTBOX_MAX_PENDING", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub outbox_max_pending: u64,
     /// Days after the day of delivery in which a return may be requested.
     #[arg(long, env = "RETURN_WINDOW_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3_650))]
     pub return_window_days: u32,
@@ -124,6 +127,7 @@ impl Default for Settings {
             command_batchers: 2,
             command_batch: 64,
             command_deadline: Duration::from_secs(10),
+            outbox_max_pending: 10_000_000,
             return_window_days: 30,
             return_review_days: None,
             return_review_cron: Expression::constant(MIDNIGHT),

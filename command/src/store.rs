@@ -11,7 +11,9 @@ mod audit;
 mod idempotency_keys;
 mod snapshots;
 mod invoices;
+mod backlog;
 
+pub(crate) use backlog::events_waiting;
 pub(crate) use idempotency_keys::{
     KnownAnswer, UnchangedAnswer, delete_answers, idempotency_key_bound, known_answer, remember_unchanged,
     store_idempotency_key_bound,

@@ -114,28 +114,53 @@ async fn check(State(checker): State<Arc<Checker>>, request: Request, next: Next
     };
     let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
     let mut answer = match decide(&principal, parts.method.as_str(), route) {
-        Ok(()) => {
+        Decision::Allowed => {
             parts.extensions.insert(Caller::Known(principal));
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(error) => error.into_response(),
+        Decision::Forbidden(error) => {
+            note_refusal(&error, address, Some(&principal));
+            error.into_response()
+        }
+        Decision::NoSuchMethod(methods) => {
+            (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods.join(","))]).into_response()
+        }
     };
     left.tell(answer.headers_mut());
     answer
 }
 
+/// What the table says of a call.
+enum Decision {
+    Allowed,
+    Forbidden(ApiError),
+    /// The route has these methods only.
+    NoSuchMethod(Vec<&'static str>),
+}
+
 /// Whether the table lets a principal call a route.
-fn decide(principal: &Principal, method: &str, route: &str) -> Result<(), ApiError> {
+fn decide(principal: &Principal, method: &str, route: &str) -> Decision {
     let role = principal.role;
     let Some(line) = table::of(method, route) else {
-        return Err(forbidden(format!("the role {role} may not {method} {route}")));
+        let methods = table::methods_of(route);
+        if methods.is_empty() {
+            return Decision::Forbidden(forbidden(format!("the role {role} may not {method} {route}")));
+        }
+        return Decision::NoSuchMethod(methods);
     };
     if line.reach(role) != Reach::No {
-        return Ok(());
+        return Decision::Allowed;
     }
     let roles: Vec<&str> = line.roles().map(|(role, _)| role.as_str()).collect();
     let message = format!("the role {role} may not {method} {route}; it takes one of {}", roles.join(", "));
-    Err(forbidden(message).with_details(json!({ "role": role.as_str(), "allowed_roles": roles })))
+    Decision::Forbidden(forbidden(message).with_details(json!({ "role": role.as_str(), "allowed_roles": roles })))
+}
+
+/// Notes who was not let in. Attempts beyond the limit of their address are refused before, and leave no line each.
+fn note_refusal(error: &ApiError, address: Option<IpAddr>, principal: Option<&Principal>) {
+    let address = address.map(|address| address.to_string());
+    let caller = principal.map(|principal| principal.name.as_str());
+    tracing::warn!(code = error.code, reason = error.message, address, caller, "access refused");
 }
 
 impl Checker {
@@ -202,7 +227,11 @@ impl Checker {
 
     /// Counts an attempt for its address, and refuses it.
     fn refuse(&self, error: ApiError, address: Option<IpAddr>) -> Response {
-        self.count(address).err().map_or_else(|| challenge(error), |limited| *limited)
+        if let Err(limited) = self.count(address) {
+            return *limited;
+        }
+        note_refusal(&error, address, None);
+        challenge(error)
     }
 }
 

@@ -119,6 +119,11 @@ pub fn of(method: &str, route: &str) -> Option<&'static Rule> {
     BY_ROUTE.get(&(method, route)).copied()
 }
 
+/// The methods of a route, as in the header `Allow`.
+pub fn methods_of(route: &str) -> Vec<&'static str> {
+    RULES.iter().filter(|rule| rule.route == route).map(|rule| rule.method).collect()
+}
+
 impl Rule {
     pub fn reach(&self, role: Role) -> Reach {
         self.reach[role as usize]
@@ -150,5 +155,7 @@ mod tests {
         assert!(of("HEAD", "/api/v1/orders").is_some());
         assert!(of("DELETE", "/api/v1/orders").is_none());
         assert!(of("GET", "/api/v1/secrets").is_none());
+        assert_eq!(methods_of("/api/v1/orders"), ["POST", "GET"]);
+        assert!(methods_of("/api/v1/secrets").is_empty());
     }
 }

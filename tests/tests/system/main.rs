@@ -3,6 +3,7 @@
 mod access;
 mod arrivals;
 mod attempts;
+mod backpressure;
 mod audit_database;
 mod bounds;
 mod broker;

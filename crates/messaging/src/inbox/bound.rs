@@ -140,7 +140,7 @@ impl Bound {
         let every = if self.claimed < MANY { ASK_EVERY } else { ASK_EVERY_UNDER_LOAD };
         if self.known.needs_writers() && self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= every) {
             let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
-            self.known.note_writers(at, fence::writers(pool, "inbox").await?);
+            self.known.note_writers(at, fence::writers(pool, "messaging.inbox").await?);
             self.asked_at = Some(Instant::now());
         }
         Ok(self.known.start_at())

@@ -281,3 +281,14 @@ async fn an_idempotency_key_is_the_callers_own() -> Result<()> {
     assert_eq!(numbers.len(), 2);
     system.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_that_a_route_lacks_is_another_thing_than_one_that_a_role_may_not_use() -> Result<()> {
+    let system = guarded(|_| ()).await?;
+    let client = Client::of(&system, &key(&system, "reports", Role::Reporting).await?);
+    let answer = client.call(Method::DELETE, "/orders", None).await?.expect(405);
+    assert_eq!((answer.header("allow"), &answer.json()["error"]["code"]), ("POST,GET", &json!("METHOD_NOT_ALLOWED")));
+    assert!(is_forbidden(&client.post("/orders", &json!({})).await?));
+    assert_eq!(client.get("/secrets").await?.expect(404).json()["error"]["code"], "ROUTE_NOT_FOUND");
+    system.abandon().await
+}
