@@ -2,7 +2,7 @@
 # Installs what a target of the Makefile needs and this machine lacks. Prints nothing if nothing is missing.
 #
 #   scripts/setup.sh demo|run|faults|upgrade [postgres|rabbitmq]
-#   scripts/setup.sh test|bench|sqlx|check|coverage
+#   scripts/setup.sh test|bench|sqlx|check|coverage|fuzz|fuzz-api
 #
 # It installs Debian packages as root or with sudo. Without either it prints the command to run.
 set -euo pipefail
@@ -49,11 +49,15 @@ has_python_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/nu
 root=$(dirname "$0")/..
 built=${CARGO_TARGET_DIR:-target}
 machete=0.9.2
+cargo_fuzz=0.13.1
 needs_servers() { [[ $target == test || $target == faults || $target == upgrade || $target == coverage ]] && ! cmp --silent "$root/tests/servers/requirements.txt" "$built/servers/list"; }
 needs_tools() { [[ $target == check || $target == coverage ]] && ! cmp --silent "$root/scripts/tools.txt" "$built/tools/list"; }
 
+needs_schemathesis() { [[ $target == fuzz || $target == fuzz-api ]] && ! cmp --silent "$root/fuzz/api/requirements.txt" "$built/schemathesis/list"; }
+needs_cargo_fuzz() { [[ $target == fuzz && ! -x $built/tools/bin/cargo-fuzz ]]; }
+
 install_python() { # folder, list
-    echo "Installing for make $target, into $1: $(grep -v '^#' "$2" | paste -sd ' ')" >&2
+    echo "Installing for make $target, into $1: $(grep -oE '^[^# ]+==[^ ]+' "$2" | paste -sd ' ')" >&2
     rm -rf "$1"
     python3 -m venv "$1"
     "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
@@ -68,6 +72,13 @@ install_programs() {
         install_python "$built/tools" "$root/scripts/tools.txt"
         cargo install --quiet --locked --root "$built/tools" "cargo-machete@$machete"
         cp "$root/scripts/tools.txt" "$built/tools/list"
+    fi
+    if needs_schemathesis; then
+        install_python "$built/schemathesis" "$root/fuzz/api/requirements.txt"
+        cp "$root/fuzz/api/requirements.txt" "$built/schemathesis/list"
+    fi
+    if needs_cargo_fuzz; then
+        cargo install --quiet --locked --root "$built/tools" "cargo-fuzz@$cargo_fuzz"
     fi
 }
 
@@ -107,7 +118,7 @@ if [[ $target == coverage ]]; then
     llvm=$(rustc -vV | sed -nE 's/^LLVM version: ([0-9]+).*/\1/p')
     need "has llvm-cov-$llvm" "llvm-$llvm"
 fi
-if needs_servers || needs_tools; then
+if needs_servers || needs_tools || needs_schemathesis; then
     need has_python_venv python3 python3-venv
 fi
 # make demo, make faults and make upgrade always start their own node.

@@ -69,13 +69,16 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
     path = "/refund",
     tag = "Payment gateway (mock)",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Names the refund, at most 255 visible ASCII characters; the id in the body if absent"),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Names the refund, at most 255 visible ASCII characters; the id in the body if absent"),
         ("X-Gateway-Fault" = Option<String>, Header, description = "Faults for this call, e.g. `delay=200,error=503`"),
     ),
     request_body = GatewayRefundRequest,
     responses(
         (status = 200, description = "Paid out, now or before", body = GatewayRefund,
             headers(("Idempotency-Replayed" = String, description = "`true` when it was paid out before"))),
+        (status = 400, description = "MALFORMED_JSON", body = ErrorBody),
+        (status = 413, description = "BODY_TOO_LARGE", body = ErrorBody),
+        (status = 415, description = "UNSUPPORTED_MEDIA_TYPE", body = ErrorBody),
         (status = 422, description = "VALIDATION_FAILED, or IDEMPOTENCY_KEY_REUSED: the key belongs to another refund", body = ErrorBody),
     ),
 )]

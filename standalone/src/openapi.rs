@@ -1,6 +1,7 @@
 //! The OpenAPI description of the whole API, merged from those of the processes.
 
 mod access;
+mod texts;
 
 use anyhow::Result;
 use utoipa::openapi::server::Server;
@@ -73,6 +74,7 @@ fn merged() -> OpenApi {
         .merge_from(callbacks)
         .merge_from(gateway);
     sort_tags(&mut whole);
+    texts::describe(&mut whole);
     access::describe(&mut whole);
     whole
 }

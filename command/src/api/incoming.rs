@@ -6,6 +6,7 @@ use contracts::EntityType;
 use runtime::ApiError;
 use runtime::http::{ApiJsonSent, SentJson};
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::bodies::StepBody;
@@ -17,6 +18,29 @@ use crate::transition::ChangeState;
 
 /// The steps after which money moves. `PATCH …/state` may be any of them.
 const MOVE_MONEY: [&str; 6] = ["pay", "cancel", "complete", "refunds", "retry", "state"];
+
+/// The headers that [`KeyedRequest`](crate::idempotency::KeyedRequest) reads.
+#[expect(dead_code, reason = "read by utoipa only")]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct KeyHeader {
+    /// 1 to 255 visible ASCII characters; kept for `IDEMPOTENCY_RETENTION_HOURS`.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: Option<String>,
+}
+
+/// The headers of a step.
+#[expect(dead_code, reason = "read by utoipa only")]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct StepHeaders {
+    /// 1 to 255 visible ASCII characters; kept for `IDEMPOTENCY_RETENTION_HOURS`.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: Option<String>,
+    /// The version that the step expects, as in the `ETag`; `*` for any.
+    #[param(rename = "If-Match", pattern = r#"^(\*|"?[0-9]{1,9}(\.[0-9]+)?"?)$"#, example = "\"3\"")]
+    if_match: Option<String>,
+}
 
 #[derive(Debug)]
 pub(super) struct Incoming<B> {

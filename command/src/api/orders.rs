@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::CommandErrors;
 use super::answer::Answer;
 use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Register, Ship, Step};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, KeyHeader, StepHeaders};
 use crate::context::{CommandContext, Sender};
 use crate::correct;
 use crate::{App, place_order};
@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// The order starts in `PENDING_PAYMENT`. Amounts are minor units (paise). A repeated request with the same
 /// `Idempotency-Key` gets the first answer and places no second order.
 #[utoipa::path(post, path = "/orders", tag = "Orders: commands", request_body = PlaceOrder,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; kept for IDEMPOTENCY_RETENTION_HOURS")),
+    params(KeyHeader),
     responses((status = 201, body = OrderDocument), CommandErrors))]
 async fn place_order(
     State(app): State<App>,
@@ -54,7 +54,7 @@ async fn place_order(
 /// `PENDING_PAYMENT` → `PAID`. Paying a paid order again with the same payment, or with none, changes nothing and answers 200; with
 /// another payment it answers 409 `CONFLICTING_FACT`, which names both.
 #[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "pay", OrderState::Paid).await)
@@ -64,7 +64,7 @@ async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, 
 ///
 /// `PAID` → `PROCESSING_IN_WAREHOUSE`.
 #[utoipa::path(post, path = "/orders/{id}/processing", tag = "Orders: commands", request_body = Step,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "processing", OrderState::ProcessingInWarehouse).await)
@@ -74,7 +74,7 @@ async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<
 ///
 /// `PROCESSING_IN_WAREHOUSE` → `SHIPPED`. Queues the invoice, which is e-mailed to the customer when it is ready.
 #[utoipa::path(post, path = "/orders/{id}/ship", tag = "Orders: commands", request_body = Ship,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "ship", OrderState::Shipped).await)
@@ -84,7 +84,7 @@ async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer
 ///
 /// `SHIPPED` → `DELIVERED`. The return window opens.
 #[utoipa::path(post, path = "/orders/{id}/deliver", tag = "Orders: commands", request_body = Step,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "deliver", OrderState::Delivered).await)
@@ -94,7 +94,7 @@ async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Ans
 ///
 /// `PENDING_PAYMENT` or `PAID` → `CANCELLED`. What was paid is refunded in full.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "cancel", OrderState::Cancelled).await)
@@ -105,8 +105,8 @@ async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answ
 /// The payment's id once the order is `PAID`, carrier and tracking number once it is `SHIPPED`, the registration of the invoice once
 /// it was entered. The state stays; the version, the
 /// history and the events go on by one.
-#[utoipa::path(patch, path = "/orders/{id}", tag = "Orders: commands", request_body = CorrectOrder,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(patch, path = "/orders/{id}", operation_id = "correct_order", tag = "Orders: commands", request_body = CorrectOrder,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Order)?;
@@ -119,7 +119,7 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Re
 /// another edition of the invoice, under the same number, and the customer gets it by e-mail; earlier editions are kept. An answer to
 /// another document is refused. Entering the same again changes nothing; `PATCH /orders/{id}` corrects it.
 #[utoipa::path(post, path = "/orders/{id}/e-invoice", tag = "Orders: commands", request_body = Register,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "e-invoice", EntityType::Order)?;
@@ -129,8 +129,8 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
 /// Change an order's state
 ///
 /// The general form of the commands above, for clients that name the target state.
-#[utoipa::path(patch, path = "/orders/{id}/state", tag = "Orders: commands", request_body = ChangeOrderState,
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(patch, path = "/orders/{id}/state", operation_id = "change_order_state", tag = "Orders: commands", request_body = ChangeOrderState,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn change_state(State(app): State<App>, incoming: Incoming<ChangeOrderState>) -> Result<Answer, ApiError> {
     let to = incoming.body.new_state;

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use super::CommandErrors;
 use super::answer::Answer;
 use super::bodies::{GiveBack, Step};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, StepHeaders};
 use crate::{App, goodwill, refunds};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// credit note follows; before it, the invoice shows the lower value. No more is given back than is left of what was paid: 409
 /// `REFUND_EXCEEDS_PAID`. A repeated request with the same `Idempotency-Key` gets the first answer and gives nothing back again.
 #[utoipa::path(post, path = "/orders/{id}/refunds", tag = "Refunds: commands", request_body = GiveBack,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 201, body = RefundDocument), CommandErrors))]
 async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Result<Answer, ApiError> {
     let (context, order_id, body) = incoming.parse(&app, "refunds", EntityType::Order)?;
@@ -34,7 +34,7 @@ async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Resu
 /// `FAILED` → `PENDING`. The workers ask the gateway again, under the same key. It is refused with 409 `REFUND_EXCEEDS_PAID` when
 /// the order's other refunds have taken what was paid. A refund in any other state stays as it is, and the answer is 200.
 #[utoipa::path(post, path = "/refunds/{id}/retry", tag = "Refunds: commands", request_body = Step,
-    params(("id" = String, Path)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = RefundDocument), CommandErrors))]
 async fn retry_refund(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
     let (context, id, _body) = incoming.parse(&app, "retry", EntityType::Refund)?;

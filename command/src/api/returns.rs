@@ -13,7 +13,7 @@ use super::answer::Answer;
 use super::bodies::{
     Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Ship, StepBody, Withdraw,
 };
-use super::incoming::Incoming;
+use super::incoming::{Incoming, KeyHeader, StepHeaders};
 use crate::context::{CommandContext, Sender};
 use crate::correct::{self, Facts};
 use crate::transition::Details;
@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// of `ORDER_NOT_DELIVERED`, `OUTSIDE_RETURN_WINDOW`, `NO_ITEMS`, `UNKNOWN_ITEM`, `ITEM_NOT_IN_ORDER`,
 /// `QUANTITY_EXCEEDS_RETURNABLE`, `RETURN_ALREADY_EXISTS`.
 #[utoipa::path(post, path = "/returns", tag = "Returns: commands", request_body = RequestReturn,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters; kept for IDEMPOTENCY_RETENTION_HOURS")),
+    params(KeyHeader),
     responses((status = 201, body = ReturnDocument), CommandErrors))]
 async fn request_return(
     State(app): State<App>,
@@ -55,7 +55,7 @@ async fn request_return(
 ///
 /// `REQUESTED` → `APPROVED`, with the manager's notes.
 #[utoipa::path(post, path = "/returns/{id}/approve", tag = "Returns: commands", request_body = Approve,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "approve", ReturnState::Approved).await)
@@ -65,7 +65,7 @@ async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<
 ///
 /// `REQUESTED` → `REJECTED`, with a category and a reason. The units can be requested again.
 #[utoipa::path(post, path = "/returns/{id}/reject", tag = "Returns: commands", request_body = Reject,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "reject", ReturnState::Rejected).await)
@@ -75,7 +75,7 @@ async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<An
 ///
 /// `APPROVED` → `IN_TRANSIT`.
 #[utoipa::path(post, path = "/returns/{id}/in-transit", tag = "Returns: commands", request_body = Ship,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "in-transit", ReturnState::InTransit).await)
@@ -85,7 +85,7 @@ async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<
 ///
 /// `REQUESTED` → `REJECTED`, with the category `WITHDRAWN`. The units can be requested again.
 #[utoipa::path(post, path = "/returns/{id}/withdraw", tag = "Returns: commands", request_body = Withdraw,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "withdraw", ReturnState::Rejected).await)
@@ -96,7 +96,7 @@ async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Resul
 /// `IN_TRANSIT` → `RECEIVED`. The body may say by the unit what was accepted, rejected or missing; without it everything was
 /// accepted. Only accepted units are refunded. Missing ones can be requested again, within `RETURN_WINDOW_DAYS` of the receipt.
 #[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Receive,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "received", ReturnState::Received).await)
@@ -108,7 +108,7 @@ async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result
 /// are still open do not count. Fees may be kept back, at most the whole refund. A return with nothing accepted completes without a
 /// refund.
 #[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Complete,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Result<Answer, ApiError> {
     app.answer(incoming.change(&app, "complete", ReturnState::Completed).await)
@@ -118,8 +118,8 @@ async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Resul
 ///
 /// Carrier and tracking number once the return is `IN_TRANSIT`, the receipt while it is `RECEIVED`, and the fees until it is
 /// `COMPLETED`. The state stays; the version, the history and the events go on by one.
-#[utoipa::path(patch, path = "/returns/{id}", tag = "Returns: commands", request_body = CorrectReturn,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(patch, path = "/returns/{id}", operation_id = "correct_return", tag = "Returns: commands", request_body = CorrectReturn,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "correct", EntityType::Return)?;
@@ -133,8 +133,8 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> R
 /// Change a return's state
 ///
 /// The general form of the commands above, for clients that name the target state.
-#[utoipa::path(patch, path = "/returns/{id}/state", tag = "Returns: commands", request_body = ChangeReturnState,
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+#[utoipa::path(patch, path = "/returns/{id}/state", operation_id = "change_return_state", tag = "Returns: commands", request_body = ChangeReturnState,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn change_state(State(app): State<App>, incoming: Incoming<ChangeReturnState>) -> Result<Answer, ApiError> {
     let to = incoming.body.new_state;

@@ -35,7 +35,7 @@ pub use gateway::{
 };
 pub use queues::{Queue, UnknownQueue};
 pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};
-pub use text::{InvalidValue, check_text, is_control, is_invisible};
+pub use text::{InvalidValue, check_text, is_control, is_invisible, pattern};
 pub use transition::{ActorType, EntityType, Transition, Trigger};
 pub use values::{CustomerId, Hsn, OrderNumber, Sku};
 

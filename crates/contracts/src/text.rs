@@ -27,10 +27,43 @@ pub fn is_control(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
-/// Whether nothing of the text can be seen: blanks, and characters that no font shows.
+/// Whether it is a blank, or a character that no font shows.
+fn is_unseen(letter: char) -> bool {
+    letter.is_whitespace() || is_invisible(letter) || matches!(letter, '\u{200c}' | '\u{200d}')
+}
+
+/// Whether nothing of the text can be seen.
 fn is_blank(text: &str) -> bool {
-    text.chars()
-        .all(|letter| letter.is_whitespace() || is_invisible(letter) || matches!(letter, '\u{200c}' | '\u{200d}'))
+    text.chars().all(is_unseen)
+}
+
+/// What [`check_text`] accepts of any length, as a regular expression of ECMA-262, for API descriptions. It is made of the same
+/// functions, so the description cannot say anything else than the check.
+pub fn pattern(allowed: fn(char) -> bool) -> String {
+    let refused = |letter: char| is_control(letter) && !allowed(letter);
+    let (refused, unseen) = (class(refused), class(|letter| refused(letter) || is_unseen(letter)));
+    format!("^[^{refused}]*[^{unseen}][^{refused}]*$")
+}
+
+/// The inside of a character class.
+fn class(contains: impl Fn(char) -> bool) -> String {
+    let mut ranges: Vec<(char, char)> = Vec::new();
+    for letter in ('\0'..=char::MAX).filter(|letter| contains(*letter)) {
+        match ranges.last_mut() {
+            Some((_, last)) if u32::from(*last) + 1 == u32::from(letter) => *last = letter,
+            _ => ranges.push((letter, letter)),
+        }
+    }
+    // Only engines in Unicode mode read `\u{…}`, and only others read two surrogates. All of them read the character.
+    let written = |letter: char| match u32::from(letter) {
+        code @ 0..=0xffff => format!("\\u{code:04x}"),
+        _ => letter.to_string(),
+    };
+    let range = |(first, last): (char, char)| match first == last {
+        true => written(first),
+        false => format!("{}-{}", written(first), written(last)),
+    };
+    ranges.into_iter().map(range).collect()
 }
 
 /// Refuses a text that is blank, longer than `max` characters, or has control characters that are not `allowed`.
@@ -58,5 +91,17 @@ mod tests {
         for text in ["a", "\u{202e}a", "क्\u{200d}ष", "."] {
             assert!(!is_blank(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_pattern_names_what_is_refused() {
+        assert_eq!(class(is_control), r"\u0000-\u001f\u007f-\u009f\u2028-\u2029");
+        let line = pattern(|_| false);
+        assert!(
+            line.starts_with(r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u2029]*[^\u0000-\u0020\u007f-\u00a0\u00ad"),
+            "{line}"
+        );
+        let prose = pattern(|control| control == '\n');
+        assert!(prose.starts_with(r"^[^\u0000-\u0009\u000b-\u001f"), "{prose}");
     }
 }

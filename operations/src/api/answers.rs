@@ -102,7 +102,7 @@ pub(super) struct Justification {
 #[into_params(parameter_in = Header)]
 pub(super) struct ActorHeader {
     /// Who; required with `AUTH=none`
-    #[param(rename = "X-Actor")]
+    #[param(rename = "X-Actor", max_length = 64)]
     actor: Option<String>,
 }
 

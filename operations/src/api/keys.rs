@@ -77,6 +77,7 @@ struct NewKeyBody {
     #[schema(min_length = 1, max_length = 64)]
     name: String,
     /// `customer`, `staff`, `manager`, `reporting`, `operator` or `admin`.
+    #[schema(pattern = "^(customer|staff|manager|reporting|operator|admin)$")]
     role: String,
     /// For the role `customer`, and required there.
     #[schema(min_length = 1, max_length = 64)]
@@ -145,7 +146,7 @@ struct RotationBody {
 ///
 /// Makes another key of the same name and role. The earlier one works until the overlap has passed.
 #[utoipa::path(post, path = "/keys/{id}/rotate", tag = "Operations", request_body = RotationBody,
-    params(("id" = String, Path), ActorHeader),
+    params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 201, body = MadeKey), WriteErrors))]
 async fn rotate_key(
     State(api): State<Arc<Api>>,
@@ -163,7 +164,7 @@ async fn rotate_key(
 ///
 /// No service accepts it after 5 s.
 #[utoipa::path(post, path = "/keys/{id}/revoke", tag = "Operations", request_body = Justification,
-    params(("id" = String, Path), ActorHeader),
+    params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn revoke_key(
     State(api): State<Arc<Api>>,

@@ -54,7 +54,7 @@ async fn get_status(State(api): State<Arc<Api>>) -> Result<Json<SystemStatus>, A
 #[into_params(parameter_in = Query)]
 struct StuckParams {
     /// Seconds after which a waiting event or job counts as stuck.
-    #[param(minimum = 0, default = 30)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64, default = 30)]
     older_than_seconds: Option<u32>,
     /// Most events, and most jobs, to list.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -78,7 +78,7 @@ async fn list_stuck(
 ///
 /// The row in the outbox with its payload, the job in each queue, and the operator actions.
 #[utoipa::path(get, path = "/events/{id}", tag = "Operations",
-    params(("id" = String, Path, description = "Id of an event, order, return, document or refund")),
+    params(("id" = uuid::Uuid, Path, description = "Id of an event, order, return, document or refund")),
     responses((status = 200, body = Shown), (status = 404, description = "`EVENT_NOT_FOUND`", body = ErrorBody), ReadErrors))]
 async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
     Ok(Json(show::show(&api.pool, id).await?))
@@ -88,9 +88,10 @@ async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct JobParams {
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     queue: Option<Queue>,
     /// Unset: `dead` and `in_doubt`.
+    #[param(inline)]
     status: Option<JobStatus>,
     #[param(minimum = 1, maximum = 1000, default = 50)]
     limit: Option<i64>,

@@ -60,7 +60,7 @@ struct Replayed {
 /// The relay sends them again. Each keeps its id, so a consumer that already has it drops the copy: its effect happens at
 /// most once. At most 10,000 events; `ops replay` takes any number, at a rate.
 #[utoipa::path(post, path = "/replay", tag = "Operations", request_body = ReplayBody,
-    params(("X-Actor" = Option<String>, Header, description = "Who; required with `AUTH=none`, except for a dry run")),
+    params(("X-Actor" = Option<String>, Header, max_length = 64, description = "Who; required with `AUTH=none`, except for a dry run")),
     responses((status = 200, body = Replayed), WriteErrors))]
 async fn replay_events(
     State(api): State<Arc<Api>>,
@@ -87,7 +87,7 @@ async fn replay_events(
 /// No job queue runs it, and its order, return, document or refund continues without it. Read models show it all the same.
 /// Refused while a relay is sending it.
 #[utoipa::path(post, path = "/events/{id}/skip", tag = "Operations", request_body = Justification,
-    params(("id" = String, Path), ActorHeader),
+    params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn skip_event(
     State(api): State<Arc<Api>>,
@@ -107,7 +107,6 @@ struct JobBody {
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
     /// Only its job in this queue.
-    #[schema(value_type = Option<String>)]
     queue: Option<Queue>,
 }
 
@@ -115,7 +114,7 @@ struct JobBody {
 ///
 /// An event or job in back-off is due now. A running job is taken from its worker and starts again, in doubt.
 #[utoipa::path(post, path = "/events/{id}/release", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ActorHeader),
+    params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn release_event(
     State(api): State<Arc<Api>>,
@@ -139,14 +138,13 @@ struct RetryBody {
     #[schema(max_items = 1000)]
     event_ids: Vec<Uuid>,
     /// The dead jobs of this queue.
-    #[schema(value_type = Option<String>)]
     queue: Option<Queue>,
     /// All dead jobs.
     #[serde(default)]
     all: bool,
     /// The address to which the e-mail goes instead. Only for one event, with the queue `notifications`.
     #[serde(default)]
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, format = Email)]
     customer_email: Option<String>,
 }
 
@@ -174,7 +172,7 @@ async fn retry_jobs(
 ///
 /// They end for good, without their effect. In an ordered queue the later events of the aggregate go on.
 #[utoipa::path(post, path = "/events/{id}/discard", tag = "Operations", request_body = JobBody,
-    params(("id" = String, Path), ActorHeader),
+    params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn discard_jobs(
     State(api): State<Arc<Api>>,
@@ -191,7 +189,7 @@ async fn discard_jobs(
 ///
 /// Its consumers start no jobs until it is resumed; running jobs finish. It stays paused across restarts.
 #[utoipa::path(post, path = "/queues/{queue}/pause", tag = "Operations", request_body = Justification,
-    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
+    params(("queue" = Queue, Path),
            ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn pause_queue(
@@ -207,7 +205,7 @@ async fn pause_queue(
 
 /// Resume a queue
 #[utoipa::path(post, path = "/queues/{queue}/resume", tag = "Operations", request_body = Justification,
-    params(("queue" = String, Path, description = "invoices, credit_notes, refunds, notifications or projections"),
+    params(("queue" = Queue, Path),
            ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn resume_queue(

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+
 use crate::business_day;
 
 /// What a filter accepts; completes a sentence that starts with the parameter's name.
@@ -16,6 +18,15 @@ pub(super) fn parse_from(text: &str) -> Option<DateTime<Utc>> {
 /// The end of a period, which the period does not include: the instant itself, or the first instant of the next day.
 pub(super) fn parse_to(text: &str) -> Option<DateTime<Utc>> {
     instant(text).or_else(|| start_of(day(text)?.checked_add_days(Days::new(1))?))
+}
+
+/// The same for the API description.
+pub(super) fn time_or_day() -> Schema {
+    let shaped = |format| {
+        let text = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)));
+        text.pattern(Some("^(19|[2-9][0-9])"))
+    };
+    AnyOfBuilder::new().item(shaped(KnownFormat::DateTime)).item(shaped(KnownFormat::Date)).into()
 }
 
 /// A year that people use and Postgres can store.

@@ -35,7 +35,7 @@ use document::{Issued, NotRegistered};
     path = "/orders/{id}/e-invoice.json",
     tag = "Orders: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
@@ -75,7 +75,7 @@ pub(super) async fn get_order_e_invoice(
     path = "/returns/{id}/e-invoice.json",
     tag = "Returns: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),
@@ -108,7 +108,7 @@ pub(super) async fn get_return_e_invoice(
     path = "/refunds/{id}/e-invoice.json",
     tag = "Refunds: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),

@@ -56,13 +56,15 @@ pub struct RefundPage {
 pub(super) struct OrderListParams {
     #[param(value_type = Option<contracts::schema::OrderState>)]
     state: Option<String>,
-    #[param(max_length = 64)]
+    #[param(min_length = 1, max_length = 64)]
     customer_id: Option<String>,
-    #[param(max_length = 32)]
+    #[param(min_length = 1, max_length = 32)]
     order_number: Option<String>,
     /// Created at or after this time: RFC 3339, or a date `YYYY-MM-DD`, which means its first moment in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_from: Option<String>,
     /// Created before this time: RFC 3339, or a date `YYYY-MM-DD`, which includes that whole day in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_to: Option<String>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
@@ -82,13 +84,15 @@ pub(super) struct ReturnListParams {
     state: Option<String>,
     #[param(value_type = Option<Uuid>)]
     order_id: Option<String>,
-    #[param(max_length = 64)]
+    #[param(min_length = 1, max_length = 64)]
     customer_id: Option<String>,
-    #[param(max_length = 32)]
+    #[param(min_length = 1, max_length = 32)]
     order_number: Option<String>,
     /// Requested at or after this time: RFC 3339, or a date `YYYY-MM-DD`, which means its first moment in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_from: Option<String>,
     /// Requested before this time: RFC 3339, or a date `YYYY-MM-DD`, which includes that whole day in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_to: Option<String>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
@@ -109,8 +113,10 @@ pub(super) struct RefundListParams {
     #[param(value_type = Option<Uuid>)]
     order_id: Option<String>,
     /// Created at or after this time: RFC 3339, or a date `YYYY-MM-DD`, which means its first moment in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_from: Option<String>,
     /// Created before this time: RFC 3339, or a date `YYYY-MM-DD`, which includes that whole day in Asia/Kolkata.
+    #[param(schema_with = dates::time_or_day)]
     created_to: Option<String>,
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,

@@ -45,7 +45,7 @@ pub(super) async fn list_orders(
     path = "/orders/{id}",
     tag = "Orders: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
@@ -81,7 +81,7 @@ pub(super) async fn get_order(
     path = "/orders/{id}/history",
     tag = "Orders: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
     ),

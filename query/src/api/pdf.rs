@@ -37,7 +37,7 @@ pub(super) struct InvoiceParams {
     path = "/orders/{id}/invoice",
     tag = "Orders: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         InvoiceParams,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
@@ -83,7 +83,7 @@ pub(super) async fn get_order_invoice(
     path = "/returns/{id}/credit-note",
     tag = "Returns: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
@@ -124,7 +124,7 @@ pub(super) async fn get_return_credit_note(
     path = "/refunds/{id}/credit-note",
     tag = "Refunds: queries",
     params(
-        ("id" = String, Path, description = "UUID"),
+        ("id" = uuid::Uuid, Path),
         ConsistencyParam,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),

@@ -59,11 +59,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[into_params(parameter_in = Query)]
 struct ReportParams {
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     from: Option<String>,
     /// The last day; the report includes it.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     to: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
-    #[param(value_type = Option<Format>)]
+    #[param(value_type = Option<Format>, inline)]
     format: Option<String>,
     /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
@@ -115,6 +117,32 @@ pub struct Report<Row> {
     pub to: Option<chrono::NaiveDate>,
     pub data: Vec<Row>,
 }
+
+/// A stand-in for the API description: any of these schemas. utoipa would write `oneOf`, which is wrong where a value may fit two.
+macro_rules! any_of {
+    ($(#[$doc:meta])* $name:ident: $($schema:ty),+) => {
+        $(#[$doc])*
+        pub(super) enum $name {}
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let any_of = utoipa::openapi::schema::AnyOfBuilder::new();
+                any_of$(.item(utoipa::openapi::Ref::from_schema_name(<$schema as utoipa::ToSchema>::name())))+.into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+                $(
+                    let schema = <$schema as utoipa::PartialSchema>::schema();
+                    schemas.push((<$schema as utoipa::ToSchema>::name().into_owned(), schema));
+                    <$schema as utoipa::ToSchema>::schemas(schemas);
+                )+
+            }
+        }
+    };
+}
+use any_of;
 
 /// The rows in the format that the client asks for; a CSV file's name starts with `name`.
 fn respond<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<Row>) -> Result<Response, ApiError> {

@@ -20,10 +20,10 @@ const MAX_QR_CODE: usize = 2_900;
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct Register {
     /// `Irn`: 64 hexadecimal digits.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(min_length = 64, max_length = 64, pattern = "^[0-9a-f]+$")]
     irn: String,
     /// `AckNo`.
-    #[schema(min_length = 1, max_length = 20)]
+    #[schema(min_length = 1, max_length = 20, pattern = "^[0-9]+$")]
     acknowledgement_number: String,
     /// `AckDt`, with its time zone.
     acknowledged_at: DateTime<Utc>,
@@ -43,10 +43,10 @@ pub(in crate::api) struct Register {
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PortalAnswer {
     /// `Irn`: 64 hexadecimal digits.
-    #[schema(min_length = 64, max_length = 64)]
+    #[schema(min_length = 64, max_length = 64, pattern = "^[0-9a-f]+$")]
     irn: String,
     /// `AckNo`.
-    #[schema(min_length = 1, max_length = 20)]
+    #[schema(min_length = 1, max_length = 20, pattern = "^[0-9]+$")]
     acknowledgement_number: String,
     /// `AckDt`, with its time zone.
     acknowledged_at: DateTime<Utc>,

@@ -6,7 +6,9 @@ use domain::{OrderState, RecipientNumber};
 use iso_currency::Currency;
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use super::{StepBody, check_optional, check_text, parse_field, parse_optional, reason_and_actor};
 use crate::context::Body;
@@ -22,16 +24,15 @@ const MAX_ADDRESS_FIELDS: usize = 20;
 pub(in crate::api) struct PlaceOrder {
     /// Unique. Letters, digits, `.`, `_`, `-`. Generated when absent.
     #[serde(default)]
-    #[schema(max_length = 32, example = "AC-2026-000123")]
+    #[schema(max_length = 32, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$", example = "AC-2026-000123")]
     order_number: Option<String>,
     #[schema(min_length = 1, max_length = 64)]
     customer_id: String,
     #[serde(default)]
-    #[schema(max_length = 254)]
+    #[schema(max_length = 254, format = Email)]
     customer_email: Option<String>,
-    /// ISO 4217, upper case. INR when absent. A shop that is registered for GST sells in INR only.
     #[serde(default)]
-    #[schema(example = "INR")]
+    #[schema(schema_with = currency)]
     currency: Option<String>,
     #[serde(default)]
     #[schema(max_length = 64)]
@@ -46,11 +47,11 @@ pub(in crate::api) struct PlaceOrder {
     items: Vec<PlaceItem>,
     /// Subtracted from the whole order; at most the sum of the items. Minor units (paise).
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     discount_minor: i64,
     /// Minor units (paise).
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     shipping_minor: i64,
     /// Who places the order, for the audit.
     #[serde(default)]
@@ -69,11 +70,15 @@ pub(in crate::api) struct PlaceItem {
     #[schema(minimum = 1, maximum = 100_000)]
     quantity: i64,
     /// Minor units (paise).
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     unit_price_minor: i64,
     /// Harmonised System of Nomenclature code of 4, 6 or 8 digits. Blanks and dots are left out.
     #[serde(default)]
-    #[schema(max_length = 16, example = "69139000")]
+    #[schema(
+        max_length = 16,
+        pattern = r"^[ .]*(0[1-9]|[1-6][0-9]|7[0-689]|8[0-9]|9[0-7])([ .]*[0-9][ .]*[0-9]){1,3}[ .]*$",
+        example = "69139000"
+    )]
     hsn: Option<String>,
     /// GST in per cent, for a registered shop a rate at which goods are taxed: 0, 0.1, 0.25, 1, 1.5, 3, 5, 7.5, 12, 18, 28 or 40. When
     /// absent: the rate of handicrafts with this HSN code on the day, or else `DEFAULT_GST_RATE`. A registered shop sells nothing
@@ -240,6 +245,21 @@ impl PlaceItem {
             hsn,
         })
     }
+}
+
+/// The codes of ISO 4217, for the API description.
+fn currency() -> Schema {
+    let letters = || 'A'..='Z';
+    let codes =
+        letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| String::from_iter([a, b, c]))));
+    let codes = codes.filter(|code| Currency::from_code(code).is_some()).map(Value::from);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .enum_values(Some(codes.chain([Value::Null])))
+        .description(Some(
+            "ISO 4217, upper case. INR when absent. A shop that is registered for GST sells in INR only.",
+        ))
+        .into()
 }
 
 fn check_address(errors: &mut FieldErrors, name: &str, address: Option<&Address>) {

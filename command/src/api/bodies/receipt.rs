@@ -40,7 +40,7 @@ pub(in crate::api) struct ReceivedItem {
 pub(in crate::api) struct Fee {
     kind: FeeKind,
     /// Minor units (paise), with the tax.
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount_minor: i64,
 }
 

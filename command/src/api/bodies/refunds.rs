@@ -17,7 +17,7 @@ use crate::transition::Details;
 pub(in crate::api) struct GiveBack {
     /// Spread over the items by what is left of each. Minor units (paise), with the tax.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount_minor: Option<i64>,
     /// In place of `amount_minor`.
     #[serde(default)]
@@ -25,7 +25,7 @@ pub(in crate::api) struct GiveBack {
     items: Option<Vec<GiveBackItem>>,
     /// Required: the customer and the books are to know it.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(required = true, nullable = false, max_length = 1000)]
     reason: Option<String>,
     #[serde(default)]
     #[schema(max_length = 64)]
@@ -39,7 +39,7 @@ pub(in crate::api) struct GiveBackItem {
     /// `items[].id` of the order.
     order_item_id: Uuid,
     /// Minor units (paise), with the tax.
-    #[schema(minimum = 1, maximum = 9_007_199_254_740_991_i64)]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount_minor: i64,
 }
 

@@ -18,7 +18,7 @@ pub(in crate::api) struct RequestReturn {
     order_id: Uuid,
     /// At least one.
     #[serde(default)]
-    #[schema(max_items = 500)]
+    #[schema(required = true, min_items = 1, max_items = 500)]
     items: Vec<ReturnItem>,
     #[serde(default)]
     #[schema(max_length = 1000)]
@@ -57,9 +57,9 @@ pub(in crate::api) struct Approve {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Reject {
-    #[schema(min_length = 1, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
+    #[schema(required = true, nullable = false, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
     category: Option<String>,
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(required = true, nullable = false, max_length = 1000)]
     reason: Option<String>,
     #[schema(max_length = 64)]
     actor: Option<String>,

@@ -10,22 +10,31 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Address {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub name: Option<String>,
     #[serde(default, alias = "street", alias = "address_line1", skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub line1: Option<String>,
     #[serde(default, alias = "address_line2", skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub line2: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub city: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub state: Option<String>,
     #[serde(default, alias = "zip", alias = "pincode", alias = "pin_code", skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub postal_code: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub country: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub phone: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 255)]
     pub gstin: Option<String>,
     /// Whether the buyer is a unit or a developer of a special economic zone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use offline::Sheet;
 
 use super::request::{DefaultPeriod, Format};
-use super::{Api, begin_reading, csv_file, respond};
+use super::{Api, any_of, begin_reading, csv_file, respond};
 use crate::api::consistency::Scope;
 use crate::api::documents::json;
 
@@ -29,14 +29,17 @@ use crate::api::documents::json;
 #[into_params(parameter_in = Query)]
 pub(super) struct GstParams {
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     from: Option<String>,
     /// The last day; the report includes it.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     to: Option<String>,
     /// One of `invoices`, `others`, `credit_notes`, `nil`, `hsn` and `documents`. CSV needs it, because a CSV file is one table. In JSON
     /// its rows are in `data`, as in all other reports.
+    #[param(pattern = "^(invoices|others|credit_notes|nil|hsn|documents)$")]
     section: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
-    #[param(value_type = Option<Format>)]
+    #[param(value_type = Option<Format>, inline)]
     format: Option<String>,
     /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
@@ -61,6 +64,27 @@ pub struct GstReport {
     pub hsn: Vec<GstHsn>,
     /// Table 13: the document numbers that were issued.
     pub documents: Vec<GstSeries>,
+}
+
+any_of! {
+    /// All tables, or the rows of one section.
+    GstAnswer: GstReport, GstSection
+}
+
+/// One section: its period and its rows.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by utoipa only")]
+struct GstSection {
+    /// Null when the period has no start.
+    from: Option<NaiveDate>,
+    /// Null when the period has no end.
+    to: Option<NaiveDate>,
+    data: Vec<GstRow>,
+}
+
+any_of! {
+    /// A row of one section.
+    GstRow: GstDocument, GstOthers, GstNil, GstHsn, GstSeries
 }
 
 /// One rate of one invoice or credit note.
@@ -180,7 +204,7 @@ impl Section {
     tag = "Reports",
     params(GstParams),
     responses(
-        (status = 200, description = "All tables, or the one of `section`; with `format=csv` as CSV.", content((GstReport = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "All tables, or the one of `section`; with `format=csv` as CSV.", content((GstAnswer = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
@@ -234,7 +258,7 @@ pub(super) async fn gst_report(
 #[into_params(parameter_in = Query)]
 pub(super) struct Gstr1Params {
     /// The month, `YYYY-MM`.
-    #[param(example = "2026-11")]
+    #[param(required = true, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11")]
     month: Option<String>,
     /// Consistency tokens, as in all other queries.
     consistency: Option<String>,

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 
 use super::request::{DefaultPeriod, Format, Period};
-use super::{Api, Report, begin_reading, respond};
+use super::{Api, Report, any_of, begin_reading, respond};
 
 /// The query parameters of this report; others are refused.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -20,16 +20,20 @@ use super::{Api, Report, begin_reading, respond};
 #[into_params(parameter_in = Query)]
 pub(super) struct ReturnsParams {
     /// `sku` (the default) or `reason`.
+    #[param(pattern = "^(sku|reason)$")]
     by: Option<String>,
     /// `return` (the default): the sales and the return requests of the period. `order`: the sales of the period and all their
     /// return requests, including later ones.
+    #[param(pattern = "^(return|order)$")]
     dated: Option<String>,
     /// The first day, `YYYY-MM-DD` in Asia/Kolkata.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     from: Option<String>,
     /// The last day; the report includes it.
+    #[param(format = Date, pattern = "^(19|[2-9][0-9])")]
     to: Option<String>,
     /// `json` (the default) or `csv`; the header `Accept: text/csv` means the same as `csv`.
-    #[param(value_type = Option<Format>)]
+    #[param(value_type = Option<Format>, inline)]
     format: Option<String>,
     /// Consistency tokens, as in all other queries.
     consistency: Option<String>,
@@ -72,6 +76,11 @@ pub struct ReturnsForReason {
     pub share: Option<f64>,
 }
 
+any_of! {
+    /// A row of the report: by SKU, or by reason.
+    ReturnsRow: ReturnsOfSku, ReturnsForReason
+}
+
 /// Returns by SKU, with the return rate, or by reason. Without a period: the last 30 days.
 #[utoipa::path(
     get,
@@ -79,7 +88,7 @@ pub struct ReturnsForReason {
     tag = "Reports",
     params(ReturnsParams),
     responses(
-        (status = 200, description = "By SKU. With `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsOfSku> = "application/json"), (String = "text/csv"))),
+        (status = 200, description = "By SKU. With `by=reason` the members are `reason`, `currency`, `returns`, `units_returned`, `units_rejected`, `refunded_minor` and `share`. With `format=csv` as CSV.", content((Report<ReturnsRow> = "application/json"), (String = "text/csv"))),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
     )
