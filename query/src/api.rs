@@ -34,7 +34,8 @@ use uuid::Uuid;
 use consistency::Scope;
 use data_loader::DataLoader;
 
-pub(crate) use consistency::Consistency;
+pub(crate) use consistency::{Consistency, Tokens};
+pub(crate) use cursor::Cursor;
 pub(crate) use waiters::Waiters;
 
 pub use documents::History;

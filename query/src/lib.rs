@@ -10,6 +10,7 @@ mod maintenance;
 mod business_day;
 mod pools;
 mod settings;
+pub mod decoders;
 
 use std::sync::Arc;
 

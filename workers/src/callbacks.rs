@@ -101,7 +101,7 @@ async fn callback(State(callbacks): State<Callbacks>, headers: HeaderMap, body: 
 }
 
 /// What a call says, if the gateway has signed it.
-fn read(secret: &Webhook, headers: &HeaderMap, body: &[u8]) -> Result<GatewayCallback, ApiError> {
+pub(crate) fn read(secret: &Webhook, headers: &HeaderMap, body: &[u8]) -> Result<GatewayCallback, ApiError> {
     let unsigned = |reason: String| ApiError::new(StatusCode::UNAUTHORIZED, "INVALID_SIGNATURE", reason);
     if !is_a_time(headers) {
         return Err(unsigned(format!("{HEADER_WEBHOOK_TIMESTAMP} is not in seconds since 1970")));

@@ -11,7 +11,8 @@
 //! - [`republish`]: every invoice and credit note published again;
 //! - [`callbacks`]: the gateway says that something has come of a refund;
 //! - [`alerts`]: dead jobs and refused refunds → a webhook;
-//! - [`chosen`]: leaves out the effects of most jobs, for benchmarks.
+//! - [`chosen`]: leaves out the effects of most jobs, for benchmarks;
+//! - [`decoders`]: what reads the gateway's calls, for the fuzz targets.
 //!
 //! Invariants: an effect, its record and the completion of its job are one commit. What cannot be rolled back is preceded
 //! by a commit that makes it repeatable (a call to the gateway) or prevents its repetition (an e-mail). The SQL over a
@@ -30,6 +31,7 @@ pub mod republish;
 mod alerts;
 mod callbacks;
 mod chosen;
+pub mod decoders;
 
 use std::time::Duration;
 

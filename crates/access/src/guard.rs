@@ -244,7 +244,7 @@ fn of_one_client(address: IpAddr) -> IpAddr {
 }
 
 /// What follows `Bearer` in `Authorization`.
-fn credentials(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub(crate) fn credentials(headers: &HeaderMap) -> Result<&str, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Err(unauthorized("the header Authorization: Bearer with an API key or a token is required"));
     };

@@ -5,7 +5,8 @@
 //! - [`api_key`]: keys, which the database knows by their hash; `keyring` looks them up for each request;
 //! - [`token`]: JSON Web Tokens of an identity provider, checked against its published keys;
 //! - [`guard`]: the middleware that finds out who calls, and asks the table;
-//! - [`consistency`]: consistency tokens, which only our own services can make.
+//! - [`consistency`]: consistency tokens, which only our own services can make;
+//! - [`decoders`]: what reads credentials, for the fuzz targets.
 //!
 //! Invariant: no other crate decides who may call a route. What belongs to a customer is told by the predicate of the statement that
 //! reads or changes it, with the [`Caller::owner`] of the request.
@@ -17,6 +18,7 @@ pub mod token;
 pub mod guard;
 pub mod consistency;
 pub mod settings;
+pub mod decoders;
 
 mod keyring;
 mod limits;

@@ -134,15 +134,26 @@ impl Tokens {
         let Some((issuer, audience, source)) = settings.source()? else { return Ok(None) };
         ring_provider::install();
         let jwks = Jwks::start(source, tasks).await.context("the keys of JWT_ISSUER")?;
+        Ok(Some(Self::new(settings, jwks, validation(&issuer, &audience), clock)))
+    }
+
+    fn new(settings: &TokenSettings, jwks: Arc<Jwks>, validation: Validation, clock: Clock) -> Self {
         let claim = |claim: &Option<String>, default: &str| claim.clone().unwrap_or_else(|| default.to_owned());
-        Ok(Some(Self {
+        Self {
             jwks,
-            validation: validation(&issuer, &audience),
+            validation,
             role_claim: claim(&settings.jwt_role_claim, "role"),
             customer_claim: claim(&settings.jwt_customer_claim, "customer_id"),
             clock,
             verified: Mutex::default(),
-        }))
+        }
+    }
+
+    /// With the keys of this text, for ever.
+    pub(crate) fn with_keys(keys: &str, issuer: &str, audience: &str) -> anyhow::Result<Self> {
+        ring_provider::install();
+        let jwks = Arc::new(Jwks::fixed(KeySet::parse(keys.to_owned())?));
+        Ok(Self::new(&TokenSettings::default(), jwks, validation(issuer, audience), Clock::system()))
     }
 
     /// Whose token it is.

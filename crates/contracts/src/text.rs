@@ -59,9 +59,8 @@ fn class(contains: impl Fn(char) -> bool) -> String {
         code @ 0..=0xffff => format!("\\u{code:04x}"),
         _ => letter.to_string(),
     };
-    let range = |(first, last): (char, char)| match first == last {
-        true => written(first),
-        false => format!("{}-{}", written(first), written(last)),
+    let range = |(first, last): (char, char)| {
+        if first == last { written(first) } else { format!("{}-{}", written(first), written(last)) }
     };
     ranges.into_iter().map(range).collect()
 }

@@ -11,7 +11,8 @@
 //! - [`unknown`]: how long an event waits that only a newer release knows;
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
 //! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
-//! - [`snapshots`]: republishes what retention has dropped from that log.
+//! - [`snapshots`]: republishes what retention has dropped from that log;
+//! - [`decoders`]: makes a job of a stored row, for the fuzz targets.
 //!
 //! Invariant: no other crate names `lapin`. No other crate writes `messaging.inbox`, except the relay (its forwarding
 //! statement, and dead letters) and the operators' actions.
@@ -30,6 +31,7 @@ pub mod worker;
 mod batch_size;
 pub mod wakeup;
 pub mod snapshots;
+pub mod decoders;
 
 pub use batch_size::BatchSize;
 pub use rabbitmq::TransportConfig;

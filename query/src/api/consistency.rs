@@ -26,14 +26,14 @@ const MAX_TOKENS: usize = 20;
 
 /// The consistency tokens of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     /// The highest version per order, return and refund.
     versions: BTreeMap<(&'static str, Uuid), i32>,
 }
 
 impl Tokens {
     /// Tokens from the header and from the query parameter `consistency`, separated by commas.
-    fn parse(key: &ConsistencyKey, headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(key: &ConsistencyKey, headers: &HeaderMap, parameter: Option<&str>) -> Result<Self, ApiError> {
         let mut tokens = Self::default();
         let mut count = 0;
         for header in headers.get_all(CONSISTENCY_TOKEN_HEADER) {
@@ -42,6 +42,11 @@ impl Tokens {
         }
         tokens.add(key, "consistency", parameter.unwrap_or_default(), &mut count)?;
         Ok(tokens)
+    }
+
+    /// Of how many orders, returns and refunds they are.
+    pub(crate) fn len(&self) -> usize {
+        self.versions.len()
     }
 
     fn wanted(&self, scope: Scope) -> Vec<Wanted> {

@@ -11,13 +11,13 @@ const LENGTH: usize = 1 + 8 + 16;
 
 /// The last row of a page. The next page starts with older rows, and among equally old ones with smaller ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     pub(super) created_at: DateTime<Utc>,
     pub(super) id: Uuid,
 }
 
 impl Cursor {
-    pub(super) fn encode(self) -> String {
+    pub(crate) fn encode(self) -> String {
         let mut bytes = Vec::with_capacity(LENGTH);
         bytes.push(VERSION);
         bytes.extend(self.created_at.timestamp_micros().to_be_bytes());
@@ -27,7 +27,7 @@ impl Cursor {
 
     /// `None` for text that this service has not made. Times before 1900 or after 9999 are refused here because Postgres would
     /// refuse some of them later.
-    pub(super) fn decode(text: &str) -> Option<Self> {
+    pub(crate) fn decode(text: &str) -> Option<Self> {
         let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
         let (version, rest) = bytes.split_first()?;
         let (micros, id) = rest.split_first_chunk::<8>()?;

@@ -1,0 +1,29 @@
+//! What reads credentials, for the targets in `fuzz/`, which no network stands before.
+
+use axum::http::HeaderMap;
+
+use crate::guard;
+use crate::principal::Principal;
+use crate::token::Tokens;
+
+/// What follows `Bearer` in `Authorization`, if the header is there once.
+pub fn credentials(headers: &HeaderMap) -> Option<&str> {
+    guard::credentials(headers).ok()
+}
+
+/// Checks tokens against one set of keys.
+#[derive(Debug)]
+pub struct TokenReader(Tokens);
+
+impl TokenReader {
+    /// # Errors
+    /// When `keys` is no JSON Web Key Set.
+    pub fn new(keys: &str, issuer: &str, audience: &str) -> anyhow::Result<Self> {
+        Tokens::with_keys(keys, issuer, audience).map(Self)
+    }
+
+    /// Whose token it is; `None`: it is refused.
+    pub fn principal(&self, token: &str) -> Option<Principal> {
+        self.0.principal(token).ok()
+    }
+}

@@ -1,0 +1,12 @@
+//! What reads the gateway's calls, for the targets in `fuzz/`, which no network stands before.
+
+use axum::http::HeaderMap;
+use contracts::GatewayCallback;
+use standardwebhooks::Webhook;
+
+use crate::callbacks;
+
+/// What a call says, if this secret has signed it.
+pub fn callback(secret: &Webhook, headers: &HeaderMap, body: &[u8]) -> Option<GatewayCallback> {
+    callbacks::read(secret, headers, body).ok()
+}
