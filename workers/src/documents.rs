@@ -25,6 +25,8 @@ mod shown;
 mod store;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+pub(crate) mod hostile;
 
 pub(crate) use credited::Credited;
 pub(crate) use format::{address_lines, capitalised, day, label, together};

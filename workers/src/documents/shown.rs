@@ -36,8 +36,9 @@ pub(super) fn shown(html: &str) -> String {
     let mut shown = String::with_capacity(html.len());
     for letter in html.nfc() {
         match letter {
-            _ if letter.is_ascii() || is_joiner(letter) || is_covered(letter) => shown.push(letter),
+            // Before the fonts are asked: some have a glyph for it.
             _ if is_invisible(letter) => {}
+            _ if letter.is_ascii() || is_joiner(letter) || is_covered(letter) => shown.push(letter),
             _ => shown.push_str(&escaped(&in_other_letters(letter))),
         }
     }
@@ -99,6 +100,7 @@ mod tests {
     #[test]
     fn what_hides_in_a_text_is_left_out() {
         assert_eq!(shown("Vase\u{202e}gnp.exe\u{feff}\u{200b}"), "Vasegnp.exe");
+        assert_eq!(shown("soft\u{ad}hyphen\u{61c}"), "softhyphen", "a font has these");
         // e and an accent are one letter that the font has.
         assert_eq!(shown("Caf\u{65}\u{301}"), "Caf\u{e9}");
     }

@@ -21,6 +21,11 @@ async fn current(renderer: &Renderer) -> Arc<Chromium> {
     renderer.browser().await.expect("a browser")
 }
 
+/// The requests of documents that this browser has refused.
+pub(crate) async fn refused(renderer: &Renderer) -> usize {
+    current(renderer).await.connection.refused()
+}
+
 async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::documents::fixtures::{order, readable, returned, taxed_order, text_of};
+use crate::documents::hostile;
 
 fn html_of(order: &OrderDocument) -> String {
     let view = CreditNoteView {
@@ -38,4 +39,9 @@ fn a_credit_note_has_what_rule_53_requires() {
     ] {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }
+}
+
+#[tokio::test]
+async fn hostile_texts_are_printed_as_texts_on_the_page() {
+    hostile::print_all(html_of).await;
 }

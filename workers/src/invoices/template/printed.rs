@@ -2,6 +2,7 @@
 
 use super::tests::html_of;
 use crate::documents::fixtures::order;
+use crate::documents::hostile;
 use crate::pdf::tests::{poppler, text};
 use crate::pdf::{PdfSettings, Renderer, reproducible};
 
@@ -29,6 +30,11 @@ async fn rupees_and_indic_scripts_are_text_in_embedded_fonts() {
         assert_eq!(columns[4], "yes", "embedded: {font}");
     }
     renderer.shutdown().await;
+}
+
+#[tokio::test]
+async fn hostile_texts_are_printed_as_texts_on_the_page() {
+    hostile::print_all(html_of).await;
 }
 
 #[tokio::test]
