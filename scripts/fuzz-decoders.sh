@@ -14,7 +14,7 @@ PATH=$built/tools/bin:$PATH
 export SQLX_OFFLINE=true
 
 # Address sanitizer needs a nightly compiler, and there is no unsafe code of ours for it to watch. A panic is a crash without it.
-fuzz() { cargo fuzz "$1" --sanitizer none --target-dir "$built/fuzz-decoders" "${@:2}"; }
+fuzz() { cargo fuzz "$1" --sanitizer none --target-dir "$built/fuzz-targets" "${@:2}"; }
 
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)

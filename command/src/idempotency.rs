@@ -19,7 +19,7 @@ pub(crate) struct IdempotencyKey(String);
 impl IdempotencyKey {
     fn parse(value: &HeaderValue) -> Result<Self, ApiError> {
         let text = value.to_str().unwrap_or_default().trim();
-        if (1..=MAX_LENGTH).contains(&text.len()) {
+        if (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Self(text.to_owned()));
         }
         Err(ApiError::invalid_field("Idempotency-Key", format!("must be 1 to {MAX_LENGTH} visible ASCII characters")))
@@ -130,6 +130,8 @@ mod tests {
             (&format!("{longest}k"), None),
             ("", None),
             (" ", None),
+            ("order 1", None),
+            ("order\t1", None),
             ("क", None),
         ] {
             assert_eq!(parsed(text).as_deref(), expected, "{text}");

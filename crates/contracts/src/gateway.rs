@@ -22,7 +22,7 @@ pub struct GatewayRefundRequest {
     #[schema(minimum = 1)]
     pub amount: i64,
     /// ISO 4217.
-    #[schema(example = "INR")]
+    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
     pub currency: String,
     /// The payment that is given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]

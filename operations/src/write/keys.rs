@@ -5,7 +5,7 @@ use std::time::Duration;
 use access::Role;
 use access::api_key::ApiKey;
 use chrono::{DateTime, Utc};
-use contracts::{CustomerId, is_control};
+use contracts::{CustomerId, check_text};
 use ipnet::IpNet;
 use runtime::database::in_transaction;
 use secrecy::{ExposeSecret, SecretString};
@@ -70,8 +70,7 @@ impl NewKey {
         expires_at: Option<DateTime<Utc>>,
     ) -> Result<Self, OperationError> {
         let invalid = |field, message: &str| Err(OperationError::Invalid(field, message.to_owned()));
-        let name = name.trim().to_owned();
-        if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(is_control) {
+        if check_text(name, MAX_NAME, |_| false).is_err() {
             return Err(OperationError::Invalid(
                 "name",
                 format!("must be 1 to {MAX_NAME} characters long, without control characters"),
@@ -85,7 +84,7 @@ impl NewKey {
         if networks.len() > MAX_NETWORKS {
             return Err(OperationError::Invalid("networks", format!("must be at most {MAX_NETWORKS}")));
         }
-        Ok(Self { name, role, customer_id, networks, expires_at })
+        Ok(Self { name: name.trim().to_owned(), role, customer_id, networks, expires_at })
     }
 }
 

@@ -40,15 +40,15 @@ impl Operator {
     /// For a name or a reason that is missing or too long, or would control the terminal that shows it.
     pub fn new(actor: &str, source: Source, reason: &str, request_id: Option<String>) -> Result<Self, OperationError> {
         let text = |field, text: &str, limit| {
-            let text = text.trim();
-            let fits = (1..=limit).contains(&text.chars().count()) && !text.chars().any(contracts::is_control);
+            // Before the blanks around it are removed: a control character at the end is one all the same.
+            let fits = contracts::check_text(text, limit, |_| false).is_ok();
             let wrong = || {
                 OperationError::Invalid(
                     field,
                     format!("must be 1 to {limit} characters long, without control characters"),
                 )
             };
-            fits.then(|| text.to_owned()).ok_or_else(wrong)
+            fits.then(|| text.trim().to_owned()).ok_or_else(wrong)
         };
         let (actor, reason) = (text("actor", actor, MAX_ACTOR)?, text("reason", reason, MAX_REASON)?);
         Ok(Self { actor, source, reason, request_id })
@@ -146,6 +146,9 @@ mod tests {
         assert!(fits(&"ठ".repeat(MAX_ACTOR), &"क".repeat(MAX_REASON)));
         for (actor, reason) in [
             ("", "why"),
+            ("anita", "\u{c}why"),
+            ("anita", "why\n"),
+            ("anita", "\u{200b}"),
             ("anita", ""),
             ("anita", "  "),
             ("anita", "done\u{1b}[2J"),
