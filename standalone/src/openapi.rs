@@ -87,6 +87,10 @@ fn sort_tags(whole: &mut OpenApi) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -99,5 +103,55 @@ mod tests {
             let tag = operation["tags"][0].as_str().unwrap_or_default();
             assert!(TAGS.contains(&tag), "{}: {tag:?}", operation["operationId"]);
         }
+    }
+
+    fn each(value: &Value, visit: &mut impl FnMut(&Value)) {
+        visit(value);
+        match value {
+            Value::Array(elements) => elements.iter().for_each(|element| each(element, visit)),
+            Value::Object(members) => members.values().for_each(|member| each(member, visit)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_an_id_of_its_own() {
+        let whole = serde_json::to_value(merged()).unwrap();
+        let (mut references, mut ids) = (BTreeSet::new(), Vec::new());
+        each(&whole, &mut |value| {
+            references.extend(value["$ref"].as_str().map(ToOwned::to_owned));
+            ids.extend(value["operationId"].as_str().map(ToOwned::to_owned));
+        });
+        assert!(references.len() > 50, "{}", references.len());
+        for reference in references {
+            assert!(whole.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all);
+    }
+
+    #[test]
+    fn a_text_of_a_body_says_what_it_may_be() {
+        let whole = serde_json::to_value(merged()).unwrap();
+        let property = |path: &str| whole.pointer(&format!("/components/schemas/{path}")).unwrap();
+        let [line, prose] = [contracts::pattern(|_| false), contracts::pattern(|c| matches!(c, '\n' | '\r' | '\t'))];
+        for (path, pattern) in [
+            ("PlaceOrder/properties/payment_method", &line),
+            ("PlaceItem/properties/title", &line),
+            ("Address/properties/city", &line),
+            ("Address/additionalProperties", &line),
+            ("Reject/properties/category", &line),
+            ("Reject/properties/reason", &prose),
+            // Operators' reasons are shown in a terminal.
+            ("Justification/properties/reason", &line),
+        ] {
+            let property = property(path);
+            assert_eq!((&property["pattern"], &property["minLength"]), (&json!(pattern), &json!(1)), "{path}");
+        }
+        assert_eq!(property("Reject")["required"], json!(["category", "reason"]));
+        let body = |path: &str| &whole["paths"][path]["post"]["requestBody"]["required"];
+        assert_eq!((body("/api/v1/orders/{id}/pay"), body("/api/v1/orders")), (&json!(false), &json!(true)));
     }
 }
