@@ -96,6 +96,7 @@ need() { # check, packages…
 }
 
 need 'has cc' build-essential
+[[ $target != fuzz ]] || need 'has c++' build-essential
 need 'has setpriv' util-linux
 
 # With a database of your own, `make run` needs no Postgres on this machine.
