@@ -1,4 +1,4 @@
-//! What reads requests and events, for the targets in `fuzz/`, which have neither a network nor a database.
+//! Reads parts of requests, and events, without network or database, for the targets in `fuzz/`.
 
 use access::ConsistencyKey;
 use axum::http::HeaderMap;

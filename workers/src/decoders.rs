@@ -1,4 +1,4 @@
-//! What reads the gateway's calls, for the targets in `fuzz/`, which no network stands before.
+//! Reads the gateway's calls without a request, for the targets in `fuzz/`.
 
 use axum::http::HeaderMap;
 use contracts::GatewayCallback;

@@ -1,4 +1,4 @@
-//! What reads credentials, for the targets in `fuzz/`, which no network stands before.
+//! Reads credentials without a request, for the targets in `fuzz/`.
 
 use axum::http::HeaderMap;
 

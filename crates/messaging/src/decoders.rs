@@ -1,4 +1,4 @@
-//! Makes a job of a stored row, for the targets in `fuzz/`, which have no database.
+//! Makes a job of a stored row without a database, for the targets in `fuzz/`.
 
 use contracts::{Envelope, Queue};
 use serde_json::value::RawValue;
