@@ -49,7 +49,7 @@ fuzz() { # name, address, arguments…
     shift 2
     PYTHONPATH=fuzz/api "$schemathesis" --config-file fuzz/api/schemathesis.toml run API-SPECIFICATION.yml --url "$url" \
         --wait-for-schema 30 --header 'X-Actor: fuzz' --seed "$seed" --continue-on-failure --no-color \
-        --report ndjson --report-ndjson-path "$report/$name.ndjson" "$@" | tee "$report/$name.txt"
+        "$@" | tee "$report/$name.txt"
 }
 
 # The gateway is a program of its own, with a port of its own.
@@ -65,7 +65,7 @@ fuzz gateway "http://127.0.0.1:$gateway" --include-tag "$GATEWAY" --phases cover
 
 requests=$(sed -nE 's/^ +([0-9]+) generated, .*/\1/p' "$report"/{system,stateful,gateway}.txt | paste -sd +)
 requests=$((requests))
-echo "$requests requests, seed $seed. The answers are in $report"
+echo "$requests requests, seed $seed. What was found is in $report"
 if [[ $length == long ]] && ((requests < ${REQUESTS:-50000})); then
     echo "Fewer than ${REQUESTS:-50000}: raise EXAMPLES." >&2
     exit 1
