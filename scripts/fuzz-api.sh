@@ -56,7 +56,7 @@ fuzz() { # name, address, arguments…
 GATEWAY='Payment gateway (mock)'
 case $length in
     short) examples=1 scenarios=15 ;;
-    long) examples=${EXAMPLES:-700} scenarios=${EXAMPLES:-700} ;;
+    long) examples=${EXAMPLES:-800} scenarios=${EXAMPLES:-800} ;;
 esac
 # First the borders of every schema, then examples per operation, then scenarios of several steps, which use ids out of answers.
 fuzz system "$FUZZ_URL" --exclude-tag "$GATEWAY" --phases coverage,fuzzing --max-examples "$examples"
