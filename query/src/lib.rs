@@ -41,7 +41,7 @@ pub fn start(
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
-    let Pools { messaging, models, requests, waiting, reports, consistency_key } = pools;
+    let Pools { messaging, models, requests, waiting, reports, consistency_key, .. } = pools;
     let projector = Projector::announcing(messaging.clone(), models, clock.clone(), announcements.clone());
     Follower::start(projector, &messaging, settings, name, tasks);
 

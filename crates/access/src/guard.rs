@@ -15,6 +15,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::api_key::ApiKey;
+use crate::at_a_time::AtATime;
 use crate::keyring::{Keyring, StoredKey};
 use crate::limits::{FORGET, Left, Limit, Limits};
 use crate::principal::{Caller, Principal, Role, forbidden};
@@ -41,6 +42,7 @@ struct Checker {
     keys: Keyring,
     tokens: Option<Tokens>,
     limits: Limits,
+    at_a_time: AtATime,
     clock: Clock,
 }
 
@@ -70,7 +72,13 @@ impl Access {
             addresses: Limit::new("address", settings.rate_limit_per_address.unwrap_or(PER_ADDRESS)),
         };
         let tokens = Tokens::start(&settings.tokens, clock.clone(), tasks).await?;
-        let checker = Arc::new(Checker { keys: Keyring::new(pool.clone()), tokens, limits, clock: clock.clone() });
+        let checker = Arc::new(Checker {
+            keys: Keyring::new(pool.clone()),
+            tokens,
+            limits,
+            at_a_time: AtATime::default(),
+            clock: clock.clone(),
+        });
         let (limited, shutdown) = (checker.clone(), tasks.shutdown.clone());
         tasks.spawn("silent callers", async move {
             while shutdown.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
@@ -115,6 +123,14 @@ async fn check(State(checker): State<Arc<Checker>>, request: Request, next: Next
     let route = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
     let mut answer = match decide(&principal, parts.method.as_str(), route) {
         Decision::Allowed => {
+            let place = match principal.role {
+                Role::Customer => checker.at_a_time.enter(&principal.scope()).map(Some),
+                _ => Ok(None),
+            };
+            let _place = match place {
+                Ok(place) => place,
+                Err(refused) => return *refused,
+            };
             parts.extensions.insert(Caller::Known(principal));
             next.run(Request::from_parts(parts, body)).await
         }

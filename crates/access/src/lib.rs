@@ -22,6 +22,7 @@ pub mod decoders;
 
 mod keyring;
 mod limits;
+mod at_a_time;
 mod jwks;
 mod ring_provider;
 

@@ -19,6 +19,10 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// Actor and reason for the record of operator actions.
 const ACTING: [&str; 4] = ["--actor", "faults", "--reason", "The fault harness plays the operator."];
 
+/// The first key pair of RFC 8032, section 7.1, with which the audit of the run is sealed.
+const SEAL_KEY: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+const SEAL_PUBLIC_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
 #[derive(Debug, Deserialize)]
 struct Acted {
     rows_changed: u64,
@@ -93,6 +97,8 @@ pub(super) async fn audit(stage: &Stage) -> Result<Vec<String>> {
         not_checked: Vec<String>,
     }
     let (gateway, invoices) = (stage.gateway_url(), stage.invoices().display().to_string());
+    let sealed = ask(stage, &["seal"]).await?;
+    ensure!(sealed.status.success(), "ops seal said {}", String::from_utf8_lossy(&sealed.stderr));
     let output = ask(stage, &["audit", "--drained", "--gateway-url", &gateway, "--invoice-store", &invoices]).await?;
     let report: Report = read(&output)?;
     let complaints = report.rules.iter().flat_map(|rule| {
@@ -120,6 +126,8 @@ pub(super) async fn ask_of(stage: &Stage, programs: &Path, arguments: &[&str]) -
     let mut command = Command::new(programs.join("ops"));
     command.args(arguments).arg("--json").kill_on_drop(true);
     command.env_clear().envs(programs::environment()).env("DATABASE_URL", stage.direct_url());
+    command.env("SEAL_STORE_URL", stage.invoices().with_file_name("seals"));
+    command.env("SEAL_KEY", SEAL_KEY).env("SEAL_PUBLIC_KEY", SEAL_PUBLIC_KEY);
     command.envs(stage.broker_url().map(|url| ("RABBITMQ_URL", url)));
     command.envs(stage.read_database_url().map(|url| ("QUERY_DATABASE_URL", url)));
     tokio::time::timeout(ANSWER, command.output())
