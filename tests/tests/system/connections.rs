@@ -43,8 +43,8 @@ async fn a_batcher_whose_connection_was_forgotten_takes_another_one() -> Result<
     .await?;
     shop::place(&system.api, &shop::order()).await?;
     let rested = "select bool_and(clock_timestamp() - state_change > interval '1 s') from pg_stat_activity
-                  where datname = current_database() and application_name = 'command' and query not like '%relay_lag%'";
-    eventually_equal("the connections are at rest", SOON, true, async || {
+                  where datname = current_database() and application_name = 'command' and query like '%with command as%'";
+    eventually_equal("the batcher's connection is at rest", SOON, true, async || {
         Ok(sqlx::query_scalar(rested).fetch_one(&system.database.pool).await?)
     })
     .await?;
