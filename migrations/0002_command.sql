@@ -147,11 +147,13 @@ create table command.state_transitions (
     constraint state_transitions_pkey primary key (entity_type, entity_id, version),
     constraint state_transitions_creation_is_first check ((from_state is null) = (version = 1)),
     -- The salt goes with what it hides.
-    constraint state_transitions_salt_or_digest check ((salt is null) <> (personal_digest is null))
+    constraint state_transitions_salt_or_digest check ((salt is null) <> (personal_digest is null)),
+    constraint state_transitions_position_positive check (position > 0)
 );
 -- Rows lie in the order of their positions, so the smallest kind of index finds a range.
 create index state_transitions_position on command.state_transitions using brin (position) with (pages_per_range = 16, autosummarize = on);
-grant select, insert on command.state_transitions to articurated_command, articurated_workers;
+-- Only `command.append_transitions` inserts, with the rights of its owner.
+grant select on command.state_transitions to articurated_command, articurated_workers;
 
 -- The grants stop the processes from changing the audit; this trigger stops the owner of the table too.
 create function command.refuse_change() returns trigger language plpgsql as $$
@@ -187,6 +189,17 @@ create trigger audit_seals_no_truncate
     before truncate on command.audit_seals
     for each statement execute function command.refuse_change();
 grant insert on command.audit_seals to articurated_operator;
+
+-- After a failover to a server that lacks the last commits, or a restore, positions up to the last seal would be given out again, and
+-- no seal would ever cover them. They are passed over.
+create function command.pass_sealed_positions() returns void
+    language sql security definer set search_path = pg_catalog as $$
+    select setval('command.state_transitions_position_seq', greatest(sealed.until, last_value))
+    from command.state_transitions_position_seq, (select max(until_position) as until from command.audit_seals) as sealed
+    where sealed.until > last_value
+$$;
+revoke all on function command.pass_sealed_positions from public;
+grant execute on function command.pass_sealed_positions to articurated_operator;
 grant select on sequence command.state_transitions_position_seq to articurated_operator;
 
 -- A row of the audit before it has its place in the chain.
@@ -215,7 +228,7 @@ create type command.new_transition as (
 -- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call. And its statement
 -- sees what was committed while the caller's waited for a lock: the predecessor.
 create function command.append_transitions(transitions command.new_transition[]) returns bigint
-    language plpgsql security invoker as $$
+    language plpgsql security definer set search_path = pg_catalog as $$
 declare
     appended bigint;
 begin

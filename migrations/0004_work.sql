@@ -91,6 +91,7 @@ create table work.emails (
 -- Addresses that an operator has corrected: the e-mail about an event goes there, and not to the address in the event.
 create table work.email_corrections (
     event_id      uuid        not null constraint email_corrections_pkey primary key,
+    aggregate_id  uuid        not null,
     recipient     text        not null constraint email_corrections_length check (char_length(recipient) between 3 and 254),
     corrected_at  timestamptz not null
 );

@@ -10,17 +10,20 @@
 --   pseudonym            the customer's id from then on
 --   documents_until      until then the law keeps what invoice and credit notes print; null: the order has none
 --   documents_erased_at  when that was erased too
+--   log_erased_at        when the log was rewritten for the last time: null while a run is under way, or was interrupted
 create table command.erasures (
     order_id             uuid        not null constraint erasures_pkey primary key
                                      constraint erasures_order_fkey references command.orders (id),
     pseudonym            text        not null,
     erased_at            timestamptz not null,
     documents_until      date,
-    documents_erased_at  timestamptz
+    documents_erased_at  timestamptz,
+    log_erased_at        timestamptz
 );
 create index erasures_due on command.erasures (documents_until) where documents_until is not null and documents_erased_at is null;
+create index erasures_unfinished on command.erasures (order_id) where log_erased_at is null;
 grant select on command.erasures to articurated_operator;
-grant update (documents_erased_at) on command.erasures to articurated_operator;
+grant update (documents_erased_at, log_erased_at) on command.erasures to articurated_operator;
 
 -- Of an invoice or a credit note: the events about its erasure. Each has raised its version.
 alter table work.invoices
@@ -79,21 +82,32 @@ end $$;
 
 -- Erases an order and what belongs to it. The caller has locked it. The audit rows to erase come with the digests of their
 -- personal fields, and the audit rows of the erasure itself with their events' ids, both computed by the caller.
---   made     the audit rows of the erasure itself
---   named    the names under which the customer acts: its rows of the audit keep none of them
+--   made     the audit rows of the erasure itself. They and the others must be of this order: the function has more rights than its caller
+--   actors   who the rows say acted, from now on: a customer is 'erased'
 --   tax      whether what invoice and credit notes print goes too
 create function command.erase_order(
-    of_order uuid, new_customer text, named text[], tax boolean, at timestamptz, until date,
+    of_order uuid, new_customer text, actors text[], tax boolean, at timestamptz, until date,
     kinds text[], ids uuid[], versions integer[], digests bytea[], made command.new_transition[], event_ids uuid[]
 ) returns void
     language plpgsql security definer set search_path = pg_catalog as $$
 declare
     of_kind text;
 begin
+    if exists (
+        select from unnest(kinds, ids) as erased (kind, id)
+        where not exists (select from command.lock_for_erasure(of_order) as part where part.kind = erased.kind and part.id = erased.id)
+    ) or exists (
+        select from unnest(made) as step
+        where not exists (
+            select from command.lock_for_erasure(of_order) as part
+            where part.kind = step.entity_type and part.id = step.entity_id and part.version = step.version - 1
+              and part.state = step.from_state and step.from_state = step.to_state and step.trigger = 'OPS')
+    ) then
+        raise exception 'the rows do not belong to the order %, or it has changed', of_order using errcode = 'serialization_failure';
+    end if;
     update command.state_transitions as step
-    set actor = case when step.actor = any(named) or step.metadata ? 'by_customer' then 'erased' else step.actor end,
-        reason = null, metadata = '{}', ip_address = null, salt = null, personal_digest = digest
-    from unnest(kinds, ids, versions, digests) as erased (kind, id, version, digest)
+    set actor = erased.actor, reason = null, metadata = '{}', ip_address = null, salt = null, personal_digest = digest
+    from unnest(kinds, ids, versions, digests, actors) as erased (kind, id, version, digest, actor)
     where step.entity_type = kind and step.entity_id = erased.id and step.version = erased.version and step.salt is not null;
 
     update command.orders
@@ -143,7 +157,7 @@ begin
 
     insert into command.erasures as known (order_id, pseudonym, erased_at, documents_until)
     values (of_order, new_customer, at, until)
-    on conflict (order_id) do nothing;
+    on conflict (order_id) do update set log_erased_at = null;
 end $$;
 
 -- The order as its invoice prints it: without what is not printed, and in the end without the parties.
@@ -188,10 +202,22 @@ begin
         execute format('update messaging.%I set last_error = null where aggregate_id = any($1) and last_error is not null', partition_name)
             using ids;
     end loop;
-    delete from work.email_corrections using messaging.outbox as event
-    where event.event_id = email_corrections.event_id and aggregate_id = any(ids);
+    delete from work.email_corrections where aggregate_id = any(ids);
     return total;
 end $$;
 
-revoke all on function command.lock_for_erasure, command.erase_order, messaging.erase_events from public;
-grant execute on function command.lock_for_erasure, command.erase_order, messaging.erase_events to articurated_operator;
+-- A rebuild that was killed leaves what it had written in `read_next`, where no projector brings the erasure. Whether a rebuild runs.
+create function read.clear_abandoned_rebuild() returns boolean
+    language plpgsql security definer set search_path = pg_catalog as $$
+begin
+    perform from read.rebuild where until > clock_timestamp() for update;
+    if found then
+        return true;
+    end if;
+    perform read.prepare_rebuild();
+    return false;
+end $$;
+
+revoke all on function command.lock_for_erasure, command.erase_order, messaging.erase_events, read.clear_abandoned_rebuild from public;
+grant execute on function command.lock_for_erasure, command.erase_order, messaging.erase_events, read.clear_abandoned_rebuild
+    to articurated_operator;

@@ -85,7 +85,7 @@ async fn checked(system: &System, plan: &Plan) -> Result<Row> {
     let made = make::seal(&pool, &storage::open(&url).await?, &key, &Clock::system()).await?;
     let sealed_in = started.elapsed().as_secs_f64();
     ensure!(made.rows == rows, "{} rows were sealed, of {rows}", made.rows);
-    let sources = Sources { seal_store_url: Some(url), seal_public_key: Some(key.public()), ..Sources::default() };
+    let sources = Sources { seal_store_url: Some(url), seal_public_keys: vec![key.public()], ..Sources::default() };
     let started = Instant::now();
     let report = audit_chain(&pool, &sources).await?;
     let checked_in = started.elapsed().as_secs_f64();

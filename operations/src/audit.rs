@@ -47,9 +47,10 @@ pub struct Sources {
     /// Where the seals of the audit are kept: a folder or a bucket, as `INVOICE_STORE_URL`. Best one in which no file can be replaced. Unset: no seals.
     #[arg(long, env = "SEAL_STORE_URL")]
     pub seal_store_url: Option<String>,
-    /// The public key of the seals, as `ops seal --new-key` prints it. Unset: an audit does not check whose seals they are.
-    #[arg(long, env = "SEAL_PUBLIC_KEY")]
-    pub seal_public_key: Option<String>,
+    /// The public keys of the seals, as `ops seal --new-key` prints them, separated by commas: the present one, and earlier ones. Unset:
+    /// an audit does not check whose seals they are.
+    #[arg(long = "seal-public-key", env = "SEAL_PUBLIC_KEY", value_delimiter = ',')]
+    pub seal_public_keys: Vec<String>,
 }
 
 /// What to audit.

@@ -129,7 +129,7 @@ impl Options {
 
     /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
     fn operations(&self, pool: PgPool, access: &Access) -> Router {
-        let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_key } =
+        let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_keys } =
             self.operations.clone();
         let store = &self.workers.store.invoice_store_url;
         let sources = Sources {
@@ -137,7 +137,7 @@ impl Options {
             invoice_store: invoice_store.or_else(|| self.has(Part::Workers).then(|| store.clone())),
             query_database_url,
             seal_store_url,
-            seal_public_key,
+            seal_public_keys,
         };
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };

@@ -4,7 +4,7 @@ use messaging::snapshots::Current;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// What an event holds: of an order or a return what has been added to its frozen document, of a refund the whole document.
+/// Locked, so that none is erased before its snapshot is written. What an event holds: of an order or a return what has been added to its frozen document, of a refund the whole document.
 macro_rules! page {
     ($conn:expr, $after:expr, $limit:expr, $payload:literal, $table:literal) => {
         sqlx::query_as!(
@@ -14,7 +14,7 @@ macro_rules! page {
                 + $payload
                 + r#" as "payload!: _" from "#
                 + $table
-                + " where id > $1 order by id limit $2",
+                + " where id > $1 order by id limit $2 for share",
             $after,
             $limit,
         )

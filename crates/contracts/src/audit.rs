@@ -82,6 +82,16 @@ pub fn hash(predecessor: Option<&Hash>, digest: &Hash) -> Hash {
     Sha256::new().chain_update(predecessor.map_or(&[][..], |hash| hash)).chain_update(digest).finalize().into()
 }
 
+/// What the audit row of an erasure says of the rows before it: who acted, as they say since. In hexadecimal digits.
+pub fn digest_of_actors<'a>(rows: impl Iterator<Item = (i32, &'a str)>) -> String {
+    let mut fields = Fields(Sha256::new());
+    for (version, actor) in rows {
+        fields.bytes(&version.to_be_bytes());
+        fields.text(Some(actor));
+    }
+    format!("{:x}", fields.0.finalize())
+}
+
 impl Personal<'_> {
     pub fn digest(&self, salt: &[u8]) -> Hash {
         let Self { actor, reason, metadata, ip_address } = self;

@@ -1,10 +1,10 @@
 //! Rule 11: the chain of the audit, and its seals.
 
 use chrono::{DateTime, Utc};
-use contracts::EntityType;
-use contracts::audit::{Hash, Impersonal, Personal, hash};
+use contracts::audit::{Hash, Impersonal, Personal, digest_of_actors, hash};
+use contracts::{ActorType, EntityType, Trigger};
 use futures_util::TryStreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -32,12 +32,16 @@ struct Row {
     hash: Vec<u8>,
 }
 
-/// The row before, in the order of entities and versions.
+/// The rows of an entity before a row.
 struct Before {
     entity_type: String,
     entity_id: Uuid,
     version: i32,
     hash: Vec<u8>,
+    /// Versions, and who acted.
+    actors: Vec<(i32, String)>,
+    /// Whether some were erased, and no erasure is recorded so far.
+    is_unvouched: bool,
 }
 
 pub(super) async fn check(snapshot: &mut Snapshot, findings: &mut Findings) -> sqlx::Result<()> {
@@ -58,23 +62,57 @@ async fn broken_links(conn: &mut PgConnection) -> sqlx::Result<Found> {
     .fetch(conn);
     let (mut found, mut before) = (Found::default(), None::<Before>);
     while let Some(row) = rows.try_next().await? {
-        let same = before.filter(|before| before.entity_type == row.entity_type && before.entity_id == row.entity_id);
-        if let Some(fault) = row.fault(same.as_ref()) {
-            found.push(fault);
+        let mut same = None;
+        match before.take() {
+            Some(known) if known.entity_type == row.entity_type && known.entity_id == row.entity_id => {
+                same = Some(known)
+            }
+            Some(other) => found.extend(other.unvouched()),
+            None => {}
         }
-        let Row { entity_type, entity_id, version, hash, .. } = row;
-        before = Some(Before { entity_type, entity_id, version, hash });
+        found.extend(row.fault(same.as_ref()));
+        before = Some(row.after(same));
     }
+    found.extend(before.and_then(|last| last.unvouched()));
     Ok(found)
 }
 
+impl Before {
+    fn unvouched(&self) -> Option<String> {
+        let Self { entity_type, entity_id, version, .. } = self;
+        self.is_unvouched.then(|| {
+            format!("{entity_type} {entity_id}@{version}: rows up to here were erased, and no erasure is recorded")
+        })
+    }
+}
+
 impl Row {
+    /// The entity with this row.
+    fn after(self, before: Option<Before>) -> Before {
+        let (mut actors, was_unvouched) = before.map(|before| (before.actors, before.is_unvouched)).unwrap_or_default();
+        let is_unvouched = self.personal_digest.is_some() || was_unvouched && !self.vouches_for(&actors);
+        let Self { entity_type, entity_id, version, actor, hash, .. } = self;
+        actors.push((version, actor));
+        Before { entity_type, entity_id, version, hash, actors, is_unvouched }
+    }
+
+    /// Whether it is the row of an erasure, after which the rows before say of their actors what they say now.
+    fn vouches_for(&self, actors: &[(i32, String)]) -> bool {
+        let said = self.metadata.get("actors").and_then(Value::as_str);
+        let actors = actors.iter().map(|(version, actor)| (*version, actor.as_str()));
+        self.trigger == Trigger::Ops.as_str() && said == Some(&digest_of_actors(actors))
+    }
+
     /// What is wrong with it, if anything.
     fn fault(&self, before: Option<&Before>) -> Option<String> {
         let Self { entity_type, entity_id, version, .. } = self;
         let expected = before.map_or(1, |before| before.version + 1);
         if *version != expected {
             return Some(format!("{entity_type} {entity_id}@{expected} was removed: the next row is @{version}"));
+        }
+        let is_empty = self.reason.is_none() && self.ip_address.is_none() && self.metadata.0 == json!({});
+        if self.personal_digest.is_some() && !is_empty {
+            return Some(format!("{entity_type} {entity_id}@{version} was erased, and says something since"));
         }
         let predecessor = before.map(|before| before.hash.as_slice());
         let computed =
@@ -97,8 +135,8 @@ impl Row {
             entity_type: EntityType::parse(&self.entity_type)?,
             entity_id: self.entity_id,
             to_state: &self.to_state,
-            actor_type: contracts::ActorType::parse(&self.actor_type)?,
-            trigger: contracts::Trigger::parse(&self.trigger)?,
+            actor_type: ActorType::parse(&self.actor_type)?,
+            trigger: Trigger::parse(&self.trigger)?,
             request_id: self.request_id.as_deref(),
             trace_id: self.trace_id.as_deref(),
             created_at: self.created_at,

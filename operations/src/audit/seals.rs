@@ -8,7 +8,7 @@ use storage::InvoiceStore;
 
 use super::Sources;
 use super::report::{Findings, Found, Rule};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, violations};
 use crate::seal::{SealFile, SealedRow, Statement, is_signed, link, make, public_key, rows_name, seal_name};
 
 /// A seal that is in the store for longer is not being made any more.
@@ -32,17 +32,15 @@ pub(super) async fn check(snapshot: &mut Snapshot, sources: &Sources, findings: 
         findings.left_out(Rule::Chain, "the seals: no store was given (--seal-store-url)");
         return Ok(());
     };
-    let trusted = match sources.seal_public_key.as_deref().map(public_key).transpose() {
-        Ok(None) => {
-            findings.left_out(Rule::Chain, "whose seals they are: no key was given (--seal-public-key)");
-            None
-        }
-        Ok(key) => key,
-        Err(error) => {
-            findings.could_not(Rule::Chain, format!("whose seals they are: {error:#}"));
-            None
-        }
-    };
+    findings.add(Rule::Chain, unsealable(snapshot).await?);
+    let given = sources.seal_public_keys.iter().filter(|key| !key.trim().is_empty());
+    let trusted = given.map(|key| public_key(key)).collect::<Result<Vec<_>>>().unwrap_or_else(|error| {
+        findings.could_not(Rule::Chain, format!("whose seals they are: {error:#}"));
+        Vec::new()
+    });
+    if trusted.is_empty() {
+        findings.left_out(Rule::Chain, "whose seals they are: no key was given (--seal-public-key)");
+    }
     let store = match storage::open_existing(url).await {
         Ok(store) => store,
         Err(error) => {
@@ -65,10 +63,23 @@ pub(super) async fn check(snapshot: &mut Snapshot, sources: &Sources, findings: 
     Ok(())
 }
 
+/// Rows with positions that no seal will ever cover.
+async fn unsealable(snapshot: &mut Snapshot) -> sqlx::Result<Found> {
+    violations!(
+        snapshot,
+        r#"
+        select format('%s %s@%s has a position that was never given out: %s', entity_type, entity_id, version, position)
+        from command.state_transitions
+        where position > (select last_value from command.state_transitions_position_seq) or position <= 0
+        "#
+    )
+}
+
 /// The seals, examined in their order.
 struct Seals {
     store: InvoiceStore,
-    trusted: Option<String>,
+    /// Those who may have signed. None: anyone.
+    trusted: Vec<String>,
     before: Option<(Statement, String)>,
 }
 
@@ -79,10 +90,15 @@ impl Seals {
         let mut found = Found::default();
         let (file, rows) = match self.files(*number).await {
             Ok(files) => files,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => {
+                self.before = serde_json::from_str(text).ok().map(|statement| (statement, text.clone()));
+                return Ok(Err(error));
+            }
         };
         let Some(file) = file else {
             found.push(format!("{} is missing in the store", seal_name(*number)));
+            // The next one follows on what the database knows of it.
+            self.before = serde_json::from_str(text).ok().map(|statement| (statement, text.clone()));
             return Ok(Ok(found));
         };
         if (&file.statement, &file.signature) != (text, signature) {
@@ -122,9 +138,9 @@ impl Seals {
 
     /// Why the statement is not the next one of its signer.
     fn fault(&self, number: i64, file: &SealFile, statement: &Statement) -> Option<String> {
-        let key = self.trusted.as_deref().unwrap_or(&statement.public_key);
-        if !is_signed(&file.statement, &file.signature, key) {
-            return Some(format!("the seal {number} is not signed with the key {key}"));
+        let is_trusted = self.trusted.is_empty() || self.trusted.contains(&statement.public_key);
+        if !is_trusted || !is_signed(&file.statement, &file.signature, &statement.public_key) {
+            return Some(format!("the seal {number} is not signed with a key that is trusted"));
         }
         let (after, previous) = match &self.before {
             Some((before, text)) => (before.until, Some(link(text))),

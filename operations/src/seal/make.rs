@@ -13,7 +13,7 @@ use storage::{InvoiceStore, StoreError};
 use super::statement::{SealFile, SealedRow, Statement, bytes_of, link, root, rows_name, rows_of, seal_name};
 use super::{SealKey, is_signed};
 
-/// Rows in one seal: 10 MB of hashes.
+/// Positions in one seal: at most 10 MB of hashes.
 const MOST_ROWS: i64 = 250_000;
 /// How long transactions that are writing the audit may take to end.
 const WRITERS_WITHIN: Duration = Duration::from_secs(60);
@@ -42,6 +42,7 @@ struct Last {
 /// # Errors
 /// When the database or the store fails, or another process is sealing.
 pub async fn seal(pool: &PgPool, store: &InvoiceStore, key: &SealKey, clock: &Clock) -> Result<Made> {
+    pass_sealed(pool).await?;
     let settled = settled(pool).await?;
     let mut made = Made::default();
     loop {
@@ -50,7 +51,7 @@ pub async fn seal(pool: &PgPool, store: &InvoiceStore, key: &SealKey, clock: &Cl
         ensure!(is_alone.fetch_one(&mut *tx).await?, "another process is sealing the audit; try again later");
         let last = last(&mut tx).await?;
         made.last = last.as_ref().map(|last| last.number);
-        let file = match left_over(store, last.as_ref()).await? {
+        let file = match left_over(store, key, last.as_ref(), settled).await? {
             Some(left_over) => Some(left_over),
             None => next(&mut tx, store, key, last.as_ref(), settled, clock.now()).await?,
         };
@@ -59,6 +60,28 @@ pub async fn seal(pool: &PgPool, store: &InvoiceStore, key: &SealKey, clock: &Cl
         tx.commit().await?;
         made = Made { seals: made.seals + 1, rows: made.rows + statement.rows, last: Some(statement.number) };
     }
+}
+
+/// After a failover to a server that lacks the last commits, passes over the positions that are sealed already.
+async fn pass_sealed(pool: &PgPool) -> sqlx::Result<()> {
+    let behind = sqlx::query!(
+        r#"
+        select max(until_position) as sealed, (select last_value from command.state_transitions_position_seq) as "drawn!"
+        from command.audit_seals
+        "#
+    );
+    let behind = behind.fetch_one(pool).await?;
+    if behind.sealed > Some(behind.drawn) {
+        let (sealed, drawn) = (behind.sealed, behind.drawn);
+        tracing::error!(
+            alert = true,
+            sealed,
+            drawn,
+            "the database lacks rows of the audit that are sealed; run ops audit --chain"
+        );
+        sqlx::query!("select command.pass_sealed_positions()").execute(pool).await?;
+    }
+    Ok(())
 }
 
 /// A position up to which the audit is complete: no open transaction can still commit a row there.
@@ -95,18 +118,20 @@ async fn last(conn: &mut PgConnection) -> sqlx::Result<Option<Last>> {
 }
 
 /// The seal that a process left in the store when it died before it could record it.
-async fn left_over(store: &InvoiceStore, last: Option<&Last>) -> Result<Option<SealFile>> {
+async fn left_over(store: &InvoiceStore, key: &SealKey, last: Option<&Last>, settled: i64) -> Result<Option<SealFile>> {
     let number = last.map_or(1, |last| last.number + 1);
     let Some(file) = read(store, number).await? else { return Ok(None) };
     let statement: Statement = serde_json::from_str(&file.statement)?;
     let follows = statement.number == number
         && statement.after == last.map_or(0, |last| last.until)
         && statement.previous == last.map(|last| link(&last.statement))
-        && is_signed(&file.statement, &file.signature, &statement.public_key);
+        && statement.until <= settled
+        && is_signed(&file.statement, &file.signature, &key.public())
+        && read_rows(store, number).await?.is_some_and(|rows| statement.seals(&rows));
     let name = seal_name(number);
     ensure!(
         follows,
-        "{name} is in the store, and does not follow on the last seal of the database: run `ops audit --chain`"
+        "{name} is in the store, and is no seal of ours that follows on the last one of the database: run `ops audit --chain`"
     );
     Ok(Some(file))
 }
@@ -121,20 +146,25 @@ async fn next(
     now: DateTime<Utc>,
 ) -> Result<Option<SealFile>> {
     let after = last.map_or(0, |last| last.until);
+    // By positions, of which few have no row, and not by rows: the index finds a range, and no order.
+    let until = settled.min(after + MOST_ROWS);
+    if until <= after {
+        return Ok(None);
+    }
     let found = sqlx::query!(
-        "select position, hash from command.state_transitions where position > $1 and position <= $2 order by position limit $3",
+        "select position, hash from command.state_transitions where position > $1 and position <= $2 order by position",
         after,
-        settled,
-        MOST_ROWS,
+        until,
     );
     let rows = found.fetch_all(conn).await?;
+    if rows.is_empty() && until == settled {
+        return Ok(None);
+    }
     let rows: Vec<_> = rows.iter().map(|row| SealedRow::new(row.position, &row.hash)).collect();
-    let Some(highest) = rows.last().map(|row| row.position) else { return Ok(None) };
-    let is_full = i64::try_from(rows.len()) == Ok(MOST_ROWS);
     let statement = Statement {
         number: last.map_or(1, |last| last.number + 1),
         after,
-        until: if is_full { highest } else { settled },
+        until,
         rows: rows.len() as u64,
         root: root(&rows),
         previous: last.map(|last| link(&last.statement)),

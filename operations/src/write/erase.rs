@@ -12,7 +12,7 @@ use runtime::database::in_transaction;
 use runtime::{Clock, Ids};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use storage::{InvoiceStore, StoreError};
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ pub struct Erased {
     pub documents_until: Option<NaiveDate>,
 }
 
-/// Erases what is known of a customer. What tax documents print goes too where they are older than `tax_years`.
+/// Erases what is known of a customer, except for what its tax documents print: that is kept for `tax_years`.
 ///
 /// # Errors
 /// [`OperationError::CustomerNotFound`]; [`OperationError::NotErasable`] and [`OperationError::NotAtRest`] while orders, returns, refunds
@@ -49,47 +49,35 @@ pub async fn erase(
     clock: &Clock,
     operator: Operator,
 ) -> Result<Erased, OperationError> {
+    refuse_pseudonym(pool, customer).await?;
     let orders = orders_of(pool, customer).await?;
-    let named = names_of(pool, customer).await?;
+    let mut named = names_of(pool, customer).await?;
     if orders.is_empty() && named.is_empty() {
         return Err(OperationError::CustomerNotFound(customer.as_str().to_owned()));
     }
     refuse_during_rebuild(pool).await?;
-    let now = clock.now();
-    let mut known = Vec::new();
     for order in &orders {
-        let (order_id, invoiced_at) = (order.id, order.invoiced_at);
-        let until = invoiced_at.map(|at| later(day_in_india(at), tax_years));
-        let parts = at_rest(pool, order_id).await?;
-        let is_due = until.is_some_and(|until| until <= day_in_india(now));
-        known.push((order_id, parts, until, is_due));
+        at_rest(pool, order.id).await?;
     }
-    let pseudonym = format!("erased-{}", &Ids::system().next().simple().to_string()[20..]);
+    let (now, pseudonym) = (clock.now(), format!("erased-{}", &Ids::system().next().simple().to_string()[20..]));
     let keys_revoked = start(pool, customer, &pseudonym, &orders, operator.clone()).await?;
-    for is_due in [false, true] {
-        let ids: Vec<Uuid> = known
-            .iter()
-            .filter(|known| known.3 == is_due)
-            .flat_map(|known| known.1.iter().map(|part| part.id))
-            .collect();
-        erase_events(pool, ids, &pseudonym, is_due).await?;
-    }
-    let mut named = named;
     named.push(customer.as_str().to_owned());
     let mut documents_until = None;
-    for (order_id, _, until, is_due) in known {
+    for order in &orders {
+        let until = order.invoiced_at.map(|at| later(day_in_india(at), tax_years));
+        documents_until = documents_until.max(until);
         let erasure = Erasure {
-            order_id,
+            order_id: order.id,
             pseudonym: pseudonym.clone(),
             named: named.clone(),
-            tax: is_due,
+            tax: false,
             at: now,
-            until: until.filter(|_| !is_due),
+            until,
             operator: operator.clone(),
         };
-        documents_until = documents_until.max(erasure.until);
-        in_transaction(pool, move |conn| Box::pin(erasure.run(conn))).await?;
+        in_transaction(pool, move |conn| Box::pin(async move { slowly(erasure, conn).await })).await?;
     }
+    finish(pool, now).await?;
     hints::wake_relays(pool).await;
     Ok(Erased { pseudonym, orders: orders.len() as u64, keys_revoked, documents_until })
 }
@@ -98,7 +86,7 @@ pub async fn erase(
 /// Returns of how many orders.
 ///
 /// # Errors
-/// When the database or the store fails: it can be repeated.
+/// When some could not be erased: it can be repeated.
 pub async fn erase_documents(
     pool: &PgPool,
     store: &InvoiceStore,
@@ -112,47 +100,114 @@ pub async fn erase_documents(
     )
     .fetch_all(pool)
     .await?;
+    let mut failed = Vec::new();
     for order in &due {
-        let (order_id, pseudonym) = (order.order_id, order.pseudonym.clone());
-        let parts = at_rest(pool, order_id).await?;
-        let ids: Vec<Uuid> = parts.iter().map(|part| part.id).collect();
-        // A run that was interrupted has done this already.
-        if !is_erased(pool, order_id).await? {
-            erase_events(pool, ids.clone(), &pseudonym, true).await?;
-            let erasure = Erasure {
-                order_id,
-                pseudonym: pseudonym.clone(),
-                named: vec![pseudonym.clone()],
-                tax: true,
-                at: now,
-                until: None,
-                operator: operator.clone(),
-            };
-            in_transaction(pool, move |conn| Box::pin(erasure.run(conn))).await?;
+        let erasure = Erasure {
+            order_id: order.order_id,
+            pseudonym: order.pseudonym.clone(),
+            named: vec![order.pseudonym.clone()],
+            tax: true,
+            at: now,
+            until: None,
+            operator: operator.clone(),
+        };
+        if let Err(error) = erase_documents_of(pool, store, erasure).await {
+            failed.push(error.to_string());
         }
-        for name in files_of(pool, order_id, &ids).await? {
-            match store.remove(&name).await {
-                Ok(()) | Err(StoreError::NotFound(_)) => {}
-                Err(error) => return Err(OperationError::NotErasable(format!("{name} cannot be removed: {error}"))),
-            }
-        }
-        sqlx::query!("update command.erasures set documents_erased_at = $2 where order_id = $1", order_id, now)
-            .execute(pool)
-            .await?;
     }
-    if !due.is_empty() {
-        let ids: Vec<Uuid> = due.iter().map(|order| order.order_id).collect();
-        let rows = due.len() as u64;
+    finish(pool, now).await?;
+    hints::wake_relays(pool).await;
+    let done = (due.len() - failed.len()) as u64;
+    match failed.first() {
+        None => Ok(done),
+        Some(first) => {
+            let others = failed.len();
+            Err(OperationError::NotErasable(format!("the documents of {others} orders, of {done} they are: {first}")))
+        }
+    }
+}
+
+async fn erase_documents_of(pool: &PgPool, store: &InvoiceStore, erasure: Erasure) -> Result<(), OperationError> {
+    let (order_id, at) = (erasure.order_id, erasure.at);
+    let parts = at_rest(pool, order_id).await?;
+    let ids: Vec<Uuid> = parts.iter().map(|part| part.id).collect();
+    // A run that was interrupted has done this already.
+    if !is_erased(pool, order_id).await? {
+        let operator = erasure.operator.clone();
         in_transaction(pool, move |conn| {
             Box::pin(async move {
-                record(conn, &operator, Action::EraseDocuments, json!({ "orders": ids }), rows).await?;
+                slowly(erasure, &mut *conn).await?;
+                record(conn, &operator, Action::EraseDocuments, json!({ "orders": [order_id] }), 1).await?;
                 Ok::<_, OperationError>(())
             })
         })
         .await?;
-        hints::wake_relays(pool).await;
     }
-    Ok(due.len() as u64)
+    for name in files_of(pool, order_id, &ids).await? {
+        match store.remove(&name).await {
+            Ok(()) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(OperationError::NotErasable(format!("{name} cannot be removed: {error}"))),
+        }
+    }
+    sqlx::query!("update command.erasures set documents_erased_at = $2 where order_id = $1", order_id, at)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+async fn slowly(erasure: Erasure, conn: &mut PgConnection) -> Result<(), OperationError> {
+    sqlx::query(SLOW).execute(&mut *conn).await?;
+    erasure.run(conn).await
+}
+
+/// Rewrites what the log keeps itself of erased orders: those of this run, and of runs that were interrupted. It comes last, so that
+/// nothing is written under the old names after it.
+async fn finish(pool: &PgPool, at: DateTime<Utc>) -> Result<(), OperationError> {
+    let open = sqlx::query!(
+        r#"
+        select order_id, pseudonym, invoices.erased_at is not null as "tax!"
+        from command.erasures left join work.invoices using (order_id) where log_erased_at is null order by pseudonym, order_id
+        "#
+    )
+    .fetch_all(pool)
+    .await?;
+    for run in open.chunk_by(|one, other| (&one.pseudonym, one.tax) == (&other.pseudonym, other.tax)) {
+        let orders: Vec<Uuid> = run.iter().map(|order| order.order_id).collect();
+        let (pseudonym, tax) = (run[0].pseudonym.clone(), run[0].tax);
+        in_transaction(pool, move |conn| {
+            Box::pin(async move {
+                sqlx::query(SLOW).execute(&mut *conn).await?;
+                sqlx::query!(
+                    r#"
+                    select messaging.erase_events(
+                        (select array_agg(part.id) from unnest($1::uuid[]) as erased (id), command.lock_for_erasure(erased.id) as part), $2, $3)
+                    "#,
+                    &orders,
+                    pseudonym,
+                    tax,
+                )
+                .fetch_one(&mut *conn)
+                .await?;
+                sqlx::query!("update command.erasures set log_erased_at = $2 where order_id = any($1)", &orders, at)
+                    .execute(conn)
+                    .await?;
+                Ok::<_, OperationError>(())
+            })
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn refuse_pseudonym(pool: &PgPool, customer: &CustomerId) -> Result<(), OperationError> {
+    let is_erased = sqlx::query_scalar!(
+        r#"select exists (select from command.erasures where pseudonym = $1) as "erased!""#,
+        customer.as_str()
+    );
+    if is_erased.fetch_one(pool).await? {
+        return Err(OperationError::NotErasable(format!("{} is a customer who was erased", customer.as_str())));
+    }
+    Ok(())
 }
 
 /// What belongs to an order, once all events about it have been read. That takes a moment after the last of them.
@@ -193,11 +248,11 @@ async fn names_of(pool: &PgPool, customer: &CustomerId) -> sqlx::Result<Vec<Stri
         .await
 }
 
+/// Empties what a killed rebuild has left, where the read models are in this database.
 async fn refuse_during_rebuild(pool: &PgPool) -> Result<(), OperationError> {
-    let rebuilding = sqlx::query_scalar!(r#"select until > clock_timestamp() as "alive!" from read.rebuild"#)
-        .fetch_optional(pool)
-        .await?;
-    if rebuilding == Some(true) {
+    let is_running =
+        sqlx::query_scalar!(r#"select read.clear_abandoned_rebuild() as "running!""#).fetch_one(pool).await?;
+    if is_running {
         return Err(OperationError::NotErasable(
             "the read models are being rebuilt; try again when that has ended".to_owned(),
         ));
@@ -220,7 +275,7 @@ async fn start(
             let revoked = sqlx::query!(
                 r#"
                 update access.api_keys
-                set name = $2 || '-' || left(id::text, 8), customer_id = $2, created_by = 'erased',
+                set name = $2 || '-' || left(id::text, 8), customer_id = $2, networks = '{}', created_by = 'erased',
                     revoked_by = coalesce(revoked_by, $3),
                     revoked_at = least(coalesce(revoked_at, clock_timestamp()), clock_timestamp())
                 where customer_id = $1
@@ -239,22 +294,6 @@ async fn start(
     .await
 }
 
-/// Rewrites what the log keeps of these aggregates.
-async fn erase_events(pool: &PgPool, ids: Vec<Uuid>, pseudonym: &str, tax: bool) -> Result<(), OperationError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let pseudonym = pseudonym.to_owned();
-    in_transaction(pool, move |conn| {
-        Box::pin(async move {
-            sqlx::query(SLOW).execute(&mut *conn).await?;
-            sqlx::query!("select messaging.erase_events($1, $2, $3)", &ids, pseudonym, tax).fetch_one(conn).await?;
-            Ok::<_, OperationError>(())
-        })
-    })
-    .await
-}
-
 async fn is_erased(pool: &PgPool, order_id: Uuid) -> sqlx::Result<bool> {
     let erased = sqlx::query_scalar!(
         r#"select erased_at is not null as "erased!" from work.invoices where order_id = $1"#,
@@ -263,9 +302,9 @@ async fn is_erased(pool: &PgPool, order_id: Uuid) -> sqlx::Result<bool> {
     Ok(erased.fetch_optional(pool).await?.unwrap_or(false))
 }
 
-/// The PDFs of an order: every edition of its invoice, and its credit notes.
+/// The PDFs of an order: every edition of its invoice, registrations that never became one, and its credit notes.
 async fn files_of(pool: &PgPool, order_id: Uuid, ids: &[Uuid]) -> sqlx::Result<Vec<String>> {
-    sqlx::query_scalar!(
+    let mut files = sqlx::query_scalar!(
         r#"
         select path as "path!" from work.invoices where order_id = $1 and path is not null
         union
@@ -278,7 +317,17 @@ async fn files_of(pool: &PgPool, order_id: Uuid, ids: &[Uuid]) -> sqlx::Result<V
         ids,
     )
     .fetch_all(pool)
-    .await
+    .await?;
+    let registered = sqlx::query!(
+        r#"
+        select order_document ->> 'order_number' as "order_number!", registered as "version!"
+        from work.invoices cross join unnest(registrations) as registered where order_id = $1
+        "#,
+        order_id,
+    );
+    let registered = registered.fetch_all(pool).await?;
+    files.extend(registered.iter().map(|row| InvoiceStore::registered_name(&row.order_number, row.version)));
+    Ok(files)
 }
 
 /// The same day some years later; the day before where there is none.

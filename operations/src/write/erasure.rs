@@ -1,7 +1,7 @@
 //! The erasure of one order, in one transaction under its lock.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use contracts::audit::{ChainLink, Personal};
+use contracts::audit::{ChainLink, Personal, digest_of_actors};
 use contracts::{ActorType, EntityType, Transition, Trigger};
 use runtime::Ids;
 use serde_json::{Value, json};
@@ -54,11 +54,24 @@ pub(super) async fn ready(conn: &mut PgConnection, order_id: Uuid) -> Result<Vec
             )));
         }
     }
+    if awaits_registration(conn, order_id).await? {
+        let why = format!("the invoice of the order {order_id} is still to be registered at the portal");
+        return Err(OperationError::NotErasable(why));
+    }
     let ids: Vec<Uuid> = parts.iter().map(|part| part.id).collect();
     if let Some(why) = under_way(conn, &ids).await? {
         return Err(OperationError::NotAtRest { order_id, why });
     }
     Ok(parts)
+}
+
+async fn awaits_registration(conn: &mut PgConnection, order_id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from work.invoices where order_id = $1 and awaits_registration) as "awaits!""#,
+        order_id,
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// What is still under way of these aggregates.
@@ -108,7 +121,7 @@ struct PersonalRow {
     reason: Option<String>,
     metadata: Json<Value>,
     ip_address: Option<String>,
-    salt: Vec<u8>,
+    salt: Option<Vec<u8>>,
 }
 
 impl Erasure {
@@ -116,29 +129,32 @@ impl Erasure {
         let parts = ready(conn, self.order_id).await?;
         let ids: Vec<Uuid> = parts.iter().map(|part| part.id).collect();
         let rows = personal_rows(conn, &ids).await?;
-        let digests: Vec<Vec<u8>> = rows.iter().map(PersonalRow::digest).collect();
-        let made: Vec<Transition> = parts.iter().filter_map(|part| self.transition(part)).collect();
+        let rows: Vec<_> = rows.into_iter().map(|row| row.erased(&self.named)).collect();
+        let made: Vec<Transition> = parts.iter().filter_map(|part| self.transition(part, &rows)).collect();
+        // Those that an earlier erasure has passed are part of the record only.
+        let rows: Vec<_> = rows.into_iter().filter_map(|row| Some((row.digest.clone()?, row))).collect();
+        let digests: Vec<Vec<u8>> = rows.iter().map(|(digest, _)| digest.clone()).collect();
         let links: Vec<_> = made.iter().map(ChainLink::of).collect();
         let new_ids = Ids::system();
         sqlx::query!(
             r#"
             select command.erase_order(
                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                (select array_agg(row(kind, id, version, state, state, $16::text, 'USER', 'OPS', $17::text, '{}'::jsonb, null::inet,
+                (select array_agg(row(kind, id, version, state, state, $16::text, 'USER', 'OPS', $17::text, metadata, null::inet,
                                       $18::text, null::text, $5, salt, digest)::command.new_transition order by n)
-                 from unnest($11::text[], $12::uuid[], $13::int[], $14::text[], $19::bytea[], $20::bytea[])
-                     with ordinality as made (kind, id, version, state, salt, digest, n)),
+                 from unnest($11::text[], $12::uuid[], $13::int[], $14::text[], $19::bytea[], $20::bytea[], $21::jsonb[])
+                     with ordinality as made (kind, id, version, state, salt, digest, metadata, n)),
                 $15)
             "#,
             self.order_id,
             self.pseudonym,
-            &self.named,
+            &rows.iter().map(|(_, row)| row.actor.clone()).collect::<Vec<_>>(),
             self.tax,
             self.at,
             self.until,
-            &rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>() as _,
-            &rows.iter().map(|row| row.id).collect::<Vec<_>>(),
-            &rows.iter().map(|row| row.version).collect::<Vec<_>>(),
+            &rows.iter().map(|(_, row)| row.kind.as_str()).collect::<Vec<_>>() as _,
+            &rows.iter().map(|(_, row)| row.id).collect::<Vec<_>>(),
+            &rows.iter().map(|(_, row)| row.version).collect::<Vec<_>>(),
             &digests,
             &made.iter().map(|made| made.entity_type.as_str()).collect::<Vec<_>>() as _,
             &made.iter().map(|made| made.entity_id).collect::<Vec<_>>(),
@@ -150,15 +166,19 @@ impl Erasure {
             self.operator.request_id(),
             &links.iter().map(|link| link.salt.to_vec()).collect::<Vec<_>>(),
             &links.iter().map(|link| link.digest.to_vec()).collect::<Vec<_>>(),
+            &made.iter().map(|made| &made.metadata).collect::<Vec<_>>() as _,
         )
         .fetch_one(conn)
         .await?;
         Ok(())
     }
 
-    /// The audit row of the erasure: the state stays.
-    fn transition(&self, part: &Part) -> Option<Transition> {
+    /// The audit row of the erasure: the state stays. It vouches for the actors that the erased rows keep, because nothing else in the
+    /// chain does.
+    fn transition(&self, part: &Part, rows: &[ErasedRow]) -> Option<Transition> {
         let state = part.state.clone()?;
+        let own = rows.iter().filter(|row| row.kind == part.kind && row.id == part.id);
+        let actors = digest_of_actors(own.map(|row| (row.version, row.actor.as_str())));
         Some(Transition {
             entity_type: EntityType::parse(&part.kind)?,
             entity_id: part.id,
@@ -169,7 +189,7 @@ impl Erasure {
             actor_type: ActorType::User,
             trigger: Trigger::Ops,
             reason: Some(self.operator.reason().to_owned()),
-            metadata: json!({}),
+            metadata: json!({ "actors": actors }),
             ip_address: None,
             request_id: self.operator.request_id().map(str::to_owned),
             trace_id: None,
@@ -178,15 +198,24 @@ impl Erasure {
     }
 }
 
+/// A row of the audit after its erasure.
+struct ErasedRow {
+    kind: String,
+    id: Uuid,
+    version: i32,
+    actor: String,
+    /// `None`: it was erased before.
+    digest: Option<Vec<u8>>,
+}
+
 async fn personal_rows(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<PersonalRow>> {
     sqlx::query_as!(
         PersonalRow,
         r#"
-        select entity_type as kind, entity_id as id, version, actor, reason, metadata as "metadata: _", host(ip_address) as ip_address,
-               salt as "salt!"
+        select entity_type as kind, entity_id as id, version, actor, reason, metadata as "metadata: _", host(ip_address) as ip_address, salt
         from command.state_transitions
         where entity_type = any(array['order', 'return', 'refund', 'invoice', 'credit_note']) and entity_id = any($1)
-          and salt is not null
+        order by entity_type, entity_id, version
         "#,
         ids,
     )
@@ -195,8 +224,17 @@ async fn personal_rows(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Ve
 }
 
 impl PersonalRow {
-    fn digest(&self) -> Vec<u8> {
-        let Self { actor, reason, metadata, ip_address, salt, .. } = self;
-        Personal { actor, reason: reason.as_deref(), metadata, ip_address: ip_address.as_deref() }.digest(salt).to_vec()
+    fn erased(self, named: &[String]) -> ErasedRow {
+        let Self { kind, id, version, actor, reason, metadata, ip_address, salt } = self;
+        let personal = Personal {
+            actor: &actor,
+            reason: reason.as_deref(),
+            metadata: &metadata,
+            ip_address: ip_address.as_deref(),
+        };
+        let digest = salt.map(|salt| personal.digest(&salt).to_vec());
+        let is_customer = named.contains(&actor) || metadata.get("by_customer").is_some();
+        let actor = if is_customer { "erased".to_owned() } else { actor };
+        ErasedRow { kind, id, version, actor, digest }
     }
 }

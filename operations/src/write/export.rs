@@ -155,7 +155,7 @@ async fn emails(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Value
         select jsonb_build_object('kind', kind, 'status', emails.status, 'message_id', message_id, 'sent_at', sent_at,
                                   'recipient', recipient) as "email!: Json<Value>"
         from messaging.inbox as job join work.emails using (event_id) left join work.email_corrections using (event_id)
-        where queue = 'notifications' and aggregate_id = any($1) order by event_id
+        where queue = 'notifications' and job.aggregate_id = any($1) order by event_id
         "#,
         ids,
     );

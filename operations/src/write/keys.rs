@@ -97,8 +97,12 @@ pub async fn create(pool: &PgPool, new: NewKey, operator: Operator) -> Result<Ma
         Box::pin(async move {
             end_expired(conn, &new.name, operator.actor()).await?;
             let made = insert(conn, new, None, operator.actor()).await?;
-            let target = json!({ "key_id": made.id, "name": made.name, "role": made.role, "customer_id": made.customer_id,
-                                 "networks": made.networks, "expires_at": made.expires_at });
+            let mut target = json!({ "key_id": made.id, "role": made.role, "expires_at": made.expires_at });
+            // The record cannot be erased, so it says nothing of a customer but the key's id.
+            if made.customer_id.is_none() {
+                target["name"] = json!(made.name);
+                target["networks"] = json!(made.networks);
+            }
             record(conn, &operator, Action::CreateKey, target, 1).await?;
             Ok(made)
         })
@@ -120,7 +124,8 @@ pub async fn rotate(pool: &PgPool, id: Uuid, overlap: Duration, operator: Operat
             let earlier = end(conn, id, overlap, operator.actor()).await?;
             let Some(Ended { new, until }) = earlier else { return Err(not_to_end(conn, id).await?) };
             let made = insert(conn, new, Some(until), operator.actor()).await?;
-            let target = json!({ "key_id": id, "name": made.name, "new_key_id": made.id, "earlier_key_until": until });
+            let name = Some(&made.name).filter(|_| made.customer_id.is_none());
+            let target = json!({ "key_id": id, "name": name, "new_key_id": made.id, "earlier_key_until": until });
             record(conn, &operator, Action::RotateKey, target, 2).await?;
             Ok(made)
         })
@@ -139,7 +144,7 @@ pub async fn revoke(pool: &PgPool, id: Uuid, operator: Operator) -> Result<Chang
                 r#"
                 update access.api_keys set revoked_at = clock_timestamp(), revoked_by = $1
                 where id = $2 and (revoked_at is null or revoked_at > clock_timestamp())
-                returning name
+                returning case when customer_id is null then name end as name
                 "#,
                 operator.actor(),
                 id,
@@ -150,7 +155,7 @@ pub async fn revoke(pool: &PgPool, id: Uuid, operator: Operator) -> Result<Chang
                 return Err(OperationError::KeyNotFound(id));
             }
             let rows_changed = u64::from(revoked.is_some());
-            let target = json!({ "key_id": id, "name": revoked });
+            let target = json!({ "key_id": id, "name": revoked.flatten() });
             record(conn, &operator, Action::RevokeKey, target, rows_changed).await?;
             Ok(Changed { rows_changed })
         })

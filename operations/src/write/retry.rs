@@ -98,7 +98,8 @@ async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> 
 async fn correct(conn: &mut PgConnection, event_id: Uuid, email: &Email) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        insert into work.email_corrections (event_id, recipient, corrected_at) values ($1, $2, clock_timestamp())
+        insert into work.email_corrections (event_id, aggregate_id, recipient, corrected_at)
+        select event_id, aggregate_id, $2, clock_timestamp() from messaging.inbox where event_id = $1 and queue = 'notifications'
         on conflict (event_id) do update set recipient = excluded.recipient, corrected_at = excluded.corrected_at
         "#,
         event_id,

@@ -1,5 +1,6 @@
 //! A customer's personal data: exported whole, and erased everywhere, so that nothing brings it back.
 
+use access::Role;
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
 use contracts::{CustomerId, OrderDocument, OrderState, ReturnState};
@@ -7,6 +8,7 @@ use messaging::log::{self, Payload};
 use operations::audit::{Scope, Sources, Verdict, audit};
 use operations::write::erase::{Erased, erase, erase_documents};
 use operations::write::export::export;
+use operations::write::keys::{NewKey, create};
 use operations::write::{Operator, Source};
 use query::{OnLoss, Projector};
 use reqwest::Method;
@@ -66,6 +68,8 @@ async fn with_customer() -> Result<(System, Vec<OrderDocument>)> {
     assert!(refused.status == 200, "{}", refused.text());
     let cancelled = shop::bring(api, shop::place(api, &order()).await?, OrderState::Paid).await?;
     api.post(&format!("/orders/{}/cancel", cancelled.id), &json!({ "reason": CANARY })).await?.expect(200);
+    let key = NewKey::new(CANARY, Role::Customer, Some(customer()), vec!["203.0.113.7/32".parse()?], None)?;
+    create(&system.database.pool_as(operations::ROLE).await?, key, operator()).await?;
     // What others have stays.
     shop::return_in(api, ReturnState::Completed).await?;
     books::settled(&system.database.pool).await?;
@@ -121,7 +125,9 @@ async fn names_and_addresses_go_and_books_stay() -> Result<()> {
     let before = books::count(pool, sums).await?;
     assert!(seen_in(pool).await?.len() > 10);
     let erased = erase_in(&system, &Clock::system()).await?;
-    assert_eq!(erased.orders, 3);
+    assert_eq!((erased.orders, erased.keys_revoked), (3, 1));
+    let networks = "select count(*) from access.api_keys where networks <> '{}'";
+    assert_eq!(books::count(pool, networks).await?, 0);
     books::settled(pool).await?;
     // What the invoice prints stays for eight years, and with it the recipient's name in the report for the tax office.
     let kept = [
@@ -162,6 +168,10 @@ async fn names_and_addresses_go_and_books_stay() -> Result<()> {
     books::settled(pool).await?;
     assert_eq!(seen_in(pool).await?, Vec::<String>::new());
     assert_eq!(books::count(pool, sums).await?, before);
+    let left = std::fs::read_dir(system.invoices())?.count();
+    assert_eq!(left, 2, "invoice and credit note of the other customer");
+    let again = erase(&as_operator, &CustomerId::parse(&erased.pseudonym)?, 8, &clock, operator()).await;
+    assert!(again.is_err_and(|error| error.to_string().contains("a customer who was erased")));
     let gone = api.get(&format!("/orders/{}/invoice", orders[0].id)).await?.expect(410).json();
     assert_eq!(gone["error"]["code"], "DOCUMENT_ERASED");
     audited(&system).await?;

@@ -74,7 +74,7 @@ pub(crate) async fn page(conn: &mut PgConnection, after: Uuid, limit: i64) -> sq
         r#"
         select id, 1 + erasures as "version!", document as "payload!: _"
         from work.credit_notes where id > $1 and document is not null
-        order by id limit $2
+        order by id limit $2 for share
         "#,
         after,
         limit,

@@ -53,7 +53,7 @@ impl Sealed {
     async fn audit(&self) -> Result<Report> {
         let sources = Sources {
             seal_store_url: Some(self.folder.path().display().to_string()),
-            seal_public_key: Some(self.key.public()),
+            seal_public_keys: vec![self.key.public()],
             ..Sources::default()
         };
         Ok(audit_chain(&self.pool, &sources).await?)
@@ -116,6 +116,28 @@ async fn a_forged_row_is_named_though_its_hash_fits() -> Result<()> {
     Ok(())
 }
 
+/// Who erases a row by hand, and puts the blame on somebody else, keeps its hash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_erased_without_an_erasure_is_named() -> Result<()> {
+    let sealed = Sealed::new().await?;
+    let pool = &sealed.database.pool;
+    let row = "select actor, metadata, host(ip_address), salt, entity_id from command.state_transitions where to_state = 'DELIVERED'";
+    let (actor, metadata, ip_address, salt, id): (String, Value, Option<String>, Vec<u8>, Uuid) =
+        sqlx::query_as(row).fetch_one(pool).await?;
+    let personal = Personal { actor: &actor, reason: None, metadata: &metadata, ip_address: ip_address.as_deref() };
+    execute(pool, "alter table command.state_transitions disable trigger user").await?;
+    let erase = "update command.state_transitions
+                 set actor = 'anita', reason = null, metadata = '{}', ip_address = null, salt = null, personal_digest = $1
+                 where to_state = 'DELIVERED'";
+    sqlx::query(erase).bind(&personal.digest(&salt)[..]).execute(pool).await?;
+    let unvouched = format!("order {id}@5: rows up to here were erased, and no erasure is recorded");
+    assert_eq!(sealed.complaints().await?, [unvouched.as_str()]);
+    execute(pool, "update command.state_transitions set reason = 'revenge' where to_state = 'DELIVERED'").await?;
+    let speaks = format!("order {id}@5 was erased, and says something since");
+    assert_eq!(sealed.complaints().await?, [speaks, unvouched]);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_are_rows_that_were_removed_or_put_in() -> Result<()> {
     let sealed = Sealed::new().await?;
@@ -170,7 +192,7 @@ async fn seals_follow_on_one_another_and_only_their_signer_makes_them() -> Resul
     std::fs::write(&file, serde_json::to_vec(&seal)?)?;
     let complaints = sealed.complaints().await?;
     assert!(
-        complaints.iter().any(|found| found.starts_with("the seal 2 is not signed with the key")),
+        complaints.iter().any(|found| found == "the seal 2 is not signed with a key that is trusted"),
         "{complaints:?}"
     );
     std::fs::remove_file(&file)?;
