@@ -65,7 +65,7 @@ async fn broken_links(conn: &mut PgConnection) -> sqlx::Result<Found> {
         let mut same = None;
         match before.take() {
             Some(known) if known.entity_type == row.entity_type && known.entity_id == row.entity_id => {
-                same = Some(known)
+                same = Some(known);
             }
             Some(other) => found.extend(other.unvouched()),
             None => {}

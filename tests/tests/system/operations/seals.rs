@@ -116,7 +116,7 @@ async fn a_forged_row_is_named_though_its_hash_fits() -> Result<()> {
     Ok(())
 }
 
-/// Who erases a row by hand, and puts the blame on somebody else, keeps its hash.
+/// Who erases a row by hand, and names another actor, keeps its hash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_was_erased_without_an_erasure_is_named() -> Result<()> {
     let sealed = Sealed::new().await?;
