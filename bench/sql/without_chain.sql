@@ -1,6 +1,6 @@
 -- The function that appends to the audit, without the chain: no predecessor is looked up, and nothing is hashed.
 create or replace function command.append_transitions(transitions command.new_transition[]) returns bigint
-    language plpgsql security invoker as $$
+    language plpgsql security definer set search_path = pg_catalog as $$
 declare
     appended bigint;
 begin

@@ -40,6 +40,11 @@ pub enum OperationError {
     CustomerNotFound(String),
     #[error("nothing was erased: {0}")]
     NotErasable(String),
+    /// Some orders' documents are erased, and others are not.
+    #[error("the documents of {done} orders are erased, those of {left} are not: {first}")]
+    DocumentsLeft { done: u64, left: u64, first: String },
+    #[error("the file {name} cannot be removed from the invoice store: {reason}")]
+    FileLeft { name: String, reason: String },
     #[error("nothing was erased: the order {order_id} is not at rest: {why}; try again later")]
     NotAtRest { order_id: Uuid, why: String },
     #[error("database: {0}")]

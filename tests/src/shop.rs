@@ -13,6 +13,16 @@ pub fn order() -> Value {
     order_of(&[(3, 125_000), (1, 4_999_900)])
 }
 
+/// An order with this name in every field that is about a person.
+pub fn order_of_person(name: &str) -> Value {
+    let mut order = order();
+    order["customer_email"] = json!(format!("{name}@example.com"));
+    order["shipping_address"] = json!({ "name": format!("Asha {name}"), "line1": format!("14, {name} Road"), "city": name,
+                                        "state": "KA", "postal_code": "560001", "phone": name });
+    order["billing_address"] = order["shipping_address"].clone();
+    order
+}
+
 /// An order with one line per (quantity, unit price).
 pub fn order_of(lines: &[(i64, i64)]) -> Value {
     let items: Vec<_> = (1..)

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use runtime::ApiError;
+use axum::response::Response;
 use serde_json::json;
+
+use crate::limits::too_many;
 
 /// More than a browser opens, and few of the places of a service.
 const MOST: u32 = 16;
@@ -55,15 +55,13 @@ impl Drop for Answering {
 
 fn refuse() -> Response {
     let message = format!("more than {MOST} requests at a time; wait for the answers to those");
-    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
-        .with_details(json!({ "limit": "at a time", "most": MOST, "retry_after_seconds": 1 }));
-    let mut answer = error.into_response();
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    answer
+    too_many(message, json!({ "limit": "at a time", "most": MOST, "retry_after_seconds": 1 }), 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
+
     use super::*;
 
     #[test]

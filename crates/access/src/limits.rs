@@ -14,7 +14,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use runtime::ApiError;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A caller may be this many seconds ahead of its rate.
 const BURST_SECONDS: u32 = 5;
@@ -110,13 +110,19 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     fn refuse(&self, wait: Duration) -> Response {
         let seconds = wait.as_secs() + 1;
         let message = format!("more than {} requests per second; try again in {seconds} s", self.per_second);
-        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
-            .with_details(json!({ "limit": self.name, "per_second": self.per_second, "retry_after_seconds": seconds }));
-        let mut answer = error.into_response();
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let details = json!({ "limit": self.name, "per_second": self.per_second, "retry_after_seconds": seconds });
+        let mut answer = too_many(message, details, seconds);
         Left { name: self.name, quota: self.per_second.get() * BURST_SECONDS, remaining: 0 }.tell(answer.headers_mut());
         answer
     }
+}
+
+/// 429 `RATE_LIMITED`, with the time after which the caller may come again.
+pub(crate) fn too_many(message: String, details: Value, seconds: u64) -> Response {
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message).with_details(details);
+    let mut answer = error.into_response();
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    answer
 }
 
 impl Left {

@@ -157,9 +157,10 @@ impl From<OperationError> for ApiError {
                 Self::conflict("REPLAY_STALLED", message).with_details(json!({ "replayed": replayed }))
             }
             OperationError::CustomerNotFound(_) => Self::not_found("CUSTOMER_NOT_FOUND", message),
-            OperationError::NotErasable(_) | OperationError::NotAtRest { .. } => {
-                Self::conflict("NOT_ERASABLE", message)
-            }
+            OperationError::NotErasable(_)
+            | OperationError::NotAtRest { .. }
+            | OperationError::DocumentsLeft { .. }
+            | OperationError::FileLeft { .. } => Self::conflict("NOT_ERASABLE", message),
             OperationError::Database(error) => error.into(),
         }
     }

@@ -117,13 +117,10 @@ pub async fn erase_documents(
     }
     finish(pool, now).await?;
     hints::wake_relays(pool).await;
-    let done = (due.len() - failed.len()) as u64;
-    match failed.first() {
+    let (done, left) = ((due.len() - failed.len()) as u64, failed.len() as u64);
+    match failed.into_iter().next() {
         None => Ok(done),
-        Some(first) => {
-            let others = failed.len();
-            Err(OperationError::NotErasable(format!("the documents of {others} orders, of {done} they are: {first}")))
-        }
+        Some(first) => Err(OperationError::DocumentsLeft { done, left, first }),
     }
 }
 
@@ -146,7 +143,7 @@ async fn erase_documents_of(pool: &PgPool, store: &InvoiceStore, erasure: Erasur
     for name in files_of(pool, order_id, &ids).await? {
         match store.remove(&name).await {
             Ok(()) | Err(StoreError::NotFound(_)) => {}
-            Err(error) => return Err(OperationError::NotErasable(format!("{name} cannot be removed: {error}"))),
+            Err(error) => return Err(OperationError::FileLeft { name, reason: error.to_string() }),
         }
     }
     sqlx::query!("update command.erasures set documents_erased_at = $2 where order_id = $1", order_id, at)

@@ -50,18 +50,18 @@ pub async fn export(
             if orders.is_empty() && keys.is_empty() {
                 return Err(OperationError::CustomerNotFound(customer));
             }
-            let order_ids: Vec<Uuid> = orders.iter().map(|(id, _)| *id).collect();
+            let order_ids: Vec<Uuid> = orders.iter().map(|part| part.id).collect();
             let returns = returns(conn, &order_ids).await?;
             let refunds = refunds(conn, &order_ids).await?;
-            let sources: Vec<Uuid> = returns.iter().chain(&refunds).map(|(id, _)| *id).collect();
+            let sources: Vec<Uuid> = returns.iter().chain(&refunds).map(|part| part.id).collect();
             let invoices = invoices(conn, &order_ids).await?;
             let credit_notes = credit_notes(conn, &sources).await?;
             let parts = [&orders, &returns, &refunds, &invoices, &credit_notes];
-            let ids: Vec<Uuid> = parts.into_iter().flatten().map(|(id, _)| *id).collect();
+            let ids: Vec<Uuid> = parts.into_iter().flatten().map(|part| part.id).collect();
             let (history, emails) = (history(conn, &ids).await?, emails(conn, &ids).await?);
             let target = json!({ "orders": order_ids });
             record(conn, &operator, Action::ExportCustomer, target, order_ids.len() as u64).await?;
-            let documents = |part: Vec<Part>| part.into_iter().map(|(_, document)| document.0).collect();
+            let documents = |part: Vec<Part>| part.into_iter().map(|part| part.document.0).collect();
             Ok(Export {
                 customer_id: customer,
                 exported_at: at,
@@ -79,61 +79,74 @@ pub async fn export(
     .await
 }
 
-/// An id, and the document.
-type Part = (Uuid, Json<Value>);
+/// A document of the export.
+struct Part {
+    id: Uuid,
+    document: Json<Value>,
+}
 
 async fn orders(conn: &mut PgConnection, customer: &str) -> sqlx::Result<Vec<Part>> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Part,
         r#"
-        select id, command.whole(document, progress, state, version)::json as "document!: Json<Value>"
+        select id, command.whole(document, progress, state, version)::json as "document!: _"
         from command.orders where customer_id = $1 order by id
         "#,
         customer,
-    );
-    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.document)).collect())
+    )
+    .fetch_all(conn)
+    .await
 }
 
 async fn returns(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<Vec<Part>> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Part,
         r#"
-        select id, command.whole(command.with_items(document, items, progress), progress, state, version)::json as "document!: Json<Value>"
+        select id, command.whole(command.with_items(document, items, progress), progress, state, version)::json as "document!: _"
         from command.returns where order_id = any($1) order by id
         "#,
         orders,
-    );
-    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.document)).collect())
+    )
+    .fetch_all(conn)
+    .await
 }
 
 async fn refunds(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<Vec<Part>> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Part,
         r#"
-        select id, command.refund_document(refund) as "document!: Json<Value>"
+        select id, command.refund_document(refund) as "document!: _"
         from command.refunds as refund where order_id = any($1) order by id
         "#,
         orders,
-    );
-    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.document)).collect())
+    )
+    .fetch_all(conn)
+    .await
 }
 
 async fn invoices(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<Vec<Part>> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Part,
         r#"
-        select id, document as "document!: Json<Value>" from work.invoices where order_id = any($1) and document is not null order by id
+        select id, document as "document!: _" from work.invoices where order_id = any($1) and document is not null order by id
         "#,
         orders,
-    );
-    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.document)).collect())
+    )
+    .fetch_all(conn)
+    .await
 }
 
 async fn credit_notes(conn: &mut PgConnection, sources: &[Uuid]) -> sqlx::Result<Vec<Part>> {
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        Part,
         r#"
-        select id, document as "document!: Json<Value>"
+        select id, document as "document!: _"
         from work.credit_notes where source_id = any($1) and document is not null order by id
         "#,
         sources,
-    );
-    Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.id, row.document)).collect())
+    )
+    .fetch_all(conn)
+    .await
 }
 
 async fn history(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Value>> {

@@ -30,15 +30,11 @@ fn operator() -> Operator {
     Operator::new("anita", Source::Cli, "the customer asked for it", None).expect("an operator")
 }
 
-/// An order with the canary in every field that is about a person.
+/// An order with the canary in every field that is about a person, for a registered buyer.
 fn order() -> Value {
-    let mut order = shop::order();
+    let mut order = shop::order_of_person(CANARY);
     order["customer_id"] = json!(customer().as_str());
-    order["customer_email"] = json!(format!("{CANARY}@example.com"));
     order["payment_method"] = json!(format!("UPI {CANARY}@bank"));
-    order["shipping_address"] = json!({ "name": format!("Asha {CANARY}"), "line1": format!("14, {CANARY} Road"), "city": CANARY,
-                                        "state": "KA", "postal_code": "560001", "phone": CANARY });
-    order["billing_address"] = order["shipping_address"].clone();
     order["billing_address"]["state"] = json!("MH");
     order["billing_address"]["gstin"] = json!("27AAPFU0939F1ZV");
     order
