@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -31,6 +32,24 @@ pub(crate) struct Gateway {
     pub(crate) callbacks: Option<Callbacks>,
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
+    /// Requests for refunds that have arrived and are not decided.
+    pub(crate) open_calls: AtomicUsize,
+}
+
+/// Counts a request for a refund until it is dropped.
+struct OpenCall(Arc<Gateway>);
+
+impl OpenCall {
+    fn start(gateway: &Arc<Gateway>) -> Self {
+        gateway.open_calls.fetch_add(1, Ordering::SeqCst);
+        Self(gateway.clone())
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.open_calls.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Everything that the gateway has paid out. A client reconciles its own records with it.
@@ -39,6 +58,8 @@ pub struct LedgerReport {
     /// Oldest first.
     pub refunds: Vec<GatewayRefund>,
     pub count: usize,
+    /// Requests for refunds that the gateway has received and not decided. They may still be paid, also when their clients have gone.
+    pub open_calls: usize,
     /// Minor units.
     #[schema(value_type = BTreeMap<String, i64>, example = json!({ "INR": 1_250_000 }))]
     pub total_by_currency: BTreeMap<String, i128>,
@@ -88,7 +109,9 @@ async fn refund(
     body: Result<ApiJson<GatewayRefundRequest>, ApiError>,
 ) -> Result<Response, ApiError> {
     // In a task of its own, because a gateway finishes and logs a payment also when its client hangs up.
+    let open = OpenCall::start(&gateway);
     let call = async move {
+        let _open = open;
         let mut call = Call::default();
         let outcome = call.process(gateway, &headers, body).await;
         call.log(&outcome);
@@ -292,9 +315,11 @@ async fn look_up(
     responses((status = 200, description = "Every refund paid out, oldest first", body = LedgerReport)),
 )]
 async fn list(State(gateway): State<Arc<Gateway>>) -> Json<LedgerReport> {
+    // Read first: a call that ends in between is in the ledger.
+    let open_calls = gateway.open_calls.load(Ordering::SeqCst);
     let refunds = gateway.ledger.all();
     tracing::info!(count = refunds.len(), "ledger listed");
-    Json(LedgerReport { count: refunds.len(), total_by_currency: total_by_currency(&refunds), refunds })
+    Json(LedgerReport { count: refunds.len(), open_calls, total_by_currency: total_by_currency(&refunds), refunds })
 }
 
 #[cfg(test)]

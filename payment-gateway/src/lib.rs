@@ -10,6 +10,7 @@ mod callbacks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use anyhow::Context;
 use clap::Args;
@@ -78,5 +79,5 @@ pub fn router(settings: Settings, clock: Clock, ids: Ids) -> anyhow::Result<axum
     );
     let callbacks = settings.gateway_callback_url.zip(settings.gateway_webhook_secret);
     let callbacks = callbacks.map(|(url, secret)| Callbacks::new(&url, secret.expose_secret())).transpose()?;
-    Ok(api::routes(Arc::new(api::Gateway { ledger, injector, callbacks, clock, ids })))
+    Ok(api::routes(Arc::new(api::Gateway { ledger, injector, callbacks, clock, ids, open_calls: AtomicUsize::new(0) })))
 }

@@ -105,6 +105,12 @@ async fn each_return_is_refunded_once_under_every_fault_of_the_gateway() -> Resu
         let refund = seen.refund.context("a refund")?;
         assert_eq!(refund.status, RefundStatus::Processed, "{faults}");
         assert_eq!(refund.amount_minor, returned.refund_amount_minor, "{faults}");
+        // A call that the worker has given up may still be paid.
+        eventually("the gateway has decided every call", SOON, async || {
+            let ledger = system.gateway.get("/refunds").await?.expect(200).json();
+            Ok((ledger["open_calls"] == json!(0)).then_some(()))
+        })
+        .await?;
         assert_eq!(paid(&system, &returned).await?, [returned.refund_amount_minor], "{faults}");
         assert!(tries(&system, &returned).await? >= least, "{faults}: {}", tries(&system, &returned).await?);
         system.finish().await?;
