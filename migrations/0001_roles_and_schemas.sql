@@ -61,7 +61,7 @@ grant usage on schema command to articurated_command, articurated_workers;
 grant usage on schema messaging to articurated_command, articurated_relay, articurated_workers, articurated_query;
 grant usage on schema work to articurated_workers;
 grant usage on schema read, read_next to articurated_query;
-grant usage on schema access to articurated_command, articurated_query;
+grant usage on schema access to articurated_command, articurated_query, articurated_workers;
 grant usage on schema command, messaging, work, read, read_next, access to articurated_operator;
 
 

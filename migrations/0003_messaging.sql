@@ -135,7 +135,8 @@ grant execute on function messaging.history to articurated_relay, articurated_wo
 grant insert on messaging.outbox to articurated_command;
 grant select, insert on messaging.outbox to articurated_workers;
 grant select on messaging.outbox to articurated_relay, articurated_query;
-grant select on sequence messaging.outbox_position_seq to articurated_relay, articurated_query, articurated_operator;
+grant select on sequence messaging.outbox_position_seq
+    to articurated_relay, articurated_query, articurated_workers, articurated_operator;
 
 -- Which server this is: after a failover to a replica that lacks the last commits, positions and times are given out
 -- again, and what a process has remembered of the old server is worthless. A promotion starts a new timeline. Its number
@@ -154,20 +155,20 @@ create function messaging.timeline() returns text
 -- Which process reads a shard for a consumer of the log. A row changes only when its shard changes hands: a process that sends a
 -- batch or stores a mark reads it, and under an open snapshot each old version of it would stay. How long the lease lasts
 -- is in `readers`.
---   consumer  relay or projections
+--   consumer  relay, projections or webhooks
 --   owner     a name in `readers`. The shard is free without one, and once that reader's lease has expired
 --   epoch     grows at every change of owner; everything that a reader records checks it, so a process that slept past its
 --             lease records nothing
 create table messaging.shard_leases (
-    consumer    text        not null constraint shard_leases_consumer_known check (consumer in ('relay', 'projections')),
+    consumer    text        not null constraint shard_leases_consumer_known check (consumer in ('relay', 'projections', 'webhooks')),
     shard       smallint    not null,
     owner       text,
     epoch       bigint      not null default 0,
     constraint shard_leases_pkey primary key (consumer, shard)
 ) with (fillfactor = 50);
 insert into messaging.shard_leases (consumer, shard)
-select consumer, shard from unnest(array['relay', 'projections']) as consumer, generate_series(0, 15) as shard;
-grant select, update on messaging.shard_leases to articurated_relay, articurated_query;
+select consumer, shard from unnest(array['relay', 'projections', 'webhooks']) as consumer, generate_series(0, 15) as shard;
+grant select, update on messaging.shard_leases to articurated_relay, articurated_query, articurated_workers;
 -- An operator who skips an event locks the lease of its shard.
 grant select, update on messaging.shard_leases to articurated_operator;
 
@@ -179,7 +180,7 @@ create table messaging.readers (
     expires_at  timestamptz not null,
     constraint readers_pkey primary key (consumer, name)
 ) with (fillfactor = 50);
-grant select, insert, update, delete on messaging.readers to articurated_relay, articurated_query;
+grant select, insert, update, delete on messaging.readers to articurated_relay, articurated_query, articurated_workers;
 
 -- How far each consumer has read each shard, as a row every second while the mark moves. Rows are inserted and never
 -- updated: the last one counts, and it is read from the end of the key, however many old ones a snapshot keeps.
@@ -187,7 +188,7 @@ grant select, insert, update, delete on messaging.readers to articurated_relay, 
 --          the inbox of its queues, or has a row there or in `awaited_arrivals`
 --   since  no position above the mark was drawn, and none of them was sent, before this time
 create table messaging.marks (
-    consumer  text        not null constraint marks_consumer_known check (consumer in ('relay', 'arrived', 'projections')),
+    consumer  text        not null constraint marks_consumer_known check (consumer in ('relay', 'arrived', 'projections', 'webhooks')),
     shard     smallint    not null,
     id        bigint      not null generated always as identity,
     epoch     bigint      not null,
@@ -196,7 +197,7 @@ create table messaging.marks (
     at        timestamptz not null default clock_timestamp(),
     constraint marks_pkey primary key (consumer, shard, id)
 );
-grant select, insert on messaging.marks to articurated_relay, articurated_query;
+grant select, insert on messaging.marks to articurated_relay, articurated_query, articurated_workers;
 grant delete on messaging.marks to articurated_relay;
 
 -- The bookkeeping of the relays: one row per batch that went out.
@@ -416,9 +417,99 @@ begin
 end $$;
 
 
+-- Webhooks ------------------------------------------------------------------------------------------------------------
+
+-- Where events are sent to, by the Standard Webhooks specification. Operators write the rows, and workers send.
+--   event_types      empty: all
+--   secret           `whsec_` and base64; signs what is sent. Operators never read it again
+--   previous_secret  signs too, until `previous_until`
+--   disabled_at      by an operator, or after three days without a success; until then nothing is recorded for it nor sent
+--   failing_since    no delivery has succeeded since
+--   tests            grows with every test event
+create table messaging.webhook_endpoints (
+    id               uuid        not null constraint webhook_endpoints_pkey primary key,
+    url              text        not null constraint webhook_endpoints_url_length check (char_length(url) between 1 and 2048),
+    description      text,
+    event_types      text[]      not null default '{}',
+    secret           text        not null,
+    previous_secret  text,
+    previous_until   timestamptz,
+    created_at       timestamptz not null,
+    updated_at       timestamptz not null,
+    disabled_at      timestamptz,
+    disabled_reason  text,
+    failing_since    timestamptz,
+    tests            integer     not null default 0,
+    deleted_at       timestamptz,
+    constraint webhook_endpoints_disabled_has_reason check ((disabled_at is null) = (disabled_reason is null)),
+    constraint webhook_endpoints_previous_ends check ((previous_secret is null) = (previous_until is null))
+) with (fillfactor = 50);
+grant select on messaging.webhook_endpoints to articurated_workers;
+grant update (disabled_at, disabled_reason, failing_since, updated_at) on messaging.webhook_endpoints to articurated_workers;
+grant insert, update on messaging.webhook_endpoints to articurated_operator;
+
+-- Gives an endpoint another secret; the earlier one signs too until `earlier_until`. Operators may not read the secret that it
+-- moves. Returns whether there is such an endpoint.
+create function messaging.rotate_webhook_secret(endpoint uuid, new_secret text, earlier_until timestamptz) returns boolean
+    language sql security definer set search_path = pg_catalog
+begin atomic
+    update messaging.webhook_endpoints
+    set previous_secret = secret, previous_until = earlier_until, secret = new_secret, updated_at = clock_timestamp()
+    where id = endpoint and deleted_at is null
+    returning true;
+end;
+revoke all on function messaging.rotate_webhook_secret from public;
+grant execute on function messaging.rotate_webhook_secret to articurated_operator;
+
+-- One row per event and endpoint that wants it. Within an aggregate they are delivered by version: a later one waits until the
+-- earlier ones are settled.
+--   aggregate_id, aggregate_version  of the event; for a test event those of the endpoint and its tests
+--   due_at    null: it is settled, or waits for an earlier one. While it is under way: when it is tried again if its worker is gone
+--   claim_id  under which it is under way; what another claim records is refused
+--   body      of a test event, which is not in the outbox
+create table messaging.webhook_deliveries (
+    event_id           uuid        not null,
+    endpoint_id        uuid        not null,
+    event_type         text        not null,
+    aggregate_id       uuid        not null,
+    aggregate_version  integer     not null,
+    status             text        not null default 'PENDING' constraint webhook_deliveries_status_known check (status in
+                                   ('PENDING', 'DELIVERED', 'FAILED', 'DISCARDED')),
+    attempts           integer     not null default 0,
+    due_at             timestamptz default clock_timestamp(),
+    claim_id           uuid,
+    last_error         text,
+    body               text,
+    created_at         timestamptz not null default clock_timestamp(),
+    settled_at         timestamptz,
+    constraint webhook_deliveries_pkey primary key (event_id, endpoint_id),
+    constraint webhook_deliveries_settled_has_time check ((status = 'PENDING') = (settled_at is null)),
+    constraint webhook_deliveries_settled_is_not_due check (status = 'PENDING' or due_at is null)
+) partition by range (event_id);
+create index webhook_deliveries_due on messaging.webhook_deliveries (endpoint_id, due_at) where due_at is not null;
+create index webhook_deliveries_open on messaging.webhook_deliveries (endpoint_id, aggregate_id, aggregate_version)
+    where status = 'PENDING';
+create index webhook_deliveries_failed on messaging.webhook_deliveries (endpoint_id, event_id) where status = 'FAILED';
+grant select, insert, update on messaging.webhook_deliveries to articurated_workers, articurated_operator;
+
+-- Each attempt at a delivery. Neither what was sent nor what was answered is kept: both may be personal.
+create table messaging.webhook_attempts (
+    event_id     uuid        not null,
+    endpoint_id  uuid        not null,
+    attempt      integer     not null,
+    at           timestamptz not null,
+    duration_ms  integer     not null,
+    status_code  smallint,
+    error        text,
+    constraint webhook_attempts_pkey primary key (event_id, endpoint_id, attempt)
+) partition by range (event_id);
+grant select, insert on messaging.webhook_attempts to articurated_workers;
+
+
+
 -- Partitions and retention --------------------------------------------------------------------------------------------
 
--- Four tables are partitioned by range of their key, which is a UUIDv7 and begins with its time in milliseconds. So a
+-- Six tables are partitioned by range of their key, which is a UUIDv7 and begins with its time in milliseconds. So a
 -- range of time is a range of ids, ids are unique over the whole table, and retention drops a partition instead of deleting
 -- rows. There is no default partition: a row without a partition is a visible error, not a table that grows unnoticed.
 --
@@ -450,10 +541,11 @@ join pg_catalog.pg_class as parent on parent.oid = inhparent
 join pg_catalog.pg_class as child on child.oid = inhrelid
 cross join regexp_match(pg_catalog.pg_get_expr(child.relpartbound, child.oid), 'FROM \(''(.*)''\) TO \(''(.*)''\)') as bounds
 where inhparent in ('messaging.outbox'::regclass, 'messaging.inbox'::regclass, 'messaging.claims'::regclass,
-                    'messaging.relay_batches'::regclass);
+                    'messaging.relay_batches'::regclass, 'messaging.webhook_deliveries'::regclass,
+                    'messaging.webhook_attempts'::regclass);
 grant select on messaging.partitions to articurated_relay;
 
--- Creates the missing partitions of all four tables, from `behind` ago to `ahead` from now, and returns how many. Each is
+-- Creates the missing partitions of all six tables, from `behind` ago to `ahead` from now, and returns how many. Each is
 -- `width` wide, or less where the next partition begins earlier.
 --
 -- A partition is created as a separate table and then attached. Attaching takes a lock that lets reads and writes of the
@@ -474,7 +566,7 @@ begin
         raise exception 'a partition must be at least one second wide' using errcode = 'invalid_parameter_value';
     end if;
     perform pg_advisory_xact_lock(hashtext('messaging.ensure_partitions'));
-    foreach table_name in array array['outbox', 'inbox', 'claims', 'relay_batches'] loop
+    foreach table_name in array array['outbox', 'inbox', 'claims', 'relay_batches', 'webhook_deliveries', 'webhook_attempts'] loop
         -- From midnight in UTC, or for narrow partitions from a multiple of their width.
         begins := to_timestamp(floor(extract(epoch from now() - behind) / least(seconds, 86400)) * least(seconds, 86400));
         while begins <= until loop
@@ -486,7 +578,7 @@ begin
                 child := table_name || to_char(begins at time zone 'UTC', '_YYYYMMDD"t"HH24MISS');
                 execute format('create table messaging.%I (like messaging.%I including defaults including constraints including compression including storage)',
                                child, table_name);
-                if table_name = 'inbox' then
+                if table_name in ('inbox', 'webhook_deliveries') then
                     execute format('alter table messaging.%I set (fillfactor = 50)', child);
                 end if;
                 execute format('alter table messaging.%I attach partition messaging.%I for values from (%L) to (%L)',
@@ -523,6 +615,10 @@ begin
     end if;
     if exists (select from messaging.open_jobs where event_id >= from_id and event_id < until_id) then
         return 'a job of an event in it is not done';
+    end if;
+    if exists (select from messaging.webhook_deliveries as delivery join messaging.webhook_endpoints as endpoint on endpoint.id = endpoint_id
+               where status = 'PENDING' and deleted_at is null and disabled_at is null and event_id >= from_id and event_id < until_id) then
+        return 'a webhook of an event in it is not delivered';
     end if;
     return null;
 end $$;
@@ -608,10 +704,12 @@ grant delete on messaging.schedule_runs to articurated_relay;
 -- What relays, doctor, `ops` and gauges read. Each question is bounded: it starts at a mark or a bound, whose rows are read
 -- from the end of an index, and no figure counts further than 10,000.
 
--- The last mark of each consumer and shard.
+-- The last mark of each consumer and shard. Webhooks count only while there are endpoints.
 create view messaging.last_marks as
 select consumer, shard::smallint as shard, coalesce(mark, 0) as mark, since, at
-from unnest(array['relay', 'arrived', 'projections']) as consumer
+from unnest(array['relay', 'arrived', 'projections']
+            || case when exists (select from messaging.webhook_endpoints where deleted_at is null) then array['webhooks'] else '{}' end)
+         as consumer
 cross join generate_series(0, 15) as shard
 left join lateral (
     select mark, since, at from messaging.marks
@@ -764,7 +862,8 @@ create table messaging.operator_actions (
     source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
     action        text        not null constraint operator_actions_action_known check (action in
                               ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
-                               'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS')),
+                               'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS', 'CREATE_WEBHOOK', 'CHANGE_WEBHOOK', 'DELETE_WEBHOOK',
+                               'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),
@@ -780,6 +879,10 @@ create trigger operator_actions_no_truncate
 grant insert on messaging.operator_actions to articurated_operator;
 
 grant select on all tables in schema messaging to articurated_operator;
+-- But not the secrets of webhooks.
+revoke select on messaging.webhook_endpoints from articurated_operator;
+grant select (id, url, description, event_types, previous_until, created_at, updated_at, disabled_at, disabled_reason, failing_since, tests,
+              deleted_at) on messaging.webhook_endpoints to articurated_operator;
 
 
 -- Partitions are made, detached and dropped by a role of its own, which owns the partitioned tables: Postgres lets only the
@@ -793,6 +896,8 @@ alter table messaging.outbox owner to articurated_maintenance;
 alter table messaging.inbox owner to articurated_maintenance;
 alter table messaging.claims owner to articurated_maintenance;
 alter table messaging.relay_batches owner to articurated_maintenance;
+alter table messaging.webhook_deliveries owner to articurated_maintenance;
+alter table messaging.webhook_attempts owner to articurated_maintenance;
 alter function messaging.ensure_partitions owner to articurated_maintenance;
 grant select on all tables in schema messaging to articurated_maintenance;
 grant update on messaging.retention to articurated_maintenance;

@@ -17,13 +17,24 @@ create table read.orders (
     customer_id   text        not null,
     state         text        not null,
     created_at    timestamptz not null,
-    document      json        compression lz4 not null
+    updated_at    timestamptz not null,
+    document      json        compression lz4 not null,
+    email         text,
+    payment_transaction_id  text,
+    tracking_number         text
 );
--- Each filter of the list has an index that ends in the order of the list, so a page is read and never sorted.
+-- Each filter of the list has an index that ends in the order of the list, so a page is read and never sorted. The list by
+-- `updated_at` has indexes for all orders and for those in a state; with another filter it sorts what the filter leaves.
 create index orders_newest on read.orders (created_at desc, id desc);
+create index orders_updated on read.orders (updated_at desc, id desc);
 create index orders_by_state on read.orders (state, created_at desc, id desc);
+create index orders_by_state_updated on read.orders (state, updated_at desc, id desc);
 create index orders_by_customer on read.orders (customer_id, created_at desc, id desc);
 create index orders_by_number on read.orders (order_number, created_at desc, id desc);
+create index orders_by_email on read.orders (email, created_at desc, id desc) where email is not null;
+create index orders_by_payment on read.orders (payment_transaction_id, created_at desc, id desc)
+    where payment_transaction_id is not null;
+create index orders_by_tracking on read.orders (tracking_number, created_at desc, id desc) where tracking_number is not null;
 
 create table read.returns (
     id            uuid        not null constraint returns_pkey primary key,
@@ -33,34 +44,78 @@ create table read.returns (
     customer_id   text        not null,
     state         text        not null,
     created_at    timestamptz not null,
-    document      json        compression lz4 not null
+    updated_at    timestamptz not null,
+    document      json        compression lz4 not null,
+    email         text,
+    tracking_number  text
 );
 create index returns_newest on read.returns (created_at desc, id desc);
+create index returns_updated on read.returns (updated_at desc, id desc);
 create index returns_by_state on read.returns (state, created_at desc, id desc);
+create index returns_by_state_updated on read.returns (state, updated_at desc, id desc);
+create index returns_by_email on read.returns (email, created_at desc, id desc) where email is not null;
+create index returns_by_tracking on read.returns (tracking_number, created_at desc, id desc) where tracking_number is not null;
 create index returns_by_customer on read.returns (customer_id, created_at desc, id desc);
 create index returns_by_order on read.returns (order_id, created_at desc, id desc);
 create index returns_by_number on read.returns (order_number, created_at desc, id desc);
 
+-- The words by which an order or a return is found, of its names, addresses and items. They are apart from the documents, because
+-- a document changes with every step and its words hardly ever do: the row is written only when they change.
+--   kind   order or return
+--   words  in lower case; SKUs once more, as they are, after `=`
+create table read.search (
+    id          uuid        not null constraint search_pkey primary key,
+    kind        text        not null,
+    created_at  timestamptz not null,
+    words       tsvector    not null
+);
+create index search_newest on read.search (kind, created_at desc, id desc);
+-- Without `fastupdate` no batch of the projector has to sort in what earlier ones have left.
+create index search_words on read.search using gin (words) with (fastupdate = off);
+
 -- Invoices are shown inside their order, credit notes inside their return. They have rows of their own because
 -- their events are numbered separately and may arrive before those of the order or the return.
---   path    file name in the document store
---   sha256  of the PDF; its ETag
+--   path        file name in the document store
+--   sha256      of the PDF; its ETag
+--   created_at  when it was issued
 create table read.invoices (
-    order_id  uuid    not null constraint invoices_pkey primary key,
-    version   integer not null,
-    path      text    not null,
-    sha256    text    not null,
-    document  json    compression lz4 not null
+    order_id      uuid        not null constraint invoices_pkey primary key,
+    version       integer     not null,
+    path          text        not null,
+    sha256        text        not null,
+    document      json        compression lz4 not null,
+    id            uuid        not null,
+    number        text        not null,
+    order_number  text        not null,
+    customer_id   text        not null,
+    created_at    timestamptz not null
 );
+create index invoices_by_id on read.invoices (id);
+create index invoices_newest on read.invoices (created_at desc, id desc);
+create index invoices_by_number on read.invoices (number, created_at desc, id desc);
+create index invoices_by_order_number on read.invoices (order_number, created_at desc, id desc);
+create index invoices_by_customer on read.invoices (customer_id, created_at desc, id desc);
 
 -- `source_id` is the return, or the refund without one.
 create table read.credit_notes (
-    source_id  uuid    not null constraint credit_notes_pkey primary key,
-    version    integer not null,
-    path       text    not null,
-    sha256     text    not null,
-    document   json    compression lz4 not null
+    source_id     uuid        not null constraint credit_notes_pkey primary key,
+    version       integer     not null,
+    path          text        not null,
+    sha256        text        not null,
+    document      json        compression lz4 not null,
+    id            uuid        not null,
+    number        text        not null,
+    order_id      uuid        not null,
+    order_number  text        not null,
+    customer_id   text        not null,
+    created_at    timestamptz not null
 );
+create index credit_notes_by_id on read.credit_notes (id);
+create index credit_notes_newest on read.credit_notes (created_at desc, id desc);
+create index credit_notes_by_number on read.credit_notes (number, created_at desc, id desc);
+create index credit_notes_by_order on read.credit_notes (order_id, created_at desc, id desc);
+create index credit_notes_by_order_number on read.credit_notes (order_number, created_at desc, id desc);
+create index credit_notes_by_customer on read.credit_notes (customer_id, created_at desc, id desc);
 
 -- A refund is shown by itself, and inside its order or return. `made_on` and `processed_on` are days of Asia/Kolkata.
 create table read.refunds (
@@ -74,14 +129,24 @@ create table read.refunds (
     amount_minor  bigint      not null,
     currency      text        not null,
     created_at    timestamptz not null,
+    updated_at    timestamptz not null,
     made_on       date        not null,
     processed_on  date,
-    document      json        compression lz4 not null
+    document      json        compression lz4 not null,
+    order_number  text        not null,
+    email         text,
+    payment_transaction_id  text
 );
 create index refunds_newest on read.refunds (created_at desc, id desc);
+create index refunds_updated on read.refunds (updated_at desc, id desc);
 create index refunds_by_state on read.refunds (state, created_at desc, id desc);
+create index refunds_by_state_updated on read.refunds (state, updated_at desc, id desc);
 create index refunds_by_customer on read.refunds (customer_id, created_at desc, id desc);
 create index refunds_by_order on read.refunds (order_id, created_at desc, id desc);
+create index refunds_by_number on read.refunds (order_number, created_at desc, id desc);
+create index refunds_by_email on read.refunds (email, created_at desc, id desc) where email is not null;
+create index refunds_by_payment on read.refunds (payment_transaction_id, created_at desc, id desc)
+    where payment_transaction_id is not null;
 create index refunds_by_return on read.refunds (return_id) where return_id is not null;
 create index refunds_made on read.refunds (made_on);
 create index refunds_processed on read.refunds (processed_on) where processed_on is not null;

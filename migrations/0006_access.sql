@@ -43,4 +43,4 @@ create table access.consistency_key (
 );
 insert into access.consistency_key (key)
 select sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8'));
-grant select on access.consistency_key to articurated_command, articurated_query;
+grant select on access.consistency_key to articurated_command, articurated_query, articurated_workers;

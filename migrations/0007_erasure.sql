@@ -39,7 +39,7 @@ comment on column work.credit_notes.erased_at is 'when what it prints was erased
 create function command.without_person(document jsonb) returns jsonb
     language sql immutable parallel safe set search_path = pg_catalog
     return (document - array['customer_email', 'payment_method', 'shipping_address', 'billing_address', 'reason', 'approval_notes',
-                             'rejection_reason', 'items', 'failure'])
+                             'rejection_reason', 'items', 'failure', 'metadata', 'tags'])
         || case when jsonb_typeof(document -> 'items') = 'array' then jsonb_build_object('items', (
                select coalesce(jsonb_agg(item - array['reason', 'rejection_reason'] order by n), '[]')
                from jsonb_array_elements(document -> 'items') with ordinality as line (item, n))) else '{}' end;

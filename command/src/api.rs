@@ -3,6 +3,7 @@
 mod orders;
 mod returns;
 mod refunds;
+mod bulk;
 mod bodies;
 mod incoming;
 mod answer;
@@ -35,6 +36,27 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     router().into_openapi()
 }
 
+/// The answers to a question that cannot be answered.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by utoipa only")]
+enum QuestionErrors {
+    /// Malformed JSON (`MALFORMED_JSON`).
+    #[response(status = 400)]
+    BadRequest(ErrorBody),
+    /// `BODY_TOO_LARGE`.
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// `UNSUPPORTED_MEDIA_TYPE`.
+    #[response(status = 415)]
+    MediaType(ErrorBody),
+    /// `VALIDATION_FAILED` with the invalid fields.
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+    /// `SERVICE_UNAVAILABLE`, `REQUEST_TIMEOUT`: try again.
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
 /// The answers to every command that is refused.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by utoipa only")]
@@ -46,7 +68,7 @@ enum CommandErrors {
     /// `ORDER_NOT_FOUND`, `RETURN_NOT_FOUND` or `REFUND_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `INVALID_STATE_TRANSITION`, `CONFLICTING_FACT`, `FACT_NOT_RECORDED`, `FACT_IS_FINAL`, `REFUND_EXCEEDS_PAID`,
+    /// `INVALID_STATE_TRANSITION`, `CONFLICTING_FACT`, `FACT_NOT_RECORDED`, `FACT_IS_FINAL`, `TAX_WOULD_CHANGE`, `REFUND_EXCEEDS_PAID`,
     /// `ORDER_NUMBER_EXISTS` or `IDEMPOTENCY_KEY_IN_PROGRESS`. Nothing was written.
     #[response(status = 409)]
     Conflict(ErrorBody),

@@ -64,7 +64,9 @@ pub(crate) fn guard(app: &App, routes: axum::Router) -> axum::Router {
 }
 
 async fn refuse(State(backpressure): State<Backpressure>, request: Request, next: Next) -> Response {
-    if backpressure.is_full() {
+    // Questions write no event.
+    let is_question = ["/quote", "/preview"].iter().any(|end| request.uri().path().ends_with(end));
+    if backpressure.is_full() && !is_question {
         let message = "too many events wait for the relay; nothing was done, try again later";
         return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "OUTBOX_FULL", message).into_response();
     }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use access::{Caller, Principal, Role};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use chrono::{DateTime, Utc};
 use contracts::audit::{ChainLink, Impersonal, Personal};
 use contracts::{ActorType, EntityType, Trigger};
@@ -130,7 +130,8 @@ impl CommandContext {
         let Acting { actor, on_behalf_of, scope, owner, decides } =
             Acting::of(caller, body.actor().map(str::to_owned), request.actor)?;
         let idempotency = KeyedRequest::read(&headers, scope, route, sent)?;
-        let expected_version = headers.get(header::IF_MATCH).map(version).transpose()?.flatten();
+        // Versions only grow, so of several the highest counts. Weak tags match no version, and there is none below 1.
+        let expected_version = versions(&headers)?.map(|versions| versions.into_iter().max().unwrap_or(0));
         Ok(Self {
             actor,
             on_behalf_of,
@@ -222,18 +223,31 @@ impl AuditRow {
     }
 }
 
-/// `"3"` as in the `ETag`, or without quotes. `*` accepts any version.
-fn version(value: &HeaderValue) -> Result<Option<i32>, ApiError> {
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
+/// The versions of `If-Match`: one or several tags as in the `ETag`, or without quotes. `None` accepts any version (`*`). The comparison
+/// is strong (RFC 9110, section 13.1.1), so a weak tag never matches.
+fn versions(headers: &HeaderMap) -> Result<Option<Vec<i32>>, ApiError> {
+    let expected = || ApiError::invalid_field("If-Match", "must be versions as in an ETag, for example \"3\", or *");
+    let mut versions = None;
+    for value in headers.get_all(header::IF_MATCH) {
+        let text = value.to_str().map_err(|_| expected())?.trim();
+        if text == "*" {
+            return Ok(None);
+        }
+        for tag in text.split(',').map(str::trim) {
+            let versions = versions.get_or_insert_with(Vec::new);
+            if let Some(weak) = tag.strip_prefix("W/") {
+                version(weak).ok_or_else(expected)?;
+            } else {
+                versions.push(version(tag).ok_or_else(expected)?);
+            }
+        }
     }
-    // The query side appends a dot and a suffix to the version once an invoice or a refund is there.
-    let number = text.trim_matches('"').split('.').next().unwrap_or_default();
-    number
-        .parse()
-        .map(Some)
-        .map_err(|_| ApiError::invalid_field("If-Match", "must be the version from an ETag, for example \"3\""))
+    Ok(versions)
+}
+
+/// The query side appends a dot and a suffix to the version once an invoice or a refund is there.
+fn version(tag: &str) -> Option<i32> {
+    tag.trim_matches('"').split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -242,17 +256,24 @@ mod tests {
 
     #[test]
     fn if_match_takes_what_an_etag_gives() {
-        let parsed = |text| version(&HeaderValue::from_static(text)).ok();
+        let parsed = |text: &'static str| {
+            versions(&HeaderMap::from_iter([(header::IF_MATCH, axum::http::HeaderValue::from_static(text))])).ok()
+        };
         for (text, expected) in [
-            ("\"3\"", Some(Some(3))),
-            ("3", Some(Some(3))),
-            ("\"3.1\"", Some(Some(3))),
+            ("\"3\"", Some(Some(vec![3]))),
+            ("3", Some(Some(vec![3]))),
+            ("\"3.1\"", Some(Some(vec![3]))),
+            ("\"3.1.1\"", Some(Some(vec![3]))),
+            ("\"2\", \"3\"", Some(Some(vec![2, 3]))),
+            ("W/\"3\"", Some(Some(vec![]))),
+            ("W/\"3\", \"4\"", Some(Some(vec![4]))),
             ("*", Some(None)),
             ("", None),
             ("\"three\"", None),
-            ("W/\"3\"", None),
+            ("W/x", None),
         ] {
             assert_eq!(parsed(text), expected, "{text}");
         }
+        assert_eq!(versions(&HeaderMap::new()).ok(), Some(None));
     }
 }

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::App;
+use crate::amend::Amendments;
 use crate::complete_return::total;
 use crate::context::CommandContext;
 use crate::e_invoice::Registration;
@@ -30,6 +31,7 @@ pub(crate) struct Facts {
     pub(crate) receipt: Option<Vec<ReceivedItem>>,
     pub(crate) fees: Option<Vec<FeeDocument>>,
     pub(crate) e_invoice: Option<Registration>,
+    pub(crate) amendments: Amendments,
 }
 
 /// Corrects facts of an order.
@@ -101,13 +103,17 @@ impl UnderLock for Correction {
     fn run(self, conn: &mut PgConnection, books: OrderBooks) -> BoxFuture<'_, Result<Outcome, ApiError>> {
         async move {
             let (entity, id) = self.of.entity();
+            let mut frozen = Map::new();
             let (state, event_type, changes) = match self.of {
                 Of::Order(id) => {
                     let invoice = match &self.facts.e_invoice {
                         Some(_) => store::invoice_number(&mut *conn, id).await?,
                         None => None,
                     };
-                    let changes = self.of_order(&books, invoice.as_ref())?;
+                    let mut changes = self.of_order(&books, invoice.as_ref())?;
+                    let amended = self.facts.amendments.of(&self.app, &books)?;
+                    changes.extend(amended.progress);
+                    frozen = amended.frozen;
                     let is_registered = changes.contains_key("e_invoice");
                     let event_type = if is_registered { EventType::OrderRegistered } else { EventType::OrderUpdated };
                     (books.state.as_str(), event_type, changes)
@@ -120,13 +126,17 @@ impl UnderLock for Correction {
                     (state.as_str(), EventType::ReturnUpdated, self.of_return(&books, id)?)
                 }
             };
-            let correction = self.transition(id, state, event_type, changes.clone());
-            let applies = !changes.is_empty();
+            let applies = !changes.is_empty() || !frozen.is_empty();
+            let correction = self.transition(id, state, event_type, changes, &frozen);
             let outcome = match self.of {
-                Of::Order(_) => store::correct_order(conn, correction, applies).await,
-                Of::Return(_) => store::correct_return(conn, correction, applies).await,
+                Of::Order(_) => store::correct_order(&mut *conn, correction, applies).await,
+                Of::Return(_) => store::correct_return(&mut *conn, correction, applies).await,
             };
-            self.answer(outcome.map_err(stored)?)
+            let mut outcome = outcome.map_err(stored)?;
+            if let (TransitionOutcome::Applied(stored), false) = (&mut outcome, frozen.is_empty()) {
+                stored.document = store::amend_document(conn, id, &Value::Object(frozen)).await?;
+            }
+            answer(&self.context, entity, id, outcome)
         }
         .boxed()
     }
@@ -218,9 +228,11 @@ impl Correction {
         state: &'static str,
         event_type: EventType,
         changes: Map<String, Value>,
+        frozen: &Map<String, Value>,
     ) -> NewTransition {
         let context = &self.context;
         let mut metadata = changes.clone();
+        metadata.extend(frozen.clone());
         metadata.remove("items");
         if let (Some(receipt), true) = (&self.facts.receipt, changes.contains_key("items")) {
             metadata.insert("receipt".to_owned(), json!(receipt));
@@ -240,19 +252,24 @@ impl Correction {
             idempotency: context.idempotency.clone(),
         }
     }
+}
 
-    fn answer(&self, outcome: TransitionOutcome) -> Result<Outcome, ApiError> {
-        let (entity, id) = self.of.entity();
-        match outcome {
-            TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
-            TransitionOutcome::Locked => Err(locked(entity, id)),
-            TransitionOutcome::Known(known) => Outcome::replayed(known, self.context.idempotency.as_ref(), entity),
-            TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
-            TransitionOutcome::Unchanged(stored) => match self.context.expected_version {
-                Some(expected) if expected != stored.version => Err(version_mismatch(entity, stored.version, expected)),
-                _ => Ok(Outcome::unchanged(entity, id, stored)),
-            },
-        }
+/// What the outcome of a correction means for the client.
+pub(crate) fn answer(
+    context: &CommandContext,
+    entity: EntityType,
+    id: Uuid,
+    outcome: TransitionOutcome,
+) -> Result<Outcome, ApiError> {
+    match outcome {
+        TransitionOutcome::NotFound => Err(unknown_entity(entity, id)),
+        TransitionOutcome::Locked => Err(locked(entity, id)),
+        TransitionOutcome::Known(known) => Outcome::replayed(known, context.idempotency.as_ref(), entity),
+        TransitionOutcome::Applied(stored) => Ok(Outcome::of(entity, id, &stored)),
+        TransitionOutcome::Unchanged(stored) => match context.expected_version {
+            Some(expected) if expected != stored.version => Err(version_mismatch(entity, stored.version, expected)),
+            _ => Ok(Outcome::unchanged(entity, id, stored)),
+        },
     }
 }
 

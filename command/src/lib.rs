@@ -4,9 +4,10 @@
 //! 1. [`api`]: a route parses the body into a command, and later turns the outcome into the answer;
 //! 2. [`context`] and [`idempotency`]: who sends the command, when and why, under which key, at which version;
 //! 3. [`place_order`] and [`transition`]: commands that touch one row, in batches. [`taxation`] says which GST an order bears.
-//!    [`request_return`], [`receive_return`], [`complete_return`], [`cancel_order`], [`withdraw_return`], [`ship_order`], [`goodwill`], [`refunds`] and [`correct`]: commands that depend
+//!    [`request_return`], [`receive_return`], [`complete_return`], [`cancel_order`], [`withdraw_return`], [`ship_order`], [`goodwill`], [`refunds`], [`correct`] (with [`amend`]) and [`notes`]: commands that depend
 //!    on what has been taken of an order ([`order_books`]), each a transaction of its own under the order's lock
 //!    ([`under_lock`]). [`dispatch`] says which step takes which way;
+//!    [`quote`] and [`preview_return`] answer what a command would do, and write nothing;
 //! 4. [`batcher`]: commands that arrive while a commit is in flight form the next batch;
 //! 5. [`store`]: the SQL. A batch is one statement;
 //! 6. [`outcome`]: how a command ends; [`document`]: the document that it answers with.
@@ -35,6 +36,11 @@ mod ship_order;
 mod goodwill;
 mod refunds;
 mod correct;
+mod amend;
+mod addresses;
+mod notes;
+mod quote;
+mod preview_return;
 mod e_invoice;
 mod dispatch;
 mod taxation;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use contracts::{
     OrderDocument, OrderItemDocument, PartDocument, RefundDocument, RefundStatus, ReturnDocument, ReturnItemDocument,
-    ReturnState,
+    ReturnState, UnitsTaken, order_for_return, units_taken,
 };
 use domain::{Charge, OrderForReturn, OrderState, Part, RefundShipping, ReturnPolicy, ReturnableItem, decide_refund};
 use runtime::{ApiError, Ids};
@@ -70,16 +70,11 @@ impl OrderBooks {
 
     /// What `domain` needs to know to decide about another return.
     pub(crate) fn for_return(&self, policy: ReturnPolicy) -> Result<OrderForReturn, ApiError> {
-        let is_lost = |returned: &&ReturnDocument| {
-            returned.received_at.is_some() && returned.items.iter().all(|item| arrived(item) == 0)
-        };
-        let with_missing = self.returns.iter().filter(|returned| returned.items.iter().any(|item| missing(item) > 0));
+        let items = self.items(Counting::Open, None, policy)?;
         Ok(OrderForReturn {
-            state: self.state,
+            items,
             delivered_at: self.delivered_at,
-            existing_returns: self.returns.iter().filter(|returned| !is_lost(returned)).count(),
-            missed_at: with_missing.filter_map(|returned| returned.received_at).max(),
-            items: self.items(Counting::Open, None, policy)?,
+            ..order_for_return(&self.order, &self.returns, policy)
         })
     }
 
@@ -98,13 +93,7 @@ impl OrderBooks {
                 quantity: unsigned(item.quantity)?,
                 goods: taxation::charge(invoiced.paid_minor, invoiced.tax.as_ref()),
                 shipping: taxation::charge(invoiced.shipping_minor, invoiced.shipping_tax.as_ref()),
-                given_back: Part::default(),
-                returned_quantity: 0,
-                returned_goods: Charge::default(),
-                returned_shipping: Charge::default(),
-                kept: Part::default(),
-                rejected_quantity: 0,
-                missing_quantity: 0,
+                ..ReturnableItem::default()
             })
         });
         let mut items = items.by_ref().collect::<Result<Vec<_>, ApiError>>()?;
@@ -116,29 +105,23 @@ impl OrderBooks {
                 shipping: taxation::charge(line.shipping_minor, line.shipping_tax.as_ref()),
             });
         }
-        let last_day = self.delivered_at.map(|at| policy.last_day(at));
         let counts = |returned: &&ReturnDocument| {
             Some(returned.id) != except && (counting == Counting::Open || returned.state == ReturnState::Completed)
         };
-        for returned in self.returns.iter().filter(counts) {
-            // After the window of the delivery only missing units can be requested, so such a return takes of them.
-            let is_late = last_day.is_some_and(|last_day| policy.local_day(returned.created_at) > last_day);
-            for line in &returned.items {
-                let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
-                let kept = line.kept.as_ref().map(part).unwrap_or_default();
-                let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
-                let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
-                let (goods, shipping) = (goods.plus(&kept.goods), shipping.plus(&kept.shipping));
-                item.kept = item.kept.plus(&kept);
-                item.returned_quantity += unsigned(line.refunded_quantity())?;
-                item.returned_goods = item.returned_goods.plus(&goods);
-                item.returned_shipping = item.returned_shipping.plus(&shipping);
-                item.rejected_quantity += unsigned(line.rejected_quantity.unwrap_or(0))?;
-                item.missing_quantity += unsigned(missing(line))?;
-                if is_late {
-                    item.missing_quantity = item.missing_quantity.saturating_sub(unsigned(line.quantity)?);
-                }
-            }
+        let returns = || self.returns.iter().filter(counts);
+        let taken = units_taken(&self.order, returns(), policy);
+        for item in &mut items {
+            let UnitsTaken { returned, rejected, missing } = taken.get(&item.id).copied().unwrap_or_default();
+            (item.returned_quantity, item.rejected_quantity, item.missing_quantity) = (returned, rejected, missing);
+        }
+        for line in returns().flat_map(|returned| &returned.items) {
+            let Some(item) = items.iter_mut().find(|item| item.id == line.order_item_id) else { continue };
+            let kept = line.kept.as_ref().map(part).unwrap_or_default();
+            let goods = taxation::charge(line.amount_minor - line.shipping_minor, line.tax.as_ref());
+            let shipping = taxation::charge(line.shipping_minor, line.shipping_tax.as_ref());
+            item.kept = item.kept.plus(&kept);
+            item.returned_goods = item.returned_goods.plus(&goods.plus(&kept.goods));
+            item.returned_shipping = item.returned_shipping.plus(&shipping.plus(&kept.shipping));
         }
         Ok(items)
     }
@@ -226,15 +209,6 @@ fn part(part: &PartDocument) -> Part {
         goods: taxation::charge(part.goods_minor, part.tax.as_ref()),
         shipping: taxation::charge(part.shipping_minor, part.shipping_tax.as_ref()),
     }
-}
-
-/// Units of a line that reached the warehouse, or are on their way.
-fn arrived(item: &ReturnItemDocument) -> i32 {
-    item.quantity - missing(item)
-}
-
-fn missing(item: &ReturnItemDocument) -> i32 {
-    item.missing_quantity.unwrap_or(0)
 }
 
 fn unsigned(quantity: i32) -> Result<u32, ApiError> {

@@ -3,10 +3,12 @@
 mod pricing;
 mod document;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use contracts::{Address, CustomerId, Email, EntityType, Hsn, OrderDocument, OrderNumber, OrderState, Sku};
 use runtime::ApiError;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -36,6 +38,8 @@ pub(crate) struct PlaceOrder {
     pub(crate) shipping_address: Option<Address>,
     pub(crate) billing_address: Option<Address>,
     pub(crate) items: Vec<PlaceItem>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) tags: Vec<String>,
     pub(crate) price: Price,
 }
 
@@ -148,8 +152,8 @@ fn new_order(app: &App, context: &CommandContext, order: &OrderDocument) -> Resu
         customer_id: order.customer_id.clone(),
         currency: order.currency.clone(),
         total_minor: order.total_minor,
-        document: frozen(order, &[])?,
-        progress: json!({ "updated_at": context.at }),
+        document: frozen(order, &["metadata", "tags"])?,
+        progress: progress(order, context.at),
         items: items.collect(),
         audit: context.audit_row(json!({})),
         event_id: app.ids.next(),
@@ -157,6 +161,18 @@ fn new_order(app: &App, context: &CommandContext, order: &OrderDocument) -> Resu
         at: context.at,
         idempotency: context.idempotency.clone(),
     })
+}
+
+/// What a later step may change of a new order.
+fn progress(order: &OrderDocument, at: DateTime<Utc>) -> Value {
+    let mut progress = json!({ "updated_at": at });
+    if !order.metadata.is_empty() {
+        progress["metadata"] = json!(order.metadata);
+    }
+    if !order.tags.is_empty() {
+        progress["tags"] = json!(order.tags);
+    }
+    progress
 }
 
 #[cfg(test)]

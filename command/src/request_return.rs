@@ -1,12 +1,12 @@
 //! The request for a return.
 
 use axum::http::StatusCode;
-use contracts::{EntityType, ReturnDocument, ReturnState};
+use contracts::{EntityType, OrderDocument, ReturnDocument, ReturnState};
 use domain::{RequestedItem, ReturnLine, ReturnRefusal, decide_return};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use runtime::ApiError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -79,7 +79,7 @@ impl Work {
         let elsewhere = store::items_elsewhere(conn, self.command.order_id, &ids).await?;
         let policy = self.app.policy;
         decide_return(&books.for_return(policy)?, &requested, &elsewhere, &policy, self.context.at)
-            .map_err(|refusal| refused(&refusal))
+            .map_err(|refusal| refused(&refusal, &books.order))
     }
 
     fn document(&self, books: &OrderBooks, lines: &[ReturnLine]) -> Result<ReturnDocument, ApiError> {
@@ -119,6 +119,8 @@ impl Work {
             completed_at: None,
             refund: None,
             credit_note: None,
+            allowed_actions: Vec::new(),
+            history: Vec::new(),
         })
     }
 
@@ -144,9 +146,9 @@ impl Work {
     }
 }
 
-fn refused(refusal: &ReturnRefusal) -> ApiError {
-    let mut details = json!({ "reason": refusal.reason() });
-    let more: Value = match refusal {
+/// What a refusal says beside its reason.
+pub(crate) fn refusal_details(refusal: &ReturnRefusal) -> Map<String, Value> {
+    let details = match refusal {
         ReturnRefusal::NoItems | ReturnRefusal::ReturnAlreadyExists => json!({}),
         ReturnRefusal::OrderNotDelivered { state } => json!({ "current_state": state.as_str() }),
         ReturnRefusal::OutsideReturnWindow { delivered_on, last_day } => {
@@ -160,8 +162,22 @@ fn refused(refusal: &ReturnRefusal) -> ApiError {
             })).collect::<Vec<_>>(),
         }),
     };
-    if let (Some(details), Value::Object(more)) = (details.as_object_mut(), more) {
-        details.extend(more);
+    match details {
+        Value::Object(details) => details,
+        _ => Map::new(),
     }
-    ApiError::new(StatusCode::BAD_REQUEST, "RETURN_NOT_ALLOWED", refusal.to_string()).with_details(details)
+}
+
+/// A refusal in words for people: items have titles, and not ids.
+pub(crate) fn refusal_message(refusal: &ReturnRefusal, order: &OrderDocument) -> String {
+    order.items.iter().fold(refusal.to_string(), |message, item| {
+        message.replace(&item.id.to_string(), &format!("“{}” ({})", item.title, item.sku.as_str()))
+    })
+}
+
+fn refused(refusal: &ReturnRefusal, order: &OrderDocument) -> ApiError {
+    let mut details = refusal_details(refusal);
+    details.insert("reason".to_owned(), json!(refusal.reason()));
+    let message = refusal_message(refusal, order);
+    ApiError::new(StatusCode::BAD_REQUEST, "RETURN_NOT_ALLOWED", message).with_details(Value::Object(details))
 }

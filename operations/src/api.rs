@@ -4,11 +4,13 @@ mod read;
 mod write;
 mod answers;
 mod keys;
+mod webhooks;
 
 use std::sync::Arc;
 
 use access::Access;
 use axum::Router;
+use runtime::Ids;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use utoipa::OpenApi as _;
@@ -23,6 +25,9 @@ struct Api {
     pool: PgPool,
     sources: Sources,
     surroundings: Surroundings,
+    ids: Ids,
+    /// Whether webhooks may go to private addresses.
+    allow_private_webhooks: bool,
     /// An audit reads everything and holds two connections: one at a time.
     audits: Arc<Semaphore>,
 }
@@ -36,13 +41,20 @@ struct Api {
 struct Documented;
 
 fn router() -> OpenApiRouter<Arc<Api>> {
-    let routes = read::routes().merge(write::routes()).merge(keys::routes());
+    let routes = read::routes().merge(write::routes()).merge(keys::routes()).merge(webhooks::routes());
     OpenApiRouter::with_openapi(Documented::openapi()).nest("/api/v1/ops", routes)
 }
 
 /// The routes, on a pool with the rights of an operator ([`crate::ROLE`]) and at least two connections.
-pub fn routes(pool: PgPool, sources: Sources, surroundings: Surroundings, access: &Access) -> Router {
-    let api = Api { pool, sources, surroundings, audits: Arc::new(Semaphore::new(1)) };
+pub fn routes(
+    pool: PgPool,
+    sources: Sources,
+    surroundings: Surroundings,
+    allow_private_webhooks: bool,
+    access: &Access,
+) -> Router {
+    let ids = Ids::system();
+    let api = Api { pool, sources, surroundings, ids, allow_private_webhooks, audits: Arc::new(Semaphore::new(1)) };
     access.guard_operations(router().with_state(Arc::new(api)).split_for_parts().0)
 }
 

@@ -47,6 +47,14 @@ pub enum OperationError {
     FileLeft { name: String, reason: String },
     #[error("nothing was erased: the order {order_id} is not at rest: {why}; try again later")]
     NotAtRest { order_id: Uuid, why: String },
+    #[error("no webhook endpoint has the id {0}")]
+    WebhookNotFound(Uuid),
+    #[error("the event {event_id} has no delivery to the endpoint {endpoint_id}")]
+    DeliveryNotFound { endpoint_id: Uuid, event_id: Uuid },
+    #[error("the endpoint {0} is disabled: enable it first")]
+    WebhookDisabled(Uuid),
+    #[error("the delivery is under way already; look at it again in a moment")]
+    DeliveryUnderWay,
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
 }

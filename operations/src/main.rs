@@ -44,6 +44,9 @@ struct Run {
     access: AccessSettings,
     #[command(flatten)]
     sources: Sources,
+    /// Whether webhooks may go to private addresses and over plain HTTP; as for the workers, which send them
+    #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set)]
+    webhook_allow_private: bool,
     #[command(flatten)]
     seal: SealSettings,
     #[command(flatten)]
@@ -99,6 +102,7 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
     seal::start(&config.seal, config.sources.seal_store_url.as_deref(), &pool, &clock, tasks).await?;
     let surroundings = Surroundings { transport, retention, clock };
-    let router = api::routes(pool, config.sources.clone(), surroundings, &access).merge(health::routes(checks));
+    let router = api::routes(pool, config.sources.clone(), surroundings, config.webhook_allow_private, &access)
+        .merge(health::routes(checks));
     Ok(Server { listener, router })
 }

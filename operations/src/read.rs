@@ -6,7 +6,8 @@
 //! - [`jobs`] and [`queues`]: the inbox;
 //! - [`actions`]: what operators did;
 //! - [`schedules`]: what runs by the clock;
-//! - [`keys`]: the keys of callers.
+//! - [`keys`]: the keys of callers;
+//! - [`webhooks`]: where events are sent to, and what came of it.
 
 pub mod status;
 pub mod stuck;
@@ -16,3 +17,4 @@ pub mod queues;
 pub mod actions;
 pub mod schedules;
 pub mod keys;
+pub mod webhooks;

@@ -4,7 +4,8 @@
 //! - [`release`]: events and jobs that wait;
 //! - [`retry`], [`discard`]: dead jobs;
 //! - [`pause`]: whole queues;
-//! - [`keys`]: the keys of callers.
+//! - [`keys`]: the keys of callers;
+//! - [`webhooks`]: where events are sent to.
 //!
 //! Invariant: every change is recorded in the transaction that makes it (`record`).
 
@@ -15,6 +16,7 @@ pub mod retry;
 pub mod discard;
 pub mod pause;
 pub mod keys;
+pub mod webhooks;
 pub mod export;
 pub mod erase;
 mod erasure;

@@ -3,7 +3,10 @@
 mod orders;
 mod returns;
 mod refunds;
+mod events;
+mod issued;
 mod lists;
+mod shown;
 mod pdf;
 mod e_invoice;
 pub mod reports;
@@ -19,27 +22,33 @@ mod store;
 
 use std::sync::Arc;
 
+use access::Caller;
 use axum::extract::{FromRequestParts, Path};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use contracts::{EntityType, ReturnPolicy};
 use runtime::{ApiError, Clock};
 use serde::Deserialize;
 use sqlx::PgPool;
 use storage::InvoiceStore;
-use utoipa::IntoParams;
+use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::feed::Feed;
 use consistency::Scope;
 use data_loader::DataLoader;
+use shown::Shown;
 
 pub(crate) use consistency::{Consistency, Tokens};
 pub(crate) use cursor::Cursor;
 pub(crate) use waiters::Waiters;
 
 pub use documents::History;
-pub use lists::{OrderPage, RefundPage, ReturnPage};
+pub use events::EventPage;
+pub use lists::{CreditNotePage, InvoicePage, OrderPage, Page, RefundPage, ReturnPage};
 
 /// What every handler has.
 #[derive(Debug)]
@@ -52,20 +61,32 @@ pub(crate) struct Api {
     consistency: Consistency,
     invoices: InvoiceStore,
     clock: Clock,
+    policy: ReturnPolicy,
+    feed: Arc<Feed>,
+    shutdown: CancellationToken,
 }
 
 impl Api {
+    #[expect(clippy::too_many_arguments, reason = "it is called once, and each is another thing")]
     pub(crate) fn new(
         read: PgPool,
         reports: PgPool,
         consistency: Consistency,
         invoices: InvoiceStore,
         clock: Clock,
+        policy: ReturnPolicy,
+        feed: Arc<Feed>,
+        shutdown: CancellationToken,
     ) -> Self {
         let orders = DataLoader::new(read.clone(), store::orders);
         let returns = DataLoader::new(read.clone(), store::returns);
         let refunds = DataLoader::new(read.clone(), store::refunds);
-        Self { read, reports, orders, returns, refunds, consistency, invoices, clock }
+        Self { read, reports, orders, returns, refunds, consistency, invoices, clock, policy, feed, shutdown }
+    }
+
+    /// What this caller is shown.
+    fn shown<'c>(&self, caller: &'c Caller) -> Shown<'c> {
+        Shown { policy: self.policy, now: self.clock.now(), caller }
     }
 
     /// Waits for the versions that the request asks for by its consistency tokens.
@@ -91,6 +112,9 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(refunds::get_refund_history))
         .routes(routes!(pdf::get_refund_credit_note))
         .routes(routes!(e_invoice::get_refund_e_invoice))
+        .routes(routes!(events::list_events))
+        .routes(routes!(issued::list_invoices))
+        .routes(routes!(issued::list_credit_notes))
         .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
 }
@@ -103,6 +127,52 @@ struct ConsistencyParam {
     /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
     /// means the same. The response shows at least these versions.
     consistency: Option<String>,
+}
+
+/// What may be shown inside a document beside what is always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Expand {
+    History,
+}
+
+/// The query parameters of a read of one order or return.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ReadParams {
+    /// `history` shows all state changes inside the document.
+    #[param(inline)]
+    expand: Option<Expand>,
+    /// Consistency tokens, as the commands answered them in `X-Consistency-Token`, separated by commas, at most 20. The header of that name
+    /// means the same. The response shows at least these versions.
+    consistency: Option<String>,
+}
+
+impl ReadParams {
+    /// Waits for the versions that the request asks for, and reads the history if it asks for it.
+    async fn history(
+        &self,
+        api: &Api,
+        caller: &Caller,
+        headers: &HeaderMap,
+        kind: EntityType,
+        id: Uuid,
+    ) -> Result<Option<Vec<String>>, ApiError> {
+        api.wait_for(headers, self.consistency.as_deref(), Scope::Documents).await?;
+        if self.expand.is_none() {
+            return Ok(None);
+        }
+        if !caller.may("GET", &format!("/api/v1/{kind}s/{{id}}/history")) {
+            return Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                "FORBIDDEN",
+                "this role sees no history; leave expand out",
+            ));
+        }
+        api.wait_for(headers, self.consistency.as_deref(), Scope::History).await?;
+        Ok(Some(store::history(&api.read, kind, id).await?))
+    }
 }
 
 /// The id of an order in the path.

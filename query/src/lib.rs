@@ -8,6 +8,8 @@ mod rebuild;
 mod api;
 mod maintenance;
 mod business_day;
+mod words;
+mod feed;
 mod pools;
 mod settings;
 pub mod decoders;
@@ -15,18 +17,20 @@ pub mod decoders;
 use std::sync::Arc;
 
 use access::Access;
+use messaging::log::Follower;
 use runtime::{Clock, Tasks};
 use storage::InvoiceStore;
 
-pub use api::{History, OrderPage, RefundPage, ReturnPage, reports};
+pub use api::{CreditNotePage, EventPage, History, InvoicePage, OrderPage, Page, RefundPage, ReturnPage, reports};
 pub use pools::{Pools, ROLE};
 pub use projector::Projector;
 pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};
-pub use settings::Settings;
+pub use settings::{ReturnsPerOrder, Settings};
 
 use api::{Api, Consistency, Waiters};
+use feed::Feed;
 use projector::announcements::Announcements;
-use projector::follower::Follower;
+use projector::follower::Projecting;
 
 /// Starts the projector and the nightly report. Returns the routes without middleware.
 ///
@@ -41,15 +45,26 @@ pub fn start(
     tasks: &Tasks,
 ) -> axum::Router {
     let announcements = Announcements::new();
-    let Pools { messaging, models, requests, waiting, reports, consistency_key, .. } = pools;
+    let Pools { messaging, models, requests, waiting, reports, events, consistency_key, .. } = pools;
     let projector = Projector::announcing(messaging.clone(), models, clock.clone(), announcements.clone());
-    Follower::start(projector, &messaging, settings, name, tasks);
+    let projecting = Projecting::new(projector, messaging.clone());
+    Follower::start(projecting, &messaging, name, settings.projection_batch, settings.projection_poll(), tasks);
 
     maintenance::nightly_report::start(&messaging, &reports, &clock, tasks);
     let waiters = Arc::new(Waiters::new(announcements));
     tasks.spawn("waiting requests", waiters.clone().run(waiting, tasks.shutdown.clone()));
+    let feed = Feed::start(events, consistency_key.clone(), tasks);
     let consistency = Consistency::new(requests.clone(), consistency_key, waiters, settings.consistency_wait());
-    let api = Arc::new(Api::new(requests, reports, consistency, invoices, clock));
+    let api = Arc::new(Api::new(
+        requests,
+        reports,
+        consistency,
+        invoices,
+        clock,
+        settings.return_policy(),
+        feed,
+        tasks.shutdown.clone(),
+    ));
     let (router, _) = api::routes().split_for_parts();
     access.guard(router.with_state(api))
 }
@@ -69,6 +84,9 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "/api/v1/credit-notes",
+                "/api/v1/events",
+                "/api/v1/invoices",
                 "/api/v1/orders",
                 "/api/v1/orders/{id}",
                 "/api/v1/orders/{id}/e-invoice.json",

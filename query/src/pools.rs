@@ -17,6 +17,9 @@ const WAITING: u32 = 1;
 /// Keys of callers are looked up seldom, and must not wait for the projector.
 const CALLERS: u32 = 1;
 
+/// One follows the end of the log, the other reads pages of the event feed.
+const EVENTS: u32 = 2;
+
 /// The pools.
 #[derive(Debug, Clone)]
 pub struct Pools {
@@ -27,6 +30,8 @@ pub struct Pools {
     pub(crate) requests: PgPool,
     pub(crate) waiting: PgPool,
     pub(crate) reports: PgPool,
+    /// Of the event feed, to the database with the outbox.
+    pub(crate) events: PgPool,
     /// To the database of the commands, which has the keys of callers.
     callers: PgPool,
     /// The key of consistency tokens, from the database with the outbox.
@@ -51,11 +56,13 @@ impl Pools {
         };
         let read = read.unwrap_or(messaging);
         let callers = pool(messaging, CALLERS, "query callers").await?;
+        let events = connect(messaging, EVENTS, "query events", schema::admission_for_loops()).await?;
         let messaging = projector_pool(messaging, projector).await?;
         let consistency_key = ConsistencyKey::load(&messaging).await.context("the key of consistency tokens")?;
         Ok(Self {
             messaging,
             callers,
+            events,
             consistency_key,
             models,
             requests: pool(read, requests, "query").await?,
@@ -73,7 +80,7 @@ impl Pools {
     pub fn checks(&self) -> Vec<Check> {
         let needed = [Some(&self.messaging), self.models.as_ref(), Some(&self.requests)];
         let mut checks: Vec<_> = needed.into_iter().flatten().map(Check::database).collect();
-        checks.extend([&self.waiting, &self.reports, &self.callers].map(Check::gauges_of));
+        checks.extend([&self.waiting, &self.reports, &self.callers, &self.events].map(Check::gauges_of));
         checks
     }
 }
@@ -94,11 +101,11 @@ async fn connect(config: &DatabaseConfig, max_connections: u32, name: &str, admi
 /// What the others leave of the connections.
 fn for_requests(all: u32, settings: &Settings) -> Result<u32> {
     let Settings { projector_connections: projector, report_connections: reports, .. } = settings;
-    let others = projector + reports + WAITING + CALLERS;
+    let others = projector + reports + WAITING + CALLERS + EVENTS;
     all.checked_sub(others).filter(|left| *left > 0).with_context(|| {
         format!(
             "DATABASE_MAX_CONNECTIONS={all} leaves no connection for requests beside PROJECTOR_CONNECTIONS={projector}, \
-             REPORT_CONNECTIONS={reports}, {WAITING} for waiting requests and {CALLERS} for the keys of callers; set it to {} or more",
+             REPORT_CONNECTIONS={reports}, {WAITING} for waiting requests, {EVENTS} for events and {CALLERS} for the keys of callers; set it to {} or more",
             others + 1
         )
     })
@@ -111,11 +118,11 @@ mod tests {
     #[test]
     fn requests_get_what_the_others_leave_and_at_least_one() {
         let settings = Settings::default();
-        assert_eq!(for_requests(DatabaseConfig::default().max_connections, &settings).ok(), Some(7));
-        assert_eq!(for_requests(10, &settings).ok(), Some(1));
-        let refused = for_requests(9, &settings).expect_err("nothing is left").to_string();
+        assert_eq!(for_requests(DatabaseConfig::default().max_connections, &settings).ok(), Some(5));
+        assert_eq!(for_requests(12, &settings).ok(), Some(1));
+        let refused = for_requests(11, &settings).expect_err("nothing is left").to_string();
         assert!(
-            refused.contains("DATABASE_MAX_CONNECTIONS=9") && refused.ends_with("set it to 10 or more"),
+            refused.contains("DATABASE_MAX_CONNECTIONS=11") && refused.ends_with("set it to 12 or more"),
             "{refused}"
         );
     }

@@ -141,7 +141,8 @@ impl Options {
         };
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
-        operations::api::routes(pool, sources, surroundings, access)
+        let allow_private_webhooks = self.workers.webhooks.webhook_allow_private;
+        operations::api::routes(pool, sources, surroundings, allow_private_webhooks, access)
     }
 }
 

@@ -156,7 +156,8 @@ impl Answer {
         assert_eq!(self.header(CONTENT_TYPE.as_str()), "application/json", "{}", self.what);
         let raw = self.json();
         let members: Vec<_> = raw["error"].as_object().into_iter().flat_map(|error| error.keys()).collect();
-        assert_eq!(members, ["code", "details", "message", "request_id"], "{}: {raw}", self.what);
+        assert_eq!(members, ["code", "details", "docs", "message", "request_id"], "{}: {raw}", self.what);
+        assert_eq!(raw["error"]["docs"], format!("/docs/errors#{code}"), "{}", self.what);
         assert!(raw["error"]["details"].is_object(), "{}: {raw}", self.what);
         let ErrorBody { error } = self.parse();
         assert_eq!(error.code, code, "{}: {raw}", self.what);

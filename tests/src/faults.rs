@@ -25,6 +25,7 @@ mod trouble;
 mod database;
 mod broker;
 mod operator;
+mod hooks;
 mod verdict;
 mod tally;
 mod run;

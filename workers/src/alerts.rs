@@ -48,10 +48,20 @@ impl Alerts {
         about: &About,
         reason: &str,
     ) -> sqlx::Result<()> {
+        self.raise_about(conn, alert, about.0.clone(), reason).await
+    }
+
+    /// Writes an alert about anything, in the caller's transaction. `body` is an object.
+    pub(crate) async fn raise_about(
+        &self,
+        conn: &mut PgConnection,
+        alert: &str,
+        mut body: Value,
+        reason: &str,
+    ) -> sqlx::Result<()> {
         if !self.wanted {
             return Ok(());
         }
-        let mut body = about.0.clone();
         body["alert"] = json!(alert);
         body["reason"] = json!(reason);
         store::insert(conn, self.ids.next(), self.clock.now(), &body).await

@@ -5,6 +5,7 @@
 //! - [`credit_notes`]: `return.completed` → a credit note as a PDF, `credit_note.generated`;
 //! - [`refunds`]: `refund.initiated` → a payment by the gateway, `refund.processed`;
 //! - [`notifications`]: an e-mail to the customer, sent or logged;
+//! - [`webhooks`]: events to the shop's own systems, which follow the log themselves;
 //! - [`documents`]: what invoices and credit notes share: numbers, layout, tax table, files;
 //! - [`pdf`]: HTML → PDF, by Chromium;
 //! - [`events`]: the event that a job consumes, and the one that it causes;
@@ -30,6 +31,7 @@ mod events;
 pub mod republish;
 mod alerts;
 mod callbacks;
+mod webhooks;
 mod chosen;
 pub mod decoders;
 
@@ -54,6 +56,7 @@ use crate::refunds::{Gateway, Refunds};
 
 pub use callbacks::openapi;
 pub use settings::{Retries, Settings};
+pub use webhooks::WebhookSettings;
 
 /// Starts a worker for each queue, with its intake, and returns the routes for the gateway and the readiness checks. `name`
 /// identifies this process in leases and logs.
@@ -95,9 +98,11 @@ pub async fn start(
     };
     let alerts = Alerts::new(settings.alert_webhook_url.as_ref(), clock.clone(), ids.clone());
     let notice = Duration::from_secs(u64::from(settings.refund_notice_hours) * 3_600);
-    let refunds = Refunds { pool: pool.clone(), clock: clock.clone(), ids, gateway, alerts: alerts.clone(), notice };
-    let notifications = Notifications { pool: pool.clone(), clock, mailer };
+    let refunds =
+        Refunds { pool: pool.clone(), clock: clock.clone(), ids: ids.clone(), gateway, alerts: alerts.clone(), notice };
+    let notifications = Notifications { pool: pool.clone(), clock: clock.clone(), mailer };
 
+    webhooks::start(&pool, &settings.webhooks, &alerts, name, &clock, &ids, tasks).await?;
     tasks.spawn("alerts", alerts::run(pool.clone(), settings.alert_webhook_url.clone(), tasks.clone()));
     let relay = Hint::start(&pool, messaging::outbox::CHANNEL, tasks);
     let isolation = Isolation::new();

@@ -11,6 +11,7 @@ use crate::callbacks::parse_secret;
 use crate::documents::{Brand, check_credit_note_prefix, check_invoice_prefix};
 use crate::notifications::MailSettings;
 use crate::pdf::PdfSettings;
+use crate::webhooks::WebhookSettings;
 
 /// The workers' own settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -78,6 +79,8 @@ pub struct Settings {
     #[arg(long, env = "ALERT_WEBHOOK_URL", hide_env_values = true)]
     pub alert_webhook_url: Option<String>,
     #[command(flatten)]
+    pub webhooks: WebhookSettings,
+    #[command(flatten)]
     pub mail: MailSettings,
     #[command(flatten)]
     pub retries: Retries,
@@ -110,6 +113,7 @@ impl Default for Settings {
             return_window_days: 30,
             refund_notice_hours: 24,
             alert_webhook_url: None,
+            webhooks: WebhookSettings::default(),
             mail: MailSettings::default(),
             retries: Retries::default(),
             chooses: None,

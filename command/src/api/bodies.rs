@@ -1,6 +1,9 @@
 //! Request bodies, and the checks that need no database.
 
 mod orders;
+mod corrections;
+mod transitions;
+mod extras;
 mod e_invoices;
 mod receipt;
 mod returns;
@@ -11,16 +14,16 @@ use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+pub(super) use corrections::{CorrectOrder, Note};
 pub(super) use e_invoices::{PortalAnswer, Register};
-pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder};
+pub(super) use orders::{ChangeOrderState, Pay, PlaceOrder, QuoteOrder};
 pub(super) use refunds::GiveBack;
 pub(super) use returns::{
-    Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Withdraw,
+    Approve, ChangeReturnState, Complete, CorrectReturn, PreviewReturn, Receive, Reject, RequestReturn, Withdraw,
 };
+pub(super) use transitions::{OrderTransition, OrderTransitions};
 
 use crate::context::Body;
-use crate::correct::Facts;
-use crate::e_invoice::Registration;
 use crate::transition::Details;
 
 const MAX_REASON: usize = 1000;
@@ -85,57 +88,7 @@ pub(super) struct Ship {
     actor: Option<String>,
 }
 
-/// Facts of an order to correct. What is left out stays as it is.
-#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CorrectOrder {
-    /// From `PAID` on.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 128)]
-    payment_transaction_id: Option<String>,
-    /// From `SHIPPED` on.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 64)]
-    carrier: Option<String>,
-    /// From `SHIPPED` on.
-    #[serde(default)]
-    #[schema(min_length = 1, max_length = 128)]
-    tracking_number: Option<String>,
-    /// Another answer of the registration portal, once one was entered.
-    #[serde(default)]
-    e_invoice: Option<PortalAnswer>,
-    #[serde(default)]
-    #[schema(max_length = 1000)]
-    reason: Option<String>,
-    #[serde(default)]
-    #[schema(max_length = 64)]
-    actor: Option<String>,
-}
-
-reason_and_actor!(Step, Ship, CorrectOrder);
-
-impl CorrectOrder {
-    pub(super) fn facts(self) -> Facts {
-        let Self { payment_transaction_id, carrier, tracking_number, e_invoice, .. } = self;
-        let e_invoice = e_invoice.map(|answer| Registration { document: answer.into(), corrects: true });
-        Facts { payment_transaction_id, carrier, tracking_number, e_invoice, ..Facts::default() }
-    }
-}
-
-impl StepBody for CorrectOrder {
-    fn check(&self, errors: &mut FieldErrors) {
-        check_optional(errors, "payment_transaction_id", self.payment_transaction_id.as_deref(), 128);
-        check_optional(errors, "carrier", self.carrier.as_deref(), 64);
-        check_optional(errors, "tracking_number", self.tracking_number.as_deref(), 128);
-        if let Some(answer) = &self.e_invoice {
-            answer.check(errors, "e_invoice.");
-        }
-    }
-
-    fn into_details(self) -> Details {
-        Details::default()
-    }
-}
+reason_and_actor!(Step, Ship);
 
 impl StepBody for Step {
     fn into_details(self) -> Details {

@@ -37,8 +37,12 @@ pub(super) struct StepHeaders {
     /// 1 to 255 visible ASCII characters; kept for `IDEMPOTENCY_RETENTION_HOURS`.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
-    /// The version that the step expects, as in the `ETag`; `*` for any.
-    #[param(rename = "If-Match", pattern = r#"^(\*|"?[0-9]{1,9}(\.[0-9]+)?"?)$"#, example = "\"3\"")]
+    /// The version that the step expects, as in the `ETag`; `*` for any. Of several the highest counts. A weak tag matches nothing.
+    #[param(
+        rename = "If-Match",
+        pattern = r#"^(\*|(W/)?"?[0-9]{1,9}(\.[0-9]+){0,2}"?(, *(W/)?"?[0-9]{1,9}(\.[0-9]+){0,2}"?)*)$"#,
+        example = "\"3\""
+    )]
     if_match: Option<String>,
 }
 

@@ -1,24 +1,29 @@
 //! Order commands.
 
+use axum::Json;
 use axum::extract::State;
-use contracts::{EntityType, OrderDocument};
+use contracts::{EntityType, OrderDocument, OrderNumber};
 use domain::OrderState;
 use runtime::ApiError;
-use runtime::http::ApiJsonSent;
+use runtime::http::{ApiJson, ApiJsonSent};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
-use super::CommandErrors;
 use super::answer::Answer;
-use super::bodies::{ChangeOrderState, CorrectOrder, Pay, PlaceOrder, Register, Ship, Step};
+use super::bodies::{ChangeOrderState, CorrectOrder, Note, Pay, PlaceOrder, QuoteOrder, Register, Ship, Step};
 use super::incoming::{Incoming, KeyHeader, StepHeaders};
+use super::{CommandErrors, QuestionErrors};
 use crate::context::{CommandContext, Sender};
 use crate::correct;
-use crate::{App, place_order};
+use crate::quote::Quote;
+use crate::{App, notes, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(quote_order))
         .routes(routes!(place_order))
+        .routes(routes!(super::bulk::change_states))
         .routes(routes!(pay))
         .routes(routes!(processing))
         .routes(routes!(ship))
@@ -26,7 +31,21 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel))
         .routes(routes!(correct))
         .routes(routes!(register))
+        .routes(routes!(add_note))
         .routes(routes!(change_state))
+}
+
+/// Quote an order
+///
+/// What the order would cost, with the GST of each line. Nothing is written, and no number is taken.
+#[utoipa::path(post, path = "/orders/quote", operation_id = "quote_order", tag = "Orders: commands", request_body = QuoteOrder,
+    responses((status = 200, body = Quote), QuestionErrors))]
+async fn quote_order(State(app): State<App>, ApiJson(body): ApiJson<QuoteOrder>) -> Result<Json<Quote>, ApiError> {
+    let at = app.clock.now();
+    let order = body.parse(&app.taxation, at)?;
+    // It is never stored, so its id and its number are never seen.
+    let number = OrderNumber::parse("QUOTE").map_err(ApiError::internal)?;
+    Ok(Json(order.document(Uuid::nil(), number, &app.ids, at).into()))
 }
 
 /// Place an order
@@ -100,11 +119,12 @@ async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answ
     app.answer(incoming.change(&app, "cancel", OrderState::Cancelled).await)
 }
 
-/// Correct facts
+/// Change an order
 ///
-/// The payment's id once the order is `PAID`, carrier and tracking number once it is `SHIPPED`, the registration of the invoice once
-/// it was entered. The state stays; the version, the
-/// history and the events go on by one.
+/// A merge patch (RFC 7396). Facts are corrected: the payment's id once the order is `PAID`, carrier and tracking number once it is
+/// `SHIPPED`, the registration of the invoice once it was entered. E-mail address, metadata and tags change at any time, addresses until
+/// the order is in the warehouse and only if the GST stays the same (409 `TAX_WOULD_CHANGE`). The state stays; the version, the history
+/// and the events go on by one.
 #[utoipa::path(patch, path = "/orders/{id}", operation_id = "correct_order", tag = "Orders: commands", request_body = CorrectOrder,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
@@ -124,6 +144,17 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Re
 async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Answer, ApiError> {
     let (context, id, body) = incoming.parse(&app, "e-invoice", EntityType::Order)?;
     app.answer(correct::order(&app, &context, id, body.facts()).await)
+}
+
+/// Add a note
+///
+/// For the shop's own people: it is an entry of the order's history, with its author, and no customer sees it. The version goes on by one.
+#[utoipa::path(post, path = "/orders/{id}/notes", operation_id = "add_note", tag = "Orders: commands", request_body = Note,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
+    responses((status = 200, body = OrderDocument), CommandErrors))]
+async fn add_note(State(app): State<App>, incoming: Incoming<Note>) -> Result<Answer, ApiError> {
+    let (context, id, _body) = incoming.parse(&app, "notes", EntityType::Order)?;
+    app.answer(notes::add(&app, &context, id).await)
 }
 
 /// Change an order's state

@@ -1,26 +1,31 @@
 //! Return commands.
 
+use access::Caller;
+use axum::Json;
 use axum::extract::State;
 use contracts::{EntityType, ReturnDocument};
 use domain::ReturnState;
-use runtime::ApiError;
-use runtime::http::ApiJsonSent;
+use runtime::http::{ApiJson, ApiJsonSent};
+use runtime::{ApiError, ErrorBody};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::CommandErrors;
 use super::answer::Answer;
 use super::bodies::{
-    Approve, ChangeReturnState, Complete, CorrectReturn, Receive, Reject, RequestReturn, Ship, StepBody, Withdraw,
+    Approve, ChangeReturnState, Complete, CorrectReturn, PreviewReturn, Receive, Reject, RequestReturn, Ship, StepBody,
+    Withdraw,
 };
 use super::incoming::{Incoming, KeyHeader, StepHeaders};
+use super::{CommandErrors, QuestionErrors};
 use crate::context::{CommandContext, Sender};
 use crate::correct::{self, Facts};
+use crate::preview_return::ReturnPreview;
 use crate::transition::Details;
-use crate::{App, request_return};
+use crate::{App, preview_return, request_return};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(preview_return))
         .routes(routes!(request_return))
         .routes(routes!(approve))
         .routes(routes!(reject))
@@ -30,6 +35,21 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(correct))
         .routes(routes!(complete))
         .routes(routes!(change_state))
+}
+
+/// Preview a return
+///
+/// Whether the return may be requested, until when, and what it would refund. Nothing is written. A return that may not be requested
+/// is 200 with `eligible: false` and the reason.
+#[utoipa::path(post, path = "/returns/preview", operation_id = "preview_return", tag = "Returns: commands", request_body = PreviewReturn,
+    responses((status = 200, body = ReturnPreview), QuestionErrors, (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody)))]
+async fn preview_return(
+    State(app): State<App>,
+    caller: Caller,
+    ApiJson(body): ApiJson<PreviewReturn>,
+) -> Result<Json<ReturnPreview>, ApiError> {
+    let question = body.parse()?;
+    preview_return::preview(&app, caller.owner(), question).await.map(Json)
 }
 
 /// Request a return

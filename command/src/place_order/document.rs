@@ -10,7 +10,8 @@ use super::{PlaceItem, PlaceOrder, Price};
 use crate::taxation;
 
 impl PlaceOrder {
-    pub(super) fn document(&self, id: Uuid, number: OrderNumber, ids: &Ids, at: DateTime<Utc>) -> OrderDocument {
+    /// The document that the order has, or would have.
+    pub(crate) fn document(&self, id: Uuid, number: OrderNumber, ids: &Ids, at: DateTime<Utc>) -> OrderDocument {
         let Price { totals, rates, terms } = &self.price;
         let items = (1..)
             .zip(self.items.iter().zip(rates).zip(&totals.lines))
@@ -41,6 +42,8 @@ impl PlaceOrder {
             payment_transaction_id: None,
             carrier: None,
             tracking_number: None,
+            metadata: self.metadata.clone(),
+            tags: self.tags.clone(),
             created_at: at,
             updated_at: at,
             paid_at: None,
@@ -51,6 +54,9 @@ impl PlaceOrder {
             erased_at: None,
             invoice: None,
             refunds: Vec::new(),
+            returns: Vec::new(),
+            allowed_actions: Vec::new(),
+            history: Vec::new(),
         }
     }
 }
@@ -79,6 +85,7 @@ impl PlaceItem {
             tax: taxed.then(|| taxation::tax(&amounts.goods)),
             shipping_minor: amounts.shipping.paid,
             shipping_tax: (taxed && amounts.shipping.paid > 0).then(|| taxation::tax(&amounts.shipping)),
+            returnable_quantity: None,
         }
     }
 }

@@ -107,6 +107,46 @@ pub(crate) async fn lock_order(
     Ok(Some(OrderUnderLock { state, delivered_at, document, returns: taken.returns, refunds: taken.refunds }))
 }
 
+/// Changes members of an order's frozen document; null removes one. Returns the document.
+pub(crate) async fn amend_document(conn: &mut PgConnection, order_id: Uuid, members: &Value) -> sqlx::Result<String> {
+    sqlx::query_scalar!(
+        r#"
+        update command.orders set document = jsonb_strip_nulls(document::jsonb || $2)::json where id = $1
+        returning document::text as "document!"
+        "#,
+        order_id,
+        members,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// An order, and what has been taken of it, as it is now. `None`: there is no such order, or it is not of the owner.
+pub(crate) async fn read_order(
+    pool: &PgPool,
+    order_id: Uuid,
+    owner: Option<&str>,
+) -> sqlx::Result<Option<OrderUnderLock>> {
+    sqlx::query_as!(
+        OrderUnderLock,
+        r#"
+        select state, delivered_at, command.whole(document, progress, state, version)::json as "document!",
+               array(
+                   select command.whole(command.with_items(document, items, progress), progress, state, version)::jsonb
+                   from command.returns where order_id = $1 and state <> 'REJECTED' order by id
+               ) as "returns!: Vec<Value>",
+               array(
+                   select command.refund_document(refund) from command.refunds as refund where order_id = $1 order by id
+               ) as "refunds!: Vec<Value>"
+        from command.orders where id = $1 and ($2::text is null or customer_id = $2)
+        "#,
+        order_id,
+        owner,
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Those of the given items that exist but belong to another order.
 pub(crate) async fn items_elsewhere(conn: &mut PgConnection, order_id: Uuid, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("select id from command.order_items where id = any($1) and order_id <> $2", ids, order_id)

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use Reach::{All, No, Own};
 
-use crate::principal::Role;
+use crate::principal::{Caller, Role};
 
 /// Whose things a role reaches by a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub static RULES: &[Rule] = &[
     //                                                        customer staff manager reporting operator admin
     // Orders. The shop says what a thing costs, so no customer places an order. The history names who of the shop did what, and from where.
     rule("POST",  "/api/v1/orders",                            [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/quote",                      [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/transitions",                [No,     All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders",                            [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders/{id}",                       [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/orders/{id}/history",               [No,     All,  All,    No,       No,      All]),
@@ -49,10 +51,12 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/orders/{id}/ship",                  [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/orders/{id}/deliver",               [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/orders/{id}/e-invoice",             [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/notes",                 [No,     All,  All,    No,       No,      All]),
     // Money that goes back without a return.
     rule("POST",  "/api/v1/orders/{id}/refunds",               [No,     No,   All,    No,       No,      All]),
     // Returns. Staff receive what comes back; managers decide.
     rule("POST",  "/api/v1/returns",                           [Own,    All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/returns/preview",                   [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/returns",                           [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/returns/{id}",                      [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/returns/{id}/history",              [No,     All,  All,    No,       No,      All]),
@@ -73,6 +77,11 @@ pub static RULES: &[Rule] = &[
     rule("GET",   "/api/v1/refunds/{id}/credit-note",          [Own,    All,  All,    No,       No,      All]),
     rule("GET",   "/api/v1/refunds/{id}/e-invoice.json",       [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/refunds/{id}/retry",                [No,     No,   All,    No,       No,      All]),
+    // What has happened, of all customers.
+    rule("GET",   "/api/v1/events",                            [No,     All,  All,    No,       No,      All]),
+    // Invoices and credit notes.
+    rule("GET",   "/api/v1/invoices",                          [Own,    All,  All,    No,       No,      All]),
+    rule("GET",   "/api/v1/credit-notes",                      [Own,    All,  All,    No,       No,      All]),
     // Reports.
     rule("GET",   "/api/v1/reports/daily",                     [No,     No,   All,    All,      No,      All]),
     rule("GET",   "/api/v1/reports/gst",                       [No,     No,   All,    All,      No,      All]),
@@ -100,6 +109,18 @@ pub static RULES: &[Rule] = &[
     rule("GET",   "/api/v1/ops/schedules",                     [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/status",                        [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/stuck",                         [No,     No,   No,     No,       All,     All]),
+    // Where events are sent to. They name customers, so only an admin says where.
+    rule("GET",   "/api/v1/ops/webhooks",                      [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/webhooks",                      [No,     No,   No,     No,       No,      All]),
+    rule("GET",   "/api/v1/ops/webhooks/{id}",                 [No,     No,   No,     No,       All,     All]),
+    rule("PATCH", "/api/v1/ops/webhooks/{id}",                 [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/webhooks/{id}/delete",          [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/webhooks/{id}/rotate-secret",   [No,     No,   No,     No,       No,      All]),
+    rule("POST",  "/api/v1/ops/webhooks/{id}/test",            [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/webhooks/{id}/recover",         [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/webhooks/{id}/deliveries",      [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/webhooks/{id}/deliveries/{event_id}",[No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/webhooks/{id}/deliveries/{event_id}/redeliver",[No,     No,   No,     No,       All,     All]),
     // The keys of callers.
     rule("GET",   "/api/v1/ops/keys",                          [No,     No,   No,     No,       No,      All]),
     rule("POST",  "/api/v1/ops/keys",                          [No,     No,   No,     No,       No,      All]),
@@ -122,6 +143,16 @@ pub fn of(method: &str, route: &str) -> Option<&'static Rule> {
 /// The methods of a route, as in the header `Allow`.
 pub fn methods_of(route: &str) -> Vec<&'static str> {
     RULES.iter().filter(|rule| rule.route == route).map(|rule| rule.method).collect()
+}
+
+impl Caller {
+    /// Whether the caller may use this route at all.
+    pub fn may(&self, method: &str, route: &str) -> bool {
+        match self {
+            Self::Unchecked => true,
+            Self::Known(principal) => of(method, route).is_some_and(|rule| rule.reach(principal.role) != No),
+        }
+    }
 }
 
 impl Rule {

@@ -36,7 +36,7 @@ pub use order_totals::{DraftLine, LineAmounts, MAX_LINES, MAX_QUANTITY, OrderDra
 pub use refund_status::RefundStatus;
 pub use return_policy::{
     ExceedingItem, OrderForReturn, RefundShipping, RequestedItem, ReturnPolicy, ReturnRefusal, decide_refund,
-    decide_return,
+    decide_return, returnable_units,
 };
 pub use return_state::ReturnState;
 pub use review_policy::ReviewPolicy;

@@ -38,7 +38,7 @@ impl Part {
 
 /// A line of the order, and what was returned of it so far. Rejected returns do not count, and neither do units that never
 /// arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReturnableItem {
     pub id: Uuid,
     pub quantity: u32,

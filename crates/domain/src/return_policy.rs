@@ -125,7 +125,7 @@ pub fn decide_return(
     policy: &ReturnPolicy,
     now: DateTime<Utc>,
 ) -> Result<Vec<ReturnLine>, ReturnRefusal> {
-    let only_missing = check_order(order, *policy, now)?;
+    let left: BTreeMap<Uuid, u32> = returnable_units(order, *policy, now)?.into_iter().collect();
     // Each entry by itself: in a sum, another entry of the same item would hide a negative quantity.
     if requested.is_empty() || requested.iter().any(|item| item.quantity < 1) {
         return Err(ReturnRefusal::NoItems);
@@ -136,8 +136,7 @@ pub fn decide_return(
 
     let (mut wanted, mut exceeding) = (Vec::with_capacity(requested.len()), Vec::new());
     for RequestedItem { order_item_id: id, quantity: requested } in requested {
-        let item = items[&id];
-        let returnable = if only_missing { item.returnable().min(item.missing_quantity) } else { item.returnable() };
+        let returnable = left[&id];
         match u32::try_from(requested) {
             Ok(quantity) if quantity <= returnable => wanted.push((id, quantity)),
             _ => exceeding.push(ExceedingItem { id, requested, returnable }),
@@ -147,6 +146,22 @@ pub fn decide_return(
         return Err(ReturnRefusal::QuantityExceedsReturnable { items: exceeding });
     }
     Ok(decide_refund(&order.items, &wanted, policy.shipping, 0))
+}
+
+/// How many units of each item may be requested now, in the order of the items; or the rule because of which none may.
+///
+/// # Errors
+/// The order was not delivered, its window is over, or it takes no other return.
+pub fn returnable_units(
+    order: &OrderForReturn,
+    policy: ReturnPolicy,
+    now: DateTime<Utc>,
+) -> Result<Vec<(Uuid, u32)>, ReturnRefusal> {
+    let only_missing = check_order(order, policy, now)?;
+    let units = |item: &ReturnableItem| {
+        if only_missing { item.returnable().min(item.missing_quantity) } else { item.returnable() }
+    };
+    Ok(order.items.iter().map(|item| (item.id, units(item))).collect())
 }
 
 /// What the return of these units refunds, line by line, after fees that are kept back, at most all of it. Units of which fewer are

@@ -25,6 +25,7 @@ const RENEW: Duration = Duration::from_millis(1_500);
 pub enum Consumer {
     Relay,
     Projections,
+    Webhooks,
 }
 
 /// The name under which it is on record up to where events have arrived in the inbox.
@@ -35,6 +36,7 @@ impl Consumer {
         match self {
             Self::Relay => "relay",
             Self::Projections => "projections",
+            Self::Webhooks => "webhooks",
         }
     }
 }

@@ -8,6 +8,7 @@ mod arrivals;
 mod marks;
 mod place;
 mod follow;
+mod follower;
 
 use contracts::Queue;
 use serde_json::value::RawValue;
@@ -19,7 +20,8 @@ use crate::inbox::{Job, Row};
 use crate::leases::{ARRIVED, Consumer, Leases};
 
 pub use arrivals::{Arrivals, Window};
-pub use follow::{Limit, Seen, follow};
+pub use follow::{Headline, Limit, Seen, follow, follow_headlines};
+pub use follower::{Follower, Reader};
 pub use place::Place;
 pub use progress::{Covered, LookAt, Mark};
 

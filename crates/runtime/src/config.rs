@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
@@ -108,6 +109,9 @@ pub struct HttpLimits {
     /// (`localhost`, 127.0.0.1, `[::1]`), all others any.
     #[arg(long, env = "HTTP_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call the API from a browser (CORS), separated by commas, like `https://shop.example`. Unset: none.
+    #[arg(long, env = "HTTP_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
 }
 
 impl Default for HttpLimits {
@@ -120,8 +124,21 @@ impl Default for HttpLimits {
             max_buffered_bytes: MAX_BUFFERED_BYTES,
             trusted_proxies: Vec::new(),
             allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
+}
+
+/// An origin as browsers send it: a scheme, a host, and a port unless it is the usual one.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let expected = || "must be an origin like https://shop.example, without a path".to_owned();
+    let (scheme, host) = text.trim().split_once("://").ok_or_else(expected)?;
+    let is_origin =
+        matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']);
+    if !is_origin {
+        return Err(expected());
+    }
+    HeaderValue::from_str(&format!("{scheme}://{}", host.to_ascii_lowercase())).map_err(|_| expected())
 }
 
 /// Whether what goes to this host crosses no network: a loopback address, or a folder with a socket.

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::database;
 use crate::request_id::current_request_id;
 
-pub use body::{ErrorBody, ErrorDetail};
+pub(crate) use body::PROBLEM;
+pub use body::{ErrorBody, ErrorDetail, Problem};
 pub(crate) use fields::FieldError;
 pub use fields::FieldErrors;
 
@@ -91,9 +92,12 @@ impl IntoResponse for ApiError {
                 message: self.message,
                 details: self.details,
                 request_id: current_request_id().map(|id| id.to_string()).unwrap_or_default(),
+                docs: format!("/docs/errors#{}", self.code),
             },
         };
-        let mut response = (self.status, axum::Json(body)).into_response();
+        let mut response = (self.status, axum::Json(&body)).into_response();
+        // The middleware writes it again for a client that asks for problem details.
+        response.extensions_mut().insert(body.error);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

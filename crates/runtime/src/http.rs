@@ -2,6 +2,7 @@
 //! the error shape, and the server.
 
 mod serve;
+pub mod accept;
 mod connections;
 mod middleware;
 mod protect;

@@ -17,11 +17,12 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod metrics;
 pub mod clock;
+pub mod addresses;
 pub mod backoff;
 pub mod faults;
 pub mod tls;
 pub mod docs;
 
 pub use clock::{Clock, Ids};
-pub use error::{ApiError, ErrorBody, ErrorDetail, FieldErrors};
+pub use error::{ApiError, ErrorBody, ErrorDetail, FieldErrors, Problem};
 pub use tasks::Tasks;

@@ -34,10 +34,11 @@ pub(super) enum WriteErrors {
     /// `MALFORMED_JSON`.
     #[response(status = 400)]
     Malformed(ErrorBody),
-    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND` or `KEY_NOT_FOUND`.
+    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND`, `KEY_NOT_FOUND`, `WEBHOOK_NOT_FOUND` or `DELIVERY_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, or `REPLAY_STALLED`: a part is replayed.
+    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, `WEBHOOK_DISABLED`, `DELIVERY_UNDER_WAY`, or `REPLAY_STALLED`: a part
+    /// is replayed.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `UNSUPPORTED_MEDIA_TYPE`.
@@ -161,6 +162,17 @@ impl From<OperationError> for ApiError {
             | OperationError::NotAtRest { .. }
             | OperationError::DocumentsLeft { .. }
             | OperationError::FileLeft { .. } => Self::conflict("NOT_ERASABLE", message),
+            OperationError::WebhookNotFound(id) => {
+                Self::not_found("WEBHOOK_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::DeliveryNotFound { endpoint_id, event_id } => {
+                Self::not_found("DELIVERY_NOT_FOUND", message)
+                    .with_details(json!({ "endpoint_id": endpoint_id, "event_id": event_id }))
+            }
+            OperationError::WebhookDisabled(id) => {
+                Self::conflict("WEBHOOK_DISABLED", message).with_details(json!({ "id": id }))
+            }
+            OperationError::DeliveryUnderWay => Self::conflict("DELIVERY_UNDER_WAY", message),
             OperationError::Database(error) => error.into(),
         }
     }

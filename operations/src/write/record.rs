@@ -83,6 +83,13 @@ pub(super) enum Action {
     ExportCustomer,
     EraseCustomer,
     EraseDocuments,
+    CreateWebhook,
+    ChangeWebhook,
+    DeleteWebhook,
+    RotateWebhook,
+    TestWebhook,
+    RedeliverWebhook,
+    RecoverWebhook,
 }
 
 impl Action {
@@ -101,6 +108,13 @@ impl Action {
             Self::ExportCustomer => "EXPORT_CUSTOMER",
             Self::EraseCustomer => "ERASE_CUSTOMER",
             Self::EraseDocuments => "ERASE_DOCUMENTS",
+            Self::CreateWebhook => "CREATE_WEBHOOK",
+            Self::ChangeWebhook => "CHANGE_WEBHOOK",
+            Self::DeleteWebhook => "DELETE_WEBHOOK",
+            Self::RotateWebhook => "ROTATE_WEBHOOK",
+            Self::TestWebhook => "TEST_WEBHOOK",
+            Self::RedeliverWebhook => "REDELIVER_WEBHOOK",
+            Self::RecoverWebhook => "RECOVER_WEBHOOK",
         }
     }
 }

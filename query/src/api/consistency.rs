@@ -74,7 +74,8 @@ impl Tokens {
 
 fn read_token(key: &ConsistencyKey, token: &str) -> Option<((&'static str, Uuid), i32)> {
     let Token { entity, id, version } = key.read(token)?;
-    let kinds = [EntityType::Order, EntityType::Return, EntityType::Refund];
+    let kinds =
+        [EntityType::Order, EntityType::Return, EntityType::Refund, EntityType::Invoice, EntityType::CreditNote];
     let kind = kinds.into_iter().find(|known| known.as_str() == entity)?;
     Some(((kind.as_str(), id), version))
 }

@@ -1,4 +1,4 @@
-//! The cursor of a list: where a page ended. Opaque to clients.
+//! The cursor of a list: where a page begins. Opaque to clients.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,21 +6,32 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// First byte of every cursor; a new layout gets a new number.
-const VERSION: u8 = 1;
-const LENGTH: usize = 1 + 8 + 16;
+const VERSION: u8 = 2;
+const LENGTH: usize = 1 + 1 + 8 + 8 + 16;
 
-/// The last row of a page. The next page starts with older rows, and among equally old ones with smaller ids.
+/// Which way a page goes from its cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Back,
+}
+
+/// A row of a list, next to which a page begins. The page does not include it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    pub(super) created_at: DateTime<Utc>,
+    pub(super) direction: Direction,
+    /// Of the filters and the order of the list: a cursor has a meaning with these only.
+    pub(super) list: [u8; 8],
+    pub(super) at: DateTime<Utc>,
     pub(super) id: Uuid,
 }
 
 impl Cursor {
     pub(crate) fn encode(self) -> String {
         let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(VERSION);
-        bytes.extend(self.created_at.timestamp_micros().to_be_bytes());
+        bytes.extend([VERSION, u8::from(self.direction == Direction::Back)]);
+        bytes.extend(self.list);
+        bytes.extend(self.at.timestamp_micros().to_be_bytes());
         bytes.extend(self.id.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -29,11 +40,17 @@ impl Cursor {
     /// refuse some of them later.
     pub(crate) fn decode(text: &str) -> Option<Self> {
         let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (version, rest) = bytes.split_first()?;
+        let ([version, direction], rest) = bytes.split_first_chunk::<2>()?;
+        let (list, rest) = rest.split_first_chunk::<8>()?;
         let (micros, id) = rest.split_first_chunk::<8>()?;
-        let created_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-        let plausible = *version == VERSION && super::dates::is_plausible(created_at);
-        plausible.then_some(Self { created_at, id: Uuid::from_slice(id).ok()? })
+        let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        let direction = match direction {
+            0 => Direction::Forward,
+            1 => Direction::Back,
+            _ => return None,
+        };
+        let plausible = *version == VERSION && super::dates::is_plausible(at);
+        plausible.then_some(Self { direction, list: *list, at, id: Uuid::from_slice(id).ok()? })
     }
 }
 
@@ -43,7 +60,9 @@ mod tests {
 
     fn cursor(micros: i64) -> Cursor {
         Cursor {
-            created_at: DateTime::from_timestamp_micros(micros).expect("in range"),
+            direction: if micros % 2 == 0 { Direction::Forward } else { Direction::Back },
+            list: *b"newest!!",
+            at: DateTime::from_timestamp_micros(micros).expect("in range"),
             id: Uuid::from_u128(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057),
         }
     }
@@ -60,11 +79,12 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let good = cursor(1).encode();
-        let of = |version: u8, micros: i64| {
-            let bytes: Vec<u8> = [version].into_iter().chain(micros.to_be_bytes()).chain([0; 16]).collect();
+        let of = |version: u8, direction: u8, micros: i64| {
+            let start = [version, direction].into_iter().chain([0; 8]);
+            let bytes: Vec<u8> = start.chain(micros.to_be_bytes()).chain([0; 16]).collect();
             URL_SAFE_NO_PAD.encode(bytes)
         };
-        assert!(Cursor::decode(&of(VERSION, 1)).is_some());
+        assert!(Cursor::decode(&of(VERSION, 1, 1)).is_some());
         for text in [
             String::new(),
             "garbage".to_owned(),
@@ -72,10 +92,11 @@ mod tests {
             format!("{good}AA"),
             format!("{good}="),
             good.replace('A', "+"),
-            of(VERSION + 1, 1),
-            of(VERSION, i64::MIN),
-            of(VERSION, i64::MAX),
-            of(VERSION, 253_402_300_800_000_000),
+            of(VERSION + 1, 0, 1),
+            of(VERSION, 2, 1),
+            of(VERSION, 0, i64::MIN),
+            of(VERSION, 0, i64::MAX),
+            of(VERSION, 0, 253_402_300_800_000_000),
         ] {
             assert_eq!(Cursor::decode(&text), None, "{text:?}");
         }

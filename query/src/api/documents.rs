@@ -19,24 +19,38 @@ pub(super) struct Found {
     /// Its place among those that were asked for, from 1.
     pub(super) place: i64,
     pub(super) version: i32,
+    /// Its state or status.
+    pub(super) state: String,
     pub(super) document: String,
     /// The version of what is shown inside.
     pub(super) inner_version: Option<i32>,
     /// Members of a JSON object, as text.
     pub(super) inner: Option<String>,
+    /// Of an order: the list of its returns, as text.
+    pub(super) returns: Option<String>,
+}
+
+/// Tells versions of what is shown apart. A new invoice does not change the version of its order, so the tag has the versions of what
+/// is shown inside, too; and the end of a return window changes no version at all.
+pub(super) fn etag(version: i32, inner_version: Option<i32>, may_return: bool) -> String {
+    match (inner_version, may_return) {
+        (None, false) => format!("\"{version}\""),
+        (Some(inner), false) => format!("\"{version}.{inner}\""),
+        (inner, true) => format!("\"{version}.{}.1\"", inner.unwrap_or(0)),
+    }
 }
 
 /// The document with its `ETag`, or 304 when the client has it already.
-pub(super) fn respond(found: Found, headers: &HeaderMap) -> Response {
-    // A new invoice does not change the version of its order, so the tag contains the invoice's version too.
-    let etag = match found.inner_version {
-        None => format!("\"{}\"", found.version),
-        Some(inner) => format!("\"{}.{inner}\"", found.version),
-    };
+pub(super) fn respond(document: String, etag: String, headers: &HeaderMap) -> Response {
     if client_has(headers, &etag) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
-    ([(header::ETAG, etag)], json(with_members(found.document, found.inner.as_deref()))).into_response()
+    ([(header::ETAG, etag)], json(document)).into_response()
+}
+
+/// The entries of a history as a member of the document that they are of.
+pub(super) fn with_history(document: String, entries: &[String]) -> String {
+    with_members(document, Some(&format!("\"history\":[{}]", entries.join(","))))
 }
 
 /// The history as stored; `None` without entries, which means that there is no such order or return.
@@ -76,17 +90,6 @@ mod tests {
 
     use super::*;
 
-    fn found(inner: Option<&str>) -> Found {
-        let inner = inner.map(str::to_owned);
-        Found {
-            place: 1,
-            version: 4,
-            document: r#"{"id": 1}"#.to_owned(),
-            inner_version: inner.as_ref().map(|_| 1),
-            inner,
-        }
-    }
-
     fn headers(if_none_match: &str) -> HeaderMap {
         HeaderMap::from_iter([(header::IF_NONE_MATCH, if_none_match.parse().expect("a header value"))])
     }
@@ -101,17 +104,20 @@ mod tests {
 
     #[test]
     fn a_document_that_the_client_has_is_not_sent_again() {
-        for (given, inner, status) in [
-            ("\"4\"", None, 304),
-            ("W/\"4\"", None, 304),
-            ("\"3\", \"4\"", None, 304),
-            ("*", None, 304),
-            ("\"3\"", None, 200),
-            ("4", None, 200),
-            ("\"4\"", Some("\"invoice\":{}"), 200),
-            ("\"4.1\"", Some("\"invoice\":{}"), 304),
+        for (given, inner, may_return, status) in [
+            ("\"4\"", None, false, 304),
+            ("W/\"4\"", None, false, 304),
+            ("\"3\", \"4\"", None, false, 304),
+            ("*", None, false, 304),
+            ("\"3\"", None, false, 200),
+            ("4", None, false, 200),
+            ("\"4\"", Some(1), false, 200),
+            ("\"4.1\"", Some(1), false, 304),
+            ("\"4.1\"", Some(1), true, 200),
+            ("\"4.1.1\"", Some(1), true, 304),
+            ("\"4.0.1\"", None, true, 304),
         ] {
-            let response = respond(found(inner), &headers(given));
+            let response = respond("{}".to_owned(), etag(4, inner, may_return), &headers(given));
             assert_eq!(response.status().as_u16(), status, "{given} {inner:?}");
             assert!(response.headers().contains_key(header::ETAG));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use access::Caller;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use contracts::{EntityType, OrderDocument};
 use runtime::http::ApiQuery;
@@ -12,15 +12,17 @@ use runtime::{ApiError, ErrorBody};
 
 use super::consistency::Scope;
 use super::documents::{self, History};
-use super::lists::{self, OrderListParams, OrderPage};
-use super::{Api, ConsistencyParam, OrderId, store};
+use super::lists::{self, ListParams, OrderFilters, OrderPage};
+use super::{Api, ConsistencyParam, OrderId, ReadParams, store};
 
-/// Orders, newest first.
+/// Orders
+///
+/// Newest first, unless `sort` says otherwise. An entry that does not change while its list is read page by page is seen once.
 #[utoipa::path(
     get,
     path = "/orders",
     tag = "Orders: queries",
-    params(OrderListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
+    params(OrderFilters, ListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
         (status = 200, description = "One page.", body = OrderPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
@@ -31,22 +33,21 @@ pub(super) async fn list_orders(
     State(api): State<Arc<Api>>,
     caller: Caller,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<OrderListParams>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
-    let (mut filter, consistency) = params.parse()?;
-    filter.owner = caller.owner().map(str::to_owned);
-    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
-    lists::page(&api.read, &store::ORDERS, &filter).await
+    lists::page(&api, &caller, &headers, &lists::ORDERS, lists::orders(&uri)?).await
 }
 
-/// One order with all its details, and its invoice once there is one.
+/// One order
+///
+/// With its invoice, refunds and returns, and what may be done with it next.
 #[utoipa::path(
     get,
     path = "/orders/{id}",
     tag = "Orders: queries",
     params(
         ("id" = uuid::Uuid, Path),
-        ConsistencyParam,
+        ReadParams,
         ("x-consistency-token" = Option<String>, Header, description = "See `consistency`."),
         ("if-none-match" = Option<String>, Header, description = "The `ETag` of an earlier response."),
     ),
@@ -55,9 +56,10 @@ pub(super) async fn list_orders(
             status = 200,
             description = "The order.",
             body = OrderDocument,
-            headers(("etag" = String, description = "`\"<version>\"`, with an invoice `\"<version>.<version of the invoice>\"`")),
+            headers(("etag" = String, description = "`\"<version>\"`, followed by the sum of the versions of invoice, refunds and returns once there are any, and by 1 while a return may be requested")),
         ),
         (status = 304, description = "Unchanged."),
+        (status = 403, description = "`FORBIDDEN`: customers see no history", body = ErrorBody),
         (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
         (status = 503, description = "`READ_MODEL_BEHIND`, `TOO_MANY_WAITING`", body = ErrorBody),
@@ -68,11 +70,16 @@ pub(super) async fn get_order(
     id: OrderId,
     caller: Caller,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<ConsistencyParam>,
+    ApiQuery(params): ApiQuery<ReadParams>,
 ) -> Result<Response, ApiError> {
-    api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
+    let history = params.history(&api, &caller, &headers, EntityType::Order, id.0).await?;
     let found = api.orders.get(id.0, caller.owner()).await?.ok_or_else(|| id.not_found())?;
-    Ok(documents::respond(found, &headers))
+    let (version, inner_version) = (found.version, found.inner_version);
+    let (mut document, may_return) = api.shown(&caller).order(found);
+    if let Some(history) = history {
+        document = documents::with_history(document, &history);
+    }
+    Ok(documents::respond(document, documents::etag(version, inner_version, may_return), &headers))
 }
 
 /// All state changes of an order, oldest first.

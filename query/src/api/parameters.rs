@@ -1,12 +1,53 @@
 //! Parses query parameters and collects what is wrong with them, so that the client learns everything at once.
 
+use std::collections::HashMap;
+
+use axum::extract::Query;
+use axum::http::Uri;
 use runtime::{ApiError, FieldErrors};
 
 /// Each method returns `None` for a parameter that is absent or wrong; `finish` tells which.
 #[derive(Debug, Default)]
-pub(super) struct Parameters(FieldErrors);
+pub(super) struct Parameters {
+    given: HashMap<String, String>,
+    errors: FieldErrors,
+}
 
 impl Parameters {
+    /// The parameters of a query string. Those that are not known, and those that are there twice, are wrong.
+    pub(super) fn read(uri: &Uri, known: &[String]) -> Self {
+        let mut parameters = Self::default();
+        let pairs = match Query::<Vec<(String, String)>>::try_from_uri(uri) {
+            Ok(Query(pairs)) => pairs,
+            Err(error) => {
+                parameters.reject("", error.body_text());
+                return parameters;
+            }
+        };
+        for (name, value) in pairs {
+            if value.contains('\0') || name.contains('\0') {
+                parameters.reject(&name.replace('\0', "\u{fffd}"), "must not contain the character U+0000");
+            } else if !known.contains(&name) {
+                let shown: String = name.chars().take(64).collect();
+                parameters.reject(&shown, format!("is not a known parameter; known are {}", known.join(", ")));
+            } else if parameters.given.insert(name.clone(), value).is_some() {
+                parameters.reject(&name, "is given more than once");
+            }
+        }
+        parameters
+    }
+
+    /// What the client has sent.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(String::as_str)
+    }
+
+    /// [`parse`](Self::parse) of what the client has sent.
+    pub(super) fn take<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let text = self.given.remove(name);
+        self.parse(name, text.as_deref(), expected, parse)
+    }
+
     /// `expected` completes a sentence that starts with the parameter's name: "must be …".
     pub(super) fn parse<T>(
         &mut self,
@@ -34,19 +75,17 @@ impl Parameters {
         self.parse(name, text, &expected(), |text| all.iter().copied().find(|one| word(*one) == text))
     }
 
-    pub(super) fn text(&mut self, name: &str, text: Option<&str>, max_length: usize) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str, max_length: usize) -> Option<String> {
         let expected = format!("must be 1 to {max_length} characters long");
-        self.parse(name, text, &expected, |text| {
-            (1..=max_length).contains(&text.chars().count()).then(|| text.to_owned())
-        })
+        self.take(name, &expected, |text| (1..=max_length).contains(&text.chars().count()).then(|| text.to_owned()))
     }
 
     pub(super) fn reject(&mut self, name: &str, message: impl Into<String>) {
-        self.0.add(name, message);
+        self.errors.add(name, message);
     }
 
     /// 422 with every parameter that is wrong.
     pub(super) fn finish(self) -> Result<(), ApiError> {
-        self.0.finish()
+        self.errors.finish()
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use access::Caller;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use contracts::{EntityType, RefundDocument};
 use runtime::http::ApiQuery;
@@ -12,15 +12,17 @@ use runtime::{ApiError, ErrorBody};
 
 use super::consistency::Scope;
 use super::documents::{self, History};
-use super::lists::{self, RefundListParams, RefundPage};
+use super::lists::{self, ListParams, RefundFilters, RefundPage};
 use super::{Api, ConsistencyParam, RefundId, store};
 
-/// Refunds, newest first.
+/// Refunds
+///
+/// Newest first, unless `sort` says otherwise. An entry that does not change while its list is read page by page is seen once.
 #[utoipa::path(
     get,
     path = "/refunds",
     tag = "Refunds: queries",
-    params(RefundListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
+    params(RefundFilters, ListParams, ("x-consistency-token" = Option<String>, Header, description = "See `consistency`.")),
     responses(
         (status = 200, description = "One page.", body = RefundPage),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),
@@ -31,12 +33,9 @@ pub(super) async fn list_refunds(
     State(api): State<Arc<Api>>,
     caller: Caller,
     headers: HeaderMap,
-    ApiQuery(params): ApiQuery<RefundListParams>,
+    uri: Uri,
 ) -> Result<Response, ApiError> {
-    let (mut filter, consistency) = params.parse()?;
-    filter.owner = caller.owner().map(str::to_owned);
-    api.wait_for(&headers, consistency.as_deref(), Scope::Documents).await?;
-    lists::page(&api.read, &store::REFUNDS, &filter).await
+    lists::page(&api, &caller, &headers, &lists::REFUNDS, lists::refunds(&uri)?).await
 }
 
 /// One refund.
@@ -72,7 +71,9 @@ pub(super) async fn get_refund(
 ) -> Result<Response, ApiError> {
     api.wait_for(&headers, params.consistency.as_deref(), Scope::Documents).await?;
     let found = api.refunds.get(id.0, caller.owner()).await?.ok_or_else(|| id.not_found())?;
-    Ok(documents::respond(found, &headers))
+    let etag = documents::etag(found.version, found.inner_version, false);
+    let document = documents::with_members(found.document, found.inner.as_deref());
+    Ok(documents::respond(document, etag, &headers))
 }
 
 /// All state changes of a refund, oldest first.

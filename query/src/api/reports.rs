@@ -145,7 +145,12 @@ macro_rules! any_of {
 use any_of;
 
 /// The rows in the format that the client asks for; a CSV file's name starts with `name`.
-fn respond<Row: Serialize>(name: &str, period: Period, format: Format, data: Vec<Row>) -> Result<Response, ApiError> {
+fn respond<Row: Serialize + Default>(
+    name: &str,
+    period: Period,
+    format: Format,
+    data: Vec<Row>,
+) -> Result<Response, ApiError> {
     match format {
         Format::Json => {
             let report = Report { from: period.from, to: period.to, data };

@@ -1,13 +1,11 @@
 //! The statements behind the reads.
 
-use chrono::{DateTime, Utc};
 use contracts::EntityType;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::cursor::Cursor;
 use super::documents::Found;
 
 /// Documents to find, as columns: place n is the nth of both.
@@ -23,16 +21,21 @@ pub(super) fn orders<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> BoxF
     sqlx::query_as!(
         Found,
         r#"
-        select place as "place!", orders.version as "version!", orders.document::text as "document!",
-               nullif(coalesce(invoices.version, 0) + coalesce(refunds.versions, 0), 0) as "inner_version?",
-               nullif(concat_ws(',', '"invoice":' || invoices.document::text, '"refunds":[' || refunds.documents || ']'), '') as "inner?"
+        select place as "place!", orders.version as "version!", orders.state as "state!", orders.document::text as "document!",
+               nullif(coalesce(invoices.version, 0) + coalesce(refunds.versions, 0) + coalesce(returns.versions, 0), 0) as "inner_version?",
+               nullif(concat_ws(',', '"invoice":' || invoices.document::text, '"refunds":[' || refunds.documents || ']'), '') as "inner?",
+               '[' || returns.documents || ']' as "returns?"
         from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
-        join read.orders on orders.id = wanted.id and customer_id = coalesce(owner, customer_id)
+        join read.orders on orders.id = wanted.id and orders.customer_id = coalesce(owner, orders.customer_id)
         left join read.invoices on invoices.order_id = orders.id
         left join lateral (
             select sum(version)::int as versions, string_agg(document::text, ',' order by id) as documents
             from read.refunds where refunds.order_id = orders.id
         ) as refunds on true
+        left join lateral (
+            select sum(version)::int as versions, string_agg(document::text, ',' order by id) as documents
+            from read.returns where returns.order_id = orders.id
+        ) as returns on true
         "#,
         &wanted.ids,
         &wanted.owners as _,
@@ -46,12 +49,13 @@ pub(super) fn returns<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> Box
     sqlx::query_as!(
         Found,
         r#"
-        select place as "place!", returns.version as "version!", returns.document::text as "document!",
+        select place as "place!", returns.version as "version!", returns.state as "state!", returns.document::text as "document!",
                nullif(coalesce(refunds.version, 0) + coalesce(credit_notes.version, 0), 0) as "inner_version?",
                nullif(concat_ws(',', '"refund":' || refunds.document::text, '"credit_note":' || credit_notes.document::text), '')
-                   as "inner?"
+                   as "inner?",
+               null::text as returns
         from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
-        join read.returns on returns.id = wanted.id and customer_id = coalesce(owner, customer_id)
+        join read.returns on returns.id = wanted.id and returns.customer_id = coalesce(owner, returns.customer_id)
         left join read.refunds on refunds.return_id = returns.id
         left join read.credit_notes on source_id = returns.id
         "#,
@@ -67,10 +71,11 @@ pub(super) fn refunds<'c>(conn: &'c mut PgConnection, wanted: &'c Wanted) -> Box
     sqlx::query_as!(
         Found,
         r#"
-        select place as "place!", refunds.version as "version!", refunds.document::text as "document!",
-               credit_notes.version as "inner_version?", '"credit_note":' || credit_notes.document::text as "inner?"
+        select place as "place!", refunds.version as "version!", refunds.state as "state!", refunds.document::text as "document!",
+               credit_notes.version as "inner_version?", '"credit_note":' || credit_notes.document::text as "inner?",
+               null::text as returns
         from unnest($1::uuid[], $2::text[]) with ordinality as wanted (id, owner, place)
-        join read.refunds on refunds.id = wanted.id and customer_id = coalesce(owner, customer_id)
+        join read.refunds on refunds.id = wanted.id and refunds.customer_id = coalesce(owner, refunds.customer_id)
         left join read.credit_notes on source_id = refunds.id
         "#,
         &wanted.ids,
@@ -129,7 +134,7 @@ pub(super) async fn invoice(
             from json_array_elements(invoices.document -> 'earlier_editions') as earlier
             where (earlier ->> 'edition')::int = $2
         ) as edition on true
-        where orders.id = $1 and customer_id = coalesce($3, customer_id)
+        where orders.id = $1 and orders.customer_id = coalesce($3, orders.customer_id)
         "#,
         order_id,
         edition,
@@ -147,7 +152,7 @@ pub(super) async fn credit_note(read: &PgPool, return_id: Uuid, owner: Option<&s
         select returns.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
                credit_notes.version as "latest?", credit_notes.document ->> 'erased' is not null as "is_erased!"
         from read.returns left join read.credit_notes on source_id = returns.id
-        where returns.id = $1 and customer_id = coalesce($2, customer_id)
+        where returns.id = $1 and returns.customer_id = coalesce($2, returns.customer_id)
         "#,
         return_id,
         owner,
@@ -168,7 +173,7 @@ pub(super) async fn credit_note_of_refund(
         select refunds.state as "state!", credit_notes.path as "path?", credit_notes.sha256 as "sha256?",
                credit_notes.version as "latest?", credit_notes.document ->> 'erased' is not null as "is_erased!"
         from read.refunds left join read.credit_notes on source_id = refunds.id
-        where refunds.id = $1 and customer_id = coalesce($2, customer_id)
+        where refunds.id = $1 and refunds.customer_id = coalesce($2, refunds.customer_id)
         "#,
         refund_id,
         owner,
@@ -177,108 +182,18 @@ pub(super) async fn credit_note_of_refund(
     .await
 }
 
-/// A table that can be listed.
-#[derive(Debug)]
-pub(super) struct Listing {
-    /// Adds the documents that are shown inside the listed ones, in subqueries that run for the rows of the page only.
-    select: &'static str,
-}
-
-pub(super) const ORDERS: Listing = Listing {
-    select: "select id, created_at, document::text as document,
-                    nullif(concat_ws(',',
-                        (select '\"invoice\":' || invoices.document::text from read.invoices where order_id = listed.id),
-                        (select '\"refunds\":[' || string_agg(refunds.document::text, ',' order by id) || ']'
-                         from read.refunds where order_id = listed.id)), '') as \"inner\"
-             from read.orders as listed where true",
-};
-
-pub(super) const RETURNS: Listing = Listing {
-    select: "select id, created_at, document::text as document,
-                    nullif(concat_ws(',',
-                        (select '\"refund\":' || refunds.document::text from read.refunds where return_id = listed.id),
-                        (select '\"credit_note\":' || credit_notes.document::text from read.credit_notes
-                         where source_id = listed.id)), '') as \"inner\"
-             from read.returns as listed where true",
-};
-
-pub(super) const REFUNDS: Listing = Listing {
-    select: "select id, created_at, document::text as document,
-                    (select '\"credit_note\":' || credit_notes.document::text from read.credit_notes
-                     where source_id = listed.id) as \"inner\"
-             from read.refunds as listed where true",
-};
-
-/// The rows of a list that the client asks for.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    /// The customer whose rows alone the caller may see.
-    pub(super) owner: Option<String>,
-    pub(super) state: Option<&'static str>,
-    /// For returns and refunds only.
-    pub(super) order_id: Option<Uuid>,
-    pub(super) customer_id: Option<String>,
-    pub(super) order_number: Option<String>,
-    /// Included.
-    pub(super) created_from: Option<DateTime<Utc>>,
-    /// Not included.
-    pub(super) created_to: Option<DateTime<Utc>>,
-    pub(super) after: Option<Cursor>,
-    pub(super) limit: i64,
-}
-
-#[derive(Debug, FromRow)]
-pub(super) struct Listed {
-    pub(super) id: Uuid,
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) document: String,
-    pub(super) inner: Option<String>,
-    /// How many rows there are in place of these: at most one more than the limit.
-    pub(super) found: i64,
-}
-
-/// The longest page, in bytes of its documents. The first one is sent however long it is.
-const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
-
-/// Returns one row more than the limit when there is one, so that the caller knows whether there is another page; and fewer when these
-/// are very long.
-///
-/// The only statement that is put together at run time: a fixed one with `$1 is null or state = $1` gets one plan for all
-/// combinations of filters, and that plan uses no index.
-pub(super) async fn list(read: &PgPool, listing: &Listing, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
-    let mut query = QueryBuilder::<Postgres>::new(
-        "select id, created_at, document, \"inner\", found
-         from (select *, row_number() over newest as place, count(*) over () as found,
-                      sum(octet_length(document) + coalesce(octet_length(\"inner\"), 0)) over newest as bytes
-               from (",
-    );
-    query.push(listing.select);
-    if let Some(owner) = &filter.owner {
-        query.push(" and customer_id = ").push_bind(owner);
-    }
-    if let Some(state) = filter.state {
-        query.push(" and state = ").push_bind(state);
-    }
-    if let Some(order_id) = filter.order_id {
-        query.push(" and order_id = ").push_bind(order_id);
-    }
-    if let Some(customer_id) = &filter.customer_id {
-        query.push(" and customer_id = ").push_bind(customer_id);
-    }
-    if let Some(order_number) = &filter.order_number {
-        query.push(" and order_number = ").push_bind(order_number);
-    }
-    if let Some(from) = filter.created_from {
-        query.push(" and created_at >= ").push_bind(from);
-    }
-    if let Some(to) = filter.created_to {
-        query.push(" and created_at < ").push_bind(to);
-    }
-    if let Some(Cursor { created_at, id }) = filter.after {
-        query.push(" and (created_at, id) < (").push_bind(created_at).push(", ").push_bind(id).push(")");
-    }
-    query.push(" order by created_at desc, id desc limit ").push_bind(filter.limit + 1);
-    query.push(") as page window newest as (order by created_at desc, id desc)) as sized where place = 1 or bytes <= ");
-    query.push_bind(MAX_PAGE_BYTES).push(" order by created_at desc, id desc");
-    query.build_query_as().fetch_all(read).await
+/// An order, and everything that belongs to it.
+pub(super) async fn entities_of(read: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        select $1 as "id!"
+        union all select id from read.returns where order_id = $1
+        union all select id from read.refunds where order_id = $1
+        union all select id from read.invoices where order_id = $1
+        union all select id from read.credit_notes where order_id = $1
+        "#,
+        order_id,
+    )
+    .fetch_all(read)
+    .await
 }

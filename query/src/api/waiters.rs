@@ -179,6 +179,8 @@ pub(super) async fn versions(read: &PgPool, wanted: &[Wanted]) -> sqlx::Result<V
                 when kind = 'order' then (select version from read.orders where orders.id = wanted.id)
                 when kind = 'return' then (select version from read.returns where returns.id = wanted.id)
                 when kind = 'refund' then (select version from read.refunds where refunds.id = wanted.id)
+                when kind = 'invoice' then (select version from read.invoices where invoices.id = wanted.id)
+                when kind = 'credit_note' then (select version from read.credit_notes where credit_notes.id = wanted.id)
             end, 0) as "have!"
         from unnest($1::text[], $2::uuid[], $3::int[], $4::bool[]) with ordinality as wanted (kind, id, version, of_history, place)
         order by place

@@ -112,9 +112,10 @@ impl<'a> Batch<'a> {
         &self.event_ids
     }
 
-    /// The orders, returns and refunds of which this batch has a document.
+    /// The entities of which this batch has a document.
     pub(super) fn documents(&self) -> HashSet<Uuid> {
-        self.orders.keys().chain(self.returns.keys()).chain(self.refunds.keys()).copied().collect()
+        let issued = self.invoices.values().chain(self.credit_notes.values()).map(|row| row.columns.id);
+        self.orders.keys().chain(self.returns.keys()).chain(self.refunds.keys()).copied().chain(issued).collect()
     }
 
     fn add(&mut self, job: &'a Job, superseded: bool) -> Result<(), Undecodable> {

@@ -26,6 +26,12 @@ pub(super) struct OrderColumns<'a> {
     pub(super) tax_minor: i64,
     pub(super) total_minor: i64,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
+    pub(super) customer_email: Option<Cow<'a, str>>,
+    pub(super) payment_transaction_id: Option<Cow<'a, str>>,
+    pub(super) tracking_number: Option<Cow<'a, str>>,
+    pub(super) shipping_address: Option<AddressColumns<'a>>,
+    pub(super) billing_address: Option<AddressColumns<'a>>,
     pub(super) paid_at: Option<DateTime<Utc>>,
     pub(super) processing_at: Option<DateTime<Utc>>,
     pub(super) shipped_at: Option<DateTime<Utc>>,
@@ -33,6 +39,15 @@ pub(super) struct OrderColumns<'a> {
     pub(super) cancelled_at: Option<DateTime<Utc>>,
     #[serde(borrow)]
     pub(super) items: Vec<ItemColumns<'a>>,
+}
+
+/// What an order is found by.
+#[derive(Deserialize)]
+pub(super) struct AddressColumns<'a> {
+    pub(super) name: Option<Cow<'a, str>>,
+    pub(super) city: Option<Cow<'a, str>>,
+    pub(super) postal_code: Option<Cow<'a, str>>,
+    pub(super) phone: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +76,9 @@ pub(super) struct ReturnColumns<'a> {
     pub(super) reason: Option<Cow<'a, str>>,
     pub(super) refund_amount_minor: i64,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
+    pub(super) customer_email: Option<Cow<'a, str>>,
+    pub(super) tracking_number: Option<Cow<'a, str>>,
     pub(super) approved_at: Option<DateTime<Utc>>,
     pub(super) rejected_at: Option<DateTime<Utc>>,
     pub(super) in_transit_at: Option<DateTime<Utc>>,
@@ -93,6 +111,8 @@ pub(super) struct IssuedColumns<'a> {
     #[serde(borrow)]
     pub(super) order_number: Cow<'a, str>,
     #[serde(borrow)]
+    pub(super) customer_id: Cow<'a, str>,
+    #[serde(borrow)]
     pub(super) invoice_number: Cow<'a, str>,
     pub(super) credit_note_number: Option<Cow<'a, str>>,
     pub(super) invoiced_at: Option<DateTime<Utc>>,
@@ -105,6 +125,13 @@ pub(super) struct IssuedColumns<'a> {
     pub(super) sha256: Cow<'a, str>,
     pub(super) issued_at: DateTime<Utc>,
     pub(super) tax: Option<TaxSummaryDocument>,
+}
+
+impl IssuedColumns<'_> {
+    /// Its own: a credit note names its invoice's, too.
+    pub(super) fn number(&self) -> &str {
+        self.credit_note_number.as_deref().unwrap_or(&self.invoice_number)
+    }
 }
 
 #[derive(Deserialize)]
@@ -122,6 +149,11 @@ pub(super) struct RefundColumns<'a> {
     pub(super) amount_minor: i64,
     #[serde(borrow)]
     pub(super) currency: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) order_number: Cow<'a, str>,
+    pub(super) customer_email: Option<Cow<'a, str>>,
+    pub(super) payment_transaction_id: Option<Cow<'a, str>>,
     pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
     pub(super) processed_at: Option<DateTime<Utc>>,
 }

@@ -8,6 +8,7 @@ mod returns;
 mod issued;
 mod refunds;
 mod history;
+mod search;
 
 use chrono::{DateTime, Utc};
 use contracts::Queue;
@@ -51,6 +52,11 @@ use query_models;
 /// One column of some rows.
 fn column<'r, R, T>(rows: &'r [R], of: impl Fn(&'r R) -> T) -> Vec<T> {
     rows.iter().map(of).collect()
+}
+
+/// An e-mail address as it is looked up: its letters' case does not count.
+fn email(address: Option<&str>) -> Option<String> {
+    address.map(str::to_lowercase)
 }
 
 /// Whole seconds between two instants, if both are known. Never negative: the instants may come from two clocks.

@@ -178,7 +178,9 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
         return environment;
     }
     environment.push(("DATABASE_URL", stage.database_url()));
-    environment.push(("DATABASE_MAX_CONNECTIONS", "10".to_owned()));
+    // The query service needs 12 for its kinds of work.
+    let connections = if cast.role == Role::Query { 13 } else { 10 };
+    environment.push(("DATABASE_MAX_CONNECTIONS", connections.to_string()));
     // Processes give up a vanished connection soon after the statement time-out.
     environment.push(("DATABASE_STATEMENT_TIMEOUT_SECONDS", "5".to_owned()));
     let moves_events = matches!(cast.role, Role::Relay | Role::Workers);
@@ -194,6 +196,8 @@ fn environment(stage: &Stage, cast: &Cast) -> Vec<(&'static str, String)> {
             ("DOCUMENT_RETRY_SECONDS", "0.2".to_owned()),
             ("REFUND_RETRY_SECONDS", "1".to_owned()),
             ("PDF_TABS", "2".to_owned()),
+            ("WEBHOOK_ALLOW_PRIVATE", "true".to_owned()),
+            ("WEBHOOK_TIMEOUT_SECONDS", "2".to_owned()),
         ]),
         Role::Query => {
             environment.push(("INVOICE_STORE_URL", path(&stage.invoices())));

@@ -72,6 +72,8 @@ const PLACES: &[Place] = &[
     Place::seldom("credit_note.stored", &[Role::Workers], Only::Always),
     Place::seldom("notification.recorded", &[Role::Workers], Only::Always),
     Place::seldom("notification.sent", &[Role::Workers], Only::Always),
+    Place::seldom("webhook.claimed", &[Role::Workers], Only::Always),
+    Place::seldom("webhook.sent", &[Role::Workers], Only::Always),
     Place::seldom("worker.completion.ready", &[Role::Workers], Only::Always),
     Place::seldom("worker.completion.committed", &[Role::Workers], Only::Always),
     Place::often("projector.batch.ready", &[Role::Query], Only::Always),

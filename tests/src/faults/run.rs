@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::book::Book;
 use super::fleet::Fleet;
+use super::hooks::Hooks;
 use super::load::Load;
 use super::stage::{self, Stage};
 use super::tally::{Report, Tally};
@@ -52,6 +53,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
 /// Returns the number of refunds in the gateway's ledger at the end.
 async fn play(plan: &Plan, programs: &Path, stage: &mut Stage, book: &Arc<Book>, tally: &Arc<Tally>) -> Result<usize> {
     database::prepare(&stage.pool).await?;
+    let hooks = Hooks::start(&stage.pool, plan).await?;
     let fleet = Fleet::start(stage, plan, programs, tally).await?;
     let load = Load::start(stage, plan, book, tally)?;
     let mut chance = chance(plan.seed, "trouble");
@@ -77,6 +79,7 @@ async fn play(plan: &Plan, programs: &Path, stage: &mut Stage, book: &Arc<Book>,
     let resting = Instant::now();
     verdict::drain(stage, tally).await?;
     tally.did_often("seconds until everything had drained", resting.elapsed().as_secs());
+    hooks.check(&stage.pool, tally).await?;
     let ledger = verdict::check(stage, &book.known(), tally).await?;
     fleet.stop().await?;
     verdict::check_processes(stage, tally).await;

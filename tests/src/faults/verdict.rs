@@ -18,6 +18,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::book::Known;
+use super::hooks::Hooks;
 use super::stage::Stage;
 use super::tally::Tally;
 use super::{broker, operator};
@@ -62,7 +63,9 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
             tokio::time::sleep(Duration::from_millis(500)).await;
             return Ok(None);
         }
-        Ok((broker::messages(stage).await? == 0).then_some(()))
+        let hooks = Hooks::open(&stage.pool).await?;
+        last = format!("{hooks} webhooks are open");
+        Ok((hooks == 0 && broker::messages(stage).await? == 0).then_some(()))
     })
     .await;
     drained.with_context(|| last)

@@ -3,6 +3,7 @@
 mod arrows;
 mod cycles;
 mod documents;
+mod errors;
 mod sizes;
 mod sources;
 mod words;

@@ -9,6 +9,7 @@ use query::Projector;
 use query::reports::{
     DailyFigure, GstReport, LeadTime, OrdersInState, RefundTotals, Report, ReturnsForReason, ReturnsOfSku, SalesDay,
 };
+use reqwest::Method;
 use runtime::Clock;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -216,8 +217,12 @@ async fn a_csv_report_has_no_formula_that_a_spreadsheet_would_run() -> Result<()
         answer.header("content-disposition"),
         "attachment; filename=\"returns-by-sku_2026-01-01_2028-12-31.csv\""
     );
-    assert!(answer.text().starts_with("sku,title,currency,units_sold,"), "{}", answer.text());
+    assert!(answer.text().starts_with("\u{feff}sku,title,currency,units_sold,"), "{}", answer.text());
     assert!(answer.text().contains("\nLAMP,'=Brass lamp,INR,1,0,0,0,0,0.0\n"), "{}", answer.text());
+    let empty = system.api.get("/reports/refunds?format=csv&from=2001-01-01&to=2001-01-31").await?.expect(200).text();
+    assert!(empty.starts_with("\u{feff}currency,") && empty.lines().count() == 1, "{empty}");
+    let unwanted = system.api.call(Method::GET, "/reports/refunds").header("accept", "text/csv;q=0").send().await?;
+    assert_eq!(unwanted.expect(200).header("content-type"), "application/json");
     for (wrong, fields) in [
         ("sales/daily?from=yesterday", vec!["from"]),
         ("refunds?from=2026-02-01&to=2026-01-01&format=xml", vec!["to", "format"]),

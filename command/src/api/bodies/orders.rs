@@ -1,8 +1,10 @@
 //! Bodies of order commands.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use contracts::{Address, CustomerId, Email, Hsn, OrderNumber, Sku};
-use domain::{OrderState, RecipientNumber};
+use domain::OrderState;
 use iso_currency::Currency;
 use runtime::{ApiError, FieldErrors};
 use serde::Deserialize;
@@ -10,13 +12,13 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
+use super::extras;
 use super::{StepBody, check_optional, check_text, parse_field, parse_optional, reason_and_actor};
+use crate::addresses;
 use crate::context::Body;
 use crate::place_order::{self, Draft, DraftItem};
 use crate::taxation::{Addresses, Taxation};
 use crate::transition::Details;
-
-const MAX_ADDRESS_FIELDS: usize = 20;
 
 /// A new order.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -53,6 +55,14 @@ pub(in crate::api) struct PlaceOrder {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     shipping_minor: i64,
+    /// The shop's own data about the order, at most 50 entries: names of 1 to 40 characters, texts of 1 to 500.
+    #[serde(default)]
+    #[schema(schema_with = extras::metadata)]
+    metadata: BTreeMap<String, String>,
+    /// The shop's own words for the order, each once.
+    #[serde(default)]
+    #[schema(schema_with = extras::tags)]
+    tags: Vec<String>,
     /// Who places the order, for the audit.
     #[serde(default)]
     #[schema(max_length = 64)]
@@ -133,6 +143,60 @@ impl StepBody for ChangeOrderState {
     }
 }
 
+/// What the price of an order depends on.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct QuoteOrder {
+    #[serde(default)]
+    #[schema(schema_with = currency)]
+    currency: Option<String>,
+    /// As in the order: it decides which GST applies.
+    #[serde(default)]
+    shipping_address: Option<Address>,
+    #[serde(default)]
+    billing_address: Option<Address>,
+    #[schema(min_items = 1, max_items = 500)]
+    items: Vec<PlaceItem>,
+    /// Minor units (paise).
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    discount_minor: i64,
+    /// Minor units (paise).
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
+    shipping_minor: i64,
+}
+
+impl QuoteOrder {
+    /// Checks and prices it as the order that it would be.
+    ///
+    /// # Errors
+    /// 422 with every invalid field.
+    pub(in crate::api) fn parse(
+        self,
+        taxation: &Taxation,
+        at: DateTime<Utc>,
+    ) -> Result<place_order::PlaceOrder, ApiError> {
+        let Self { currency, shipping_address, billing_address, items, discount_minor, shipping_minor } = self;
+        let order = PlaceOrder {
+            order_number: None,
+            customer_id: "quote".to_owned(),
+            customer_email: None,
+            currency,
+            payment_method: None,
+            shipping_address,
+            billing_address,
+            items,
+            discount_minor,
+            shipping_minor,
+            metadata: BTreeMap::new(),
+            tags: Vec::new(),
+            actor: None,
+        };
+        order.parse(taxation, at)
+    }
+}
+
 impl Body for PlaceOrder {
     fn actor(&self) -> Option<&str> {
         self.actor.as_deref()
@@ -154,7 +218,10 @@ impl PlaceOrder {
         at: DateTime<Utc>,
     ) -> Result<place_order::PlaceOrder, ApiError> {
         let mut errors = FieldErrors::default();
-        [&mut self.shipping_address, &mut self.billing_address].into_iter().flatten().for_each(write_as_usual);
+        [&mut self.shipping_address, &mut self.billing_address]
+            .into_iter()
+            .flatten()
+            .for_each(addresses::write_as_usual);
         let order_number =
             parse_optional(&mut errors, "order_number", self.order_number.as_deref(), OrderNumber::parse);
         let customer_id = parse_field(&mut errors, "customer_id", &self.customer_id, CustomerId::parse);
@@ -177,6 +244,8 @@ impl PlaceOrder {
             shipping_address: self.shipping_address,
             billing_address: self.billing_address,
             items,
+            metadata: self.metadata,
+            tags: self.tags,
             price,
         })
     }
@@ -190,8 +259,10 @@ impl PlaceOrder {
         }
         check_optional(errors, "payment_method", self.payment_method.as_deref(), 64);
         check_optional(errors, "actor", self.actor.as_deref(), 64);
-        check_address(errors, "shipping_address", self.shipping_address.as_ref());
-        check_address(errors, "billing_address", self.billing_address.as_ref());
+        addresses::check(errors, "shipping_address", self.shipping_address.as_ref());
+        addresses::check(errors, "billing_address", self.billing_address.as_ref());
+        extras::check_metadata(errors, &self.metadata);
+        extras::check_tags(errors, &self.tags);
     }
 
     /// The lines; `None` when one of them is invalid. Lines beyond the limit are not parsed: the order is refused anyway.
@@ -224,13 +295,6 @@ impl PlaceOrder {
     }
 }
 
-/// Writes the number of a registered buyer as it is usually written. One that is invalid stays as it is, and is reported.
-fn write_as_usual(address: &mut Address) {
-    if let Some(Ok(number)) = address.gstin.as_deref().map(RecipientNumber::parse) {
-        address.gstin = Some(number.as_str().to_owned());
-    }
-}
-
 impl PlaceItem {
     fn parse(&self, index: usize, errors: &mut FieldErrors) -> Option<place_order::PlaceItem> {
         let field = |name: &str| format!("items[{index}].{name}");
@@ -260,34 +324,4 @@ fn currency() -> Schema {
             "ISO 4217, upper case. INR when absent. A shop that is registered for GST sells in INR only.",
         ))
         .into()
-}
-
-fn check_address(errors: &mut FieldErrors, name: &str, address: Option<&Address>) {
-    let Some(address) = address else { return };
-    let named = [
-        ("name", &address.name),
-        ("line1", &address.line1),
-        ("line2", &address.line2),
-        ("city", &address.city),
-        ("state", &address.state),
-        ("postal_code", &address.postal_code),
-        ("country", &address.country),
-        ("phone", &address.phone),
-        ("gstin", &address.gstin),
-    ];
-    for (field, text) in named {
-        check_optional(errors, &format!("{name}.{field}"), text.as_deref(), 255);
-    }
-    if address.other.len() > MAX_ADDRESS_FIELDS {
-        errors.add(name, format!("must not have more than {MAX_ADDRESS_FIELDS} further fields"));
-    }
-    for (field, text) in &address.other {
-        check_text(errors, &format!("{name}.{field}"), text, 255);
-        check_text(errors, name, field, 64);
-    }
-    if let Some(gstin) = &address.gstin
-        && let Err(error) = RecipientNumber::parse(gstin)
-    {
-        errors.add(format!("{name}.gstin"), error.to_string());
-    }
 }

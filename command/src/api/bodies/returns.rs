@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::receipt::{Fee, ReceivedItem, check_fees, check_received, parsed_fees, parsed_items};
 use super::{StepBody, check_optional, check_prose, check_reason_and_actor, check_text, reason_and_actor};
-use crate::request_return;
 use crate::transition::{Details, WITHDRAWN};
+use crate::{preview_return, request_return};
 
 /// The return of some units of an order's items.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -39,6 +39,17 @@ pub(in crate::api) struct ReturnItem {
     #[serde(default)]
     #[schema(max_length = 1000)]
     reason: Option<String>,
+}
+
+/// Which units of an order are to be returned.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct PreviewReturn {
+    order_id: Uuid,
+    /// All units that may be returned when it is left out.
+    #[serde(default)]
+    #[schema(min_items = 1, max_items = 500)]
+    items: Option<Vec<ReturnItem>>,
 }
 
 /// A manager's approval.
@@ -269,6 +280,24 @@ impl RequestReturn {
             order_id: self.order_id,
             items: self.items.into_iter().map(ReturnItem::parsed).collect(),
         })
+    }
+}
+
+impl PreviewReturn {
+    /// # Errors
+    /// 422 with every invalid field.
+    pub(in crate::api) fn parse(self) -> Result<preview_return::PreviewReturn, ApiError> {
+        let Self { order_id, items } = self;
+        let is_all = items.is_none();
+        let request = RequestReturn { order_id, items: items.unwrap_or_default(), reason: None, actor: None };
+        let items = request.parse()?.items;
+        if !is_all && items.is_empty() {
+            return Err(ApiError::invalid_field(
+                "items",
+                "must be at least one, or be left out for all that may be returned",
+            ));
+        }
+        Ok(preview_return::PreviewReturn { order_id, items: if is_all { None } else { Some(items) } })
     }
 }
 

@@ -1,5 +1,7 @@
 //! An order.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::OrderState;
 use serde::{Deserialize, Serialize};
@@ -10,9 +12,10 @@ use super::address::Address;
 use super::e_invoice::EInvoiceDocument;
 use super::invoice::InvoiceDocument;
 use super::refund::RefundDocument;
+use super::returns::ReturnDocument;
 use super::tax::{TaxDocument, TaxTermsDocument};
 use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
-use crate::{Email, named, schema};
+use crate::{Email, OrderAction, Transition, named, schema};
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +69,12 @@ pub struct OrderDocument {
     pub carrier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracking_number: Option<String>,
+    /// The shop's own data about the order. Customers do not see it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The shop's own words for the order. Customers do not see them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +96,15 @@ pub struct OrderDocument {
     /// Only from the query service, once there are any: oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<RefundDocument>,
+    /// Only from the query service, once there are any: oldest first, the rejected ones among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<ReturnDocument>,
+    /// What the caller may do next with the order. Only from the query service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_actions: Vec<OrderAction>,
+    /// All state changes, oldest first. Only from the query service, with `expand=history`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Transition>,
 }
 
 /// What the invoice shows of an item.
@@ -197,4 +215,7 @@ pub struct OrderItemDocument {
     /// The tax in `shipping_minor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shipping_tax: Option<TaxDocument>,
+    /// Units of which a return may be requested now: 0 before the delivery and after the return window. Only from the query service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returnable_quantity: Option<u32>,
 }

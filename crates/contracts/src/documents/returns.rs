@@ -11,7 +11,7 @@ use super::refund::RefundDocument;
 use super::tax::TaxDocument;
 use crate::names::names;
 use crate::values::{CustomerId, Hsn, OrderNumber, Sku};
-use crate::{Email, named, schema};
+use crate::{Email, ReturnAction, Transition, named, schema};
 
 /// Why a shop keeps money back from a return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -104,6 +104,12 @@ pub struct ReturnDocument {
     /// Only from the query service, once the PDF is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credit_note: Option<CreditNoteDocument>,
+    /// What the caller may do next with the return. Only from the query service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_actions: Vec<ReturnAction>,
+    /// All state changes, oldest first. Only from the query service, with `expand=history`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Transition>,
 }
 
 impl ReturnItemDocument {

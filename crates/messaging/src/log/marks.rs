@@ -27,6 +27,15 @@ pub(super) async fn load(pool: &PgPool, consumer: Consumer, leases: &Leases) -> 
     Ok(rows.into_iter().map(|row| Mark { position: row.mark, since: row.since }).collect())
 }
 
+/// Up to here a consumer has handled every event of every shard.
+pub(super) async fn lowest(pool: &PgPool, consumer: Consumer) -> sqlx::Result<i64> {
+    let lowest = sqlx::query_scalar!(
+        r#"select coalesce(min(mark), 0) as "mark!" from messaging.last_marks where consumer = $1"#,
+        consumer.as_str(),
+    );
+    lowest.fetch_one(pool).await
+}
+
 /// Stores a mark under these names, for the shards whose lease is still held and whose own mark is lower. A reader that has slept
 /// past its lease stores nothing.
 pub(super) async fn store(

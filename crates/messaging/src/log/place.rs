@@ -56,6 +56,24 @@ impl Place {
         })
     }
 
+    /// A place without shards. It stores nothing, and only learns up to where the log is settled. It starts
+    /// where every projector has been.
+    pub async fn watching(pool: &PgPool) -> sqlx::Result<Self> {
+        let position = marks::lowest(pool, Consumer::Projections).await?;
+        Ok(Self {
+            consumer: Consumer::Projections,
+            names: Vec::new(),
+            leases: Leases::default(),
+            held_back: Vec::new(),
+            marks: Vec::new(),
+            progress: Progress::from_mark(Mark { position, since: None }),
+            asked_at: None,
+            is_busy: false,
+            stored: i64::MAX,
+            store_at: Instant::now() + STORE_EVERY,
+        })
+    }
+
     /// Reading an event is also its arrival in the inbox: the marks say so.
     #[must_use]
     pub fn and_arrived(mut self) -> Self {

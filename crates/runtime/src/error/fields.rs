@@ -18,6 +18,36 @@ impl FieldError {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
+
+    /// What programs decide by. Our messages have a few forms, and each form has a code.
+    fn code(&self) -> &'static str {
+        let message = self.message.strip_prefix("the request ").unwrap_or(&self.message);
+        let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if has(&["is required", "must not be empty"]) {
+            "REQUIRED"
+        } else if has(&["is not a known"]) {
+            "UNKNOWN"
+        } else if has(&["is given more than once", "must be different from each other"]) {
+            "DUPLICATE"
+        } else if has(&["characters long", "must be at most"]) {
+            "LENGTH"
+        } else if has(&["must be one of", "must be one or several of", "must be among"]) {
+            "NOT_ONE_OF"
+        } else if message.starts_with("must be") && has(&[", not "]) {
+            "TYPE"
+        } else if has(&[
+            "is too large",
+            "is too small",
+            "must be from ",
+            "must be a whole number from",
+            "must be at least",
+            "must be more than",
+        ]) {
+            "RANGE"
+        } else {
+            "INVALID"
+        }
+    }
 }
 
 /// Collects every invalid field of a request, so that the client can correct all of them at once.
@@ -56,14 +86,16 @@ impl ApiError {
     }
 
     /// 422 `VALIDATION_FAILED`; `details.fields` lists every invalid field.
-    fn validation(fields: Vec<FieldError>) -> Self {
+    pub(crate) fn validation(fields: Vec<FieldError>) -> Self {
         let message = match fields.as_slice() {
             [FieldError { field, message }] if field.is_empty() => message.clone(),
             [FieldError { field, message }] => format!("{field} {message}"),
             several => format!("{} fields are not valid", several.len()),
         };
-        let fields: Vec<Value> =
-            fields.into_iter().map(|error| json!({ "field": error.field, "message": error.message })).collect();
+        let fields: Vec<Value> = fields
+            .into_iter()
+            .map(|error| json!({ "field": error.field, "code": error.code(), "message": error.message }))
+            .collect();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_FAILED", message)
             .with_details(json!({ "fields": fields }))
     }
@@ -78,7 +110,10 @@ mod tests {
         let error = ApiError::invalid_field("items[0].quantity", "must be at least 1");
         assert_eq!((error.status.as_u16(), error.code), (422, "VALIDATION_FAILED"));
         assert_eq!(error.message, "items[0].quantity must be at least 1");
-        assert_eq!(error.details, json!({"fields": [{"field": "items[0].quantity", "message": "must be at least 1"}]}));
+        assert_eq!(
+            error.details,
+            json!({"fields": [{"field": "items[0].quantity", "code": "RANGE", "message": "must be at least 1"}]})
+        );
     }
 
     #[test]
@@ -91,10 +126,31 @@ mod tests {
         let error = errors.finish().expect_err("two invalid fields");
         assert_eq!((error.code, error.message.as_str()), ("VALIDATION_FAILED", "2 fields are not valid"));
         let fields = json!([
-            {"field": "sku", "message": "is required"},
-            {"field": "quantity", "message": "must be at least 1"},
+            {"field": "sku", "code": "REQUIRED", "message": "is required"},
+            {"field": "quantity", "code": "RANGE", "message": "must be at least 1"},
         ]);
         assert_eq!(error.details["fields"], fields);
         assert!(FieldErrors::default().finish().is_ok());
+    }
+
+    #[test]
+    fn every_form_of_a_message_has_a_code() {
+        for (message, code) in [
+            ("is required", "REQUIRED"),
+            ("must not be empty", "REQUIRED"),
+            ("is not a known field", "UNKNOWN"),
+            ("is not a known parameter; known are state", "UNKNOWN"),
+            ("is given more than once", "DUPLICATE"),
+            ("must be 1 to 64 characters long", "LENGTH"),
+            ("must be one of PAID, SHIPPED", "NOT_ONE_OF"),
+            ("must be a whole number, not text", "TYPE"),
+            ("the request must be an object, not a list", "TYPE"),
+            ("must be from 1 to 100", "RANGE"),
+            ("must be a whole number from 1 to 100", "RANGE"),
+            ("is not valid: something else", "INVALID"),
+            ("must be a UUID", "INVALID"),
+        ] {
+            assert_eq!(FieldError::new("x", message).code(), code, "{message}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::body::{self, Buffer, content_length};
 use super::explain::{explain, without_position};
 use super::request::RequestInfo;
 use crate::config::HttpLimits;
-use crate::error::{ApiError, FieldErrors};
+use crate::error::{ApiError, FieldError, FieldErrors};
 
 /// A JSON body as a `T`. An empty body counts as `{}`.
 ///
@@ -119,14 +119,85 @@ fn malformed(error: &serde_json::Error) -> ApiError {
         .with_details(json!({ "line": line, "column": column }))
 }
 
+/// Bodies up to this length are searched for all of their faults; of a longer one the first is named.
+const SEARCHED_BYTES: usize = 64 * 1024;
+/// Faults of one body that are named.
+const MOST_FAULTS: usize = 20;
+
 /// Finding the path costs an allocation per field, so only a body that has already failed is read this way.
+///
+/// A reader stops at the first fault. To find the next one, the value at fault is replaced by one of another kind, until the fault is
+/// gone or another one comes.
 fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiError {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let field = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Err(located) => explain(&located.path().to_string(), &located.inner().to_string()),
+    let fault = |located: serde_path_to_error::Error<serde_json::Error>| {
+        explain(&located.path().to_string(), &located.inner().to_string())
+    };
+    let of_text = || match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text)) {
+        Err(located) => fault(located),
         Ok(_) => explain("", &error.to_string()),
     };
-    field.into()
+    let body = serde_json::from_slice::<Value>(text).ok().filter(|_| text.len() <= SEARCHED_BYTES);
+    let Some(mut body) = body else { return of_text().into() };
+    // The members of a value have an order of their own, and all faults must be found in one order. A value has also lost what only the
+    // text shows: a member that is there twice.
+    let Err(located) = serde_path_to_error::deserialize::<_, T>(&body) else { return of_text().into() };
+    let mut faults = vec![fault(located)];
+    while faults.len() < MOST_FAULTS {
+        let next = faults.last().and_then(|fault| next_fault::<T>(&mut body, fault));
+        match next {
+            Some(next) if faults.iter().all(|known| known.field != next.field) => faults.push(next),
+            _ => break,
+        }
+    }
+    ApiError::validation(faults)
+}
+
+/// Mends a fault, and returns the next one. `None`: there is no other, or this one cannot be mended.
+fn next_fault<T: DeserializeOwned>(body: &mut Value, fault: &FieldError) -> Option<FieldError> {
+    let values = [json!(""), json!(1), json!([]), json!({}), json!(false), Value::Null];
+    // Last: a member that is removed may be missed only at the end of its object, after other faults in it.
+    for substitute in values.into_iter().map(Some).chain([None]) {
+        let mut mended = body.clone();
+        if !replace(&mut mended, &fault.field, substitute) {
+            continue;
+        }
+        let Err(located) = serde_path_to_error::deserialize::<_, T>(&mended) else { return None };
+        let next = explain(&located.path().to_string(), &located.inner().to_string());
+        if next.field != fault.field {
+            *body = mended;
+            return Some(next);
+        }
+    }
+    None
+}
+
+/// Puts another value in place of that at `path` (`items[0].quantity`), or removes it. False: there is no such place.
+fn replace(body: &mut Value, path: &str, value: Option<Value>) -> bool {
+    let mut place = body;
+    let steps: Vec<&str> =
+        path.split(['.', '[']).map(|step| step.trim_end_matches(']')).filter(|step| !step.is_empty()).collect();
+    let Some((last, parents)) = steps.split_last() else { return false };
+    for step in parents {
+        let next = match place {
+            Value::Object(members) => members.get_mut(*step),
+            Value::Array(elements) => step.parse::<usize>().ok().and_then(|index| elements.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        place = next;
+    }
+    match (place, value) {
+        (Value::Object(members), Some(value)) => {
+            members.insert((*last).to_owned(), value);
+            true
+        }
+        (Value::Object(members), None) => members.remove(*last).is_some(),
+        (Value::Array(elements), Some(value)) => {
+            let element = last.parse::<usize>().ok().and_then(|index| elements.get_mut(index));
+            element.map(|element| *element = value).is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Whether the text contains U+0000, raw or as the escape `\u0000`. Looks at bytes only, because it runs for every body.
@@ -206,5 +277,50 @@ mod tests {
         for other in [r#"{"a":1,"b":null}"#, r#"{"a":"1"}"#, r#"{"a":[2,1]}"#, r#"{"a":[1,2]}"#, "{}"] {
             assert_ne!(canonical(r#"{"a":1}"#), canonical(other), "{other}");
         }
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "it is only read into")]
+        struct Order {
+            number: String,
+            items: Vec<Item>,
+            #[serde(default)]
+            note: Option<String>,
+        }
+
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "it is only read into")]
+        struct Item {
+            sku: String,
+            quantity: i64,
+        }
+
+        let named = |text: &str| -> Vec<(String, String)> {
+            let error = parse::<Order>(text.as_bytes()).expect_err("it has faults");
+            let text = |value: &Value| value.as_str().expect("a text").to_owned();
+            let fields = error.details["fields"].as_array().expect("a list");
+            fields.iter().map(|field| (text(&field["field"]), text(&field["code"]))).collect()
+        };
+        let expected = |fields: &[(&str, &str)]| -> Vec<(String, String)> {
+            fields.iter().map(|(field, code)| ((*field).to_owned(), (*code).to_owned())).collect()
+        };
+        assert_eq!(
+            named(r#"{"items":[{"sku":7,"quantity":"two"},{"quantity":1,"colour":"red"}],"note":4,"extra":1}"#),
+            expected(&[
+                ("extra", "UNKNOWN"),
+                ("items[0].quantity", "TYPE"),
+                ("items[0].sku", "TYPE"),
+                ("items[1].colour", "UNKNOWN"),
+                ("items[1].sku", "REQUIRED"),
+                ("note", "TYPE"),
+                ("number", "REQUIRED"),
+            ])
+        );
+        assert_eq!(named(r#"{"number":"x","items":{}}"#), expected(&[("items", "TYPE")]));
+        assert_eq!(named("7"), expected(&[("", "TYPE")]));
     }
 }

@@ -6,28 +6,34 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
+use tower_http::cors::CorsLayer;
 use tracing::{Instrument, Span};
 
+use super::accept;
 use super::body::{self, Buffers, content_length, overloaded};
 use super::protect;
 use super::request::{RequestInfo, address_of_client, peer};
 use crate::clock::Ids;
 use crate::config::HttpLimits;
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorDetail, PROBLEM};
 use crate::metrics::Routes;
 use crate::request_id::{REQUEST_ID, REQUEST_ID_HEADER, RequestId};
 use crate::telemetry;
 
 const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+
+/// How long a browser remembers what pages of an origin may do.
+const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
 struct Middleware {
@@ -47,7 +53,38 @@ pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Ro
         ids: Ids::system(),
         routes: Routes::new(service),
     };
-    router.layer(from_fn_with_state(Arc::new(middleware), handle))
+    let origins = &limits.cors_origins;
+    let router = router.layer(from_fn_with_state(Arc::new(middleware), handle));
+    if origins.is_empty() { router } else { router.layer(cors(origins)) }
+}
+
+/// Pages of these origins may call us, with a key. They see the headers that an answer says something with.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let name = HeaderName::from_static;
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            name("idempotency-key"),
+            name("last-event-id"),
+            name("x-actor"),
+            name("x-consistency-token"),
+            REQUEST_ID_NAME,
+        ])
+        .expose_headers([
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            name("idempotency-replayed"),
+            name("ratelimit"),
+            name("x-consistency-token"),
+            REQUEST_ID_NAME,
+        ])
+        .max_age(CORS_MAX_AGE)
 }
 
 async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request, next: Next) -> Response {
@@ -66,6 +103,7 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
         let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
         telemetry::continue_trace(&span, traceparent);
     }
+    let wants_problem = accept::prefers(request.headers(), PROBLEM);
     let address = address_of_client(peer, request.headers(), &middleware.limits.trusted_proxies);
     request.extensions_mut().insert(RequestInfo {
         request_id: request_id.clone(),
@@ -75,6 +113,9 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
     });
     let answer = middleware.answer(request, next, matched.as_ref(), peer);
     let mut response = REQUEST_ID.scope(request_id.clone(), answer).instrument(span.clone()).await;
+    if let (Some(error), true) = (response.extensions_mut().remove::<ErrorDetail>(), wants_problem) {
+        response = as_problem(response, error);
+    }
     response.headers_mut().insert(REQUEST_ID_NAME, request_id.to_header());
     protect::add_headers(&mut response);
     let elapsed = started.elapsed();
@@ -113,7 +154,7 @@ impl Middleware {
         matched: Option<&MatchedPath>,
         peer: Option<IpAddr>,
     ) -> Response {
-        if let Err(error) = protect::check(&request, peer, &self.limits.allowed_hosts) {
+        if let Err(error) = protect::check(&request, peer, &self.limits.allowed_hosts, &self.limits.cors_origins) {
             return error.into_response();
         }
         let limit = self.limits.max_body_bytes;
@@ -147,11 +188,30 @@ impl Middleware {
     }
 }
 
+/// The same refusal as problem details (RFC 9457).
+fn as_problem(response: Response, error: ErrorDetail) -> Response {
+    let status = response.status();
+    let (mut parts, _) = response.into_parts();
+    let problem = axum::Json(error.problem(status)).into_response();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    Response::from_parts(parts, problem.into_body())
+}
+
 /// Gives axum's own errors (no route, wrong method, a path or body that it cannot extract) the shape of all others.
 /// Their headers stay: a 405 carries `Allow`.
-fn in_shape(response: Response, routed: bool, method: &Method, path: &str) -> Response {
+fn in_shape(mut response: Response, routed: bool, method: &Method, path: &str) -> Response {
     let status = response.status();
-    let is_json = |value: &axum::http::HeaderValue| value.as_bytes().starts_with(b"application/json");
+    if status == StatusCode::METHOD_NOT_ALLOWED && method == Method::OPTIONS {
+        // The question was which methods are allowed, and `Allow` answers it.
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.extensions_mut().remove::<ErrorDetail>();
+        return response;
+    }
+    let is_json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
     let refused = status.is_client_error() || status.is_server_error();
     if !refused || response.headers().get(header::CONTENT_TYPE).is_some_and(is_json) {
         return response;

@@ -23,7 +23,12 @@ const POLICY_OF_PAGES: HeaderValue = HeaderValue::from_static(
 ///
 /// # Errors
 /// 421 `HOST_NOT_ALLOWED`, 403 `CROSS_SITE_REQUEST`.
-pub(super) fn check(request: &Request, peer: Option<IpAddr>, allowed_hosts: &[String]) -> Result<(), ApiError> {
+pub(super) fn check(
+    request: &Request,
+    peer: Option<IpAddr>,
+    allowed_hosts: &[String],
+    cors_origins: &[HeaderValue],
+) -> Result<(), ApiError> {
     let host = host(request);
     // Probes come under any name, and the gateway signs its calls.
     let is_for_machines =
@@ -36,7 +41,8 @@ pub(super) fn check(request: &Request, peer: Option<IpAddr>, allowed_hosts: &[St
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     // A page cannot know a key, and a browser adds none by itself.
     let has_credentials = request.headers().contains_key(header::AUTHORIZATION);
-    if !is_safe && !has_credentials && is_cross_site(request.headers(), request) {
+    let is_known = request.headers().get(header::ORIGIN).is_some_and(|origin| cors_origins.contains(origin));
+    if !is_safe && !has_credentials && !is_known && is_cross_site(request.headers(), request) {
         let message = "a page of another site may not ask for this";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST", message));
     }
@@ -123,7 +129,9 @@ mod tests {
         }
         let allowed: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
         let request = request.body(Body::empty()).expect("a request");
-        check(&request, peer.parse().ok(), &allowed).err().map(|error| error.code)
+        check(&request, peer.parse().ok(), &allowed, &[HeaderValue::from_static("https://shop.example")])
+            .err()
+            .map(|error| error.code)
     }
 
     #[test]

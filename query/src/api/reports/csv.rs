@@ -18,19 +18,26 @@ pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>, Box
     Ok(safe.into_inner()?)
 }
 
-/// A header with the names of the fields, then the rows. Empty without rows, because the names come from a row.
-pub(super) fn to_csv<Row: Serialize>(rows: &[Row]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+/// Spreadsheets take a text without it for one in an encoding of their own, in which Hindi is unreadable.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// A header with the names of the fields, then the rows.
+pub(super) fn to_csv<Row: Serialize + Default>(
+    rows: &[Row],
+) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
     let mut plain = Writer::from_writer(Vec::new());
+    // The names come from a row, and a report may have none.
+    plain.serialize(Row::default())?;
     for row in rows {
         plain.serialize(row)?;
     }
     let plain = plain.into_inner()?;
-    let mut safe = Writer::from_writer(Vec::with_capacity(plain.len()));
+    let mut text = Vec::with_capacity(plain.len() + BYTE_ORDER_MARK.len());
+    text.extend_from_slice(BYTE_ORDER_MARK.as_bytes());
+    let mut safe = Writer::from_writer(text);
     let mut cells = Reader::from_reader(plain.as_slice());
-    if !rows.is_empty() {
-        safe.write_record(cells.headers()?)?;
-    }
-    for record in cells.records() {
+    safe.write_record(cells.headers()?)?;
+    for record in cells.records().skip(1) {
         safe.write_record(&record?.iter().map(harmless).collect::<StringRecord>())?;
     }
     Ok(safe.into_inner()?)
@@ -48,7 +55,7 @@ fn harmless(cell: &str) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Serialize)]
+    #[derive(Default, Serialize)]
     struct Row {
         sku: &'static str,
         amount_minor: i64,
@@ -64,9 +71,9 @@ mod tests {
         let text = String::from_utf8(to_csv(&rows).expect("written")).expect("UTF-8");
         assert_eq!(
             text,
-            "sku,amount_minor,rate\n\"'=HYPERLINK(\"\"http://evil\"\")\",-5,\n\"नीला, \"\"bowl\"\"\",7,0.25\n"
+            "\u{feff}sku,amount_minor,rate\n\"'=HYPERLINK(\"\"http://evil\"\")\",-5,\n\"नीला, \"\"bowl\"\"\",7,0.25\n"
         );
-        assert!(to_csv::<Row>(&[]).expect("written").is_empty());
+        assert_eq!(to_csv::<Row>(&[]).expect("written"), "\u{feff}sku,amount_minor,rate\n".as_bytes());
     }
 
     #[test]

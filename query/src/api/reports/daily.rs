@@ -16,7 +16,7 @@ use super::request::{DefaultPeriod, Period};
 use super::{Api, Report, ReportParams, respond};
 
 /// One figure of a day's report in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DailyFigure {
     pub day: NaiveDate,
     /// About the day: `placed`, `sold`, `units_sold`, `discounts`, `shipping`, `tax`, `cancelled`, `refunded`, `net_sales`,

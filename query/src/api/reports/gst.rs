@@ -88,7 +88,7 @@ any_of! {
 }
 
 /// One rate of one invoice or credit note.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstDocument {
     /// For an invoice `B2B` (registered recipient), `B2CL` (another state, above ₹1,00,000) or `EXP` (abroad). For a credit note
     /// `CDNR` (registered recipient) or `CDNUR`.
@@ -118,7 +118,7 @@ pub struct GstDocument {
 }
 
 /// Supplies to unregistered recipients in one place at one rate. Negative when credit notes exceed the sales.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstOthers {
     pub place_of_supply: String,
     pub gst_rate: Option<f64>,
@@ -129,7 +129,7 @@ pub struct GstOthers {
 }
 
 /// Goods that are not taxed, by where they went and to whom. Negative when credit notes exceed the sales.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GstNil {
     /// `INTRB2B`, `INTRAB2B`, `INTRB2C` or `INTRAB2C`: between states or within one, to registered recipients or others.
     pub supply_type: String,
@@ -138,7 +138,7 @@ pub struct GstNil {
 }
 
 /// One HSN code at one rate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GstHsn {
     /// `B2B` or `B2C`: the tax portal has a table for each.
     pub recipients: String,
@@ -156,7 +156,7 @@ pub struct GstHsn {
 }
 
 /// The document numbers of one series.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GstSeries {
     /// `invoice` or `credit_note`.
     pub kind: String,

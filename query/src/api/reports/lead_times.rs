@@ -15,7 +15,7 @@ use super::request::{DefaultPeriod, Period};
 use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// The time that orders or returns spent in a state before they left it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LeadTime {
     /// `order` or `return`.
     pub entity: String,

@@ -16,7 +16,7 @@ use super::request::{DefaultPeriod, Period};
 use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// The refunds of one currency. `owed` counts all refunds that are not paid, including those in doubt and those that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefundTotals {
     pub currency: String,
     pub owed: i64,

@@ -1,8 +1,9 @@
 //! The part of a request that all reports share: the period and the format.
 
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use chrono::{Datelike, Days, NaiveDate};
 use runtime::ApiError;
+use runtime::http::accept;
 use utoipa::ToSchema;
 
 use crate::api::dates;
@@ -88,9 +89,7 @@ impl Format {
 
     /// The format that the `Accept` header asks for; the parameter `format` goes first.
     fn accepted(headers: &HeaderMap) -> Self {
-        let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let csv = accepts.flat_map(|types| types.split(',')).any(|media| media.trim().starts_with("text/csv"));
-        if csv { Self::Csv } else { Self::Json }
+        if accept::prefers(headers, "text/csv") { Self::Csv } else { Self::Json }
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct ReturnsParams {
 }
 
 /// The returns of one SKU in one currency. The SKU with the most returned units comes first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnsOfSku {
     pub sku: String,
     pub title: String,
@@ -61,7 +61,7 @@ pub struct ReturnsOfSku {
 }
 
 /// The returns for one reason in one currency. The most frequent reason comes first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnsForReason {
     /// Null when the customer gave none.
     pub reason: Option<String>,

@@ -16,7 +16,7 @@ use super::request::{DefaultPeriod, Period};
 use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// One day in one currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SalesDay {
     pub day: NaiveDate,
     pub currency: String,

@@ -16,7 +16,7 @@ use super::request::{DefaultPeriod, Period};
 use super::{Api, Report, ReportParams, begin_reading, respond};
 
 /// The orders of one state and currency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrdersInState {
     pub state: String,
     pub currency: String,

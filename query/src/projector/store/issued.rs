@@ -1,6 +1,6 @@
 //! Invoices and credit notes: the API shows them inside their order or return, and the GST report adds them up.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use contracts::{Hsn, TaxSummaryDocument};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -17,10 +17,12 @@ pub(super) async fn write_invoices(conn: &mut PgConnection, models: Models, issu
     let written = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        insert into "invoices as known" r#" (order_id, version, path, sha256, document)
-        select order_id, version, path, sha256, document::json
-        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
-            as incoming (order_id, version, path, sha256, document)
+        insert into "invoices as known" r#"
+            (order_id, version, path, sha256, document, id, number, order_number, customer_id, created_at)
+        select order_id, version, path, sha256, document::json, id, number, order_number, customer_id, issued_at
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+                    $10::timestamptz[])
+            as incoming (order_id, version, path, sha256, document, id, number, order_number, customer_id, issued_at)
         on conflict (order_id) do update
         set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
         where known.version < excluded.version
@@ -31,6 +33,11 @@ pub(super) async fn write_invoices(conn: &mut PgConnection, models: Models, issu
         &rows.paths as &[&str],
         &rows.hashes as &[&str],
         &rows.documents as &[&str],
+        &rows.ids,
+        &rows.numbers as &[&str],
+        &rows.order_numbers as &[&str],
+        &rows.customers as &[&str],
+        &rows.issued,
     )?;
     insert(conn, models, "invoice", issued, &written).await
 }
@@ -44,10 +51,12 @@ pub(super) async fn write_credit_notes(
     let written = query_models!(
         models,
         query_scalar.fetch_all(&mut *conn),
-        insert into "credit_notes as known" r#" (source_id, version, path, sha256, document)
-        select source_id, version, path, sha256, document::json
-        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[])
-            as incoming (source_id, version, path, sha256, document)
+        insert into "credit_notes as known" r#"
+            (source_id, version, path, sha256, document, id, number, order_number, customer_id, created_at, order_id)
+        select source_id, version, path, sha256, document::json, id, number, order_number, customer_id, issued_at, order_id
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::text[],
+                    $10::timestamptz[], $11::uuid[])
+            as incoming (source_id, version, path, sha256, document, id, number, order_number, customer_id, issued_at, order_id)
         on conflict (source_id) do update
         set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
         where known.version < excluded.version
@@ -58,6 +67,12 @@ pub(super) async fn write_credit_notes(
         &rows.paths as &[&str],
         &rows.hashes as &[&str],
         &rows.documents as &[&str],
+        &rows.ids,
+        &rows.numbers as &[&str],
+        &rows.order_numbers as &[&str],
+        &rows.customers as &[&str],
+        &rows.issued,
+        &rows.orders,
     )?;
     insert(conn, models, "credit_note", issued, &written).await
 }
@@ -69,6 +84,12 @@ struct Columns<'r> {
     paths: Vec<&'r str>,
     hashes: Vec<&'r str>,
     documents: Vec<&'r str>,
+    ids: Vec<Uuid>,
+    numbers: Vec<&'r str>,
+    orders: Vec<Uuid>,
+    order_numbers: Vec<&'r str>,
+    customers: Vec<&'r str>,
+    issued: Vec<DateTime<Utc>>,
 }
 
 impl<'r> Columns<'r> {
@@ -80,6 +101,12 @@ impl<'r> Columns<'r> {
             paths: rows().map(|row| &*row.columns.path).collect(),
             hashes: rows().map(|row| &*row.columns.sha256).collect(),
             documents: rows().map(|row| row.document).collect(),
+            ids: rows().map(|row| row.columns.id).collect(),
+            numbers: rows().map(|row| row.columns.number()).collect(),
+            orders: rows().map(|row| row.columns.order_id).collect(),
+            order_numbers: rows().map(|row| &*row.columns.order_number).collect(),
+            customers: rows().map(|row| &*row.columns.customer_id).collect(),
+            issued: rows().map(|row| row.columns.issued_at).collect(),
         }
     }
 }
@@ -106,9 +133,6 @@ async fn insert_documents(
     kind: &str,
     documents: &[&IssuedColumns<'_>],
 ) -> sqlx::Result<()> {
-    let number = |document: &&IssuedColumns<'_>| {
-        document.credit_note_number.as_deref().unwrap_or(&document.invoice_number).to_owned()
-    };
     let corrects = |document: &&IssuedColumns<'_>| {
         document.credit_note_number.is_some().then(|| document.invoice_number.to_string())
     };
@@ -131,7 +155,7 @@ async fn insert_documents(
         "#,
         kind,
         &column(documents, |document| document.id),
-        &column(documents, number),
+        &column(documents, |document| document.number().to_owned()),
         &column(documents, |document| day_of(document.issued_at)),
         &column(documents, |document| document.order_id),
         &column(documents, |document| &*document.order_number) as &[&str],

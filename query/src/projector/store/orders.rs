@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use contracts::EntityType;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, column, query_models, seconds};
+use super::{Models, column, email, query_models, search, seconds};
 use crate::business_day::day_of;
 use crate::projector::batch::Newest;
 use crate::projector::columns::OrderColumns;
+use crate::words::Words;
 
 type Orders<'a> = Newest<'a, OrderColumns<'a>>;
 
@@ -20,6 +22,8 @@ pub(super) async fn write(conn: &mut PgConnection, models: Models, orders: &Orde
     }
     let written: Vec<_> = written.iter().filter_map(|id| Some((*id, &orders.get(id)?.columns))).collect();
     upsert_facts(conn, models, &written).await?;
+    let found_by: Vec<_> = written.iter().map(|(id, order)| (*id, order.created_at, words(order))).collect();
+    search::write(conn, models, EntityType::Order, &found_by).await?;
     insert_lines(conn, models, &written).await
 }
 
@@ -32,17 +36,25 @@ async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) ->
     let customer_ids: Vec<&str> = rows().map(|row| &*row.columns.customer_id).collect();
     let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
     let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
+    let updated: Vec<DateTime<Utc>> = rows().map(|row| row.columns.updated_at).collect();
     let documents: Vec<&str> = rows().map(|row| row.document).collect();
+    let emails: Vec<Option<String>> = rows().map(|row| email(row.columns.customer_email.as_deref())).collect();
+    let payments: Vec<Option<&str>> = rows().map(|row| row.columns.payment_transaction_id.as_deref()).collect();
+    let parcels: Vec<Option<&str>> = rows().map(|row| row.columns.tracking_number.as_deref()).collect();
     query_models!(
         models,
         query_scalar.fetch_all(conn),
-        insert into "orders as known" r#" (id, version, order_number, customer_id, state, created_at, document)
-        select id, version, order_number, customer_id, state, created_at, document::json
-        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
-            as incoming (id, version, order_number, customer_id, state, created_at, document)
+        insert into "orders as known" r#"
+            (id, version, order_number, customer_id, state, created_at, updated_at, document, email, payment_transaction_id, tracking_number)
+        select id, version, order_number, customer_id, state, created_at, updated_at, document::json, email, payment, tracking
+        from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[],
+                    $9::text[], $10::text[], $11::text[])
+            as incoming (id, version, order_number, customer_id, state, created_at, updated_at, document, email, payment, tracking)
         on conflict (id) do update
         set version = excluded.version, order_number = excluded.order_number, customer_id = excluded.customer_id,
-            state = excluded.state, created_at = excluded.created_at, document = excluded.document
+            state = excluded.state, created_at = excluded.created_at, updated_at = excluded.updated_at,
+            document = excluded.document, email = excluded.email,
+            payment_transaction_id = excluded.payment_transaction_id, tracking_number = excluded.tracking_number
         where known.version < excluded.version
         returning id
         "#,
@@ -52,8 +64,27 @@ async fn upsert(conn: &mut PgConnection, models: Models, orders: &Orders<'_>) ->
         &customer_ids as &[&str],
         &states as &[&str],
         &created,
+        &updated,
         &documents as &[&str],
+        &emails as &[Option<String>],
+        &payments as &[Option<&str>],
+        &parcels as &[Option<&str>],
     )
+}
+
+/// What an order is found by. Payment and parcel have columns: they come later, and are looked up whole.
+fn words(order: &OrderColumns<'_>) -> Words {
+    let mut words = Words::default();
+    words.add_identifiers(
+        [&*order.order_number, &*order.customer_id].into_iter().chain(order.customer_email.as_deref()),
+    );
+    for address in [&order.shipping_address, &order.billing_address].into_iter().flatten() {
+        words.add_identifiers([&address.phone, &address.postal_code].into_iter().flatten().map(AsRef::as_ref));
+        words.add_text([&address.name, &address.city].into_iter().flatten().map(AsRef::as_ref));
+    }
+    words.add_skus(order.items.iter().map(|item| &*item.sku));
+    words.add_text(order.items.iter().map(|item| &*item.title));
+    words
 }
 
 type Written<'r, 'a> = [(Uuid, &'r OrderColumns<'a>)];

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use contracts::EntityType;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Models, column, query_models, seconds};
+use super::{Models, column, email, query_models, search, seconds};
 use crate::business_day::day_of;
 use crate::projector::batch::Newest;
 use crate::projector::columns::ReturnColumns;
+use crate::words::Words;
 
 type Returns<'a> = Newest<'a, ReturnColumns<'a>>;
 
@@ -20,7 +22,19 @@ pub(super) async fn write(conn: &mut PgConnection, models: Models, returns: &Ret
     }
     let written: Vec<_> = written.iter().filter_map(|id| Some((*id, &returns.get(id)?.columns))).collect();
     upsert_facts(conn, models, &written).await?;
+    let found_by: Vec<_> = written.iter().map(|(id, returned)| (*id, returned.created_at, words(returned))).collect();
+    search::write(conn, models, EntityType::Return, &found_by).await?;
     upsert_lines(conn, models, &written).await
+}
+
+/// What a return is found by.
+fn words(returned: &ReturnColumns<'_>) -> Words {
+    let mut words = Words::default();
+    let email = returned.customer_email.as_deref();
+    words.add_identifiers([&*returned.order_number, &*returned.customer_id].into_iter().chain(email));
+    words.add_skus(returned.items.iter().map(|item| &*item.sku));
+    words.add_text(returned.items.iter().map(|item| &*item.title));
+    words
 }
 
 /// Upserts the documents; returns the ids of those that were new or newer than the stored ones.
@@ -33,18 +47,24 @@ async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) 
     let customer_ids: Vec<&str> = rows().map(|row| &*row.columns.customer_id).collect();
     let states: Vec<&str> = rows().map(|row| &*row.columns.state).collect();
     let created: Vec<DateTime<Utc>> = rows().map(|row| row.columns.created_at).collect();
+    let updated: Vec<DateTime<Utc>> = rows().map(|row| row.columns.updated_at).collect();
     let documents: Vec<&str> = rows().map(|row| row.document).collect();
+    let emails: Vec<Option<String>> = rows().map(|row| email(row.columns.customer_email.as_deref())).collect();
+    let parcels: Vec<Option<&str>> = rows().map(|row| row.columns.tracking_number.as_deref()).collect();
     query_models!(
         models,
         query_scalar.fetch_all(conn),
-        insert into "returns as known" r#" (id, version, order_id, order_number, customer_id, state, created_at, document)
-        select id, version, order_id, order_number, customer_id, state, created_at, document::json
-        from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[])
-            as incoming (id, version, order_id, order_number, customer_id, state, created_at, document)
+        insert into "returns as known" r#"
+            (id, version, order_id, order_number, customer_id, state, created_at, updated_at, document, email, tracking_number)
+        select id, version, order_id, order_number, customer_id, state, created_at, updated_at, document::json, email, tracking
+        from unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+                    $9::text[], $10::text[], $11::text[])
+            as incoming (id, version, order_id, order_number, customer_id, state, created_at, updated_at, document, email, tracking)
         on conflict (id) do update
         set version = excluded.version, order_id = excluded.order_id, order_number = excluded.order_number,
             customer_id = excluded.customer_id, state = excluded.state, created_at = excluded.created_at,
-            document = excluded.document
+            updated_at = excluded.updated_at, document = excluded.document, email = excluded.email,
+            tracking_number = excluded.tracking_number
         where known.version < excluded.version
         returning id
         "#,
@@ -55,7 +75,10 @@ async fn upsert(conn: &mut PgConnection, models: Models, returns: &Returns<'_>) 
         &customer_ids as &[&str],
         &states as &[&str],
         &created,
+        &updated,
         &documents as &[&str],
+        &emails as &[Option<String>],
+        &parcels as &[Option<&str>],
     )
 }
 

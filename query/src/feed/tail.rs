@@ -1,0 +1,95 @@
+//! Follows the end of the log while a client asks for it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use messaging::log::{self, Place};
+use messaging::wakeup::{Wakeup, gather};
+use runtime::Tasks;
+use runtime::backoff::Backoff;
+use runtime::database::limited;
+use tokio::time::Instant;
+
+use super::{Feed, Wanted};
+
+/// Without a request or a listener for so long, the tail rests.
+const RESTS_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks, if nothing wakes it before.
+const POLL: Duration = Duration::from_millis(200);
+const ROWS: i64 = 1_000;
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+
+pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
+    let mut wakeup = Wakeup::start(&feed.pool, messaging::outbox::CHANNEL, &tasks);
+    let mut failures = 0;
+    while !tasks.shutdown.is_cancelled() {
+        if !feed.is_asked() {
+            tokio::select! { () = tasks.shutdown.cancelled() => return, () = feed.asked.notified() => {} }
+        }
+        match follow(&feed, &mut wakeup, &tasks).await {
+            Ok(()) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, "the event feed cannot read the log");
+                let pause = tokio::time::sleep(RETRY.delay(failures));
+                tokio::select! { () = tasks.shutdown.cancelled() => {}, () = pause => {} }
+            }
+        }
+        feed.settled.send_replace(None);
+    }
+}
+
+/// Follows until no client asks any more.
+async fn follow(feed: &Feed, wakeup: &mut Wakeup, tasks: &Tasks) -> sqlx::Result<()> {
+    let mut place = limited(Place::watching(&feed.pool)).await?;
+    let mut told: Option<i64> = None;
+    while feed.is_asked() && !tasks.shutdown.is_cancelled() {
+        let started = Instant::now();
+        let look_at = limited(place.look_at(&feed.pool)).await?;
+        let seen = limited(log::follow_headlines(&feed.pool, &place, &look_at, ROWS)).await?;
+        let covered = place.saw(&look_at, &seen.positions, seen.stopped_at_limit);
+        place.handled(covered);
+        let settled = place.mark().position;
+        if !seen.stopped_at_limit && told.is_none_or(|told| settled > told) {
+            // Who listens from now on reads up to here itself.
+            feed.settled.send_replace(Some(settled));
+            if let Some(told) = told {
+                tell(feed, told, settled).await?;
+            }
+            told = Some(settled);
+        }
+        if !seen.stopped_at_limit {
+            let wait = async {
+                if !seen.positions.is_empty() {
+                    gather(started).await;
+                }
+                wakeup.wait(POLL).await;
+            };
+            tokio::select! { () = tasks.shutdown.cancelled() => {}, () = wait => {} }
+        }
+    }
+    Ok(())
+}
+
+/// Reads what has come, once for all who listen.
+async fn tell(feed: &Feed, mut after: i64, settled: i64) -> sqlx::Result<()> {
+    while feed.live.receiver_count() > 0 && after < settled {
+        let page = limited(feed.page(&Wanted::default(), after, settled, ROWS)).await?;
+        for event in page.events {
+            // The last listener may have gone.
+            let _listeners = feed.live.send(Arc::new(event));
+        }
+        after = page.until;
+    }
+    Ok(())
+}
+
+impl Feed {
+    /// Whether a client listens, or has asked lately.
+    fn is_asked(&self) -> bool {
+        let asked_at = Duration::from_millis(self.asked_at.load(Ordering::Relaxed));
+        let is_recent = asked_at > Duration::ZERO && self.started.elapsed().saturating_sub(asked_at) < RESTS_AFTER;
+        self.live.receiver_count() > 0 || is_recent
+    }
+}

@@ -1,0 +1,165 @@
+//! Claims deliveries that are due, each when it has its turn.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use runtime::database::interval;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// A delivery under a claim.
+#[derive(Debug)]
+pub(in crate::webhooks) struct Claimed {
+    pub(in crate::webhooks) claim_id: Uuid,
+    pub(in crate::webhooks) event_id: Uuid,
+    pub(in crate::webhooks) endpoint_id: Uuid,
+    pub(in crate::webhooks) event_type: String,
+    pub(in crate::webhooks) aggregate_id: Uuid,
+    pub(in crate::webhooks) aggregate_version: i32,
+    /// This attempt included.
+    pub(in crate::webhooks) attempts: i32,
+    pub(in crate::webhooks) url: String,
+    pub(in crate::webhooks) secret: String,
+    /// While it still signs.
+    pub(in crate::webhooks) previous_secret: Option<String>,
+    /// Of a test event.
+    pub(in crate::webhooks) body: Option<String>,
+    pub(in crate::webhooks) aggregate_type: Option<String>,
+    pub(in crate::webhooks) occurred_at: Option<DateTime<Utc>>,
+    pub(in crate::webhooks) payload: Option<String>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+pub(in crate::webhooks) struct Due {
+    pub(in crate::webhooks) claimed: Vec<Claimed>,
+    /// Those that wait for an earlier one among them.
+    pub(in crate::webhooks) looked_at: usize,
+}
+
+/// Claims deliveries that are due and have their turn, for `hold`. The others are due again when the earlier one is settled.
+///
+/// `room` are the endpoints to which something is under way, and how many more may be; the others take `most`.
+pub(in crate::webhooks) async fn claim(
+    pool: &PgPool,
+    claim_id: Uuid,
+    room: &[(Uuid, i64)],
+    most: i64,
+    free: i64,
+    hold: Duration,
+) -> sqlx::Result<Due> {
+    let (endpoints, rooms): (Vec<Uuid>, Vec<i64>) = room.iter().copied().unzip();
+    let mut tx = pool.begin().await?;
+    let due = sqlx::query!(
+        r#"
+        select delivery.event_id, delivery.endpoint_id,
+               exists (select from messaging.webhook_deliveries as earlier
+                       where earlier.endpoint_id = delivery.endpoint_id and earlier.aggregate_id = delivery.aggregate_id
+                         and earlier.aggregate_version < delivery.aggregate_version and earlier.status = 'PENDING') as "waits!"
+        from messaging.webhook_endpoints as endpoint
+        left join unnest($1::uuid[], $2::bigint[]) as busy (endpoint_id, room) on busy.endpoint_id = endpoint.id
+        cross join lateral (
+            select event_id, endpoint_id, aggregate_id, aggregate_version from messaging.webhook_deliveries
+            where endpoint_id = endpoint.id and due_at <= clock_timestamp()
+            order by due_at limit least(coalesce(room, $3), $4)
+            for update skip locked
+        ) as delivery
+        where deleted_at is null and disabled_at is null
+        limit $4
+        "#,
+        &endpoints,
+        &rooms,
+        most,
+        free,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let looked_at = due.len();
+    let (waiting, ready): (Vec<_>, Vec<_>) = due.into_iter().partition(|row| row.waits);
+    if !waiting.is_empty() {
+        let (events, endpoints) = waiting.iter().map(|row| (row.event_id, row.endpoint_id)).unzip();
+        put_behind(&mut tx, events, endpoints).await?;
+    }
+    let claimed = if ready.is_empty() {
+        Vec::new()
+    } else {
+        let (events, endpoints): (Vec<Uuid>, Vec<Uuid>) =
+            ready.iter().map(|row| (row.event_id, row.endpoint_id)).unzip();
+        start(&mut tx, claim_id, &events, &endpoints, hold).await?
+    };
+    tx.commit().await?;
+    Ok(Due { claimed, looked_at })
+}
+
+/// Deliveries that wait for an earlier one are not due until it is settled. The earlier one is locked, and looked at again: if it was
+/// settled meanwhile, they stay due; and if it is settled after this, that finds them.
+async fn put_behind(conn: &mut PgConnection, events: Vec<Uuid>, endpoints: Vec<Uuid>) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        select earlier.event_id
+        from unnest($1::uuid[], $2::uuid[]) as waits (event_id, endpoint_id)
+        join messaging.webhook_deliveries as later on later.event_id = waits.event_id and later.endpoint_id = waits.endpoint_id
+        join messaging.webhook_deliveries as earlier
+            on earlier.endpoint_id = later.endpoint_id and earlier.aggregate_id = later.aggregate_id
+               and earlier.aggregate_version < later.aggregate_version
+        where earlier.status = 'PENDING'
+        for share of earlier
+        "#,
+        &events,
+        &endpoints,
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    sqlx::query!(
+        r#"
+        update messaging.webhook_deliveries as later set due_at = null
+        from unnest($1::uuid[], $2::uuid[]) as waits (event_id, endpoint_id)
+        where later.event_id = waits.event_id and later.endpoint_id = waits.endpoint_id
+          and exists (select from messaging.webhook_deliveries as earlier
+                      where earlier.endpoint_id = later.endpoint_id and earlier.aggregate_id = later.aggregate_id
+                        and earlier.aggregate_version < later.aggregate_version and earlier.status = 'PENDING')
+        "#,
+        &events,
+        &endpoints,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn start(
+    conn: &mut PgConnection,
+    claim_id: Uuid,
+    events: &[Uuid],
+    endpoints: &[Uuid],
+    hold: Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    sqlx::query_as!(
+        Claimed,
+        r#"
+        with started as (
+            update messaging.webhook_deliveries as delivery
+            set claim_id = $3, attempts = attempts + 1, due_at = clock_timestamp() + $4
+            from unnest($1::uuid[], $2::uuid[]) as ready (event_id, endpoint_id)
+            where delivery.event_id = ready.event_id and delivery.endpoint_id = ready.endpoint_id
+            returning delivery.*
+        )
+        select started.claim_id as "claim_id!", started.event_id as "event_id!", started.endpoint_id as "endpoint_id!",
+               started.event_type as "event_type!", started.aggregate_id as "aggregate_id!",
+               started.aggregate_version as "aggregate_version!", started.attempts as "attempts!", url as "url!", secret as "secret!",
+               case when previous_until > clock_timestamp() then previous_secret end as previous_secret, body,
+               event.aggregate_type as "aggregate_type?", event.occurred_at as "occurred_at?", event.payload_text as "payload?"
+        from started
+        join messaging.webhook_endpoints as endpoint on endpoint.id = endpoint_id
+        left join lateral (
+            select aggregate_type, occurred_at, payload_text from messaging.events where events.event_id = started.event_id limit 1
+        ) as event on true
+        "#,
+        events,
+        endpoints,
+        claim_id,
+        interval(hold) as _,
+    )
+    .fetch_all(conn)
+    .await
+}
