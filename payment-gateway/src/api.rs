@@ -88,6 +88,7 @@ pub(crate) fn routes(gateway: Arc<Gateway>) -> Router {
 #[utoipa::path(
     post,
     path = "/refund",
+    operation_id = "gateway_refund",
     tag = "Payment gateway (mock)",
     params(
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "Names the refund, at most 255 visible ASCII characters; the id in the body if absent"),
@@ -283,6 +284,7 @@ fn refused(error: LedgerError) -> ApiError {
 #[utoipa::path(
     get,
     path = "/refund/{key}",
+    operation_id = "gateway_get_refund",
     tag = "Payment gateway (mock)",
     params(("key" = String, Path, description = "The idempotency key; the id in the body if none was sent")),
     responses(
@@ -311,6 +313,7 @@ async fn look_up(
 #[utoipa::path(
     get,
     path = "/refunds",
+    operation_id = "gateway_list_refunds",
     tag = "Payment gateway (mock)",
     responses((status = 200, description = "Every refund paid out, oldest first", body = LedgerReport)),
 )]

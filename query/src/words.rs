@@ -141,7 +141,7 @@ mod tests {
             ("José", Some("'jose':*")),
             ("", None),
             (" - ", None),
-            ("\\' | !x", Some("'x':*")),
+            ("\\' | !x", Some("('!x':* | ('x':*))")),
         ] {
             assert_eq!(query(text).as_deref(), expected, "{text}");
         }

@@ -1,6 +1,7 @@
 //! The OpenAPI description of the whole API, merged from those of the processes.
 
 mod access;
+mod answers;
 mod texts;
 
 use anyhow::Result;
@@ -20,13 +21,15 @@ headers `RateLimit` and `RateLimit-Policy`.
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
 /// In reading order.
-const TAGS: [&str; 10] = [
+const TAGS: [&str; 12] = [
     "Orders: commands",
     "Returns: commands",
     "Refunds: commands",
     "Orders: queries",
     "Returns: queries",
     "Refunds: queries",
+    "Invoices and credit notes: queries",
+    "Events",
     "Reports",
     "Operations",
     "Payment gateway: callbacks",
@@ -76,6 +79,7 @@ fn merged() -> OpenApi {
     sort_tags(&mut whole);
     texts::describe(&mut whole);
     access::describe(&mut whole);
+    answers::describe(&mut whole);
     whole
 }
 

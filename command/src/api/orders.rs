@@ -72,7 +72,7 @@ async fn place_order(
 ///
 /// `PENDING_PAYMENT` → `PAID`. Paying a paid order again with the same payment, or with none, changes nothing and answers 200; with
 /// another payment it answers 409 `CONFLICTING_FACT`, which names both.
-#[utoipa::path(post, path = "/orders/{id}/pay", tag = "Orders: commands", request_body = Pay,
+#[utoipa::path(post, path = "/orders/{id}/pay", operation_id = "pay_order", tag = "Orders: commands", request_body = Pay,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, ApiError> {
@@ -82,7 +82,7 @@ async fn pay(State(app): State<App>, incoming: Incoming<Pay>) -> Result<Answer, 
 /// Send to the warehouse
 ///
 /// `PAID` → `PROCESSING_IN_WAREHOUSE`.
-#[utoipa::path(post, path = "/orders/{id}/processing", tag = "Orders: commands", request_body = Step,
+#[utoipa::path(post, path = "/orders/{id}/processing", operation_id = "process_order", tag = "Orders: commands", request_body = Step,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
@@ -92,7 +92,7 @@ async fn processing(State(app): State<App>, incoming: Incoming<Step>) -> Result<
 /// Ship
 ///
 /// `PROCESSING_IN_WAREHOUSE` → `SHIPPED`. Queues the invoice, which is e-mailed to the customer when it is ready.
-#[utoipa::path(post, path = "/orders/{id}/ship", tag = "Orders: commands", request_body = Ship,
+#[utoipa::path(post, path = "/orders/{id}/ship", operation_id = "ship_order", tag = "Orders: commands", request_body = Ship,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
@@ -102,7 +102,7 @@ async fn ship(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer
 /// Deliver
 ///
 /// `SHIPPED` → `DELIVERED`. The return window opens.
-#[utoipa::path(post, path = "/orders/{id}/deliver", tag = "Orders: commands", request_body = Step,
+#[utoipa::path(post, path = "/orders/{id}/deliver", operation_id = "deliver_order", tag = "Orders: commands", request_body = Step,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
@@ -112,7 +112,7 @@ async fn deliver(State(app): State<App>, incoming: Incoming<Step>) -> Result<Ans
 /// Cancel
 ///
 /// `PENDING_PAYMENT` or `PAID` → `CANCELLED`. What was paid is refunded in full.
-#[utoipa::path(post, path = "/orders/{id}/cancel", tag = "Orders: commands", request_body = Step,
+#[utoipa::path(post, path = "/orders/{id}/cancel", operation_id = "cancel_order", tag = "Orders: commands", request_body = Step,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
@@ -125,7 +125,7 @@ async fn cancel(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answ
 /// `SHIPPED`, the registration of the invoice once it was entered. E-mail address, metadata and tags change at any time, addresses until
 /// the order is in the warehouse and only if the GST stays the same (409 `TAX_WOULD_CHANGE`). The state stays; the version, the history
 /// and the events go on by one.
-#[utoipa::path(patch, path = "/orders/{id}", operation_id = "correct_order", tag = "Orders: commands", request_body = CorrectOrder,
+#[utoipa::path(patch, path = "/orders/{id}", operation_id = "update_order", tag = "Orders: commands", request_body = CorrectOrder,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Result<Answer, ApiError> {
@@ -138,7 +138,7 @@ async fn correct(State(app): State<App>, incoming: Incoming<CorrectOrder>) -> Re
 /// What the invoice registration portal answered to `GET /orders/{id}/e-invoice.json`. The IRN and the signed QR code are printed in
 /// another edition of the invoice, under the same number, and the customer gets it by e-mail; earlier editions are kept. An answer to
 /// another document is refused. Entering the same again changes nothing; `PATCH /orders/{id}` corrects it.
-#[utoipa::path(post, path = "/orders/{id}/e-invoice", tag = "Orders: commands", request_body = Register,
+#[utoipa::path(post, path = "/orders/{id}/e-invoice", operation_id = "register_order_e_invoice", tag = "Orders: commands", request_body = Register,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Result<Answer, ApiError> {
@@ -149,7 +149,7 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
 /// Add a note
 ///
 /// For the shop's own people: it is an entry of the order's history, with its author, and no customer sees it. The version goes on by one.
-#[utoipa::path(post, path = "/orders/{id}/notes", operation_id = "add_note", tag = "Orders: commands", request_body = Note,
+#[utoipa::path(post, path = "/orders/{id}/notes", operation_id = "add_order_note", tag = "Orders: commands", request_body = Note,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn add_note(State(app): State<App>, incoming: Incoming<Note>) -> Result<Answer, ApiError> {

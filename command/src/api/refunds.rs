@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Refunds a part of a paid order without a return, by amount or by item, each part with the tax at its own rate. After the shipment a
 /// credit note follows; before it, the invoice shows the lower value. No more is given back than is left of what was paid: 409
 /// `REFUND_EXCEEDS_PAID`. A repeated request with the same `Idempotency-Key` gets the first answer and gives nothing back again.
-#[utoipa::path(post, path = "/orders/{id}/refunds", tag = "Refunds: commands", request_body = GiveBack,
+#[utoipa::path(post, path = "/orders/{id}/refunds", operation_id = "refund_order", tag = "Refunds: commands", request_body = GiveBack,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 201, body = RefundDocument), CommandErrors))]
 async fn give_back(State(app): State<App>, incoming: Incoming<GiveBack>) -> Result<Answer, ApiError> {

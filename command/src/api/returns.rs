@@ -74,7 +74,7 @@ async fn request_return(
 /// Approve
 ///
 /// `REQUESTED` → `APPROVED`, with the manager's notes.
-#[utoipa::path(post, path = "/returns/{id}/approve", tag = "Returns: commands", request_body = Approve,
+#[utoipa::path(post, path = "/returns/{id}/approve", operation_id = "approve_return", tag = "Returns: commands", request_body = Approve,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<Answer, ApiError> {
@@ -84,7 +84,7 @@ async fn approve(State(app): State<App>, incoming: Incoming<Approve>) -> Result<
 /// Reject
 ///
 /// `REQUESTED` → `REJECTED`, with a category and a reason. The units can be requested again.
-#[utoipa::path(post, path = "/returns/{id}/reject", tag = "Returns: commands", request_body = Reject,
+#[utoipa::path(post, path = "/returns/{id}/reject", operation_id = "reject_return", tag = "Returns: commands", request_body = Reject,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<Answer, ApiError> {
@@ -94,7 +94,7 @@ async fn reject(State(app): State<App>, incoming: Incoming<Reject>) -> Result<An
 /// On its way back
 ///
 /// `APPROVED` → `IN_TRANSIT`.
-#[utoipa::path(post, path = "/returns/{id}/in-transit", tag = "Returns: commands", request_body = Ship,
+#[utoipa::path(post, path = "/returns/{id}/in-transit", operation_id = "send_return", tag = "Returns: commands", request_body = Ship,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<Answer, ApiError> {
@@ -104,7 +104,7 @@ async fn in_transit(State(app): State<App>, incoming: Incoming<Ship>) -> Result<
 /// Withdraw
 ///
 /// `REQUESTED` → `REJECTED`, with the category `WITHDRAWN`. The units can be requested again.
-#[utoipa::path(post, path = "/returns/{id}/withdraw", tag = "Returns: commands", request_body = Withdraw,
+#[utoipa::path(post, path = "/returns/{id}/withdraw", operation_id = "withdraw_return", tag = "Returns: commands", request_body = Withdraw,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Result<Answer, ApiError> {
@@ -115,7 +115,7 @@ async fn withdraw(State(app): State<App>, incoming: Incoming<Withdraw>) -> Resul
 ///
 /// `IN_TRANSIT` → `RECEIVED`. The body may say by the unit what was accepted, rejected or missing; without it everything was
 /// accepted. Only accepted units are refunded. Missing ones can be requested again, within `RETURN_WINDOW_DAYS` of the receipt.
-#[utoipa::path(post, path = "/returns/{id}/received", tag = "Returns: commands", request_body = Receive,
+#[utoipa::path(post, path = "/returns/{id}/received", operation_id = "receive_return", tag = "Returns: commands", request_body = Receive,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result<Answer, ApiError> {
@@ -127,7 +127,7 @@ async fn received(State(app): State<App>, incoming: Incoming<Receive>) -> Result
 /// `RECEIVED` → `COMPLETED`. Fixes what is refunded, and queues the refund of exactly the accepted units. Returns of the order that
 /// are still open do not count. Fees may be kept back, at most the whole refund. A return with nothing accepted completes without a
 /// refund.
-#[utoipa::path(post, path = "/returns/{id}/complete", tag = "Returns: commands", request_body = Complete,
+#[utoipa::path(post, path = "/returns/{id}/complete", operation_id = "complete_return", tag = "Returns: commands", request_body = Complete,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Result<Answer, ApiError> {
@@ -138,7 +138,7 @@ async fn complete(State(app): State<App>, incoming: Incoming<Complete>) -> Resul
 ///
 /// Carrier and tracking number once the return is `IN_TRANSIT`, the receipt while it is `RECEIVED`, and the fees until it is
 /// `COMPLETED`. The state stays; the version, the history and the events go on by one.
-#[utoipa::path(patch, path = "/returns/{id}", operation_id = "correct_return", tag = "Returns: commands", request_body = CorrectReturn,
+#[utoipa::path(patch, path = "/returns/{id}", operation_id = "update_return", tag = "Returns: commands", request_body = CorrectReturn,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = ReturnDocument), CommandErrors))]
 async fn correct(State(app): State<App>, incoming: Incoming<CorrectReturn>) -> Result<Answer, ApiError> {

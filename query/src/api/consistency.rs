@@ -200,7 +200,7 @@ mod tests {
             token("order", 1).replace("@1", "@2"),
             format!("{},", token("order", 1)),
             token("order", 0),
-            token("invoice", 1),
+            token("customer", 1),
             token("ORDER", 1),
         ] {
             for (header, parameter, field) in

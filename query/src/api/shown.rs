@@ -1,6 +1,7 @@
 //! What is shown of an order or a return that is in no document: what the caller may do next, and which units may be returned.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use access::Caller;
 use chrono::{DateTime, Utc};
@@ -55,6 +56,7 @@ impl Shown<'_> {
             _ => HashMap::new(),
         };
         let may_return = units.values().any(|units| *units > 0);
+        let document = if self.caller.owner().is_some() { without_the_shops_own(document) } else { document };
         let (document, is_erased) = with_quantities(document, &units);
         let allows = |action: OrderAction| {
             !is_erased
@@ -93,6 +95,15 @@ impl Shown<'_> {
             }
         }
     }
+}
+
+/// Metadata and tags are the shop's own, and no customer sees them.
+fn without_the_shops_own(document: String) -> String {
+    let Ok(mut members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(&document) else { return document };
+    members.remove("metadata");
+    members.remove("tags");
+    let members = members.iter().map(|(name, value)| format!("\"{name}\":{}", value.get()));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 fn listed(actions: &[&str]) -> String {

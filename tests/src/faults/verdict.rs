@@ -240,6 +240,7 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
                 if paid != Vec::from_iter(due.map(|due| (RefundStatus::Processed, due))) {
                     tally.violated(format!("order {} is {} and has the refunds {paid:?}", told.id, told.state));
                 }
+                let seen = seen.as_answered();
                 if seen != *told {
                     tally.violated(format!("order {}: readers see {seen:?}, acknowledged was {told:?}", told.id));
                 }
@@ -262,6 +263,7 @@ async fn check_reads(stage: &Stage, known: &Known, tally: &Tally) -> Result<()> 
                 if refund != due {
                     tally.violated(format!("return {} is {} and has the refund {refund:?}", told.id, told.state));
                 }
+                let seen = seen.as_answered();
                 if seen != *told {
                     tally.violated(format!("return {}: readers see {seen:?}, acknowledged was {told:?}", told.id));
                 }

@@ -1,6 +1,7 @@
 //! The whole system, on real Postgres, RabbitMQ and Chromium. One binary, so that it is linked once.
 
 mod access;
+mod arazzo;
 mod arrivals;
 mod attempts;
 mod backpressure;
@@ -45,6 +46,7 @@ mod queries;
 mod questions;
 mod races;
 mod read_load;
+mod recipes;
 mod rebuild;
 mod refused;
 mod relay;

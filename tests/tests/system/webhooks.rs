@@ -14,13 +14,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use contracts::{EventDocument, OrderState};
+use messaging::leases::Consumer;
 use reqwest::Method;
 use runtime::Clock;
 use serde_json::{Value, json};
 use standalone::{Options, Part};
 use standardwebhooks::Webhook;
 use tests::waiting::SOON;
-use tests::{Api, System, eventually, shop};
+use tests::{Api, System, books, eventually, shop};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -215,6 +216,7 @@ async fn an_endpoint_that_is_gone_or_fails_for_three_days_is_disabled_and_recove
     assert!(disabled().await?.contains("410 Gone"));
     // Nothing is recorded meanwhile.
     shop::place(api, &shop::order()).await?;
+    books::passed(pool, Consumer::Webhooks, SOON).await?;
     let enable = json!({ "enabled": true, "reason": "it is back" });
     ops(api, Method::POST, &format!("/{id}/test"), &json!({ "reason": "is it?" }))
         .await?
@@ -232,6 +234,7 @@ async fn an_endpoint_that_is_gone_or_fails_for_three_days_is_disabled_and_recove
     shop::place(api, &shop::order()).await?;
     assert!(disabled().await?.contains("for three days"));
     shop::place(api, &shop::order()).await?;
+    books::passed(pool, Consumer::Webhooks, SOON).await?;
     ops(api, Method::PATCH, &format!("/{id}"), &enable).await?.expect(200);
     let recover = json!({ "since": started, "reason": "it was away" });
     let recovered = ops(api, Method::POST, &format!("/{id}/recover"), &recover).await?.expect(200).json();

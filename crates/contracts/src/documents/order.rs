@@ -129,6 +129,21 @@ pub struct InvoiceLineDocument {
 }
 
 impl OrderDocument {
+    /// As commands answer with it: without what only the query service adds.
+    pub fn as_answered(self) -> Self {
+        let items =
+            self.items.into_iter().map(|item| OrderItemDocument { returnable_quantity: None, ..item }).collect();
+        Self {
+            items,
+            invoice: None,
+            refunds: Vec::new(),
+            returns: Vec::new(),
+            allowed_actions: Vec::new(),
+            history: Vec::new(),
+            ..self
+        }
+    }
+
     /// The buyer's GSTIN or UIN, if the buyer is registered.
     pub fn recipient_gstin(&self) -> Option<&str> {
         let addresses = [&self.billing_address, &self.shipping_address];

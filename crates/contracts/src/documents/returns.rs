@@ -112,6 +112,13 @@ pub struct ReturnDocument {
     pub history: Vec<Transition>,
 }
 
+impl ReturnDocument {
+    /// As commands answer with it: without what only the query service adds.
+    pub fn as_answered(self) -> Self {
+        Self { refund: None, credit_note: None, allowed_actions: Vec::new(), history: Vec::new(), ..self }
+    }
+}
+
 impl ReturnItemDocument {
     /// Units that are refunded: those that the warehouse accepted, all as long as it has said nothing else.
     pub fn refunded_quantity(&self) -> i32 {

@@ -24,7 +24,8 @@ pub(super) async fn write_invoices(conn: &mut PgConnection, models: Models, issu
                     $10::timestamptz[])
             as incoming (order_id, version, path, sha256, document, id, number, order_number, customer_id, issued_at)
         on conflict (order_id) do update
-        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
+        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document,
+            customer_id = excluded.customer_id
         where known.version < excluded.version
         returning order_id
         "#,
@@ -58,7 +59,8 @@ pub(super) async fn write_credit_notes(
                     $10::timestamptz[], $11::uuid[])
             as incoming (source_id, version, path, sha256, document, id, number, order_number, customer_id, issued_at, order_id)
         on conflict (source_id) do update
-        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document
+        set version = excluded.version, path = excluded.path, sha256 = excluded.sha256, document = excluded.document,
+            customer_id = excluded.customer_id
         where known.version < excluded.version
         returning source_id
         "#,
