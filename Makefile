@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long faults ordered upgrade mutants fuzz bench bench-years bench-lives coverage sbom reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test test-long faults ordered upgrade mutants clients fuzz bench bench-years bench-lives coverage sbom reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -47,6 +47,10 @@ upgrade: ## Upgrade from the last tag to this tree and back, under load; FROM=re
 mutants: ## Plant one bug after the other, and check that a test catches each; ONLY=name plants one
 	@scripts/setup.sh test
 	@scripts/mutants.sh $(ONLY)
+
+clients: ## Generate Python and TypeScript clients out of the API description, and play an order with each
+	@scripts/setup.sh clients
+	@scripts/clients.sh
 
 fuzz: ## 50,000 requests made out of the API description, then each decoder for SECONDS=60; SEED=n, EXAMPLES=n, TARGETS=names
 	@scripts/setup.sh fuzz

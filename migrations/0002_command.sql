@@ -255,9 +255,17 @@ grant execute on function command.append_transitions to articurated_command, art
 -- The result is text, because a cast to json reads it once more. The closing brace of the document is cut off as a byte:
 -- `left` counts the characters first, and takes longer than all the rest. No part of the expression is volatile, so Postgres
 -- inlines it.
+create function command.amended(document json, progress jsonb, state text, version integer) returns text
+    language sql stable parallel safe
+    return ((document::jsonb - array(select jsonb_object_keys(progress))) || progress
+            || jsonb_build_object('state', state, 'version', version))::text;
+
 create function command.whole(document json, progress jsonb, state text, version integer) returns text
     language sql stable parallel safe
-    return case when jsonb_typeof(progress) = 'object' then
+    return case
+        when progress ?| array['customer_email', 'shipping_address', 'billing_address'] then
+            command.amended(document, progress, state, version)
+        when jsonb_typeof(progress) = 'object' then
         convert_from(substr(convert_to(document::text, 'UTF8'), 1, octet_length(document::text) - 1), 'UTF8')
         || coalesce(',' || nullif(left(substr(progress::text, 2), -1), ''), '')
         || ',"state":"' || state || '","version":' || version::text || '}' end;

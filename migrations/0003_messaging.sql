@@ -425,7 +425,6 @@ end $$;
 --   previous_secret  signs too, until `previous_until`
 --   disabled_at      by an operator, or after three days without a success; until then nothing is recorded for it nor sent
 --   failing_since    no delivery has succeeded since
---   tests            grows with every test event
 create table messaging.webhook_endpoints (
     id               uuid        not null constraint webhook_endpoints_pkey primary key,
     url              text        not null constraint webhook_endpoints_url_length check (char_length(url) between 1 and 2048),
@@ -439,7 +438,6 @@ create table messaging.webhook_endpoints (
     disabled_at      timestamptz,
     disabled_reason  text,
     failing_since    timestamptz,
-    tests            integer     not null default 0,
     deleted_at       timestamptz,
     constraint webhook_endpoints_disabled_has_reason check ((disabled_at is null) = (disabled_reason is null)),
     constraint webhook_endpoints_previous_ends check ((previous_secret is null) = (previous_until is null))
@@ -463,7 +461,8 @@ grant execute on function messaging.rotate_webhook_secret to articurated_operato
 
 -- One row per event and endpoint that wants it. Within an aggregate they are delivered by version: a later one waits until the
 -- earlier ones are settled.
---   aggregate_id, aggregate_version  of the event; for a test event those of the endpoint and its tests
+--   aggregate_id, aggregate_version  of the event; for a test event its own id and 1
+--   attempts  all of them; `tries`: those since an operator asked for it again, which decide when the next one comes
 --   due_at    null: it is settled, or waits for an earlier one. While it is under way: when it is tried again if its worker is gone
 --   claim_id  under which it is under way; what another claim records is refused
 --   body      of a test event, which is not in the outbox
@@ -476,6 +475,7 @@ create table messaging.webhook_deliveries (
     status             text        not null default 'PENDING' constraint webhook_deliveries_status_known check (status in
                                    ('PENDING', 'DELIVERED', 'FAILED', 'DISCARDED')),
     attempts           integer     not null default 0,
+    tries              integer     not null default 0,
     due_at             timestamptz default clock_timestamp(),
     claim_id           uuid,
     last_error         text,
@@ -490,6 +490,7 @@ create index webhook_deliveries_due on messaging.webhook_deliveries (endpoint_id
 create index webhook_deliveries_open on messaging.webhook_deliveries (endpoint_id, aggregate_id, aggregate_version)
     where status = 'PENDING';
 create index webhook_deliveries_failed on messaging.webhook_deliveries (endpoint_id, event_id) where status = 'FAILED';
+create index webhook_deliveries_latest on messaging.webhook_deliveries (endpoint_id, event_id);
 grant select, insert, update on messaging.webhook_deliveries to articurated_workers, articurated_operator;
 
 -- Each attempt at a delivery. Neither what was sent nor what was answered is kept: both may be personal.
@@ -881,7 +882,7 @@ grant insert on messaging.operator_actions to articurated_operator;
 grant select on all tables in schema messaging to articurated_operator;
 -- But not the secrets of webhooks.
 revoke select on messaging.webhook_endpoints from articurated_operator;
-grant select (id, url, description, event_types, previous_until, created_at, updated_at, disabled_at, disabled_reason, failing_since, tests,
+grant select (id, url, description, event_types, previous_until, created_at, updated_at, disabled_at, disabled_reason, failing_since,
               deleted_at) on messaging.webhook_endpoints to articurated_operator;
 
 

@@ -122,3 +122,18 @@ $$;
 revoke all on function work.invoice_number from public;
 grant usage on schema work to articurated_command;
 grant execute on function work.invoice_number to articurated_command;
+
+-- An order and what belongs to it, as far as it has events: for the event feed, which may not see these tables.
+create function messaging.entities_of(of_order uuid) returns setof uuid
+    language sql stable security definer set search_path = pg_catalog
+begin atomic
+    select of_order
+    union all select id from command.returns where order_id = of_order
+    union all select id from command.refunds where order_id = of_order
+    union all select id from work.invoices where order_id = of_order
+    union all select id from work.credit_notes
+              where source_id in (select id from command.returns where order_id = of_order
+                                  union all select id from command.refunds where order_id = of_order);
+end;
+revoke all on function messaging.entities_of from public;
+grant execute on function messaging.entities_of to articurated_query;

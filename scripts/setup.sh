@@ -2,7 +2,7 @@
 # Installs what a target of the Makefile needs and this machine lacks. Prints nothing if nothing is missing.
 #
 #   scripts/setup.sh demo|run|faults|upgrade [postgres|rabbitmq]
-#   scripts/setup.sh test|bench|sqlx|check|coverage|fuzz|fuzz-api
+#   scripts/setup.sh test|bench|sqlx|check|coverage|fuzz|fuzz-api|clients
 #
 # It installs Debian packages as root or with sudo. Without either it prints the command to run.
 set -euo pipefail
@@ -54,6 +54,10 @@ needs_servers() { [[ $target == test || $target == faults || $target == upgrade 
 needs_tools() { [[ $target == check || $target == coverage ]] && ! cmp --silent "$root/scripts/tools.txt" "$built/tools/list"; }
 
 needs_schemathesis() { [[ $target == fuzz || $target == fuzz-api ]] && ! cmp --silent "$root/fuzz/api/requirements.txt" "$built/schemathesis/list"; }
+needs_clients() {
+    [[ $target == clients ]] && ! { cmp --silent "$root/tests/clients/requirements.txt" "$built/clients/python/list" \
+        && cmp --silent "$root/tests/clients/package-lock.json" "$built/clients/typescript/list"; }
+}
 needs_cargo_fuzz() { [[ $target == fuzz && ! -x $built/tools/bin/cargo-fuzz ]]; }
 
 install_python() { # folder, list
@@ -76,6 +80,14 @@ install_programs() {
     if needs_schemathesis; then
         install_python "$built/schemathesis" "$root/fuzz/api/requirements.txt"
         cp "$root/fuzz/api/requirements.txt" "$built/schemathesis/list"
+    fi
+    if needs_clients; then
+        install_python "$built/clients/python" "$root/tests/clients/requirements.txt"
+        mkdir -p "$built/clients/typescript"
+        cp "$root"/tests/clients/package*.json "$built/clients/typescript"
+        npm ci --silent --no-audit --no-fund --prefix "$built/clients/typescript"
+        cp "$root/tests/clients/package-lock.json" "$built/clients/typescript/list"
+        cp "$root/tests/clients/requirements.txt" "$built/clients/python/list"
     fi
     if needs_cargo_fuzz; then
         cargo install --quiet --locked --root "$built/tools" "cargo-fuzz@$cargo_fuzz"
@@ -113,13 +125,20 @@ if [[ $target == test || $target == coverage ]]; then
     need 'has pdftotext' poppler-utils
     need 'has openssl' openssl
     need has_compose docker-compose
+    # The recipes of docs/api.md.
+    need 'has curl' curl
+    need 'has jq' jq
+fi
+if [[ $target == clients ]]; then
+    need 'has curl' curl
+    has npm || packages+=(nodejs npm)
 fi
 if [[ $target == coverage ]]; then
     # llvm-profdata reads this compiler's profiles only if both have the same version of LLVM.
     llvm=$(rustc -vV | sed -nE 's/^LLVM version: ([0-9]+).*/\1/p')
     need "has llvm-cov-$llvm" "llvm-$llvm"
 fi
-if needs_servers || needs_tools || needs_schemathesis; then
+if needs_servers || needs_tools || needs_schemathesis || needs_clients; then
     need has_python_venv python3 python3-venv
 fi
 # make demo, make faults and make upgrade always start their own node.

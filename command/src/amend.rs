@@ -15,6 +15,9 @@ use crate::addresses;
 use crate::order_books::OrderBooks;
 use crate::taxation::{self, Addresses};
 
+/// Entries of an order's metadata.
+pub(crate) const MAX_METADATA: usize = 50;
+
 /// A member of a merge patch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Patch<T> {
@@ -52,24 +55,17 @@ pub(crate) struct Amendments {
     pub(crate) tags: Patch<Vec<String>>,
 }
 
-/// What has changed.
-#[derive(Debug, Default)]
-pub(crate) struct Amended {
-    /// Members of the frozen document; null removes one.
-    pub(crate) frozen: Map<String, Value>,
-    /// Members of what is kept beside it.
-    pub(crate) progress: Map<String, Value>,
-}
-
 impl Amendments {
+    /// The members of the order that change. They go before those that it was placed with; null stands for none.
+    ///
     /// # Errors
     /// 409 for an address that cannot change any more or would change the GST, 422 for one that is invalid.
-    pub(crate) fn of(&self, app: &App, books: &OrderBooks) -> Result<Amended, ApiError> {
+    pub(crate) fn of(&self, app: &App, books: &OrderBooks) -> Result<Map<String, Value>, ApiError> {
         let order = &books.order;
-        let mut amended = Amended::default();
+        let mut amended = Map::new();
         let mut enter = |name: &str, is_new: bool, value: Value| {
             if is_new {
-                amended.frozen.insert(name.to_owned(), value);
+                amended.insert(name.to_owned(), value);
             }
         };
         if self.customer_email != Patch::Keep {
@@ -80,8 +76,13 @@ impl Amendments {
         enter("shipping_address", shipping != order.shipping_address, json!(shipping));
         enter("billing_address", billing != order.billing_address, json!(billing));
         let metadata = merged(&order.metadata, &self.metadata);
+        if metadata.len() > MAX_METADATA {
+            let mut errors = FieldErrors::default();
+            errors.add("metadata", format!("would have {} entries; at most {MAX_METADATA} are kept", metadata.len()));
+            errors.finish()?;
+        }
         if metadata != order.metadata {
-            amended.progress.insert("metadata".to_owned(), json!(metadata));
+            amended.insert("metadata".to_owned(), json!(metadata));
         }
         let tags = match &self.tags {
             Patch::Keep => order.tags.as_slice(),
@@ -89,7 +90,7 @@ impl Amendments {
             Patch::Set(tags) => tags,
         };
         if tags != order.tags {
-            amended.progress.insert("tags".to_owned(), json!(tags));
+            amended.insert("tags".to_owned(), json!(tags));
         }
         Ok(amended)
     }
@@ -145,10 +146,11 @@ fn patched(
         _ => Map::new(),
     };
     for (field, value) in patch {
+        let field = Address::usual_name(field);
         if value.is_null() {
             members.remove(field);
-        } else {
-            members.insert(field.clone(), value.clone());
+        } else if members.insert(field.to_owned(), value.clone()).is_some() && patch_names(patch, field) > 1 {
+            errors.add(format!("{name}.{field}"), "is there twice, under two names");
         }
     }
     match serde_json::from_value::<Address>(Value::Object(members)) {
@@ -161,6 +163,11 @@ fn patched(
             None
         }
     }
+}
+
+/// How often a patch names a field.
+fn patch_names(patch: &Map<String, Value>, field: &str) -> usize {
+    patch.keys().filter(|name| Address::usual_name(name) == field).count()
 }
 
 fn merged(
@@ -216,9 +223,18 @@ mod tests {
         let mut errors = FieldErrors::default();
         let address = patched(&mut errors, "shipping_address", Some(&stored), &Patch::Set(patch)).expect("an address");
         errors.finish().expect("valid");
-        assert_eq!((address.name.as_deref(), address.phone), (Some("Asha"), None));
+        assert_eq!((address.name.as_deref(), address.phone.as_deref()), (Some("Asha"), None));
         assert_eq!((address.city.as_deref(), address.postal_code.as_deref()), (Some("Jaipur"), Some("302001")));
         assert_eq!(address.other["landmark"], "Hawa Mahal");
+        let renamed = |patch: Value| {
+            let Value::Object(patch) = patch else { panic!("an object") };
+            let mut errors = FieldErrors::default();
+            let address = patched(&mut errors, "shipping_address", Some(&address), &Patch::Set(patch));
+            errors.finish().map(|()| address.expect("an address").postal_code)
+        };
+        assert_eq!(renamed(json!({ "zip": "302002" })).ok(), Some(Some("302002".to_owned())));
+        assert_eq!(renamed(json!({ "pin_code": null })).ok(), Some(None));
+        assert!(renamed(json!({ "zip": "302002", "pincode": "302003" })).is_err());
         assert_eq!(patched(&mut FieldErrors::default(), "x", Some(&stored), &Patch::Remove), None);
         assert_eq!(patched(&mut FieldErrors::default(), "x", Some(&stored), &Patch::Keep), Some(stored));
     }

@@ -103,7 +103,6 @@ impl UnderLock for Correction {
     fn run(self, conn: &mut PgConnection, books: OrderBooks) -> BoxFuture<'_, Result<Outcome, ApiError>> {
         async move {
             let (entity, id) = self.of.entity();
-            let mut frozen = Map::new();
             let (state, event_type, changes) = match self.of {
                 Of::Order(id) => {
                     let invoice = match &self.facts.e_invoice {
@@ -111,9 +110,7 @@ impl UnderLock for Correction {
                         None => None,
                     };
                     let mut changes = self.of_order(&books, invoice.as_ref())?;
-                    let amended = self.facts.amendments.of(&self.app, &books)?;
-                    changes.extend(amended.progress);
-                    frozen = amended.frozen;
+                    changes.extend(self.facts.amendments.of(&self.app, &books)?);
                     let is_registered = changes.contains_key("e_invoice");
                     let event_type = if is_registered { EventType::OrderRegistered } else { EventType::OrderUpdated };
                     (books.state.as_str(), event_type, changes)
@@ -126,15 +123,16 @@ impl UnderLock for Correction {
                     (state.as_str(), EventType::ReturnUpdated, self.of_return(&books, id)?)
                 }
             };
-            let applies = !changes.is_empty() || !frozen.is_empty();
-            let correction = self.transition(id, state, event_type, changes, &frozen);
+            let applies = !changes.is_empty();
+            let new_email = changes.get("customer_email").cloned();
+            let correction = self.transition(id, state, event_type, changes);
             let outcome = match self.of {
                 Of::Order(_) => store::correct_order(&mut *conn, correction, applies).await,
                 Of::Return(_) => store::correct_return(&mut *conn, correction, applies).await,
             };
-            let mut outcome = outcome.map_err(stored)?;
-            if let (TransitionOutcome::Applied(stored), false) = (&mut outcome, frozen.is_empty()) {
-                stored.document = store::amend_document(conn, id, &Value::Object(frozen)).await?;
+            let outcome = outcome.map_err(stored)?;
+            if let (TransitionOutcome::Applied(_), Some(email)) = (&outcome, new_email) {
+                self.write_to_another(conn, &books, &email).await?;
             }
             answer(&self.context, entity, id, outcome)
         }
@@ -143,6 +141,27 @@ impl UnderLock for Correction {
 }
 
 impl Correction {
+    /// The customer's returns are answered to the new address, too.
+    async fn write_to_another(
+        &self,
+        conn: &mut PgConnection,
+        books: &OrderBooks,
+        email: &Value,
+    ) -> Result<(), ApiError> {
+        for returned in &books.returns {
+            let changes = Map::from_iter([("customer_email".to_owned(), email.clone())]);
+            let state = returned.state.as_str();
+            let mut correction = self.transition(returned.id, state, EventType::ReturnUpdated, changes);
+            (correction.expected_version, correction.idempotency) = (None, None);
+            if let TransitionOutcome::Locked =
+                store::correct_return(&mut *conn, correction, true).await.map_err(stored)?
+            {
+                return Err(locked(EntityType::Return, returned.id));
+            }
+        }
+        Ok(())
+    }
+
     fn of_order(&self, books: &OrderBooks, invoice: Option<&InvoiceNumber>) -> Result<Map<String, Value>, ApiError> {
         let (facts, order) = (&self.facts, &books.order);
         let shipped = OrderState::Shipped.as_str();
@@ -228,11 +247,9 @@ impl Correction {
         state: &'static str,
         event_type: EventType,
         changes: Map<String, Value>,
-        frozen: &Map<String, Value>,
     ) -> NewTransition {
         let context = &self.context;
         let mut metadata = changes.clone();
-        metadata.extend(frozen.clone());
         metadata.remove("items");
         if let (Some(receipt), true) = (&self.facts.receipt, changes.contains_key("items")) {
             metadata.insert("receipt".to_owned(), json!(receipt));

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use contracts::EntityType;
 use runtime::ApiError;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::document::whole;
@@ -53,6 +53,13 @@ impl Outcome {
     /// A new entity.
     pub(crate) fn created(entity: EntityType, id: Uuid, document: String) -> Self {
         Self { status: StatusCode::CREATED, entity, id, version: 1, document, replayed: false, unchanged: None }
+    }
+
+    /// Without what the shop keeps for itself.
+    pub(crate) fn for_customer(self) -> Self {
+        let Ok(mut members) = serde_json::from_str::<Map<String, Value>>(&self.document) else { return self };
+        let own = ["metadata", "tags"].map(|name| members.remove(name).is_some());
+        if own.contains(&true) { Self { document: Value::Object(members).to_string(), ..self } } else { self }
     }
 
     /// The stored answer, if the request is the same as the first one under its key.

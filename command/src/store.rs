@@ -22,8 +22,8 @@ pub(crate) use invoices::{InvoiceNumber, invoice_number};
 pub(crate) use placements::{NewOrder, NewOrderItem, PlacementOutcome, insert_orders};
 pub(crate) use refunds::{insert_refund, known_refund, refund, retry_refund};
 pub(crate) use returns::{
-    NewReturn, OrderOf, OrderUnderLock, UnreviewedReturn, amend_document, insert_return, items_elsewhere, lock_order,
-    order_of, read_order, unreviewed_returns,
+    NewReturn, OrderOf, OrderUnderLock, UnreviewedReturn, insert_return, items_elsewhere, lock_order, order_of,
+    read_order, unreviewed_returns,
 };
 pub(crate) use snapshots::{current_orders, current_refunds, current_returns};
 pub(crate) use transitions::{

@@ -17,8 +17,8 @@ const WAITING: u32 = 1;
 /// Keys of callers are looked up seldom, and must not wait for the projector.
 const CALLERS: u32 = 1;
 
-/// One follows the end of the log, the other reads pages of the event feed.
-const EVENTS: u32 = 2;
+/// One hears of new events and one follows the end of the log; the other reads pages of the event feed.
+const EVENTS: u32 = 3;
 
 /// The pools.
 #[derive(Debug, Clone)]
@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn requests_get_what_the_others_leave_and_at_least_one() {
         let settings = Settings::default();
-        assert_eq!(for_requests(DatabaseConfig::default().max_connections, &settings).ok(), Some(5));
-        assert_eq!(for_requests(12, &settings).ok(), Some(1));
-        let refused = for_requests(11, &settings).expect_err("nothing is left").to_string();
+        assert_eq!(for_requests(DatabaseConfig::default().max_connections, &settings).ok(), Some(4));
+        assert_eq!(for_requests(13, &settings).ok(), Some(1));
+        let refused = for_requests(12, &settings).expect_err("nothing is left").to_string();
         assert!(
-            refused.contains("DATABASE_MAX_CONNECTIONS=11") && refused.ends_with("set it to 12 or more"),
+            refused.contains("DATABASE_MAX_CONNECTIONS=12") && refused.ends_with("set it to 13 or more"),
             "{refused}"
         );
     }

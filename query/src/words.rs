@@ -10,7 +10,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// Of a longer word only the beginning counts.
 const MAX_WORD: usize = 64;
-/// Words of one document; an order may have hundreds of lines.
+/// Words of one document; an order may have hundreds of lines. Whole SKUs do not count: each is found.
 const MAX_WORDS: usize = 400;
 
 /// The words of a document.
@@ -33,7 +33,7 @@ impl Words {
     /// SKUs: found as they are, by the list's `sku`, and as identifiers.
     pub(crate) fn add_skus<'a>(&mut self, skus: impl Iterator<Item = &'a str>) {
         for sku in skus {
-            self.insert(exact_sku(sku));
+            self.0.insert(exact_sku(sku));
             self.add_identifiers(std::iter::once(sku));
         }
     }
@@ -155,5 +155,13 @@ mod tests {
         assert_eq!(words.joined().len(), MAX_WORD);
         words.add_text((0..1_000).map(|n| format!("w{n}")).collect::<Vec<_>>().iter().map(String::as_str));
         assert_eq!(words.0.len(), MAX_WORDS);
+    }
+
+    #[test]
+    fn every_sku_of_a_large_order_is_found() {
+        let skus: Vec<_> = (0..500).map(|n| format!("SKU-{n}-A{n}")).collect();
+        let mut words = Words::default();
+        words.add_skus(skus.iter().map(String::as_str));
+        assert!(skus.iter().all(|sku| words.0.contains(&exact_sku(sku))));
     }
 }

@@ -111,7 +111,8 @@ impl Options {
         let max_connections = match part {
             Part::Command => self.command.connections(),
             Part::Relay => 6,
-            Part::Workers | Part::Query => 12,
+            Part::Workers => 12,
+            Part::Query => 14,
             Part::Operations => 3,
             Part::Gateway => unreachable!(),
         };

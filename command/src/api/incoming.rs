@@ -90,6 +90,7 @@ impl<B: StepBody> Incoming<B> {
     /// Parses the request and takes the entity to a state.
     pub(super) async fn change<S: Dispatch>(self, app: &App, verb: &str, to: S) -> Result<Outcome, ApiError> {
         let (context, id, body) = self.parse(app, verb, S::ENTITY)?;
-        S::change(app, &context, ChangeState { id, to, details: body.into_details() }).await
+        let outcome = S::change(app, &context, ChangeState { id, to, details: body.into_details() }).await?;
+        Ok(if context.owner.is_some() { outcome.for_customer() } else { outcome })
     }
 }

@@ -107,20 +107,6 @@ pub(crate) async fn lock_order(
     Ok(Some(OrderUnderLock { state, delivered_at, document, returns: taken.returns, refunds: taken.refunds }))
 }
 
-/// Changes members of an order's frozen document; null removes one. Returns the document.
-pub(crate) async fn amend_document(conn: &mut PgConnection, order_id: Uuid, members: &Value) -> sqlx::Result<String> {
-    sqlx::query_scalar!(
-        r#"
-        update command.orders set document = jsonb_strip_nulls(document::jsonb || $2)::json where id = $1
-        returning document::text as "document!"
-        "#,
-        order_id,
-        members,
-    )
-    .fetch_one(conn)
-    .await
-}
-
 /// An order, and what has been taken of it, as it is now. `None`: there is no such order, or it is not of the owner.
 pub(crate) async fn read_order(
     pool: &PgPool,

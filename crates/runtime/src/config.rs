@@ -103,15 +103,15 @@ pub struct HttpLimits {
     pub max_buffered_bytes: usize,
     /// Proxies in front of the service, as CIDR blocks separated by commas. `X-Forwarded-For` counts only as far as they wrote it, and
     /// `traceparent` only from them and from this machine.
-    #[arg(long, env = "TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
-    pub trusted_proxies: Vec<IpNet>,
+    #[arg(long, env = "TRUSTED_PROXIES", value_parser = networks, default_value = "", hide_default_value = true)]
+    pub trusted_proxies: std::vec::Vec<IpNet>,
     /// Names in `Host` that are served, separated by commas, without ports. Unset: callers on this machine may use its own names only
     /// (`localhost`, 127.0.0.1, `[::1]`), all others any.
     #[arg(long, env = "HTTP_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call the API from a browser (CORS), separated by commas, like `https://shop.example`. Unset: none.
-    #[arg(long, env = "HTTP_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
-    pub cors_origins: Vec<HeaderValue>,
+    #[arg(long, env = "HTTP_CORS_ORIGINS", value_parser = origins, default_value = "", hide_default_value = true)]
+    pub cors_origins: std::vec::Vec<HeaderValue>,
 }
 
 impl Default for HttpLimits {
@@ -127,6 +127,19 @@ impl Default for HttpLimits {
             cors_origins: Vec::new(),
         }
     }
+}
+
+/// Parses each part of a list with commas. An empty text is an empty list: a variable that is there without a value.
+fn listed<T>(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(one).collect()
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    listed(text, network)
+}
+
+fn origins(text: &str) -> Result<Vec<HeaderValue>, String> {
+    listed(text, origin)
 }
 
 /// An origin as browsers send it: a scheme, a host, and a port unless it is the usual one.
@@ -233,5 +246,19 @@ mod tests {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_list_without_a_value_is_empty() {
+        let parsed = parse(&["--http-cors-origins", "", "--trusted-proxies", ""]).expect("valid").limits;
+        assert!(parsed.cors_origins.is_empty() && parsed.trusted_proxies.is_empty());
+        let given =
+            ["--http-cors-origins", "https://Shop.example, https://b.example", "--trusted-proxies", "10.0.0.0/8,::1"];
+        let parsed = parse(&given).expect("valid").limits;
+        assert_eq!(parsed.cors_origins, ["https://shop.example", "https://b.example"]);
+        assert_eq!(parsed.trusted_proxies.len(), 2);
+        for bad in [["--http-cors-origins", "https://a.example/path"], ["--trusted-proxies", "everyone"]] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
     }
 }

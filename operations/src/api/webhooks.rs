@@ -243,7 +243,10 @@ async fn recover_webhook(
     if body.since.timestamp() < 0 || body.since > api.surroundings.clock.now() {
         return Err(OperationError::Invalid("since", "must be in the past, from 1970 on".to_owned()).into());
     }
-    Ok(Json(webhooks::recover(&api.pool, id, body.since, operator).await?))
+    let pool = api.pool.clone();
+    // It goes on when the client has gone.
+    let recovered = tokio::spawn(async move { webhooks::recover(&pool, id, body.since, operator).await });
+    Ok(Json(recovered.await.map_err(ApiError::internal)??))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

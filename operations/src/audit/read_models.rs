@@ -153,11 +153,13 @@ fn models(conn: &mut PgConnection) -> Rows<'_, Model> {
                 from read.returns
                 union all
                 select 'invoice', (document ->> 'id')::uuid, version, document::jsonb,
-                       jsonb_build_object('path', path, 'sha256', sha256, 'order_id', order_id)
+                       jsonb_build_object('path', path, 'sha256', sha256, 'order_id', order_id, 'customer_id', customer_id,
+                                          'order_number', order_number, 'invoice_number', number)
                 from read.invoices
                 union all
                 select 'credit_note', (document ->> 'id')::uuid, version, document::jsonb,
-                       jsonb_build_object('path', path, 'sha256', sha256,
+                       jsonb_build_object('path', path, 'sha256', sha256, 'order_id', order_id, 'customer_id', customer_id,
+                                          'order_number', order_number,
                                           case when document::jsonb ? 'refund_id' then 'refund_id' else 'return_id' end, source_id)
                 from read.credit_notes
                 union all

@@ -156,7 +156,7 @@ pub async fn deliveries(
         select event_id, endpoint_id, event_type, aggregate_id as entity_id, aggregate_version as entity_version, status, attempts,
                due_at as next_attempt_at, last_error, created_at, settled_at
         from messaging.webhook_deliveries
-        where endpoint_id = $1 and ($2::text is null or status = $2) and ($3::uuid is null or event_id < $3)
+        where endpoint_id = $1 and ($2::text is null or status = $2) and event_id < coalesce($3::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
         order by event_id desc limit $4
         "#,
         endpoint_id,

@@ -175,6 +175,15 @@ pub async fn change(pool: &PgPool, id: Uuid, wanted: Wanted, operator: Operator)
             if changed.execute(&mut *conn).await?.rows_affected() == 0 {
                 return Err(OperationError::WebhookNotFound(id));
             }
+            if wanted.enabled == Some(true) {
+                // What waits for an earlier event is looked at: that event may be gone.
+                sqlx::query!(
+                    "update messaging.webhook_deliveries set due_at = clock_timestamp() where endpoint_id = $1 and status = 'PENDING' and due_at is null",
+                    id,
+                )
+                .execute(&mut *conn)
+                .await?;
+            }
             record(conn, &operator, Action::ChangeWebhook, target, 1).await?;
             Ok(())
         })
@@ -229,7 +238,7 @@ pub async fn delete(pool: &PgPool, id: Uuid, operator: Operator) -> Result<Chang
     in_transaction(pool, move |conn| {
         Box::pin(async move {
             let deleted = sqlx::query!(
-                "update messaging.webhook_endpoints set deleted_at = clock_timestamp(), secret = '' where id = $1 and deleted_at is null",
+                "update messaging.webhook_endpoints set deleted_at = clock_timestamp(), secret = '', previous_secret = null, previous_until = null where id = $1 and deleted_at is null",
                 id,
             );
             if deleted.execute(&mut *conn).await?.rows_affected() == 0 {

@@ -165,10 +165,12 @@ pub(crate) async fn delete_old_marks(pool: &PgPool) -> sqlx::Result<()> {
         with died as (
             delete from messaging.readers where expires_at < clock_timestamp() - interval '1 day'
         )
-        delete from messaging.marks using messaging.last_marks as last
-        where marks.consumer = last.consumer and marks.shard = last.shard
+        delete from messaging.marks
+        using (select consumer, shard from messaging.shard_leases
+               union all select 'arrived', shard from generate_series(0, 15) as shard) as kept
+        where marks.consumer = kept.consumer and marks.shard = kept.shard
           and id < (select max(id) from messaging.marks as newest
-                    where newest.consumer = last.consumer and newest.shard = last.shard) - $1
+                    where newest.consumer = kept.consumer and newest.shard = kept.shard) - $1
         "#,
         MARKS_KEPT,
     )

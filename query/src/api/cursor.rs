@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 /// First byte of every cursor; a new layout gets a new number.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const LENGTH: usize = 1 + 1 + 8 + 8 + 16;
 
 /// Which way a page goes from its cursor.
@@ -16,7 +16,7 @@ pub(crate) enum Direction {
     Back,
 }
 
-/// A row of a list, next to which a page begins. The page does not include it.
+/// A row of a list, next to which a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(super) direction: Direction,
@@ -24,12 +24,19 @@ pub(crate) struct Cursor {
     pub(super) list: [u8; 8],
     pub(super) at: DateTime<Utc>,
     pub(super) id: Uuid,
+    /// Whether the page has the row itself: on the way back from an empty page.
+    pub(super) inclusive: bool,
 }
 
 impl Cursor {
+    /// The way back, from the page at this cursor.
+    pub(crate) fn turned(self, direction: Direction) -> Self {
+        Self { direction, inclusive: direction != self.direction, ..self }
+    }
+
     pub(crate) fn encode(self) -> String {
         let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.extend([VERSION, u8::from(self.direction == Direction::Back)]);
+        bytes.extend([VERSION, u8::from(self.direction == Direction::Back) | u8::from(self.inclusive) << 1]);
         bytes.extend(self.list);
         bytes.extend(self.at.timestamp_micros().to_be_bytes());
         bytes.extend(self.id.as_bytes());
@@ -44,13 +51,15 @@ impl Cursor {
         let (list, rest) = rest.split_first_chunk::<8>()?;
         let (micros, id) = rest.split_first_chunk::<8>()?;
         let at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-        let direction = match direction {
-            0 => Direction::Forward,
-            1 => Direction::Back,
+        let (direction, inclusive) = match direction {
+            0 => (Direction::Forward, false),
+            1 => (Direction::Back, false),
+            2 => (Direction::Forward, true),
+            3 => (Direction::Back, true),
             _ => return None,
         };
         let plausible = *version == VERSION && super::dates::is_plausible(at);
-        plausible.then_some(Self { direction, list: *list, at, id: Uuid::from_slice(id).ok()? })
+        plausible.then_some(Self { direction, list: *list, at, id: Uuid::from_slice(id).ok()?, inclusive })
     }
 }
 
@@ -64,6 +73,7 @@ mod tests {
             list: *b"newest!!",
             at: DateTime::from_timestamp_micros(micros).expect("in range"),
             id: Uuid::from_u128(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057),
+            inclusive: micros % 3 == 0,
         }
     }
 
@@ -93,7 +103,7 @@ mod tests {
             format!("{good}="),
             good.replace('A', "+"),
             of(VERSION + 1, 0, 1),
-            of(VERSION, 2, 1),
+            of(VERSION, 4, 1),
             of(VERSION, 0, i64::MIN),
             of(VERSION, 0, i64::MAX),
             of(VERSION, 0, 253_402_300_800_000_000),

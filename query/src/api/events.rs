@@ -25,7 +25,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::parameters::Parameters;
-use super::{Api, documents, store};
+use super::{Api, documents};
 use crate::feed::{Feed, Shown, Wanted};
 
 const DEFAULT_LIMIT: i64 = 100;
@@ -104,10 +104,7 @@ pub(super) async fn list_events(
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let streams = accept::prefers(&headers, "text/event-stream");
-    let Request { mut wanted, cursor, limit } = Request::parse(&uri, &headers, streams)?;
-    if let Some(order_id) = wanted.order_id {
-        wanted.entities = Some(store::entities_of(&api.read, order_id).await?);
-    }
+    let Request { wanted, cursor, limit } = Request::parse(&uri, &headers, streams)?;
     let live = match streams.then(|| api.feed.listen()) {
         Some(None) => return Err(too_many_listeners()),
         Some(live) => live,
@@ -174,7 +171,7 @@ impl Request {
             text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
         });
         parameters.finish()?;
-        let wanted = Wanted { types, order_id, entities: None };
+        let wanted = Wanted { types, order_id };
         Ok(Self { wanted, cursor, limit: limit.unwrap_or(DEFAULT_LIMIT) })
     }
 }

@@ -117,9 +117,9 @@ struct Ends {
 impl Ends {
     /// `goes_on`: there are more rows in the direction in which the page was read.
     fn of(rows: &[Listed], from: Option<Cursor>, goes_on: bool, list: [u8; 8]) -> Self {
-        let at = |row: &Listed, direction| Cursor { direction, list, at: row.at, id: row.id };
-        // Of an empty page, the row next to which it would begin: it was removed from the list since.
-        let turned = |direction| from.map(|from| Cursor { direction, ..from });
+        let at = |row: &Listed, direction| Cursor { direction, list, at: row.at, id: row.id, inclusive: false };
+        // Of an empty page, the row next to which it would begin. The way back has that row too.
+        let turned = |direction| from.map(|from| from.turned(direction));
         let next = || rows.last().map(|row| at(row, Direction::Forward)).or_else(|| turned(Direction::Forward));
         let previous = || rows.first().map(|row| at(row, Direction::Back)).or_else(|| turned(Direction::Back));
         match from.map(|from| from.direction) {

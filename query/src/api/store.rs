@@ -181,19 +181,3 @@ pub(super) async fn credit_note_of_refund(
     .fetch_optional(read)
     .await
 }
-
-/// An order, and everything that belongs to it.
-pub(super) async fn entities_of(read: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        r#"
-        select $1 as "id!"
-        union all select id from read.returns where order_id = $1
-        union all select id from read.refunds where order_id = $1
-        union all select id from read.invoices where order_id = $1
-        union all select id from read.credit_notes where order_id = $1
-        "#,
-        order_id,
-    )
-    .fetch_all(read)
-    .await
-}

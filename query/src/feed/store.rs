@@ -18,8 +18,6 @@ pub(crate) struct Wanted {
     pub(crate) types: Option<Vec<String>>,
     /// An order, and everything that belongs to it.
     pub(crate) order_id: Option<Uuid>,
-    /// Their ids.
-    pub(crate) entities: Option<Vec<Uuid>>,
 }
 
 impl Wanted {
@@ -76,7 +74,7 @@ pub(super) async fn page(
                        document, stored_bytes
                 from messaging.events
                 where position > $1 and position <= $2 and event_type <> 'snapshot.taken'
-                  and ($3::text[] is null or event_type = any($3)) and ($4::uuid[] is null or aggregate_id = any($4))
+                  and ($3::text[] is null or event_type = any($3)) and ($4::uuid is null or aggregate_id = any(array(select messaging.entities_of($4))))
                 order by position limit $5
             ) as event
         ) as event
@@ -86,7 +84,7 @@ pub(super) async fn page(
         after,
         window,
         wanted.types.as_deref(),
-        wanted.entities.as_deref(),
+        wanted.order_id,
         limit,
         MAX_BYTES,
     )

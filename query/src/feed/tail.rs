@@ -23,11 +23,12 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_s
 pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
     let mut wakeup = Wakeup::start(&feed.pool, messaging::outbox::CHANNEL, &tasks);
     let mut failures = 0;
+    let mut told = None;
     while !tasks.shutdown.is_cancelled() {
         if !feed.is_asked() {
             tokio::select! { () = tasks.shutdown.cancelled() => return, () = feed.asked.notified() => {} }
         }
-        match follow(&feed, &mut wakeup, &tasks).await {
+        match follow(&feed, &mut wakeup, &mut told, &tasks).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures += 1;
@@ -40,10 +41,10 @@ pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
     }
 }
 
-/// Follows until no client asks any more.
-async fn follow(feed: &Feed, wakeup: &mut Wakeup, tasks: &Tasks) -> sqlx::Result<()> {
+/// Follows until no client asks any more. Up to `told` all who listen have been told: after a failure it goes on there, so that
+/// they miss nothing.
+async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks: &Tasks) -> sqlx::Result<()> {
     let mut place = limited(Place::watching(&feed.pool)).await?;
-    let mut told: Option<i64> = None;
     while feed.is_asked() && !tasks.shutdown.is_cancelled() {
         let started = Instant::now();
         let look_at = limited(place.look_at(&feed.pool)).await?;
@@ -51,13 +52,14 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, tasks: &Tasks) -> sqlx::Result
         let covered = place.saw(&look_at, &seen.positions, seen.stopped_at_limit);
         place.handled(covered);
         let settled = place.mark().position;
-        if !seen.stopped_at_limit && told.is_none_or(|told| settled > told) {
+        if !seen.stopped_at_limit && told.is_none_or(|told| settled >= told) {
             // Who listens from now on reads up to here itself.
             feed.settled.send_replace(Some(settled));
-            if let Some(told) = told {
-                tell(feed, told, settled).await?;
+            if feed.live.receiver_count() > 0 {
+                let from = told.get_or_insert(settled);
+                tell(feed, from, settled).await?;
             }
-            told = Some(settled);
+            *told = Some(settled);
         }
         if !seen.stopped_at_limit {
             let wait = async {
@@ -73,14 +75,14 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, tasks: &Tasks) -> sqlx::Result
 }
 
 /// Reads what has come, once for all who listen.
-async fn tell(feed: &Feed, mut after: i64, settled: i64) -> sqlx::Result<()> {
-    while feed.live.receiver_count() > 0 && after < settled {
-        let page = limited(feed.page(&Wanted::default(), after, settled, ROWS)).await?;
+async fn tell(feed: &Feed, told: &mut i64, settled: i64) -> sqlx::Result<()> {
+    while feed.live.receiver_count() > 0 && *told < settled {
+        let page = limited(feed.page(&Wanted::default(), *told, settled, ROWS)).await?;
         for event in page.events {
             // The last listener may have gone.
             let _listeners = feed.live.send(Arc::new(event));
         }
-        after = page.until;
+        *told = page.until;
     }
     Ok(())
 }

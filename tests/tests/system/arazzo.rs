@@ -33,7 +33,8 @@ struct Workflow {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Step {
-    step_id: String,
+    #[serde(rename = "stepId")]
+    name: String,
     operation_id: String,
     #[serde(default)]
     parameters: Vec<Parameter>,
@@ -66,12 +67,13 @@ struct Criterion {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Retry {
     #[serde(rename = "type")]
     kind: String,
-    retry_after: f64,
-    retry_limit: u32,
+    #[serde(rename = "retryAfter")]
+    seconds: f64,
+    #[serde(rename = "retryLimit")]
+    most: u32,
 }
 
 /// What the expressions of a workflow refer to.
@@ -185,14 +187,14 @@ async fn play(api: &Api, workflow: &Workflow, context: &mut Known) -> Result<()>
             }
             let Some(condition) = failed else { break answer };
             attempts += 1;
-            let retry = step.on_failure.iter().find(|retry| retry.kind == "retry" && attempts <= retry.retry_limit);
+            let retry = step.on_failure.iter().find(|retry| retry.kind == "retry" && attempts <= retry.most);
             let retry =
-                retry.with_context(|| format!("{}: {condition} does not hold: {}", step.step_id, answer.text()))?;
-            tokio::time::sleep(Duration::from_secs_f64(retry.retry_after)).await;
+                retry.with_context(|| format!("{}: {condition} does not hold: {}", step.name, answer.text()))?;
+            tokio::time::sleep(Duration::from_secs_f64(retry.seconds)).await;
         };
         for (name, expression) in &step.outputs {
             let value = context.value(expression, Some(&answer))?;
-            context.outputs.insert((step.step_id.clone(), name.clone()), value);
+            context.outputs.insert((step.name.clone(), name.clone()), value);
         }
     }
     for expression in workflow.outputs.values() {

@@ -176,6 +176,7 @@ async fn invoices_and_credit_notes_are_looked_up_by_number() -> Result<()> {
         Ok(shown.credit_note)
     })
     .await?;
+    books::projected(&system.database.pool, SOON).await?;
     let invoices =
         |query: String| async move { anyhow::Ok(api.get(&format!("/invoices?{query}")).await?.expect(200).json()) };
     let notes = api.get(&format!("/credit-notes?number={}", note.credit_note_number)).await?.expect(200).json();

@@ -5,7 +5,7 @@ use contracts::OrderState;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::waiting::SOON;
-use tests::{System, books, shop};
+use tests::{System, books, eventually, shop};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,6 +180,18 @@ async fn an_order_is_amended_by_a_merge_patch() -> Result<()> {
     assert_eq!(history[1].reason.as_deref(), Some("the customer called"));
     assert_eq!(history[1].metadata["customer_email"], "asha@example.com");
 
+    // What was said before stays as it was: the event of the placement has the address of that time.
+    let events = eventually("both events are shown", SOON, async || {
+        let events = api.get(&format!("/events?order_id={}", order.id)).await?.expect(200).json();
+        Ok(events["data"][1].is_object().then_some(events))
+    })
+    .await?;
+    let placed = &events["data"][0]["data"]["object"];
+    assert_eq!((&placed["version"], &placed["customer_email"]), (&json!(1), &json!(order.customer_email)));
+    assert_eq!(placed["shipping_address"]["line1"], "1 Residency Road");
+    let fields: serde_json::Map<_, _> = (0..50).map(|n| (format!("name-{n}"), json!("x"))).collect();
+    api.patch(&path, &json!({ "metadata": fields })).await?.refused(422, "VALIDATION_FAILED");
+
     // The same once more changes nothing.
     assert_eq!(api.patch(&path, &wanted).await?.expect(200).order().version, 2);
     let elsewhere =
@@ -207,7 +219,22 @@ async fn an_order_is_amended_by_a_merge_patch() -> Result<()> {
     let late = api.patch(&path, &json!({ "shipping_address": { "line1": "3 Residency Road" } })).await?;
     late.refused(409, "FACT_IS_FINAL");
     let kept = api.patch(&path, &json!({ "metadata": { "shelf": "4" } })).await?.expect(200).order();
-    assert_eq!(kept.shipping_address.and_then(|address| address.line1).as_deref(), Some("2 Residency Road"));
+    assert_eq!(kept.shipping_address.clone().and_then(|address| address.line1).as_deref(), Some("2 Residency Road"));
+
+    // An open return is answered to the address that the order has now.
+    for step in ["ship", "deliver"] {
+        shop::step(api, order.id, step).await?.expect(200);
+    }
+    let returned = shop::request_return(api, &kept, 0, 1).await?;
+    assert_eq!(returned.customer_email, None);
+    let changed = api.patch(&path, &json!({ "customer_email": "asha.rao@example.com" })).await?.expect(200);
+    api.read(&path, changed.token()).await?.expect(200);
+    let answered = eventually("the return has it", SOON, async || {
+        let returned = api.get(&format!("/returns/{}", returned.id)).await?.expect(200).json();
+        Ok((returned["version"] == 2).then_some(returned))
+    })
+    .await?;
+    assert_eq!(answered["customer_email"], "asha.rao@example.com");
     books::projected(pool, SOON).await?;
     system.finish().await
 }

@@ -36,6 +36,7 @@ pub(super) struct Deliverer {
     clock: Clock,
     ids: Ids,
     slots: Arc<Semaphore>,
+    all_slots: u32,
     /// To one endpoint, so that a slow one leaves room for the others.
     most_per_endpoint: usize,
     under_way: Arc<Mutex<HashMap<Uuid, usize>>>,
@@ -64,6 +65,7 @@ impl Deliverer {
             clock,
             ids,
             slots: Arc::new(Semaphore::new(slots)),
+            all_slots: u32::from(settings.webhook_slots),
             most_per_endpoint: slots.div_ceil(4),
             under_way: Arc::default(),
             hold: settings.webhook_timeout + SETTLING,
@@ -87,12 +89,7 @@ impl Deliverer {
                 }
             }
         }
-        let all = u32::try_from(self.slots.available_permits() + self.busy()).unwrap_or(u32::MAX);
-        let _all_ended = self.slots.acquire_many(all).await;
-    }
-
-    fn busy(&self) -> usize {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        let _all_ended = self.slots.acquire_many(self.all_slots).await;
     }
 
     /// Starts what is due, as far as there is room. Returns how many it has looked at.
@@ -162,7 +159,7 @@ impl Deliverer {
                 store::delivered(&mut tx, claimed, attempt, at).await?;
             }
             Some(error) => {
-                let wait = wait(claimed.attempts, attempt.retry_after);
+                let wait = wait(claimed.tries, attempt.retry_after);
                 let gone = attempt.status == Some(StatusCode::GONE);
                 let failed = Failed { error, wait, gone, give_up_after: GIVE_UP_AFTER };
                 let disabled = store::failed(&mut tx, claimed, attempt, &failed, at).await?;

@@ -95,6 +95,10 @@ pub(super) async fn failed(
     failed: &Failed<'_>,
     at: DateTime<Utc>,
 ) -> sqlx::Result<Option<String>> {
+    // The endpoint first, as those do who delete it.
+    sqlx::query!("select from messaging.webhook_endpoints where id = $1 for no key update", claimed.endpoint_id)
+        .fetch_optional(&mut *conn)
+        .await?;
     note(conn, claimed, attempt, at).await?;
     let updated = sqlx::query!(
         r#"

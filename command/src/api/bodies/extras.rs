@@ -6,16 +6,16 @@ use runtime::FieldErrors;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
 
 use super::check_text;
+use crate::amend::MAX_METADATA;
 
-const MAX_ENTRIES: usize = 50;
 const MAX_NAME: usize = 40;
 const MAX_VALUE: usize = 500;
 const MAX_TAGS: usize = 20;
 const MAX_TAG: usize = 64;
 
 pub(in crate::api) fn check_metadata(errors: &mut FieldErrors, metadata: &BTreeMap<String, String>) {
-    if metadata.len() > MAX_ENTRIES {
-        errors.add("metadata", format!("must not have more than {MAX_ENTRIES} entries"));
+    if metadata.len() > MAX_METADATA {
+        errors.add("metadata", format!("must not have more than {MAX_METADATA} entries"));
     }
     for (name, value) in metadata {
         check_text(errors, "metadata", name, MAX_NAME);
@@ -53,7 +53,7 @@ fn entries(value: SchemaType) -> ObjectBuilder {
     let name = text(MAX_NAME).schema_type(Type::String);
     ObjectBuilder::new()
         .schema_type(Type::Object)
-        .max_properties(Some(MAX_ENTRIES))
+        .max_properties(Some(MAX_METADATA))
         .property_names(Some(name))
         .additional_properties(Some(text(MAX_VALUE).schema_type(value)))
 }

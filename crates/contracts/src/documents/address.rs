@@ -42,3 +42,15 @@ pub struct Address {
     #[serde(flatten)]
     pub other: BTreeMap<String, String>,
 }
+
+impl Address {
+    /// The name of a member for which other names are accepted.
+    pub fn usual_name(name: &str) -> &str {
+        match name {
+            "street" | "address_line1" => "line1",
+            "address_line2" => "line2",
+            "zip" | "pincode" | "pin_code" => "postal_code",
+            usual => usual,
+        }
+    }
+}

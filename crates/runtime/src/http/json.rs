@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::body::{self, Buffer, content_length};
 use super::explain::{explain, without_position};
@@ -120,7 +121,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 }
 
 /// Bodies up to this length are searched for all of their faults; of a longer one the first is named.
-const SEARCHED_BYTES: usize = 64 * 1024;
+const SEARCHED_BYTES: usize = 8 * 1024;
 /// Faults of one body that are named.
 const MOST_FAULTS: usize = 20;
 
@@ -154,7 +155,7 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
 
 /// Mends a fault, and returns the next one. `None`: there is no other, or this one cannot be mended.
 fn next_fault<T: DeserializeOwned>(body: &mut Value, fault: &FieldError) -> Option<FieldError> {
-    let values = [json!(""), json!(1), json!([]), json!({}), json!(false), Value::Null];
+    let values = [json!(""), json!(1), json!(Uuid::nil()), json!([]), json!({}), json!(false), Value::Null];
     // Last: a member that is removed may be missed only at the end of its object, after other faults in it.
     for substitute in values.into_iter().map(Some).chain([None]) {
         let mut mended = body.clone();

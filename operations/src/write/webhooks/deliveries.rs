@@ -46,11 +46,8 @@ pub async fn test(
         Box::pin(async move {
             sqlx::query!(
                 r#"
-                with counted as (
-                    update messaging.webhook_endpoints set tests = tests + 1 where id = $2 and deleted_at is null returning tests
-                )
                 insert into messaging.webhook_deliveries (event_id, endpoint_id, event_type, aggregate_id, aggregate_version, body)
-                select $1, $2, 'webhook.test', $2, tests, $3 from counted
+                select $1, id, 'webhook.test', $1, 1, $3 from messaging.webhook_endpoints where id = $2 and deleted_at is null
                 "#,
                 event_id,
                 id,
@@ -87,7 +84,7 @@ pub async fn redeliver(
                     from messaging.webhook_deliveries where event_id = $1 and endpoint_id = $2 for update
                 ), again as (
                     update messaging.webhook_deliveries as delivery
-                    set status = 'PENDING', due_at = clock_timestamp(), claim_id = null, settled_at = null
+                    set status = 'PENDING', due_at = clock_timestamp(), claim_id = null, settled_at = null, tries = 0
                     from known
                     where delivery.event_id = known.event_id and delivery.endpoint_id = known.endpoint_id and not is_under_way
                 )
@@ -116,7 +113,8 @@ pub struct Recovered {
     pub deliveries: u64,
 }
 
-/// Makes every delivery of events since then that has failed or was never recorded.
+/// Makes every delivery of events since then that has failed or was never recorded. Run it in a task of its own: of many events it takes
+/// longer than a request may.
 ///
 /// # Errors
 /// There is no such endpoint, or it is disabled.
@@ -132,29 +130,43 @@ pub async fn recover(
     let mut deliveries = 0;
     let mut after =
         sqlx::query_scalar!(r#"select messaging.lowest_event_id($1) as "id!""#, since).fetch_one(pool).await?;
+    // What the workers have not passed yet they record themselves, in the order of the log.
+    let passed = sqlx::query_scalar!(
+        r#"select coalesce(min(mark), 0) as "mark!" from messaging.last_marks where consumer = 'webhooks'"#
+    );
+    let passed = passed.fetch_one(pool).await?;
     // In small steps, each its own commit: a step that is made twice changes nothing.
     loop {
         let step = sqlx::query!(
             r#"
             with events as materialized (
-                select event_id, event_type, aggregate_id, aggregate_version from messaging.outbox
+                select event_id, event_type, aggregate_id, aggregate_version, position from messaging.outbox
                 where event_id > $2 order by event_id limit $3
-            ), recovered as (
-                insert into messaging.webhook_deliveries as known (event_id, endpoint_id, event_type, aggregate_id, aggregate_version)
-                select event_id, endpoint.id, event_type, aggregate_id, aggregate_version
+            ), wanted as materialized (
+                select event_id, event_type, aggregate_id, aggregate_version
                 from events join messaging.webhook_endpoints as endpoint
                     on endpoint.id = $1 and event_type <> 'snapshot.taken' and (event_types = '{}' or event_type = any(event_types))
-                on conflict (event_id, endpoint_id) do update
-                set status = 'PENDING', due_at = clock_timestamp(), settled_at = null, attempts = 0
-                where known.status in ('FAILED', 'DISCARDED')
+                where position <= $4
+            ), again as (
+                update messaging.webhook_deliveries as known
+                set status = 'PENDING', due_at = clock_timestamp(), settled_at = null, tries = 0
+                from wanted
+                where known.event_id = wanted.event_id and known.endpoint_id = $1 and known.status in ('FAILED', 'DISCARDED')
+                returning known.event_id
+            ), missed as (
+                insert into messaging.webhook_deliveries (event_id, endpoint_id, event_type, aggregate_id, aggregate_version)
+                select event_id, $1, event_type, aggregate_id, aggregate_version from wanted
+                on conflict do nothing
                 returning event_id
             )
-            select (select count(*) from events) as "looked_at!", (select count(*) from recovered) as "recovered!",
+            select (select count(*) from events) as "looked_at!",
+                   (select count(*) from again) + (select count(*) from missed) as "recovered!",
                    (select event_id from events order by event_id desc limit 1) as last
             "#,
             endpoint_id,
             after,
             RECOVERED_AT_ONCE,
+            passed,
         )
         .fetch_one(pool)
         .await?;

@@ -263,8 +263,14 @@ fn push_branch(
     }
     if let Some(walk) = walk {
         let (before, order) = if walk.descends() { ("<", "desc") } else { (">", "asc") };
-        if let Some(Cursor { at: last, id: last_id, .. }) = walk.from {
-            query.push(format!(" and ({at}, {id}) {before} (")).push_bind(last).push(", ").push_bind(last_id).push(")");
+        if let Some(Cursor { at: last, id: last_id, inclusive, .. }) = walk.from {
+            let or_itself = if inclusive { "=" } else { "" };
+            query
+                .push(format!(" and ({at}, {id}) {before}{or_itself} ("))
+                .push_bind(last)
+                .push(", ")
+                .push_bind(last_id)
+                .push(")");
         }
         query.push(format!(" order by {at} {order}, {id} {order}"));
     }

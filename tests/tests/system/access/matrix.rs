@@ -54,7 +54,7 @@ fn text<'v>(document: &'v Value, member: &str) -> &'v str {
     document[member].as_str().expect("text")
 }
 
-/// The path of a rule for these goods, below `/api/v1`, and a body that is right where it says whose it is.
+/// The path of a rule for these goods, and a body that is right where it says whose it is.
 fn request(rule: &Rule, goods: &Goods) -> (String, Option<Value>) {
     let path = rule.route.strip_prefix("/api/v1").expect("below /api/v1");
     let id = match path.split('/').nth(1) {
@@ -126,7 +126,7 @@ async fn every_route_lets_in_the_roles_of_the_table_and_customers_to_their_own()
                     Reach::No => assert!(is_forbidden(&answer), "{what}"),
                     Reach::All => assert!(!is_forbidden(&answer) && !is_hidden(&answer), "{what}"),
                     Reach::Own if rule.route == "/api/v1/credit-notes" => {
-                        assert_eq!(listed(&answer), BTreeSet::new(), "{what}")
+                        assert_eq!(listed(&answer), BTreeSet::new(), "{what}");
                     }
                     Reach::Own if rule.method == "GET" && !rule.route.contains('{') => {
                         assert_eq!(listed(&answer), BTreeSet::from([ASHA.to_owned()]), "{what}");

@@ -18,6 +18,8 @@ pub(in crate::webhooks) struct Claimed {
     pub(in crate::webhooks) aggregate_version: i32,
     /// This attempt included.
     pub(in crate::webhooks) attempts: i32,
+    /// Those since an operator asked for it again.
+    pub(in crate::webhooks) tries: i32,
     pub(in crate::webhooks) url: String,
     pub(in crate::webhooks) secret: String,
     /// While it still signs.
@@ -39,7 +41,9 @@ pub(in crate::webhooks) struct Due {
 
 /// Claims deliveries that are due and have their turn, for `hold`. The others are due again when the earlier one is settled.
 ///
-/// `room` are the endpoints to which something is under way, and how many more may be; the others take `most`.
+/// `room` are the endpoints to which something is under way, and how many more may be; the others take `most`, and those that
+/// fail a quarter of it. Those that do not fail come first, and of them those to which the least is under way: a few that do not answer
+/// do not take all the room.
 pub(in crate::webhooks) async fn claim(
     pool: &PgPool,
     claim_id: Uuid,
@@ -56,15 +60,21 @@ pub(in crate::webhooks) async fn claim(
                exists (select from messaging.webhook_deliveries as earlier
                        where earlier.endpoint_id = delivery.endpoint_id and earlier.aggregate_id = delivery.aggregate_id
                          and earlier.aggregate_version < delivery.aggregate_version and earlier.status = 'PENDING') as "waits!"
-        from messaging.webhook_endpoints as endpoint
-        left join unnest($1::uuid[], $2::bigint[]) as busy (endpoint_id, room) on busy.endpoint_id = endpoint.id
+        from (
+            select id,
+                   coalesce(room, $3) - case when failing_since is null then 0 else $3 - greatest($3 / 4, 1) end as room,
+                   failing_since is not null as is_failing
+            from messaging.webhook_endpoints
+            left join unnest($1::uuid[], $2::bigint[]) as busy (endpoint_id, room) on busy.endpoint_id = id
+            where deleted_at is null and disabled_at is null
+            order by is_failing, room desc, random()
+        ) as endpoint
         cross join lateral (
             select event_id, endpoint_id, aggregate_id, aggregate_version from messaging.webhook_deliveries
             where endpoint_id = endpoint.id and due_at <= clock_timestamp()
-            order by due_at limit least(coalesce(room, $3), $4)
+            order by due_at limit least(greatest(room, 0), $4)
             for update skip locked
         ) as delivery
-        where deleted_at is null and disabled_at is null
         limit $4
         "#,
         &endpoints,
@@ -92,24 +102,26 @@ pub(in crate::webhooks) async fn claim(
 }
 
 /// Deliveries that wait for an earlier one are not due until it is settled. The earlier one is locked, and looked at again: if it was
-/// settled meanwhile, they stay due; and if it is settled after this, that finds them.
+/// settled meanwhile, they stay due; and if it is settled after this, that finds them. Where another transaction has it, they stay
+/// due too: nothing waits here for a lock while it holds others.
 async fn put_behind(conn: &mut PgConnection, events: Vec<Uuid>, endpoints: Vec<Uuid>) -> sqlx::Result<()> {
-    sqlx::query!(
+    let locked = sqlx::query!(
         r#"
-        select earlier.event_id
+        select waits.event_id as "event_id!", waits.endpoint_id as "endpoint_id!"
         from unnest($1::uuid[], $2::uuid[]) as waits (event_id, endpoint_id)
         join messaging.webhook_deliveries as later on later.event_id = waits.event_id and later.endpoint_id = waits.endpoint_id
         join messaging.webhook_deliveries as earlier
             on earlier.endpoint_id = later.endpoint_id and earlier.aggregate_id = later.aggregate_id
                and earlier.aggregate_version < later.aggregate_version
         where earlier.status = 'PENDING'
-        for share of earlier
+        for share of earlier skip locked
         "#,
         &events,
         &endpoints,
     )
     .fetch_all(&mut *conn)
     .await?;
+    let (events, endpoints): (Vec<_>, Vec<_>) = locked.into_iter().map(|row| (row.event_id, row.endpoint_id)).unzip();
     sqlx::query!(
         r#"
         update messaging.webhook_deliveries as later set due_at = null
@@ -139,14 +151,14 @@ async fn start(
         r#"
         with started as (
             update messaging.webhook_deliveries as delivery
-            set claim_id = $3, attempts = attempts + 1, due_at = clock_timestamp() + $4
+            set claim_id = $3, attempts = attempts + 1, tries = tries + 1, due_at = clock_timestamp() + $4
             from unnest($1::uuid[], $2::uuid[]) as ready (event_id, endpoint_id)
             where delivery.event_id = ready.event_id and delivery.endpoint_id = ready.endpoint_id
             returning delivery.*
         )
         select started.claim_id as "claim_id!", started.event_id as "event_id!", started.endpoint_id as "endpoint_id!",
                started.event_type as "event_type!", started.aggregate_id as "aggregate_id!",
-               started.aggregate_version as "aggregate_version!", started.attempts as "attempts!", url as "url!", secret as "secret!",
+               started.aggregate_version as "aggregate_version!", started.attempts as "attempts!", started.tries as "tries!", url as "url!", secret as "secret!",
                case when previous_until > clock_timestamp() then previous_secret end as previous_secret, body,
                event.aggregate_type as "aggregate_type?", event.occurred_at as "occurred_at?", event.payload_text as "payload?"
         from started
