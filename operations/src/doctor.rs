@@ -8,6 +8,7 @@ mod schedules;
 mod series;
 mod money;
 mod records;
+mod webhooks;
 mod broker;
 
 use chrono::{DateTime, Utc};
@@ -89,6 +90,7 @@ pub async fn diagnose(pool: &PgPool, surroundings: &Surroundings) -> sqlx::Resul
     findings.extend(series::findings(pool, &surroundings.clock).await?);
     findings.extend(money::findings(pool, &surroundings.clock).await?);
     findings.extend(records::findings(pool, &surroundings.clock).await?);
+    findings.extend(webhooks::findings(pool).await?);
     Ok(Diagnosis::of(surroundings.clock.now(), findings))
 }
 

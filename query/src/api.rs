@@ -48,7 +48,7 @@ pub(crate) use waiters::Waiters;
 
 pub use documents::History;
 pub use events::EventPage;
-pub use lists::{CreditNotePage, InvoicePage, OrderPage, Page, RefundPage, ReturnPage};
+pub use lists::{CreditNotePage, InvoicePage, OrderPage, RefundPage, ReturnPage};
 
 /// What every handler has.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use messaging::log::Follower;
 use runtime::{Clock, Tasks};
 use storage::InvoiceStore;
 
-pub use api::{CreditNotePage, EventPage, History, InvoicePage, OrderPage, Page, RefundPage, ReturnPage, reports};
+pub use api::{CreditNotePage, EventPage, History, InvoicePage, OrderPage, RefundPage, ReturnPage, reports};
 pub use pools::{Pools, ROLE};
 pub use projector::Projector;
 pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};

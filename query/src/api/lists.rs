@@ -29,35 +29,42 @@ pub(super) use select::{CREDIT_NOTES, INVOICES, Listing, ORDERS, REFUNDS, RETURN
 /// Rows are counted up to this number.
 const MAX_TOTAL: i64 = 10_000;
 
-/// One page of a list.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct Page<T> {
-    /// At most `limit`, and fewer when they are longer than 4 MiB together.
-    pub data: Vec<T>,
-    /// Send it as `cursor` to get the next page; null on the last page.
-    pub next_cursor: Option<String>,
-    /// Send it as `cursor` to get the page before; null on the first page.
-    pub prev_cursor: Option<String>,
-    /// Whether there is a next page.
-    pub has_more: bool,
-    /// With `total=true`: how many entries the list has on all pages.
-    #[serde(default)]
-    pub total: Option<i64>,
-    /// With `total=true`: whether there are more than `total`, because they are counted up to 10,000.
-    #[serde(default)]
-    pub total_is_capped: Option<bool>,
+/// Pages of lists. Not one generic type: the description of the API would have one schema for all of them.
+macro_rules! pages {
+    ($($(#[$doc:meta])* $name:ident of $of:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, ToSchema)]
+        pub struct $name {
+            /// At most `limit`, and fewer when they are longer than 4 MiB together.
+            pub data: Vec<$of>,
+            /// Send it as `cursor` to get the next page; null on the last page.
+            pub next_cursor: Option<String>,
+            /// Send it as `cursor` to get the page before; null on the first page.
+            pub prev_cursor: Option<String>,
+            /// Whether there is a next page.
+            pub has_more: bool,
+            /// With `total=true`: how many entries the list has on all pages.
+            #[serde(default)]
+            pub total: Option<i64>,
+            /// With `total=true`: whether there are more than `total`, because they are counted up to 10,000.
+            #[serde(default)]
+            pub total_is_capped: Option<bool>,
+        }
+    )*};
 }
 
-/// One page of orders.
-pub type OrderPage = Page<OrderDocument>;
-/// One page of returns.
-pub type ReturnPage = Page<ReturnDocument>;
-/// One page of refunds.
-pub type RefundPage = Page<RefundDocument>;
-/// One page of invoices.
-pub type InvoicePage = Page<InvoiceDocument>;
-/// One page of credit notes.
-pub type CreditNotePage = Page<CreditNoteDocument>;
+pages! {
+    /// One page of orders.
+    OrderPage of OrderDocument;
+    /// One page of returns.
+    ReturnPage of ReturnDocument;
+    /// One page of refunds.
+    RefundPage of RefundDocument;
+    /// One page of invoices.
+    InvoicePage of InvoiceDocument;
+    /// One page of credit notes.
+    CreditNotePage of CreditNoteDocument;
+}
 
 /// One page, assembled from the stored text of the documents.
 pub(super) async fn page(

@@ -6,6 +6,9 @@ use axum::extract::Query;
 use axum::http::Uri;
 use runtime::{ApiError, FieldErrors};
 
+/// Lists: `a,b`, or given once for each value.
+const LISTS: [&str; 4] = ["state", "status", "types", "fields"];
+
 /// Each method returns `None` for a parameter that is absent or wrong; `finish` tells which.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
@@ -14,7 +17,8 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// The parameters of a query string. Those that are not known, and those that are there twice, are wrong.
+    /// The parameters of a query string. Those that are not known, and those that are there twice, are wrong; but generated clients send
+    /// some lists value by value.
     pub(super) fn read(uri: &Uri, known: &[String]) -> Self {
         let mut parameters = Self::default();
         let pairs = match Query::<Vec<(String, String)>>::try_from_uri(uri) {
@@ -30,8 +34,15 @@ impl Parameters {
             } else if !known.contains(&name) {
                 let shown: String = name.chars().take(64).collect();
                 parameters.reject(&shown, format!("is not a known parameter; known are {}", known.join(", ")));
-            } else if parameters.given.insert(name.clone(), value).is_some() {
-                parameters.reject(&name, "is given more than once");
+            } else if let Some(given) = parameters.given.get_mut(&name) {
+                if LISTS.contains(&name.as_str()) {
+                    given.push(',');
+                    given.push_str(&value);
+                } else {
+                    parameters.reject(&name, "is given more than once");
+                }
+            } else {
+                parameters.given.insert(name, value);
             }
         }
         parameters

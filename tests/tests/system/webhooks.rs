@@ -214,6 +214,8 @@ async fn an_endpoint_that_is_gone_or_fails_for_three_days_is_disabled_and_recove
     receiver.answer("cust-1", &[410]);
     shop::place(api, &shop::order()).await?;
     assert!(disabled().await?.contains("410 Gone"));
+    let findings = api.get("/ops/doctor").await?.expect(200).json()["findings"].to_string();
+    assert!(findings.contains("WEBHOOK_DISABLED") && findings.contains(&id.to_string()), "{findings}");
     // Nothing is recorded meanwhile.
     shop::place(api, &shop::order()).await?;
     books::passed(pool, Consumer::Webhooks, SOON).await?;

@@ -126,12 +126,23 @@ impl Deliverer {
             Err(error) => Attempt { duration: Duration::ZERO, status: None, error: Some(error), retry_after: None },
         };
         runtime::faults::point("webhook.sent");
+        self.measure(&claimed, &attempt);
         if let Err(error) = limited(self.settle(&claimed, &attempt)).await {
             // It is tried again once the claim has expired.
             tracing::warn!(event.id = %claimed.event_id, endpoint.id = %claimed.endpoint_id, %error, "a webhook was not settled");
         }
         drop((permit, counted));
         self.wake.notify_one();
+    }
+
+    fn measure(&self, claimed: &Claimed, attempt: &Attempt) {
+        let outcome = if attempt.error.is_none() { "delivered" } else { "failed" };
+        metrics::counter!("webhook_attempts_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("webhook_attempt_duration_seconds", "outcome" => outcome).record(attempt.duration);
+        if let (None, 1, Some(occurred_at)) = (&attempt.error, claimed.attempts, claimed.occurred_at) {
+            let waited = (self.clock.now() - occurred_at).to_std().unwrap_or_default();
+            metrics::histogram!("webhook_delivery_seconds").record(waited);
+        }
     }
 
     fn body(&self, claimed: &Claimed) -> Result<String, String> {

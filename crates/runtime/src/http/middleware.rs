@@ -12,10 +12,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
+use tower_http::CompressionLevel;
+use tower_http::compression::predicate::{NotForContentType, SizeAbove};
+use tower_http::compression::{CompressionLayer, Predicate};
 use tower_http::cors::CorsLayer;
 use tracing::{Instrument, Span};
 
@@ -31,6 +34,9 @@ use crate::request_id::{REQUEST_ID, REQUEST_ID_HEADER, RequestId};
 use crate::telemetry;
 
 const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+
+/// Bytes from which an answer is compressed, if the client can read that.
+const COMPRESSED_FROM: u64 = 1_024;
 
 /// How long a browser remembers what pages of an origin may do.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
@@ -55,7 +61,24 @@ pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Ro
     };
     let origins = &limits.cors_origins;
     let router = router.layer(from_fn_with_state(Arc::new(middleware), handle));
+    let worth_it = SizeAbove::new(COMPRESSED_FROM)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("application/pdf"));
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
+    let router = router.layer(compression).layer(map_response(weaken));
     if origins.is_empty() { router } else { router.layer(cors(origins)) }
+}
+
+/// What is compressed is another representation, byte by byte, than what its strong tag names.
+async fn weaken(mut response: Response) -> Response {
+    if response.headers().contains_key(header::CONTENT_ENCODING)
+        && let Some(tag) = response.headers_mut().get_mut(header::ETAG)
+        && tag.as_bytes().starts_with(b"\"")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat())
+    {
+        *tag = weak;
+    }
+    response
 }
 
 /// Pages of these origins may call us, with a key. They see the headers that an answer says something with.

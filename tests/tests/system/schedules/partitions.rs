@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The partitions for the days after tomorrow.
 const LATER: &str = "from messaging.partitions where parent = 'outbox' and until_at > now() + interval '2 days'";
 /// Partitions of these tables are made and dropped together.
-const TABLES: i64 = 4;
+const TABLES: i64 = 6;
 
 async fn lose_the_later_ones(database: &Database) -> Result<()> {
     let lost = format!(
@@ -171,6 +171,16 @@ async fn days_beyond_the_retention_are_dropped_once_they_are_settled() -> Result
                  select 'refunds', event_id, aggregate_id, 1, now() {of_event}"
             ),
             "update messaging.inbox set status = 'done', finished_at = now()",
+        ),
+        (
+            "with endpoint as (
+                 insert into messaging.webhook_endpoints (id, url, secret, created_at, updated_at)
+                 values (gen_random_uuid(), 'https://shop.example/', 'whsec_', now(), now()) returning id
+             )
+             insert into messaging.webhook_deliveries (event_id, endpoint_id, event_type, aggregate_id, aggregate_version)
+             select event_id, endpoint.id, 'order.paid', aggregate_id, 1 from endpoint, messaging.outbox where position = 2"
+                .to_owned(),
+            "update messaging.webhook_endpoints set deleted_at = now()",
         ),
     ] {
         execute(pool, &obstacle).await?;

@@ -343,6 +343,31 @@ async fn a_proxy_is_believed_only_when_it_is_ours() {
 }
 
 #[tokio::test]
+async fn a_long_answer_is_compressed_for_those_who_can_read_it() {
+    let long =
+        || async { ([(header::ETAG, "\"3\""), (header::CONTENT_TYPE, "application/json")], "[1]".repeat(1_000)) };
+    let short = || async { "[1]" };
+    let pdf = || async { ([(header::CONTENT_TYPE, "application/pdf")], "%PDF".repeat(1_000)) };
+    let router = Router::new().route("/long", get(long)).route("/short", get(short)).route("/pdf", get(pdf));
+    let router = layered(router, "test", &limits());
+    for (path, accepted, tag) in [
+        ("/long", "gzip, br", Some("W/\"3\"")),
+        ("/long", "identity", Some("\"3\"")),
+        ("/short", "gzip", None),
+        ("/pdf", "gzip", None),
+    ] {
+        let call = request("GET", path).header(header::ACCEPT_ENCODING, accepted).body(Body::empty()).expect("valid");
+        let answer = router.clone().oneshot(call).await.expect("infallible");
+        let headers = answer.headers().clone();
+        let body = to_bytes(answer.into_body(), 100_000).await.expect("a body");
+        let is_compressed = path == "/long" && accepted.starts_with("gzip");
+        assert_eq!(headers.get(header::CONTENT_ENCODING).is_some(), is_compressed, "{path} {accepted}");
+        assert_eq!(body.starts_with(&[0x1f, 0x8b]), is_compressed, "{path} {accepted}");
+        assert_eq!(headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()), tag);
+    }
+}
+
+#[tokio::test]
 async fn metrics_know_the_route_not_the_path() {
     crate::metrics::install();
     let id = Uuid::nil();
