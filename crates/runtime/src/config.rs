@@ -250,14 +250,14 @@ mod tests {
 
     #[test]
     fn a_list_without_a_value_is_empty() {
-        let parsed = parse(&["--http-cors-origins", "", "--trusted-proxies", ""]).expect("valid").limits;
+        let parsed = parse(&["--cors-origins", "", "--trusted-proxies", ""]).expect("valid").limits;
         assert!(parsed.cors_origins.is_empty() && parsed.trusted_proxies.is_empty());
         let given =
-            ["--http-cors-origins", "https://Shop.example, https://b.example", "--trusted-proxies", "10.0.0.0/8,::1"];
+            ["--cors-origins", "https://Shop.example, https://b.example", "--trusted-proxies", "10.0.0.0/8,::1"];
         let parsed = parse(&given).expect("valid").limits;
         assert_eq!(parsed.cors_origins, ["https://shop.example", "https://b.example"]);
         assert_eq!(parsed.trusted_proxies.len(), 2);
-        for bad in [["--http-cors-origins", "https://a.example/path"], ["--trusted-proxies", "everyone"]] {
+        for bad in [["--cors-origins", "https://a.example/path"], ["--trusted-proxies", "everyone"]] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }
     }
