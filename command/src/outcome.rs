@@ -1,9 +1,9 @@
 //! How a command ends: with the entity's document, or with a refusal.
 
 use axum::http::StatusCode;
-use contracts::EntityType;
+use contracts::{EntityType, without_the_shops_own};
 use runtime::ApiError;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::document::whole;
@@ -57,9 +57,7 @@ impl Outcome {
 
     /// Without what the shop keeps for itself.
     pub(crate) fn for_customer(self) -> Self {
-        let Ok(mut members) = serde_json::from_str::<Map<String, Value>>(&self.document) else { return self };
-        let own = ["metadata", "tags"].map(|name| members.remove(name).is_some());
-        if own.contains(&true) { Self { document: Value::Object(members).to_string(), ..self } } else { self }
+        Self { document: without_the_shops_own(self.document), ..self }
     }
 
     /// The stored answer, if the request is the same as the first one under its key.

@@ -13,7 +13,6 @@ mod statement;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use runtime::{Clock, Tasks};
 use secrecy::{ExposeSecret, SecretString};
@@ -102,9 +101,7 @@ impl SealKey {
     /// # Errors
     /// When the system has no random numbers.
     pub fn generate() -> Result<SecretString> {
-        let mut seed = [0; 32];
-        SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
-        Ok(hex(&seed).into())
+        Ok(hex(&access::api_key::random::<32>()?).into())
     }
 
     /// The key with which everyone can check the seals, in hexadecimal digits.

@@ -7,6 +7,7 @@
 //! - [`shop`]: orders and returns, brought into any state by real commands;
 //! - [`portal`]: the answers of an invoice registration portal;
 //! - [`events`]: events without a command;
+//! - [`description`]: the operations that the description of the API names;
 //! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
 //! - [`programs`]: builds the real programs;
@@ -21,6 +22,7 @@ pub mod api;
 pub mod shop;
 pub mod portal;
 pub mod events;
+pub mod description;
 pub mod books;
 pub mod waiting;
 pub mod programs;

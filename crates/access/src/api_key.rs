@@ -46,10 +46,7 @@ impl ApiKey {
     /// # Errors
     /// When the operating system has no random numbers.
     pub fn generate() -> Result<(Self, SecretString), NoRandomness> {
-        let random = SystemRandom::new();
-        let (mut secret, mut prefix) = ([0; SECRET_BYTES], [0; PREFIX_CHARS]);
-        random.fill(&mut secret).map_err(|_| NoRandomness)?;
-        random.fill(&mut prefix).map_err(|_| NoRandomness)?;
+        let (secret, prefix) = (random::<SECRET_BYTES>()?, random::<PREFIX_CHARS>()?);
         let prefix: String = prefix.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
         let text = SecretString::from(format!("{MARK}{prefix}_{}", URL_SAFE_NO_PAD.encode(secret)));
         let hash = Sha256::digest(text.expose_secret()).into();
@@ -72,6 +69,16 @@ impl ApiKey {
 
 /// 32 characters, without those that look alike.
 const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+
+/// Random bytes, for secrets.
+///
+/// # Errors
+/// When the operating system has no random numbers.
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(bytes)
+}
 
 /// The operating system has no random numbers.
 #[derive(Debug, thiserror::Error)]

@@ -11,12 +11,14 @@ mod credit_note;
 mod refund;
 mod tax;
 mod address;
+mod own;
 
 pub use address::Address;
 pub use credit_note::CreditNoteDocument;
 pub use e_invoice::{EInvoiceDocument, EditionDocument, irn};
 pub use invoice::InvoiceDocument;
 pub use order::{InvoiceLineDocument, OrderDocument, OrderItemDocument};
+pub use own::without_the_shops_own;
 pub use refund::{RefundDocument, RefundItemDocument, RefundKind};
 pub use returns::{FeeDocument, FeeKind, PartDocument, ReturnDocument, ReturnItemDocument};
 pub use tax::{SupplierDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine, TaxTermsDocument};

@@ -185,6 +185,11 @@ impl EventType {
         }
     }
 
+    /// The types of what is shown to others. A snapshot repeats what has happened, and is no news.
+    pub fn news() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|known| *known != Self::SnapshotTaken)
+    }
+
     /// Whether it tells of an erasure: what older events say of the aggregate holds no longer, its history included.
     pub const fn erases(self) -> bool {
         matches!(

@@ -28,7 +28,7 @@ pub use documents::{
     Address, CreditNoteDocument, EInvoiceDocument, EditionDocument, FeeDocument, FeeKind, InvoiceDocument,
     InvoiceLineDocument, OrderDocument, OrderItemDocument, PartDocument, RefundDocument, RefundItemDocument,
     RefundKind, ReturnDocument, ReturnItemDocument, SupplierDocument, TaxDocument, TaxSummaryDocument, TaxSummaryLine,
-    TaxTermsDocument, irn,
+    TaxTermsDocument, irn, without_the_shops_own,
 };
 pub use domain::{
     IndianState, OrderState, RefundShipping, RefundStatus, ReturnPolicy, ReturnState, Supply, last_day_to_reduce_tax,

@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// The address that a host of a URL is, in brackets or without; `None` for a name.
+pub fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
 /// Whether an address is reachable from everywhere and belongs to no network of our own. The others are those of the registries of
 /// special-purpose addresses of IANA (RFC 6890 and its successors), multicast, and IPv6 addresses that contain such an IPv4 address.
 pub fn is_public(address: IpAddr) -> bool {

@@ -9,6 +9,8 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::addresses::literal;
+
 const DATABASE_URL: &str = "postgres://127.0.0.1:5432/articurated";
 const MAX_CONNECTIONS: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,10 +158,9 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 
 /// Whether what goes to this host crosses no network: a loopback address, or a folder with a socket.
 pub fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost")
         || host.starts_with('/')
-        || address.is_ok_and(|address| address.is_loopback())
+        || literal(host).is_some_and(|address| address.is_loopback())
 }
 
 /// Parses a CIDR block, or one address.

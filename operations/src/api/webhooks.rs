@@ -302,7 +302,7 @@ fn event_types() -> utoipa::openapi::schema::Schema {
     use contracts::EventType;
     use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
-    let known = EventType::ALL.into_iter().filter(|known| *known != EventType::SnapshotTaken).map(EventType::as_str);
-    let one = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(known));
+    let one =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(EventType::news().map(EventType::as_str)));
     ArrayBuilder::new().items(one).max_items(Some(50)).into()
 }

@@ -2,7 +2,6 @@
 
 mod deliveries;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,8 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use contracts::{EventType, check_text};
 use reqwest::Url;
-use ring::rand::{SecureRandom, SystemRandom};
-use runtime::addresses::is_public;
+use runtime::addresses::{is_public, literal};
 use runtime::database::in_transaction;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
@@ -55,13 +53,9 @@ impl Wanted {
         {
             return Err(OperationError::Invalid("description", error.to_string()));
         }
-        for event_type in self.event_types.iter().flatten() {
-            let known = event_type.parse::<EventType>().ok().filter(|known| *known != EventType::SnapshotTaken);
-            if known.is_none() {
-                let known = EventType::ALL.into_iter().filter(|known| *known != EventType::SnapshotTaken);
-                let known: Vec<_> = known.map(EventType::as_str).collect();
-                return Err(OperationError::Invalid("event_types", format!("must be among {}", known.join(", "))));
-            }
+        let known: Vec<_> = EventType::news().map(EventType::as_str).collect();
+        if self.event_types.iter().flatten().any(|event_type| !known.contains(&event_type.as_str())) {
+            return Err(OperationError::Invalid("event_types", format!("must be among {}", known.join(", "))));
         }
         Ok(self)
     }
@@ -81,8 +75,7 @@ fn check_url(text: &str, allow_private: bool) -> Result<(), String> {
         return Err("must have no user name, password or fragment".to_owned());
     }
     let host = url.host_str().unwrap_or_default();
-    let literal: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    let is_private = literal.is_some_and(|address| !is_public(address)) || host == "localhost";
+    let is_private = literal(host).is_some_and(|address| !is_public(address)) || host == "localhost";
     if is_private && !allow_private {
         return Err("must not be a private address (WEBHOOK_ALLOW_PRIVATE)".to_owned());
     }
@@ -105,9 +98,8 @@ fn once<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S:
 }
 
 fn new_secret() -> Result<SecretString, OperationError> {
-    let mut bytes = [0; SECRET_BYTES];
-    let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| OperationError::Database(sqlx::Error::Protocol("the system has no randomness".to_owned())))?;
+    let bytes =
+        access::api_key::random::<SECRET_BYTES>().map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
     Ok(format!("whsec_{}", STANDARD.encode(bytes)).into())
 }
 

@@ -66,14 +66,9 @@ pub(super) struct EventParams {
 }
 
 fn event_types() -> Schema {
-    let known = known_types().map(EventType::as_str);
+    let known = EventType::news().map(EventType::as_str);
     let one = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(known));
     ArrayBuilder::new().items(one).min_items(Some(1)).into()
-}
-
-/// What is no news repeats what has happened.
-fn known_types() -> impl Iterator<Item = EventType> {
-    EventType::ALL.into_iter().filter(|known| *known != EventType::SnapshotTaken)
 }
 
 /// Events
@@ -153,7 +148,7 @@ impl Request {
     fn parse(uri: &Uri, headers: &HeaderMap, streams: bool) -> Result<Self, ApiError> {
         let known = EventParams::into_params(|| Some(ParameterIn::Query)).into_iter().map(|parameter| parameter.name);
         let mut parameters = Parameters::read(uri, &known.collect::<Vec<_>>());
-        let names: Vec<_> = known_types().map(EventType::as_str).collect();
+        let names: Vec<_> = EventType::news().map(EventType::as_str).collect();
         let types = parameters.take("types", &format!("must be one or several of {}", names.join(", ")), |text| {
             let wanted: Vec<_> = text.split(',').map(|one| one.trim().to_owned()).collect();
             wanted.iter().all(|one| names.contains(&one.as_str())).then_some(wanted)

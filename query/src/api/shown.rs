@@ -1,12 +1,12 @@
 //! What is shown of an order or a return that is in no document: what the caller may do next, and which units may be returned.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use access::Caller;
 use chrono::{DateTime, Utc};
 use contracts::{
     OrderAction, OrderDocument, OrderState, ReturnAction, ReturnDocument, ReturnPolicy, ReturnState, returnable_units,
+    without_the_shops_own,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -95,15 +95,6 @@ impl Shown<'_> {
             }
         }
     }
-}
-
-/// Metadata and tags are the shop's own, and no customer sees them.
-fn without_the_shops_own(document: String) -> String {
-    let Ok(mut members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(&document) else { return document };
-    members.remove("metadata");
-    members.remove("tags");
-    let members = members.iter().map(|(name, value)| format!("\"{name}\":{}", value.get()));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 fn listed(actions: &[&str]) -> String {

@@ -29,7 +29,8 @@ pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
             tokio::select! { () = tasks.shutdown.cancelled() => return, () = feed.asked.notified() => {} }
         }
         match follow(&feed, &mut wakeup, &mut told, &tasks).await {
-            Ok(()) => failures = 0,
+            // Who asks next reads from the database what came while it rested.
+            Ok(()) => (failures, told) = (0, None),
             Err(error) => {
                 failures += 1;
                 tracing::warn!(%error, "the event feed cannot read the log");

@@ -13,9 +13,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 use standalone::Part;
+use tests::description::Operation;
 use tests::programs::root;
 use tests::services::Broker;
-use tests::{Answer, Api, System};
+use tests::{Answer, Api, System, description};
 use tokio::net::TcpListener;
 
 #[derive(Debug, Deserialize)]
@@ -135,15 +136,10 @@ impl Known {
 
 /// Method and path of each operation.
 fn operations() -> Result<BTreeMap<String, (Method, String)>> {
-    let description: Value = yaml_serde::from_str(contracts::API_SPECIFICATION)?;
     let mut operations = BTreeMap::new();
-    for (path, item) in description["paths"].as_object().context("paths")? {
-        for (method, operation) in item.as_object().context("a path")? {
-            if let (Ok(method), Some(id)) = (method.to_uppercase().parse(), operation["operationId"].as_str()) {
-                let known = operations.insert(id.to_owned(), (method, path.clone()));
-                ensure!(known.is_none(), "{id} is there twice");
-            }
-        }
+    for Operation { method, path, id } in description::operations(contracts::API_SPECIFICATION)? {
+        let known = operations.insert(id.clone(), (method.parse()?, path));
+        ensure!(known.is_none(), "{id} is there twice");
     }
     Ok(operations)
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use reqwest::Method;
-use serde_json::Value;
-use tests::{Api, System};
+use tests::{Api, System, description};
 
 /// The operations of requirements R4, R5, R8, R10, R14 and R16.
 const OPERATIONS: [&str; 86] = [
@@ -105,14 +104,8 @@ fn checked_in() -> Result<String> {
 
 /// The operations of the description, as in `get /api/v1/orders`.
 fn operations(yaml: &str) -> BTreeSet<String> {
-    let description: Value = yaml_serde::from_str(yaml).expect("YAML");
-    let paths = description["paths"].as_object().expect("paths");
-    let methods = ["get", "post", "patch", "put", "delete"];
-    let of_path = |(path, item): (&String, &Value)| {
-        let used = methods.into_iter().filter(|method| item.get(*method).is_some());
-        used.map(|method| format!("{method} {path}")).collect::<Vec<_>>()
-    };
-    paths.iter().flat_map(of_path).collect()
+    let operations = description::operations(yaml).expect("a description");
+    operations.iter().map(|one| format!("{} {}", one.method.to_lowercase(), one.path)).collect()
 }
 
 #[test]

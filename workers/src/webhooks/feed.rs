@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use contracts::EventType;
 use messaging::leases::Consumer;
 use messaging::log::{self, Headline, LookAt, Place, Reader, Seen};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use super::store;
-
-/// What repeats what has happened, and is no news.
-const NO_NEWS: &str = "snapshot.taken";
 
 /// A reader of the log.
 #[derive(Debug)]
@@ -34,7 +32,8 @@ impl Reader for Feed {
     }
 
     async fn apply(&mut self, events: &[Headline]) -> sqlx::Result<()> {
-        let news: Vec<_> = events.iter().filter(|event| event.event_type != NO_NEWS).collect();
+        let is_news = |event: &&Headline| event.event_type != EventType::SnapshotTaken.as_str();
+        let news: Vec<_> = events.iter().filter(is_news).collect();
         if store::record(&self.pool, &news).await? > 0 {
             self.recorded.notify_one();
         }

@@ -15,7 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
-use runtime::addresses::is_public;
+use runtime::addresses::{is_public, literal};
 use standardwebhooks::Webhook;
 use uuid::Uuid;
 
@@ -111,9 +111,7 @@ impl Sender {
         if url.scheme() != "https" {
             return Err("the address must begin with https://".to_owned());
         }
-        let host = url.host_str().unwrap_or_default();
-        let literal: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        match literal.filter(|address| !is_public(*address)) {
+        match url.host_str().and_then(literal).filter(|address| !is_public(*address)) {
             Some(address) => Err(private(address)),
             None => Ok(url),
         }
