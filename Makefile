@@ -93,7 +93,7 @@ check: lint ## The checks of .ci/run without the tests: format, lint, spelling, 
 
 audit: ## Look up known vulnerabilities of the dependencies; needs a network
 	@scripts/setup.sh check
-	@PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny check advisories
+	@PATH="$(abspath $(or $(CARGO_TARGET_DIR),target))/tools/bin:$$PATH" cargo deny check advisories
 
 sqlx: ## Check every query against the migrations and regenerate .sqlx/
 	@scripts/setup.sh sqlx

@@ -3,7 +3,7 @@
 # scripts/setup.sh check installs the tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PATH=$PWD/${CARGO_TARGET_DIR:-target}/tools/bin:$PATH
+PATH=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")/tools/bin:$PATH
 
 typos
 shellcheck scripts/*.sh .ci/run
