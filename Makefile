@@ -99,5 +99,5 @@ sqlx: ## Check every query against the migrations and regenerate .sqlx/
 	@scripts/setup.sh sqlx
 	@scripts/sqlx.sh
 
-openapi: ## Write API-SPECIFICATION.yml from the code
+openapi: ## Write API-SPECIFICATION.yml and docs/asyncapi.yml from the code
 	@scripts/openapi.sh

@@ -310,7 +310,48 @@ create table read.daily_reports (
     constraint daily_reports_pkey primary key (day, place, currency)
 );
 
+-- Files that a client has asked for: figures and lists that are longer than an answer may be. They have no names, addresses or
+-- e-mail addresses, so an erasure leaves them alone.
+--   from_day, to_day      null: without a limit
+--   owner, owned_until    who is making it, and until when of the database's clock it need not say that it still does
+--   attempts              how often it was started
+--   retry_at              of a file whose attempt has failed, on the database's clock
+--   error                 why there is none, for people
+create table read.exports (
+    id            uuid        not null constraint exports_pkey primary key,
+    kind          text        not null,
+    format        text        not null,
+    from_day      date,
+    to_day        date,
+    requested_by  text        not null,
+    status        text        not null default 'PENDING'
+        constraint exports_status check (status in ('PENDING', 'RUNNING', 'READY', 'FAILED', 'EXPIRED')),
+    owner         uuid,
+    owned_until   timestamptz not null default '-infinity',
+    attempts      integer     not null default 0,
+    retry_at      timestamptz not null default '-infinity',
+    rows          bigint      not null default 0,
+    bytes         bigint      not null default 0,
+    error         text,
+    created_at    timestamptz not null,
+    finished_at   timestamptz,
+    expires_at    timestamptz
+);
+create index exports_newest on read.exports (created_at desc, id desc);
+create index exports_open on read.exports (created_at) where status in ('PENDING', 'RUNNING');
+create index exports_expiring on read.exports (expires_at) where expires_at is not null;
+
+-- Their contents, in parts that are sent one after the other. They are here and not in the document store, which the query service
+-- only reads.
+create table read.export_parts (
+    export_id  uuid     not null,
+    part_no    integer  not null,
+    content    bytea    compression lz4 not null,
+    constraint export_parts_pkey primary key (export_id, part_no)
+);
+
 grant select, insert, update on all tables in schema read to articurated_query;
+grant delete on read.exports, read.export_parts to articurated_query;
 
 
 -- Rebuild -------------------------------------------------------------------------------------------------------------
@@ -334,7 +375,7 @@ create function read.models() returns setof text
 begin atomic
     select relname::text from pg_class
     where relnamespace = (select oid from pg_namespace where nspname = 'read') and relkind = 'r'
-      and relname not in ('rebuild', 'daily_reports')
+      and relname not in ('rebuild', 'daily_reports', 'exports', 'export_parts')
     order by relname;
 end;
 

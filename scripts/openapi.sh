@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Writes API-SPECIFICATION.yml from the code; with --check, fails when the file and the code disagree.
+# Writes API-SPECIFICATION.yml and docs/asyncapi.yml from the code; with --check, fails when a file and the code disagree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fresh=$(mktemp)
 trap 'rm -f "$fresh"' EXIT
-cargo run --quiet --bin standalone -- openapi >"$fresh"
-
-if [[ ${1:-} == --check ]]; then
-    diff -u API-SPECIFICATION.yml "$fresh" || { echo "API-SPECIFICATION.yml differs from the code. Run: make openapi" >&2; exit 1; }
-else
-    cp "$fresh" API-SPECIFICATION.yml
-    echo "API-SPECIFICATION.yml is up to date."
-fi
+for file in API-SPECIFICATION.yml docs/asyncapi.yml; do
+    kind=openapi
+    [[ $file == docs/* ]] && kind=asyncapi
+    cargo run --quiet --bin standalone -- "$kind" >"$fresh"
+    if [[ ${1:-} == --check ]]; then
+        diff -u "$file" "$fresh" || { echo "$file differs from the code. Run: make openapi" >&2; exit 1; }
+    else
+        cp "$fresh" "$file"
+        echo "$file is up to date."
+    fi
+done

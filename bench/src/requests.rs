@@ -23,7 +23,7 @@ pub(crate) const STEPS: [(&str, &str); 4] = [
 ];
 /// The life of a return, likewise.
 pub(crate) const RETURN_STEPS: [(&str, &str); 4] = [
-    ("approve", r#"{"actor":"returns.meera","notes":"Unused, in its box"}"#),
+    ("approve", r#"{"actor":"returns.meera","approval_notes":"Unused, in its box"}"#),
     ("in-transit", r#"{"carrier":"Blue Dart","tracking_number":"BD69351143IN"}"#),
     ("received", r#"{"actor":"warehouse.jaipur"}"#),
     ("complete", r#"{"actor":"returns.meera"}"#),

@@ -22,6 +22,11 @@ pub(crate) trait Body {
     fn actor(&self) -> Option<&str>;
 
     fn reason(&self) -> Option<&str>;
+
+    /// The field that has the reason.
+    fn reason_field(&self) -> &'static str {
+        "reason"
+    }
 }
 
 /// Who sends a request, and what its headers say.

@@ -38,7 +38,7 @@ mod refunds;
 mod correct;
 mod amend;
 mod addresses;
-mod notes;
+mod entries;
 mod quote;
 mod preview_return;
 mod e_invoice;

@@ -76,12 +76,12 @@ pub(crate) fn counted(
     for item in &mut counted.items {
         let Some(found) = found.get(&item.order_item_id) else { continue };
         // Units that were all accepted need no figures, so that a receipt that says so is the same as none.
-        let all_accepted = found.accepted == item.quantity;
+        let all_accepted = found.accepted_quantity == item.quantity;
         let some = |units: i32| Some(units).filter(|_| !all_accepted);
-        item.accepted_quantity = some(found.accepted);
-        item.rejected_quantity = some(found.rejected);
-        item.missing_quantity = some(found.missing);
-        item.rejection_reason = found.reason.clone().filter(|_| !all_accepted);
+        item.accepted_quantity = some(found.accepted_quantity);
+        item.rejected_quantity = some(found.rejected_quantity);
+        item.missing_quantity = some(found.missing_quantity);
+        item.rejection_reason = found.rejection_reason.clone().filter(|_| !all_accepted);
     }
     books.priced(&counted, Counting::Open, app.policy, &app.ids)
 }
@@ -95,10 +95,12 @@ fn check(returned: &ReturnDocument, receipt: &[ReceivedItem]) -> Result<(), ApiE
             errors.add(field("order_item_id"), "is not an item of this return");
             continue;
         };
-        let units = i64::from(found.accepted) + i64::from(found.rejected) + i64::from(found.missing);
+        let units =
+            i64::from(found.accepted_quantity) + i64::from(found.rejected_quantity) + i64::from(found.missing_quantity);
         if units != i64::from(item.quantity) {
-            let message = format!("must be {} together with rejected and missing, not {units}", item.quantity);
-            errors.add(field("accepted"), message);
+            let message =
+                format!("must be {} together with rejected_quantity and missing_quantity, not {units}", item.quantity);
+            errors.add(field("accepted_quantity"), message);
         }
     }
     errors.finish()
@@ -112,9 +114,9 @@ fn check_same(returned: &ReturnDocument, receipt: &[ReceivedItem]) -> Result<(),
             (item.refunded_quantity(), item.rejected_quantity.unwrap_or(0), item.missing_quantity.unwrap_or(0))
         };
         let stored = units(item);
-        if stored != (found.accepted, found.rejected, found.missing) {
+        if stored != (found.accepted_quantity, found.rejected_quantity, found.missing_quantity) {
             let shown = json!({ "order_item_id": item.order_item_id,
-                "accepted": stored.0, "rejected": stored.1, "missing": stored.2 });
+                "accepted_quantity": stored.0, "rejected_quantity": stored.1, "missing_quantity": stored.2 });
             let message =
                 format!("the return is {} already, with another receipt; correct it by PATCH", returned.state);
             return Err(conflicting_fact("receipt", &shown, &json!(found), message));

@@ -61,11 +61,11 @@ pub(crate) struct Details {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ReceivedItem {
     pub(crate) order_item_id: Uuid,
-    pub(crate) accepted: i32,
-    pub(crate) rejected: i32,
-    pub(crate) missing: i32,
+    pub(crate) accepted_quantity: i32,
+    pub(crate) rejected_quantity: i32,
+    pub(crate) missing_quantity: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<String>,
+    pub(crate) rejection_reason: Option<String>,
 }
 
 /// A state machine whose steps are commands: orders and returns.

@@ -4,6 +4,8 @@ mod orders;
 mod returns;
 mod refunds;
 mod events;
+mod exports;
+mod etags;
 mod issued;
 mod lists;
 mod shown;
@@ -23,9 +25,11 @@ mod store;
 use std::sync::Arc;
 
 use access::Caller;
+use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::from_fn;
 use contracts::{EntityType, ReturnPolicy};
 use runtime::{ApiError, Clock};
 use serde::Deserialize;
@@ -44,10 +48,12 @@ use shown::Shown;
 
 pub(crate) use consistency::{Consistency, Tokens};
 pub(crate) use cursor::Cursor;
+pub(crate) use exports::Exports;
 pub(crate) use waiters::Waiters;
 
 pub use documents::History;
 pub use events::EventPage;
+pub use exports::{ExportDocument, ExportFormat, ExportKind, ExportList, ExportStatus};
 pub use lists::{CreditNotePage, InvoicePage, OrderPage, RefundPage, ReturnPage};
 
 /// What every handler has.
@@ -63,6 +69,7 @@ pub(crate) struct Api {
     clock: Clock,
     policy: ReturnPolicy,
     feed: Arc<Feed>,
+    exports: Arc<Exports>,
     shutdown: CancellationToken,
 }
 
@@ -76,12 +83,13 @@ impl Api {
         clock: Clock,
         policy: ReturnPolicy,
         feed: Arc<Feed>,
+        exports: Arc<Exports>,
         shutdown: CancellationToken,
     ) -> Self {
         let orders = DataLoader::new(read.clone(), store::orders);
         let returns = DataLoader::new(read.clone(), store::returns);
         let refunds = DataLoader::new(read.clone(), store::refunds);
-        Self { read, reports, orders, returns, refunds, consistency, invoices, clock, policy, feed, shutdown }
+        Self { read, reports, orders, returns, refunds, consistency, invoices, clock, policy, feed, exports, shutdown }
     }
 
     /// What this caller is shown.
@@ -115,8 +123,21 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::list_events))
         .routes(routes!(issued::list_invoices))
         .routes(routes!(issued::list_credit_notes))
+        .merge(exports::routes())
         .merge(reports::routes());
     OpenApiRouter::new().nest("/api/v1", routes)
+}
+
+/// Adds what all reads do to the routes.
+pub(crate) fn with_tags(routes: Router) -> Router {
+    routes.layer(from_fn(etags::tag))
+}
+
+pub(crate) use etags::describe as describe_tags;
+
+/// The routes that need no credentials.
+pub(crate) fn open_routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().nest("/api/v1", exports::open_routes())
 }
 
 /// The query parameters of a read of one order, return or refund.

@@ -21,13 +21,16 @@ use messaging::log::Follower;
 use runtime::{Clock, Tasks};
 use storage::InvoiceStore;
 
-pub use api::{CreditNotePage, EventPage, History, InvoicePage, OrderPage, RefundPage, ReturnPage, reports};
+pub use api::{
+    CreditNotePage, EventPage, ExportDocument, ExportFormat, ExportKind, ExportList, ExportStatus, History,
+    InvoicePage, OrderPage, RefundPage, ReturnPage, reports,
+};
 pub use pools::{Pools, ROLE};
 pub use projector::Projector;
 pub use rebuild::{Lost, OnLoss, RebuildError, Rebuilt, rebuild};
 pub use settings::{ReturnsPerOrder, Settings};
 
-use api::{Api, Consistency, Waiters};
+use api::{Api, Consistency, Exports, Waiters};
 use feed::Feed;
 use projector::announcements::Announcements;
 use projector::follower::Projecting;
@@ -54,6 +57,7 @@ pub fn start(
     let waiters = Arc::new(Waiters::new(announcements));
     tasks.spawn("waiting requests", waiters.clone().run(waiting, tasks.shutdown.clone()));
     let feed = Feed::start(events, consistency_key.clone(), tasks);
+    let exports = Exports::start(requests.clone(), reports.clone(), consistency_key.clone(), clock.clone(), tasks);
     let consistency = Consistency::new(requests.clone(), consistency_key, waiters, settings.consistency_wait());
     let api = Arc::new(Api::new(
         requests,
@@ -63,15 +67,19 @@ pub fn start(
         clock,
         settings.return_policy(),
         feed,
+        exports,
         tasks.shutdown.clone(),
     ));
     let (router, _) = api::routes().split_for_parts();
-    access.guard(router.with_state(api))
+    let (open, _) = api::open_routes().split_for_parts();
+    access.guard(api::with_tags(router.with_state(api.clone()))).merge(open.with_state(api))
 }
 
 /// The OpenAPI description of the routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    api::routes().into_openapi()
+    let mut whole = api::routes().merge(api::open_routes()).into_openapi();
+    api::describe_tags(&mut whole);
+    whole
 }
 
 #[cfg(test)]
@@ -86,6 +94,9 @@ mod tests {
             [
                 "/api/v1/credit-notes",
                 "/api/v1/events",
+                "/api/v1/exports",
+                "/api/v1/exports/{id}",
+                "/api/v1/exports/{id}/file",
                 "/api/v1/invoices",
                 "/api/v1/orders",
                 "/api/v1/orders/{id}",

@@ -8,6 +8,7 @@
 //! Invariant: this crate decides and stores nothing. The library of each process gets the same role and settings as in its own
 //! process.
 
+pub mod asyncapi;
 pub mod demo;
 pub mod openapi;
 pub mod private;

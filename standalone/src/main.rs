@@ -1,4 +1,4 @@
-//! `standalone [run | demo FILE | migrate | openapi]`
+//! `standalone [run | demo FILE | migrate | openapi | asyncapi]`
 
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ use runtime::process;
 use standalone::demo::{self, Script};
 use standalone::private::{self, Required, Services};
 use standalone::settings::{Action, Cli, Demo, Migrate, Run, Transport, from_environment};
-use standalone::{Options, Ports, Running, openapi, places, start_on};
+use standalone::{Options, Ports, Running, asyncapi, openapi, places, start_on};
 use tokio_util::sync::CancellationToken;
 use workers::notifications::MailSettings;
 
@@ -31,6 +31,7 @@ async fn main() -> ExitCode {
         Some(Action::Demo(settings)) => run_demo(settings).await,
         Some(Action::Migrate(settings)) => migrate(settings).await,
         Some(Action::Openapi) => process::exit_code(openapi::yaml().map(|text| print!("{text}"))),
+        Some(Action::Asyncapi) => process::exit_code(asyncapi::yaml().map(|text| print!("{text}"))),
     }
 }
 

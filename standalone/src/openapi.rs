@@ -21,7 +21,7 @@ headers `RateLimit` and `RateLimit-Policy`.
 Money is an integer of minor units (paise), times are UTC, and every error has one shape: `ErrorBody`.";
 
 /// In reading order.
-const TAGS: [&str; 12] = [
+const TAGS: [&str; 13] = [
     "Orders: commands",
     "Returns: commands",
     "Refunds: commands",
@@ -31,6 +31,7 @@ const TAGS: [&str; 12] = [
     "Invoices and credit notes: queries",
     "Events",
     "Reports",
+    "Exports",
     "Operations",
     "Payment gateway: callbacks",
     "Payment gateway (mock)",
@@ -43,10 +44,10 @@ const OPERATIONS: &str = "http://127.0.0.1:8003";
 
 /// API-SPECIFICATION.yml.
 pub fn yaml() -> Result<String> {
-    Ok(merged().to_yaml()?)
+    Ok(whole().to_yaml()?)
 }
 
-fn merged() -> OpenApi {
+pub(crate) fn whole() -> OpenApi {
     let name = env!("CARGO_PKG_LICENSE");
     let license = LicenseBuilder::new().name(name).identifier(Some(name)).build();
     let info = InfoBuilder::new()
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_in_a_described_section() {
-        let whole = serde_json::to_value(merged()).unwrap();
+        let whole = serde_json::to_value(whole()).unwrap();
         let items = whole["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap());
         let operations: Vec<_> = items.filter(|(method, _)| *method != "servers").collect();
         assert!(operations.len() > 20, "{}", operations.len());
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_operation_has_an_id_of_its_own() {
-        let whole = serde_json::to_value(merged()).unwrap();
+        let whole = serde_json::to_value(whole()).unwrap();
         let (mut references, mut ids) = (BTreeSet::new(), Vec::new());
         each(&whole, &mut |value| {
             references.extend(value["$ref"].as_str().map(ToOwned::to_owned));
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_text_of_a_body_says_what_it_may_be() {
-        let whole = serde_json::to_value(merged()).unwrap();
+        let whole = serde_json::to_value(whole()).unwrap();
         let property = |path: &str| whole.pointer(&format!("/components/schemas/{path}")).unwrap();
         let [line, prose] = [contracts::pattern(|_| false), contracts::pattern(|c| matches!(c, '\n' | '\r' | '\t'))];
         for (path, pattern) in [
@@ -146,15 +147,15 @@ mod tests {
             ("PlaceItem/properties/title", &line),
             ("Address/properties/city", &line),
             ("Address/additionalProperties", &line),
-            ("Reject/properties/category", &line),
-            ("Reject/properties/reason", &prose),
+            ("Reject/properties/rejection_category", &line),
+            ("Reject/properties/rejection_reason", &prose),
             // Operators' reasons are shown in a terminal.
             ("Justification/properties/reason", &line),
         ] {
             let property = property(path);
             assert_eq!((&property["pattern"], &property["minLength"]), (&json!(pattern), &json!(1)), "{path}");
         }
-        assert_eq!(property("Reject")["required"], json!(["category", "reason"]));
+        assert_eq!(property("Reject")["required"], json!(["rejection_category", "rejection_reason"]));
         let body = |path: &str| &whole["paths"][path]["post"]["requestBody"]["required"];
         assert_eq!((body("/api/v1/orders/{id}/pay"), body("/api/v1/orders")), (&json!(false), &json!(true)));
     }

@@ -31,6 +31,8 @@ pub enum Action {
     Migrate(Migrate),
     /// Prints API-SPECIFICATION.yml
     Openapi,
+    /// Prints docs/asyncapi.yml
+    Asyncapi,
 }
 
 /// How events get from the outbox to the inbox.

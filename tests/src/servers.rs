@@ -1,6 +1,7 @@
 //! Real servers for S3 and SMTP, one per test. `scripts/setup.sh test` installs them.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,6 +12,7 @@ use embedded::child::{Child, Signal, bound_to_parent};
 use embedded::free_port;
 use mailparse::{MailHeaderMap, ParsedMail};
 use reqwest::Method;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -27,6 +29,16 @@ fn program(name: &str) -> Result<PathBuf> {
     let program = target.join("servers/bin").join(name);
     ensure!(program.exists(), "{} is missing: scripts/setup.sh test installs it", program.display());
     Ok(program)
+}
+
+/// The rows of a workbook with one sheet, as another program than ours reads them.
+pub fn workbook_rows(workbook: &[u8]) -> Result<Vec<Vec<Value>>> {
+    let mut file = tempfile::Builder::new().suffix(".xlsx").tempfile()?;
+    file.write_all(workbook)?;
+    let script = root().join("tests/servers/workbook_rows.py");
+    let read = Command::new(program("python")?).arg(script).arg(file.path()).output()?;
+    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    Ok(serde_json::from_slice(&read.stdout)?)
 }
 
 fn serve(name: &'static str, mut command: Command, port: u16) -> Result<Child> {
@@ -144,7 +156,7 @@ impl Drop for MailServer {
 }
 
 /// An e-mail as its reader sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Mail {
     /// The recipient in the envelope.
     pub recipient: String,

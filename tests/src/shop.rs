@@ -52,7 +52,7 @@ pub async fn return_step(api: &Api, id: Uuid, step: &str) -> Result<Answer> {
 /// The body of a return's step.
 pub fn return_step_body(step: &str) -> Value {
     match step {
-        "reject" => json!({ "category": "WORN", "reason": "The glaze is scratched." }),
+        "reject" => json!({ "rejection_category": "WORN", "rejection_reason": "The glaze is scratched." }),
         _ => json!({}),
     }
 }

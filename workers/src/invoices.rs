@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::documents::{BILL_OF_SUPPLY, DocumentIssuer, StoredFile, invoice_title, tax_of_order};
 use crate::events::{self, Caused};
 
-pub(crate) use store::{InvoicedOrder, invoiced_order, page};
+pub(crate) use store::{InvoicedOrder, invoiced_order, page, stored_invoice};
 pub use template::{InvoiceView, invoice_html};
 
 use store::{InvoiceRow, StoredInvoice};

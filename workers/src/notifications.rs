@@ -25,7 +25,7 @@ mod store;
 mod tests;
 
 use chrono::{DateTime, Utc};
-use contracts::{Email, OrderDocument};
+use contracts::{Email, EventType, OrderDocument};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lettre::Address;
@@ -37,7 +37,8 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::invoices::invoiced_order;
+use crate::events;
+use crate::invoices::{invoiced_order, stored_invoice};
 
 pub use mailer::MailSettings;
 pub(crate) use mailer::Mailer;
@@ -55,7 +56,11 @@ pub(crate) struct Notifications {
 
 impl Handler for Notifications {
     async fn handle(&self, job: &Job) -> Result<Completed, Failure> {
-        let Some(kind) = NotificationKind::of(job)? else {
+        let kind = match job.event_type() {
+            Some(EventType::OrderInvoiceRequested) => self.invoice_again(job).await?,
+            _ => NotificationKind::of(job)?,
+        };
+        let Some(kind) = kind else {
             return Ok(Completed::new(json!({ "skipped": "it is sent once the invoice is registered" })));
         };
         match (kind.recipient(), &self.mailer.smtp) {
@@ -73,6 +78,19 @@ impl Handler for Notifications {
 }
 
 impl Notifications {
+    /// The invoice in its last edition. `None`: it is sent once it is registered.
+    async fn invoice_again(&self, job: &Job) -> Result<Option<NotificationKind>, Failure> {
+        let order: Box<OrderDocument> = Box::new(events::snapshot(job)?);
+        let Some(invoice) = limited(stored_invoice(&self.pool, order.id)).await? else {
+            return Err(Failure::Retry("the invoice is not made yet".to_owned()));
+        };
+        if invoice.erased {
+            return Err(Failure::Dead("the invoice was erased with its customer's personal data".to_owned()));
+        }
+        let waits = invoice.mailed_when_registered && invoice.edition == 1;
+        Ok((!waits).then_some(NotificationKind::InvoiceAgain(order, invoice)))
+    }
+
     /// What the commit of the job writes when no mail server is set: the e-mail is on record.
     fn logged(&self, job: &Job, kind: &NotificationKind) -> Completed {
         let (name, message_id) = (kind.name(), self.mailer.message_id(job.event_id));

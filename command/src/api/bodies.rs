@@ -160,6 +160,6 @@ fn check_optional(errors: &mut FieldErrors, field: &str, text: Option<&str>, max
 }
 
 fn check_reason_and_actor(errors: &mut FieldErrors, body: &(impl Body + ?Sized)) {
-    check_prose(errors, "reason", body.reason(), MAX_REASON);
+    check_prose(errors, body.reason_field(), body.reason(), MAX_REASON);
     check_optional(errors, "actor", body.actor(), MAX_ACTOR);
 }

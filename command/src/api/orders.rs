@@ -17,7 +17,7 @@ use super::{CommandErrors, QuestionErrors};
 use crate::context::{CommandContext, Sender};
 use crate::correct;
 use crate::quote::Quote;
-use crate::{App, notes, place_order};
+use crate::{App, entries, place_order};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(cancel))
         .routes(routes!(correct))
         .routes(routes!(register))
+        .routes(routes!(send_invoice))
         .routes(routes!(add_note))
         .routes(routes!(change_state))
 }
@@ -146,6 +147,18 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
     app.answer(correct::order(&app, &context, id, body.facts()).await)
 }
 
+/// Send the invoice again
+///
+/// Has the invoice, in its last edition, e-mailed to the customer once more: to the address that the order has now. Each call sends one
+/// e-mail, unless it repeats an `Idempotency-Key`. An invoice that is to be registered first is sent when it is. The version goes on by one.
+#[utoipa::path(post, path = "/orders/{id}/invoice/send", operation_id = "send_order_invoice", tag = "Orders: commands", request_body = Step,
+    params(("id" = uuid::Uuid, Path), StepHeaders),
+    responses((status = 200, body = OrderDocument), CommandErrors))]
+async fn send_invoice(State(app): State<App>, incoming: Incoming<Step>) -> Result<Answer, ApiError> {
+    let (context, id, _body) = incoming.parse(&app, "invoice/send", EntityType::Order)?;
+    app.answer(entries::send_invoice(&app, &context, id).await)
+}
+
 /// Add a note
 ///
 /// For the shop's own people: it is an entry of the order's history, with its author, and no customer sees it. The version goes on by one.
@@ -154,7 +167,7 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
     responses((status = 200, body = OrderDocument), CommandErrors))]
 async fn add_note(State(app): State<App>, incoming: Incoming<Note>) -> Result<Answer, ApiError> {
     let (context, id, _body) = incoming.parse(&app, "notes", EntityType::Order)?;
-    app.answer(notes::add(&app, &context, id).await)
+    app.answer(entries::add_note(&app, &context, id).await)
 }
 
 /// Change an order's state

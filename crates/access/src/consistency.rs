@@ -1,8 +1,8 @@
 //! Consistency tokens: `<entity>:<id>@<version>.<signature>`. A query that gets one waits until its read model has that version, so a
 //! token that anyone can make up would let anyone make the service wait. The signature is the first 8 bytes of an HMAC-SHA256, under a key
-//! that the migrations make and only our services read.
+//! that the migrations make and only our services read. The same key signs the links to exports.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use ring::hmac;
@@ -82,11 +82,30 @@ impl ConsistencyKey {
         })
     }
 
+    /// The signature of a link to `path` that can be used until a time, in seconds since 1970.
+    pub fn link(&self, path: &str, until: i64) -> String {
+        let mut signature = String::with_capacity(64);
+        for byte in hmac::sign(&self.0, &linked(path, until)).as_ref() {
+            write!(signature, "{byte:02x}").expect("a String takes everything");
+        }
+        signature
+    }
+
+    /// Whether a link is ours.
+    pub fn is_link(&self, path: &str, until: i64, signature: &str) -> bool {
+        self.link(path, until).as_bytes().ct_eq(signature.as_bytes()).into()
+    }
+
     fn signature(&self, said: &str) -> [u8; SIGNATURE_BYTES] {
         let mut signature = [0; SIGNATURE_BYTES];
         signature.copy_from_slice(&hmac::sign(&self.0, said.as_bytes()).as_ref()[..SIGNATURE_BYTES]);
         signature
     }
+}
+
+/// What the signature of a link covers. No consistency token begins with a slash.
+fn linked(path: &str, until: i64) -> Vec<u8> {
+    format!("{path}?expires={until}").into_bytes()
 }
 
 #[cfg(test)]
@@ -113,5 +132,17 @@ mod tests {
         ] {
             assert_eq!(ours.read(&forged), None, "{forged}");
         }
+    }
+
+    #[test]
+    fn a_link_is_for_one_path_and_one_time() {
+        let (ours, theirs) = (ConsistencyKey::of(&[1; 32]), ConsistencyKey::of(&[2; 32]));
+        let signature = ours.link("/a", 7);
+        assert_eq!(signature.len(), 64);
+        assert!(ours.is_link("/a", 7, &signature));
+        for (key, path, until) in [(&ours, "/b", 7), (&ours, "/a", 8), (&theirs, "/a", 7)] {
+            assert!(!key.is_link(path, until, &signature), "{path} {until}");
+        }
+        assert!(!ours.is_link("/a", 7, ""));
     }
 }

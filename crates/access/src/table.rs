@@ -51,6 +51,7 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/orders/{id}/ship",                  [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/orders/{id}/deliver",               [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/orders/{id}/e-invoice",             [No,     All,  All,    No,       No,      All]),
+    rule("POST",  "/api/v1/orders/{id}/invoice/send",          [No,     All,  All,    No,       No,      All]),
     rule("POST",  "/api/v1/orders/{id}/notes",                 [No,     All,  All,    No,       No,      All]),
     // Money that goes back without a return.
     rule("POST",  "/api/v1/orders/{id}/refunds",               [No,     No,   All,    No,       No,      All]),
@@ -92,6 +93,10 @@ pub static RULES: &[Rule] = &[
     rule("GET",   "/api/v1/reports/refunds",                   [No,     No,   All,    All,      No,      All]),
     rule("GET",   "/api/v1/reports/returns",                   [No,     No,   All,    All,      No,      All]),
     rule("GET",   "/api/v1/reports/sales/daily",               [No,     No,   All,    All,      No,      All]),
+    // Files of lists and reports. Each is for those who may read what it has.
+    rule("POST",  "/api/v1/exports",                           [No,     All,  All,    All,      No,      All]),
+    rule("GET",   "/api/v1/exports",                           [No,     All,  All,    All,      No,      All]),
+    rule("GET",   "/api/v1/exports/{id}",                      [No,     All,  All,    All,      No,      All]),
     // Operations.
     rule("GET",   "/api/v1/ops/actions",                       [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/audit",                         [No,     No,   No,     No,       All,     All]),
@@ -128,8 +133,8 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/ops/keys/{id}/revoke",              [No,     No,   No,     No,       No,      All]),
 ];
 
-/// What may be called without credentials. The gateway signs what it sends.
-pub const OPEN: [&str; 1] = ["/gateway/callbacks"];
+/// What may be called without credentials. The gateway signs what it sends, and we sign the links to exports.
+pub const OPEN: [&str; 2] = ["/api/v1/exports/{id}/file", "/gateway/callbacks"];
 
 static BY_ROUTE: LazyLock<HashMap<(&str, &str), &Rule>> =
     LazyLock::new(|| RULES.iter().map(|rule| ((rule.method, rule.route), rule)).collect());

@@ -78,6 +78,8 @@ pub enum EventType {
     OrderUpdated,
     /// The invoice was registered at the portal, and the answer entered; the state is what it was.
     OrderRegistered,
+    /// The invoice is to be sent to the customer once more; the order is what it was.
+    OrderInvoiceRequested,
     ReturnRequested,
     ReturnApproved,
     ReturnRejected,
@@ -114,7 +116,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::OrderCreated,
         Self::OrderPaid,
         Self::OrderProcessing,
@@ -123,6 +125,7 @@ impl EventType {
         Self::OrderCancelled,
         Self::OrderUpdated,
         Self::OrderRegistered,
+        Self::OrderInvoiceRequested,
         Self::ReturnRequested,
         Self::ReturnApproved,
         Self::ReturnRejected,
@@ -159,6 +162,7 @@ impl EventType {
             Self::OrderCancelled => "order.cancelled",
             Self::OrderUpdated => "order.updated",
             Self::OrderRegistered => "order.registered",
+            Self::OrderInvoiceRequested => "order.invoice_requested",
             Self::ReturnRequested => "return.requested",
             Self::ReturnApproved => "return.approved",
             Self::ReturnRejected => "return.rejected",

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::EntityType;
+use crate::envelope::SCHEMA_VERSION;
+use crate::transition::EntityType;
 
 /// An event: something has happened to an order, a return, a refund, an invoice or a credit note.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -18,6 +19,9 @@ pub struct EventDocument {
     #[schema(example = "order.paid")]
     pub event_type: String,
     pub timestamp: DateTime<Utc>,
+    /// Of the payload: another one where a member was removed or has another meaning. `docs/asyncapi.yml` describes each.
+    #[schema(example = 1)]
+    pub schema_version: u32,
     /// Send it as `X-Consistency-Token` with a GET: what is read is not older than the event.
     pub consistency_token: String,
     pub data: EventData,
@@ -68,6 +72,7 @@ struct Shown<'e> {
     #[serde(rename = "type")]
     event_type: &'e str,
     timestamp: DateTime<Utc>,
+    schema_version: u32,
     consistency_token: &'e str,
     data: ShownData<'e>,
 }
@@ -90,6 +95,7 @@ impl EventDocument {
             id: name.id,
             event_type: name.event_type,
             timestamp: name.timestamp,
+            schema_version: SCHEMA_VERSION,
             consistency_token,
             data: ShownData {
                 entity_type: name.entity_type,

@@ -53,6 +53,7 @@ impl Queue {
                 EventType::OrderCreated
                     | EventType::OrderPaid
                     | EventType::OrderCancelled
+                    | EventType::OrderInvoiceRequested
                     | EventType::InvoiceGenerated
                     | EventType::InvoiceRegistered
                     | EventType::ReturnApproved

@@ -5,13 +5,13 @@
 
 pub(crate) mod sales;
 pub(crate) mod states;
-mod returns;
+pub(crate) mod returns;
 pub(crate) mod refunds;
-mod lead_times;
+pub(crate) mod lead_times;
 mod gst;
 mod daily;
 mod request;
-mod csv;
+pub(crate) mod csv;
 
 use std::sync::Arc;
 

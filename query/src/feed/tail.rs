@@ -18,6 +18,8 @@ const RESTS_AFTER: Duration = Duration::from_secs(60);
 /// Between two looks, if nothing wakes it before.
 const POLL: Duration = Duration::from_millis(200);
 const ROWS: i64 = 1_000;
+/// How long one that was woken looks for the end of the log before it shows what was settled earlier: a transaction may stay open.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
 pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
@@ -46,6 +48,7 @@ pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
 /// they miss nothing.
 async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks: &Tasks) -> sqlx::Result<()> {
     let mut place = limited(Place::watching(&feed.pool)).await?;
+    let woke = Instant::now();
     while feed.is_asked() && !tasks.shutdown.is_cancelled() {
         let started = Instant::now();
         let look_at = limited(place.look_at(&feed.pool)).await?;
@@ -53,7 +56,8 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks:
         let covered = place.saw(&look_at, &seen.positions, seen.stopped_at_limit);
         place.handled(covered);
         let settled = place.mark().position;
-        if !seen.stopped_at_limit && told.is_none_or(|told| settled >= told) {
+        let is_known = place.has_settled() || woke.elapsed() > SETTLES_WITHIN;
+        if is_known && !seen.stopped_at_limit && told.is_none_or(|told| settled >= told) {
             // Who listens from now on reads up to here itself.
             feed.settled.send_replace(Some(settled));
             if feed.live.receiver_count() > 0 {

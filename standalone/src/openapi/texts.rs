@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object, ObjectBu
 use utoipa::openapi::{OpenApi, RefOr, Required, Schema};
 
 /// Texts that may have line breaks and tabs. Those of operators may not: they are shown in a terminal.
-const PROSE: [&str; 2] = ["reason", "notes"];
+const PROSE: [&str; 3] = ["reason", "rejection_reason", "approval_notes"];
 const OPERATIONS: &str = "/api/v1/ops";
 const SCHEMAS: &str = "#/components/schemas/";
 /// Longest text of a field that has no name of its own: a further field of an address.

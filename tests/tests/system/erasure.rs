@@ -59,7 +59,7 @@ async fn with_customer() -> Result<(System, Vec<OrderDocument>)> {
     let goodwill = json!({ "amount_minor": 100, "reason": format!("{CANARY} complained") });
     api.post(&format!("/orders/{}/refunds", kept.id), &goodwill).await?.expect(201);
     let rejected = shop::request_return(api, &kept, 0, 1).await?;
-    let no = json!({ "category": "OTHER", "reason": format!("{CANARY} wore it") });
+    let no = json!({ "rejection_category": "OTHER", "rejection_reason": format!("{CANARY} wore it") });
     let refused = api.post(&format!("/returns/{}/reject", rejected.id), &no).await?;
     assert!(refused.status == 200, "{}", refused.text());
     let cancelled = shop::bring(api, shop::place(api, &order()).await?, OrderState::Paid).await?;

@@ -52,7 +52,11 @@ impl Shop {
             all.push(post(format!("/orders/{}/{step}", self.unpaid), &reason));
         }
         for step in ["approve", "reject", "withdraw", "in-transit", "received", "complete"] {
-            let body = if step == "reject" { json!({ "reason": "Worn", "category": "WORN" }) } else { reason.clone() };
+            let body = if step == "reject" {
+                json!({ "rejection_reason": "Worn", "rejection_category": "WORN" })
+            } else {
+                reason.clone()
+            };
             all.push(post(format!("/returns/{}/{step}", self.returned), &body));
         }
         all.push((Method::PATCH, format!("/orders/{}", self.unpaid), json!({})));

@@ -235,7 +235,7 @@ async fn partial_return(system: &System, order: Uuid) -> Result<ReturnDocument> 
     assert_eq!((returned.state, returned.refund_amount_minor), (ReturnState::Requested, FIRST_UNIT));
     read_back(api, "returns", &requested, 1).await?;
     for (version, step, body) in [
-        (2, "approve", json!({ "notes": "Within the window", "actor": "manager-1" })),
+        (2, "approve", json!({ "approval_notes": "Within the window", "actor": "manager-1" })),
         (3, "in-transit", json!({ "carrier": "Delhivery", "tracking_number": "RT-1" })),
         (4, "received", json!({})),
         (5, "complete", json!({})),

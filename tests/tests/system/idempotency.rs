@@ -157,9 +157,11 @@ async fn a_repeated_return_is_requested_once() -> Result<()> {
     other.refused(422, "IDEMPOTENCY_KEY_REUSED");
 
     let id = first.returned().id;
-    let approve = keyed(&system.api, &format!("/returns/{id}/approve"), "a", &json!({ "notes": "Fine" })).await?;
+    let approve =
+        keyed(&system.api, &format!("/returns/{id}/approve"), "a", &json!({ "approval_notes": "Fine" })).await?;
     let approve = approve.expect(200);
-    let again = keyed(&system.api, &format!("/returns/{id}/approve"), "a", &json!({ "notes": "Fine" })).await?;
+    let again =
+        keyed(&system.api, &format!("/returns/{id}/approve"), "a", &json!({ "approval_notes": "Fine" })).await?;
     assert_replayed(&approve, &again);
     assert_eq!(books::row_counts(&system.database.pool).await?["command.returns"], 1);
     system.finish().await

@@ -160,6 +160,51 @@ fn complete(mail: &Mail, number: &str, wanted: &[&str]) {
     assert!(mail.header("Date").is_some());
 }
 
+/// To the address that the order has by then, with the same file; once for each request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invoice_is_sent_again_on_request() -> Result<()> {
+    let server = MailServer::start()?;
+    let system = System::start(with_mail(&server.url)).await?;
+    let (api, pool) = (&system.api, &system.database.pool);
+    let order = shop::place(api, &order_for("asha@example.in")).await?;
+    let path = format!("/orders/{}", order.id);
+    let again = format!("{path}/invoice/send");
+    api.post(&again, &json!({})).await?.refused(404, "INVOICE_NOT_FOUND");
+    shop::bring(api, order, OrderState::Shipped).await?;
+    eventually("the invoice is sent", SOON, async || {
+        Ok(server.mails()?.iter().any(|mail| mail.subject.contains("on its way")).then_some(()))
+    })
+    .await?;
+
+    api.patch(&path, &json!({ "customer_email": "meera@example.in" })).await?.expect(200);
+    let before = api.get(&path).await?.expect(200).json()["version"].clone();
+    let body = json!({ "reason": "lost it", "actor": "support.ravi" });
+    for _ in 0..2 {
+        let call = api.call(reqwest::Method::POST, &again).header("Idempotency-Key", "resend-1").json(&body);
+        let sent = call.send().await?.expect(200).json();
+        assert!(sent["version"].as_i64() > before.as_i64(), "{sent}");
+    }
+    let (mails, invoices) = eventually("it is sent again", SOON, async || {
+        let mails = server.mails()?;
+        let invoices: Vec<_> = mails.iter().filter(|mail| mail.attachment.is_some()).cloned().collect();
+        Ok((invoices.len() == 2).then_some((mails, invoices)))
+    })
+    .await?;
+    books::settled(pool).await?;
+    assert_eq!(server.mails()?.len(), mails.len(), "once");
+    let [first, second] = &invoices[..] else { unreachable!("there are two") };
+    let both = [first, second].map(|mail| (mail.recipient.as_str(), mail.attachment.clone()));
+    assert_ne!(both[0].0, both[1].0, "to the new address");
+    assert_eq!(both[0].1, both[1].1, "the same file");
+    let history = api.get(&format!("{path}/history")).await?.expect(200).history();
+    let entry = history.last().context("an entry")?;
+    assert_eq!((entry.reason.as_deref(), entry.actor.as_str()), (Some("lost it"), "support.ravi"));
+
+    api.patch(&path, &json!({ "customer_email": null })).await?.expect(200);
+    api.post(&again, &json!({})).await?.refused(409, "NO_EMAIL_ADDRESS");
+    system.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_e_mail_that_the_server_refuses_temporarily_is_sent_later_once() -> Result<()> {
     let server = MailServer::start()?;

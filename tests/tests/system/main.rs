@@ -3,6 +3,7 @@
 mod access;
 mod arazzo;
 mod arrivals;
+mod asyncapi;
 mod attempts;
 mod backpressure;
 mod audit_database;
@@ -17,6 +18,7 @@ mod demotion;
 mod e_invoice;
 mod erasure;
 mod events;
+mod exports;
 mod errors;
 mod failover;
 mod faults;

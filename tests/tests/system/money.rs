@@ -204,14 +204,14 @@ async fn only_what_the_warehouse_accepts_is_refunded() -> Result<()> {
     let item = order.items[0].id;
     let returned = shop::request_return(api, &order, 0, 3).await?;
     let returned = shop::bring_return(api, returned, ReturnState::InTransit).await?;
-    let counted = |accepted: i32, rejected: i32, missing: i32| json!([{ "order_item_id": item, "accepted": accepted, "rejected": rejected, "missing": missing, "reason": "chipped" }]);
+    let counted = |accepted: i32, rejected: i32, missing: i32| json!([{ "order_item_id": item, "accepted_quantity": accepted, "rejected_quantity": rejected, "missing_quantity": missing, "rejection_reason": "chipped" }]);
     let wrong = receive(api, &returned, counted(2, 0, 0)).await?.refused(422, "VALIDATION_FAILED");
-    assert_eq!(wrong.details["fields"][0]["field"], "items[0].accepted", "{}", wrong.details);
-    let elsewhere = json!([{ "order_item_id": Uuid::nil(), "accepted": 3 }]);
+    assert_eq!(wrong.details["fields"][0]["field"], "items[0].accepted_quantity", "{}", wrong.details);
+    let elsewhere = json!([{ "order_item_id": Uuid::nil(), "accepted_quantity": 3 }]);
     receive(api, &returned, elsewhere).await?.refused(422, "VALIDATION_FAILED");
-    let unexplained = json!([{ "order_item_id": item, "accepted": 2, "rejected": 1 }]);
+    let unexplained = json!([{ "order_item_id": item, "accepted_quantity": 2, "rejected_quantity": 1 }]);
     let wrong = receive(api, &returned, unexplained).await?.refused(422, "VALIDATION_FAILED");
-    assert_eq!(wrong.details["fields"][0]["field"], "items[0].reason");
+    assert_eq!(wrong.details["fields"][0]["field"], "items[0].rejection_reason");
 
     let received = receive(api, &returned, counted(2, 0, 1)).await?.expect(200).returned();
     assert_eq!((received.state, received.refund_amount_minor), (ReturnState::Received, 17_998));
@@ -220,7 +220,10 @@ async fn only_what_the_warehouse_accepts_is_refunded() -> Result<()> {
     assert_eq!(units(&received.items[0]), (Some(2), Some(0), Some(1)));
     receive(api, &returned, counted(2, 0, 1)).await?.expect(200);
     let refused = receive(api, &returned, counted(1, 1, 1)).await?.refused(409, "CONFLICTING_FACT");
-    assert_eq!((&refused.details["stored"]["accepted"], &refused.details["given"]["accepted"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&refused.details["stored"]["accepted_quantity"], &refused.details["given"]["accepted_quantity"]),
+        (&json!(2), &json!(1))
+    );
 
     // The warehouse looks again: one of the two is chipped.
     let path = format!("/returns/{}", returned.id);
@@ -249,7 +252,7 @@ async fn only_what_the_warehouse_accepts_is_refunded() -> Result<()> {
     let order = delivered(api, &shop::order_of(&[(1, 8_999)])).await?;
     let returned = shop::request_return(api, &order, 0, 1).await?;
     let returned = shop::bring_return(api, returned, ReturnState::InTransit).await?;
-    let none = json!([{ "order_item_id": order.items[0].id, "accepted": 0, "rejected": 1, "reason": "another vase" }]);
+    let none = json!([{ "order_item_id": order.items[0].id, "accepted_quantity": 0, "rejected_quantity": 1, "rejection_reason": "another vase" }]);
     receive(api, &returned, none).await?.expect(200);
     let completed = shop::return_step(api, returned.id, "complete").await?.expect(200).returned();
     assert_eq!((completed.state, completed.refund_amount_minor), (ReturnState::Completed, 0));

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System, description};
 
 /// The operations of requirements R4, R5, R8, R10, R14 and R16.
-const OPERATIONS: [&str; 86] = [
+const OPERATIONS: [&str; 91] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -75,6 +75,10 @@ const OPERATIONS: [&str; 86] = [
     "get /api/v1/ops/doctor",
     "get /api/v1/credit-notes",
     "get /api/v1/events",
+    "post /api/v1/exports",
+    "get /api/v1/exports",
+    "get /api/v1/exports/{id}",
+    "get /api/v1/exports/{id}/file",
     "get /api/v1/invoices",
     "get /api/v1/ops/webhooks",
     "post /api/v1/ops/webhooks",
@@ -90,6 +94,7 @@ const OPERATIONS: [&str; 86] = [
     "post /api/v1/orders/quote",
     "post /api/v1/orders/transitions",
     "post /api/v1/orders/{id}/notes",
+    "post /api/v1/orders/{id}/invoice/send",
     "post /api/v1/returns/preview",
     "post /gateway/callbacks",
     "post /refund",

@@ -293,6 +293,23 @@ async fn a_document_that_the_client_has_is_not_sent_again() -> Result<()> {
     let paid = shop::step(&system.api, placed.order().id, "pay").await?.expect(200);
     system.api.read(&path, paid.token()).await?.expect(200);
     assert_eq!(again("\"1\"").await?.expect(200).header("etag"), "\"2\"");
+
+    // What has no version has a tag of what is sent.
+    let token = paid.token();
+    for read in
+        ["/orders?limit=1", &format!("{path}/history"), "/reports/orders-by-state", "/reports/sales/daily?format=csv"]
+    {
+        let seen = system.api.read(read, token).await?.expect(200);
+        let again =
+            system.api.call(Method::GET, read).header("If-None-Match", seen.header("etag")).send().await?.expect(304);
+        assert_eq!((again.body.len(), again.header("etag")), (0, seen.header("etag")), "{read}");
+        let other = system.api.call(Method::GET, read).header("If-None-Match", "\"other\"").send().await?.expect(200);
+        assert_eq!(other.body, seen.body, "{read}");
+    }
+    let before = system.api.get("/orders?limit=1").await?.expect(200);
+    let shipped = shop::step(&system.api, placed.order().id, "processing").await?.expect(200);
+    let after = system.api.read("/orders?limit=1", shipped.token()).await?.expect(200);
+    assert_ne!(before.header("etag"), after.header("etag"));
     system.finish().await
 }
 

@@ -94,8 +94,11 @@ fn requests(plural: &'static str, command: Option<&'static str>, target: &str) -
     let mut patch = reasons.clone();
     patch["new_state"] = target.into();
     let mut body = reasons;
+    if target == "REJECTED" {
+        patch["rejection_reason"] = "Worn".into();
+    }
     if command == Some("reject") {
-        body["category"] = "WORN".into();
+        body = json!({ "rejection_category": "WORN", "rejection_reason": "As agreed on the phone" });
     }
     let patch = Request { plural, command: None, body: patch };
     command.map(|command| Request { plural, command: Some(command), body }).into_iter().chain([patch]).collect()

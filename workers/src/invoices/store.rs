@@ -130,6 +130,15 @@ pub(super) async fn mark_registered(
     Ok(stored.rows_affected() == 1)
 }
 
+/// The invoice in its last edition. `None`: its PDF is not stored yet.
+pub(crate) async fn stored_invoice(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Option<InvoiceDocument>> {
+    let stored = sqlx::query_scalar!(
+        r#"select document as "document!: Json<InvoiceDocument>" from work.invoices where order_id = $1 and document is not null"#,
+        order_id,
+    );
+    Ok(stored.fetch_optional(pool).await?.map(|Json(invoice)| invoice))
+}
+
 /// An invoice with its order, as it was at the time of invoicing.
 #[derive(Debug)]
 pub(crate) struct InvoicedOrder {

@@ -17,6 +17,8 @@ pub(super) enum NotificationKind {
     OrderShipped(InvoiceDocument),
     /// The invoice has been sent before, and is registered now.
     InvoiceRegistered(InvoiceDocument),
+    /// Someone of the shop has it sent once more, to the address that the order has now.
+    InvoiceAgain(Box<OrderDocument>, InvoiceDocument),
     ReturnApproved(Box<ReturnDocument>),
     ReturnRejected(Box<ReturnDocument>),
     RefundProcessed(RefundDocument),
@@ -47,6 +49,7 @@ impl NotificationKind {
             Some(EventType::ReturnRejected) => events::snapshot(job).map(Box::new).map(Self::ReturnRejected),
             Some(EventType::RefundProcessed) => events::snapshot(job).map(Self::RefundProcessed),
             Some(EventType::RefundDelayed) => events::snapshot(job).map(Self::RefundDelayed),
+            // `Notifications::invoice_again` makes it, because the event does not have the invoice.
             _ => Err(Failure::Dead(format!("no notification exists for {} events", job.event_type))),
         };
         kind.map(Some)
@@ -60,6 +63,7 @@ impl NotificationKind {
             Self::OrderCancelled(_) => "order_cancelled",
             Self::OrderShipped(_) => "order_shipped",
             Self::InvoiceRegistered(_) => "invoice_registered",
+            Self::InvoiceAgain(..) => "invoice_again",
             Self::ReturnApproved(_) => "return_approved",
             Self::ReturnRejected(returned) if is_withdrawn(returned) => "return_withdrawn",
             Self::ReturnRejected(_) => "return_rejected",
@@ -70,7 +74,10 @@ impl NotificationKind {
 
     pub(super) const fn order_id(&self) -> Uuid {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => order.id,
+            Self::OrderReceived(order)
+            | Self::OrderConfirmed(order)
+            | Self::OrderCancelled(order)
+            | Self::InvoiceAgain(order, _) => order.id,
             Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => invoice.order_id,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => returned.order_id,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => refund.order_id,
@@ -79,9 +86,10 @@ impl NotificationKind {
 
     pub(super) fn order_number(&self) -> &OrderNumber {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
-                &order.order_number
-            }
+            Self::OrderReceived(order)
+            | Self::OrderConfirmed(order)
+            | Self::OrderCancelled(order)
+            | Self::InvoiceAgain(order, _) => &order.order_number,
             Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => &invoice.order_number,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.order_number,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.order_number,
@@ -91,9 +99,10 @@ impl NotificationKind {
     /// The customer's e-mail address, if the order has one.
     pub(super) fn recipient(&self) -> Option<&Email> {
         match self {
-            Self::OrderReceived(order) | Self::OrderConfirmed(order) | Self::OrderCancelled(order) => {
-                &order.customer_email
-            }
+            Self::OrderReceived(order)
+            | Self::OrderConfirmed(order)
+            | Self::OrderCancelled(order)
+            | Self::InvoiceAgain(order, _) => &order.customer_email,
             Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) => &invoice.customer_email,
             Self::ReturnApproved(returned) | Self::ReturnRejected(returned) => &returned.customer_email,
             Self::RefundProcessed(refund) | Self::RefundDelayed(refund) => &refund.customer_email,
@@ -103,12 +112,20 @@ impl NotificationKind {
 
     /// Whether the event has the order itself.
     pub(super) const fn is_about_an_order(&self) -> bool {
-        matches!(self, Self::OrderReceived(_) | Self::OrderConfirmed(_) | Self::OrderCancelled(_))
+        matches!(
+            self,
+            Self::OrderReceived(_) | Self::OrderConfirmed(_) | Self::OrderCancelled(_) | Self::InvoiceAgain(..)
+        )
     }
 
     /// The invoice to attach.
     pub(super) const fn invoice(&self) -> Option<&InvoiceDocument> {
-        if let Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) = self { Some(invoice) } else { None }
+        match self {
+            Self::OrderShipped(invoice) | Self::InvoiceRegistered(invoice) | Self::InvoiceAgain(_, invoice) => {
+                Some(invoice)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn subject(&self) -> String {
@@ -121,6 +138,7 @@ impl NotificationKind {
             Self::InvoiceRegistered(_) => {
                 format!("The registered invoice of your order {number}")
             }
+            Self::InvoiceAgain(..) => format!("The invoice of your order {number}"),
             Self::ReturnApproved(_) => format!("Your return for order {number} is approved"),
             Self::ReturnRejected(returned) if is_withdrawn(returned) => {
                 format!("Your return for order {number} is withdrawn")

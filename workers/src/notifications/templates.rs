@@ -17,6 +17,7 @@ pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, re
         NotificationKind::OrderCancelled(order) => cancelled(order),
         NotificationKind::OrderShipped(invoice) => invoices::shipped(invoice, order, return_window_days),
         NotificationKind::InvoiceRegistered(invoice) => invoices::registered(invoice),
+        NotificationKind::InvoiceAgain(order, invoice) => invoices::again(order, invoice),
         NotificationKind::ReturnApproved(returned) => approved(returned),
         NotificationKind::ReturnRejected(returned) if is_withdrawn(returned) => withdrawn(returned),
         NotificationKind::ReturnRejected(returned) => rejected(returned),
@@ -26,7 +27,8 @@ pub(super) fn content(kind: &NotificationKind, order: Option<&OrderDocument>, re
     let order = match kind {
         NotificationKind::OrderReceived(order)
         | NotificationKind::OrderConfirmed(order)
-        | NotificationKind::OrderCancelled(order) => Some(&**order),
+        | NotificationKind::OrderCancelled(order)
+        | NotificationKind::InvoiceAgain(order, _) => Some(&**order),
         _ => order,
     };
     let addresses = order.into_iter().flat_map(|order| [&order.shipping_address, &order.billing_address]).flatten();

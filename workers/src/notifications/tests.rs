@@ -32,7 +32,7 @@ fn refund(order: &OrderDocument) -> RefundDocument {
 }
 
 /// One notification of each kind about an order.
-fn notifications(order: &OrderDocument) -> [NotificationKind; 12] {
+fn notifications(order: &OrderDocument) -> [NotificationKind; 13] {
     let mut withdrawn = returned(order);
     withdrawn.rejection_category = Some("WITHDRAWN".to_owned());
     let (mut cancellation, mut unpaid) = (refund(order), order.clone());
@@ -57,10 +57,11 @@ fn notifications(order: &OrderDocument) -> [NotificationKind; 12] {
         NotificationKind::RefundProcessed(goodwill),
         NotificationKind::RefundDelayed(refund(order)),
         NotificationKind::InvoiceRegistered(invoice(order)),
+        NotificationKind::InvoiceAgain(Box::new(order.clone()), invoice(order)),
     ]
 }
 
-fn contents(order: &OrderDocument) -> [EmailContent; 12] {
+fn contents(order: &OrderDocument) -> [EmailContent; 13] {
     notifications(order).map(|kind| content(&kind, Some(order), 30))
 }
 

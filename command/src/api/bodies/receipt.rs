@@ -19,19 +19,19 @@ pub(in crate::api) struct ReceivedItem {
     order_item_id: Uuid,
     /// Units that are refunded.
     #[schema(minimum = 0, maximum = 100_000)]
-    accepted: i32,
+    accepted_quantity: i32,
     /// Units that arrived and are not refunded.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100_000)]
-    rejected: i32,
+    rejected_quantity: i32,
     /// Units that were not in the parcel. They can be requested again.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100_000)]
-    missing: i32,
+    missing_quantity: i32,
     /// Required where units are rejected.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 1000)]
-    reason: Option<String>,
+    rejection_reason: Option<String>,
 }
 
 /// A fee that is kept back from what a return refunds.
@@ -60,13 +60,16 @@ pub(super) fn check_fees(errors: &mut FieldErrors, fees: Option<&[Fee]>) {
 }
 
 pub(super) fn parsed_items(items: Vec<ReceivedItem>) -> Vec<transition::ReceivedItem> {
-    let parsed = |ReceivedItem { order_item_id, accepted, rejected, missing, reason }| transition::ReceivedItem {
-        order_item_id,
-        accepted,
-        rejected,
-        missing,
-        reason,
-    };
+    let parsed =
+        |ReceivedItem { order_item_id, accepted_quantity, rejected_quantity, missing_quantity, rejection_reason }| {
+            transition::ReceivedItem {
+                order_item_id,
+                accepted_quantity,
+                rejected_quantity,
+                missing_quantity,
+                rejection_reason,
+            }
+        };
     items.into_iter().map(parsed).collect()
 }
 
@@ -81,14 +84,18 @@ pub(super) fn check_received(errors: &mut FieldErrors, items: Option<&[ReceivedI
         if !listed.insert(item.order_item_id) {
             errors.add(field("order_item_id"), "must be listed once");
         }
-        for (name, units) in [("accepted", item.accepted), ("rejected", item.rejected), ("missing", item.missing)] {
+        for (name, units) in [
+            ("accepted_quantity", item.accepted_quantity),
+            ("rejected_quantity", item.rejected_quantity),
+            ("missing_quantity", item.missing_quantity),
+        ] {
             if !(0..=domain::MAX_QUANTITY).contains(&i64::from(units)) {
                 errors.add(field(name), format!("must be from 0 to {}", domain::MAX_QUANTITY));
             }
         }
-        check_prose(errors, &field("reason"), item.reason.as_deref(), 1000);
-        if item.rejected > 0 && item.reason.is_none() {
-            errors.add(field("reason"), "is required where units are rejected");
+        check_prose(errors, &field("rejection_reason"), item.rejection_reason.as_deref(), 1000);
+        if item.rejected_quantity > 0 && item.rejection_reason.is_none() {
+            errors.add(field("rejection_reason"), "is required where units are rejected");
         }
     }
 }

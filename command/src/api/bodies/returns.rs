@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::receipt::{Fee, ReceivedItem, check_fees, check_received, parsed_fees, parsed_items};
 use super::{StepBody, check_optional, check_prose, check_reason_and_actor, check_text, reason_and_actor};
+use crate::context::Body;
 use crate::transition::{Details, WITHDRAWN};
 use crate::{preview_return, request_return};
 
@@ -57,7 +58,7 @@ pub(in crate::api) struct PreviewReturn {
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Approve {
     #[schema(max_length = 1000)]
-    notes: Option<String>,
+    approval_notes: Option<String>,
     #[schema(max_length = 1000)]
     reason: Option<String>,
     #[schema(max_length = 64)]
@@ -69,14 +70,15 @@ pub(in crate::api) struct Approve {
 #[serde(deny_unknown_fields, default)]
 pub(in crate::api) struct Reject {
     #[schema(required = true, nullable = false, max_length = 64, example = "DAMAGED_BY_CUSTOMER")]
-    category: Option<String>,
+    rejection_category: Option<String>,
+    /// The customer reads it. It is also the reason in the history.
     #[schema(required = true, nullable = false, max_length = 1000)]
-    reason: Option<String>,
+    rejection_reason: Option<String>,
     #[schema(max_length = 64)]
     actor: Option<String>,
 }
 
-/// The state to which a return shall change. `REJECTED` requires a reason.
+/// The state to which a return shall change. `REJECTED` requires a `rejection_reason`.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct ChangeReturnState {
@@ -86,11 +88,15 @@ pub(in crate::api) struct ChangeReturnState {
     /// For `REJECTED`; `OTHER` when absent.
     #[serde(default)]
     #[schema(max_length = 64)]
-    category: Option<String>,
+    rejection_category: Option<String>,
+    /// For `REJECTED`. The customer reads it.
+    #[serde(default)]
+    #[schema(max_length = 1000)]
+    rejection_reason: Option<String>,
     /// For `APPROVED`.
     #[serde(default)]
     #[schema(max_length = 1000)]
-    notes: Option<String>,
+    approval_notes: Option<String>,
     #[serde(default)]
     #[schema(max_length = 1000)]
     reason: Option<String>,
@@ -168,7 +174,35 @@ pub(in crate::api) struct Withdraw {
     actor: Option<String>,
 }
 
-reason_and_actor!(RequestReturn, Approve, Reject, ChangeReturnState, Receive, Complete, CorrectReturn, Withdraw);
+reason_and_actor!(RequestReturn, Approve, Receive, Complete, CorrectReturn, Withdraw);
+
+impl Body for ChangeReturnState {
+    fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.reason.as_deref().or(self.rejection_reason.as_deref())
+    }
+
+    fn reason_field(&self) -> &'static str {
+        if self.reason.is_some() { "reason" } else { "rejection_reason" }
+    }
+}
+
+impl Body for Reject {
+    fn actor(&self) -> Option<&str> {
+        self.actor.as_deref()
+    }
+
+    fn reason(&self) -> Option<&str> {
+        self.rejection_reason.as_deref()
+    }
+
+    fn reason_field(&self) -> &'static str {
+        "rejection_reason"
+    }
+}
 
 impl StepBody for Withdraw {
     fn into_details(self) -> Details {
@@ -217,42 +251,49 @@ impl StepBody for CorrectReturn {
 
 impl StepBody for Approve {
     fn check(&self, errors: &mut FieldErrors) {
-        check_prose(errors, "notes", self.notes.as_deref(), 1000);
+        check_prose(errors, "approval_notes", self.approval_notes.as_deref(), 1000);
     }
 
     fn into_details(self) -> Details {
-        Details { approval_notes: self.notes, ..Details::default() }
+        Details { approval_notes: self.approval_notes, ..Details::default() }
     }
 }
 
 impl StepBody for Reject {
     fn check(&self, errors: &mut FieldErrors) {
-        check_text(errors, "category", self.category.as_deref().unwrap_or_default(), 64);
-        if self.reason.is_none() {
-            errors.add("reason", "must not be empty");
+        check_text(errors, "rejection_category", self.rejection_category.as_deref().unwrap_or_default(), 64);
+        if self.rejection_reason.is_none() {
+            errors.add("rejection_reason", "must not be empty");
         }
     }
 
     fn into_details(self) -> Details {
-        Details { rejection_category: self.category, rejection_reason: self.reason, ..Details::default() }
+        Details {
+            rejection_category: self.rejection_category,
+            rejection_reason: self.rejection_reason,
+            ..Details::default()
+        }
     }
 }
 
 impl StepBody for ChangeReturnState {
     fn check(&self, errors: &mut FieldErrors) {
-        check_optional(errors, "category", self.category.as_deref(), 64);
-        check_prose(errors, "notes", self.notes.as_deref(), 1000);
-        if self.new_state == ReturnState::Rejected && self.reason.is_none() {
-            errors.add("reason", "is required for a rejection");
+        check_optional(errors, "rejection_category", self.rejection_category.as_deref(), 64);
+        if self.reason.is_some() {
+            check_prose(errors, "rejection_reason", self.rejection_reason.as_deref(), 1000);
+        }
+        check_prose(errors, "approval_notes", self.approval_notes.as_deref(), 1000);
+        if self.new_state == ReturnState::Rejected && self.rejection_reason.is_none() {
+            errors.add("rejection_reason", "is required for a rejection");
         }
     }
 
     fn into_details(self) -> Details {
         match self.new_state {
-            ReturnState::Approved => Details { approval_notes: self.notes, ..Details::default() },
+            ReturnState::Approved => Details { approval_notes: self.approval_notes, ..Details::default() },
             ReturnState::Rejected => Details {
-                rejection_category: Some(self.category.unwrap_or_else(|| "OTHER".to_owned())),
-                rejection_reason: self.reason,
+                rejection_category: Some(self.rejection_category.unwrap_or_else(|| "OTHER".to_owned())),
+                rejection_reason: self.rejection_reason,
                 ..Details::default()
             },
             _ => Details::default(),

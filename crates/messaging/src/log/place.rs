@@ -107,6 +107,11 @@ impl Place {
         self.progress.mark()
     }
 
+    /// Whether the mark is as far as it can be: since the start, what was visible then has been settled, or nothing was.
+    pub const fn has_settled(&self) -> bool {
+        self.progress.has_settled()
+    }
+
     /// Positions that were not there when the reader passed them, and may still come.
     pub fn gaps(&self) -> i64 {
         self.progress.gaps()

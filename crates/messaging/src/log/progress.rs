@@ -65,6 +65,11 @@ impl Progress {
         self.mark
     }
 
+    /// Whether a statement has looked behind all writers since the start, or there was nothing to look at.
+    pub(super) const fn has_settled(&self) -> bool {
+        self.mark.since.is_some() || self.head == self.mark.position
+    }
+
     /// Positions that were not there when the reader passed them, and may still come.
     pub(super) fn gaps(&self) -> i64 {
         self.gaps.iter().map(|(first, last)| last - first + 1).sum()
@@ -182,6 +187,19 @@ mod tests {
         assert_eq!(gaps(&progress), [(3, 4), (6, 6), (8, 8)]);
         saw(&mut progress, &[3, 4, 6, 8], false);
         assert_eq!((gaps(&progress), progress.gaps(), progress.mark().position), (vec![], 0, 0));
+    }
+
+    #[test]
+    fn a_reader_that_starts_in_the_past_has_settled_when_it_has_looked_behind_the_writers() {
+        let mut progress = Progress::from_mark(Mark { position: 3, since: None });
+        assert!(progress.has_settled(), "nothing is known to follow");
+        let covered = saw(&mut progress, &[4, 5], false);
+        progress.handled(covered);
+        assert!(!progress.has_settled());
+        settle(&mut progress, 5);
+        let covered = saw(&mut progress, &[], false);
+        progress.handled(covered);
+        assert!(progress.has_settled());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// A header with these names, then the rows.
-pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> Written {
     let mut safe = Writer::from_writer(Vec::new());
     safe.write_record(names)?;
     for row in rows {
@@ -21,10 +21,19 @@ pub(super) fn table(names: &[&str], rows: &[Vec<String>]) -> Result<Vec<u8>, Box
 /// Spreadsheets take a text without it for one in an encoding of their own, in which Hindi is unreadable.
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
+type Written = Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>>;
+
 /// A header with the names of the fields, then the rows.
-pub(super) fn to_csv<Row: Serialize + Default>(
-    rows: &[Row],
-) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn to_csv<Row: Serialize + Default>(rows: &[Row]) -> Written {
+    write(rows, true)
+}
+
+/// More rows of the same table.
+pub(crate) fn more<Row: Serialize + Default>(rows: &[Row]) -> Written {
+    write(rows, false)
+}
+
+fn write<Row: Serialize + Default>(rows: &[Row], is_first: bool) -> Written {
     let mut plain = Writer::from_writer(Vec::new());
     // The names come from a row, and a report may have none.
     plain.serialize(Row::default())?;
@@ -33,10 +42,15 @@ pub(super) fn to_csv<Row: Serialize + Default>(
     }
     let plain = plain.into_inner()?;
     let mut text = Vec::with_capacity(plain.len() + BYTE_ORDER_MARK.len());
-    text.extend_from_slice(BYTE_ORDER_MARK.as_bytes());
+    if is_first {
+        text.extend_from_slice(BYTE_ORDER_MARK.as_bytes());
+    }
     let mut safe = Writer::from_writer(text);
     let mut cells = Reader::from_reader(plain.as_slice());
-    safe.write_record(cells.headers()?)?;
+    let names = cells.headers()?;
+    if is_first {
+        safe.write_record(names)?;
+    }
     for record in cells.records().skip(1) {
         safe.write_record(&record?.iter().map(harmless).collect::<StringRecord>())?;
     }
@@ -74,6 +88,8 @@ mod tests {
             "\u{feff}sku,amount_minor,rate\n\"'=HYPERLINK(\"\"http://evil\"\")\",-5,\n\"नीला, \"\"bowl\"\"\",7,0.25\n"
         );
         assert_eq!(to_csv::<Row>(&[]).expect("written"), "\u{feff}sku,amount_minor,rate\n".as_bytes());
+        let more = more(&[Row { sku: "-", amount_minor: 1, rate: None }]).expect("written");
+        assert_eq!(String::from_utf8(more).expect("UTF-8"), "'-,1,\n");
     }
 
     #[test]

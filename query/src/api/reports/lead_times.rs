@@ -53,7 +53,7 @@ pub(super) async fn lead_times(
 }
 
 /// Scans each table once for all its states.
-async fn times(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<LeadTime>> {
+pub(crate) async fn times(conn: &mut PgConnection, period: Period) -> sqlx::Result<Vec<LeadTime>> {
     sqlx::query_as!(
         LeadTime,
         r#"

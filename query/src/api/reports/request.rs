@@ -2,14 +2,15 @@
 
 use axum::http::HeaderMap;
 use chrono::{Datelike, Days, NaiveDate};
-use runtime::ApiError;
 use runtime::http::accept;
+use runtime::{ApiError, FieldErrors};
 use utoipa::ToSchema;
 
 use crate::api::dates;
 use crate::api::parameters::Parameters;
 
 const EXPECTED: &str = "must be a date like 2026-01-31, from 1900 to 9999";
+const BEFORE: &str = "must not be before from";
 
 /// The longest period of a report: three years. A report of all time has no limits at all.
 const MAX_DAYS: i64 = 1_096;
@@ -28,16 +29,28 @@ impl Period {
     }
 
     /// The first day to compare with in SQL: Postgres has fewer years than chrono.
-    pub(super) fn first(self) -> NaiveDate {
+    pub(crate) fn first(self) -> NaiveDate {
         self.from.or(NaiveDate::from_ymd_opt(1, 1, 1)).unwrap_or_default()
     }
 
-    pub(super) fn last(self) -> NaiveDate {
+    pub(crate) fn last(self) -> NaiveDate {
         self.to.or(NaiveDate::from_ymd_opt(9999, 12, 31)).unwrap_or_default()
     }
 
+    /// Adds what is wrong with a period that a body names.
+    pub(crate) fn check(self, errors: &mut FieldErrors) {
+        for (name, day) in [("from", self.from), ("to", self.to)] {
+            if day.is_some_and(|day| !is_asked_for(day)) {
+                errors.add(name, EXPECTED);
+            }
+        }
+        if self.from.zip(self.to).is_some_and(|(from, to)| to < from) {
+            errors.add("to", BEFORE);
+        }
+    }
+
     /// The part of a file's name that says the period.
-    pub(super) fn suffix(self) -> String {
+    pub(crate) fn suffix(self) -> String {
         let days: Vec<_> = [self.from, self.to].into_iter().flatten().map(|day| format!("_{day}")).collect();
         days.concat()
     }
@@ -114,7 +127,7 @@ impl ReportRequest {
         let from = parameters.parse("from", from, EXPECTED, parse_day);
         let to = parameters.parse("to", to, EXPECTED, parse_day);
         if from.zip(to).is_some_and(|(from, to)| to < from) {
-            parameters.reject("to", "must not be before from");
+            parameters.reject("to", BEFORE);
         }
         let period = default.complete(from, to, today);
         if period.days().is_some_and(|days| days > MAX_DAYS) {
@@ -133,7 +146,11 @@ impl ReportRequest {
 }
 
 fn parse_day(text: &str) -> Option<NaiveDate> {
-    dates::day(text).filter(|day| (1900..=9999).contains(&day.year()))
+    dates::day(text).filter(|day| is_asked_for(*day))
+}
+
+fn is_asked_for(day: NaiveDate) -> bool {
+    (1900..=9999).contains(&day.year())
 }
 
 #[cfg(test)]

@@ -112,7 +112,11 @@ pub(super) async fn returns_report(
     }
 }
 
-async fn skus(conn: &mut PgConnection, period: Period, by_order_date: bool) -> sqlx::Result<Vec<ReturnsOfSku>> {
+pub(crate) async fn skus(
+    conn: &mut PgConnection,
+    period: Period,
+    by_order_date: bool,
+) -> sqlx::Result<Vec<ReturnsOfSku>> {
     sqlx::query_as!(
         ReturnsOfSku,
         r#"
@@ -150,7 +154,11 @@ async fn skus(conn: &mut PgConnection, period: Period, by_order_date: bool) -> s
     .await
 }
 
-async fn reasons(conn: &mut PgConnection, period: Period, by_order_date: bool) -> sqlx::Result<Vec<ReturnsForReason>> {
+pub(crate) async fn reasons(
+    conn: &mut PgConnection,
+    period: Period,
+    by_order_date: bool,
+) -> sqlx::Result<Vec<ReturnsForReason>> {
     sqlx::query_as!(
         ReturnsForReason,
         r#"

@@ -191,7 +191,7 @@ fn the_table_has_every_route_of_the_description() -> Result<()> {
     let operations = description::operations(contracts::API_SPECIFICATION)?;
     let described: BTreeSet<(String, &str)> = operations
         .iter()
-        .filter(|operation| operation.path.starts_with("/api/"))
+        .filter(|operation| operation.path.starts_with("/api/") && !OPEN.contains(&operation.path.as_str()))
         .map(|operation| (operation.method.clone(), operation.path.as_str()))
         .collect();
     let decided: BTreeSet<_> = RULES.iter().map(|rule| (rule.method.to_owned(), rule.route)).collect();

@@ -91,9 +91,12 @@ async fn an_incomplete_request_changes_no_state() -> Result<()> {
     let shop = Shop::open().await?;
     // A rejection requires both, and the error names what is missing.
     let reject = format!("/returns/{}/reject", shop.returned);
-    for body in
-        [json!({}), json!({ "reason": "Worn" }), json!({ "category": "WORN" }), json!({ "category": "", "reason": "" })]
-    {
+    for body in [
+        json!({}),
+        json!({ "rejection_reason": "Worn" }),
+        json!({ "rejection_category": "WORN" }),
+        json!({ "rejection_category": "", "rejection_reason": "" }),
+    ] {
         shop.send_json(&Method::POST, &reject, &body).await?.refused(422, "VALIDATION_FAILED");
     }
     let patch = format!("/returns/{}/state", shop.returned);

@@ -60,3 +60,22 @@ pub(super) fn registered(invoice: &InvoiceDocument) -> EmailContent {
         ..EmailContent::default()
     }
 }
+
+pub(super) fn again(order: &OrderDocument, invoice: &InvoiceDocument) -> EmailContent {
+    let (number, total) = (&invoice.order_number, money(invoice.total_minor, &invoice.currency));
+    EmailContent {
+        heading: "Your invoice, once more",
+        preview: format!("Invoice {}, {total}", invoice.invoice_number),
+        opening: vec![format!(
+            "Here is the invoice of your order {number} once more. It is the same one; nothing is to be paid."
+        )],
+        facts: facts([
+            ("Order", Some(number.to_string())),
+            ("Shipped on", order.shipped_at.map(day)),
+            ("Invoice", Some(invoice.invoice_number.clone())),
+        ]),
+        total: Some(("Total", total)),
+        closing: vec![format!("Your invoice {} is attached as a PDF.", invoice.invoice_number)],
+        ..EmailContent::default()
+    }
+}
