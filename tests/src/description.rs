@@ -14,6 +14,15 @@ pub struct Operation {
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
+/// The ids of the operations that take a JSON body.
+pub fn with_body(yaml: &str) -> Result<Vec<String>> {
+    let description: Value = yaml_serde::from_str(yaml)?;
+    let items = description["paths"].as_object().context("paths")?.values();
+    let operations = items.flat_map(|item| METHODS.iter().filter_map(|method| item.get(*method)));
+    let with_body = operations.filter(|operation| operation["requestBody"].is_object());
+    with_body.map(|operation| Ok(operation["operationId"].as_str().context("operationId")?.to_owned())).collect()
+}
+
 /// The operations of a description. Each must have an id.
 pub fn operations(yaml: &str) -> Result<Vec<Operation>> {
     let description: Value = yaml_serde::from_str(yaml)?;

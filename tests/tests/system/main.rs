@@ -18,6 +18,7 @@ mod demotion;
 mod e_invoice;
 mod erasure;
 mod events;
+mod examples;
 mod exports;
 mod errors;
 mod failover;
