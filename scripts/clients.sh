@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Generates a Python and a TypeScript client out of API-SPECIFICATION.yml, as a user would, and plays an order to its refund with each
-# of them against the whole system. The description must be valid OpenAPI, each client must compile without a patch, and every webhook
+# of them against the whole system. The descriptions must be valid OpenAPI and AsyncAPI, each client must compile without a patch, and every webhook
 # must pass the library of the Standard Webhooks specification.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +30,7 @@ setpriv --pdeathsig TERM "$built/debug/standalone" run >"$folder/log.jsonl" 2>&1
 service=$!
 
 "$python/openapi-spec-validator" API-SPECIFICATION.yml
+"$python/python" tests/clients/asyncapi.py "$modules/@asyncapi/specs/schemas/3.0.0-without-\$id.json" docs/asyncapi.yml
 "$python/openapi-python-client" generate --path API-SPECIFICATION.yml --config tests/clients/config.yml --meta none \
     --output-path "$folder/python/shop_client" --fail-on-warning >"$folder/python.txt" 2>&1 || { cat "$folder/python.txt"; exit 1; }
 mkdir "$folder/typescript"
