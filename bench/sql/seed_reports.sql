@@ -22,12 +22,13 @@ with placed as (
     select id, 1, 'SKU-' || n % 1024, 'Blue pottery bowl no. ' || n % 1024, (array['Too small', 'Broken', 'Late'])[n % 3 + 1], 1, 100000
     from placed where n % 10 = 1
 ), refunds as (
-    insert into read.refunds (id, version, order_id, return_id, kind, state, amount_minor, currency, created_at, made_on, processed_on, document)
-    select id, 2, id, id, 'RETURN', 'PROCESSED', 100000, 'INR', day, day, day, '{}' from placed where n % 10 = 1
+    insert into read.refunds (id, version, order_id, return_id, customer_id, kind, state, amount_minor, currency, created_at, updated_at, made_on,
+                              processed_on, document, order_number)
+    select id, 2, id, id, 'CUST', 'RETURN', 'PROCESSED', 100000, 'INR', day, day, day, day, '{}', 'AC-' || n from placed where n % 10 = 1
 ), documents as (
     insert into read.issued_documents
     select id, 'invoice', 'AC/26-27/' || lpad(n::text, 6, '0'), day, id, 'AC-' || n, 'INR', 509000, '29AAHCM7727Q1ZI',
-           'INTER_STATE', (array['27 Maharashtra', '30 Goa', '33 Tamil Nadu'])[n % 3 + 1], 'Meera', null, null, null
+           'INTER_STATE', (array['27 Maharashtra', '30 Goa', '33 Tamil Nadu'])[n % 3 + 1], 'Meera', null, false, false, null, null
     from placed
 )
 insert into read.issued_lines

@@ -9,6 +9,7 @@
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
 //!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
 //! - [`rebuild`]: a rebuild of the read models, against one statement that makes half of them; [`reports`] over them;
+//! - [`lists`]: a page of each list, over a million orders; [`live_events`]: webhooks and streams;
 //! - [`inbox_drain`]: empty jobs against a bare statement;
 //! - [`held_snapshot`]: everything at once, with a snapshot held open against without;
 //! - [`bytes_per_life`]: what the life of an order writes;
@@ -38,6 +39,8 @@ mod relay_held_transaction;
 mod inbox_drain;
 mod rebuild;
 mod reports;
+mod lists;
+mod live_events;
 mod memory;
 mod own_writes;
 mod access;
@@ -125,6 +128,8 @@ enum Subject {
     InboxDrain,
     Rebuild,
     Reports,
+    Lists,
+    LiveEvents,
     BytesPerLife,
     Memory,
 }
@@ -161,6 +166,8 @@ impl Subject {
             Self::InboxDrain => "inbox-drain",
             Self::Rebuild => "rebuild",
             Self::Reports => "reports",
+            Self::Lists => "lists",
+            Self::LiveEvents => "live-events",
             Self::BytesPerLife => "bytes-per-life",
             Self::Memory => "memory",
         }
@@ -236,6 +243,8 @@ async fn measure(subject: Subject, system: &mut System, plan: &Plan) -> Result<V
         Subject::InboxDrain => inbox_drain::measure(system, plan).await,
         Subject::Rebuild => rebuild::measure(system, plan).await,
         Subject::Reports => reports::measure(system, plan).await,
+        Subject::Lists => lists::measure(system, plan).await,
+        Subject::LiveEvents => live_events::measure(system, plan).await,
         Subject::BytesPerLife => bytes_per_life::measure(system, plan).await,
         Subject::Memory => memory::measure(system, plan).await,
     }

@@ -57,6 +57,16 @@ pub(crate) fn report(path: &str) -> Vec<u8> {
     get(&format!("/api/v1/reports/{path}"))
 }
 
+/// Sends a body as an operator, who says who it is.
+pub(crate) fn post_as_operator(path: &str, body: &serde_json::Value) -> Vec<u8> {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "POST /api/v1/{path} HTTP/1.1\r\nhost: localhost\r\nx-actor: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 pub(crate) fn place() -> Vec<u8> {
     let mut request = Vec::new();
     write_place(&mut request, ORDER);

@@ -103,7 +103,7 @@ async fn over(
 }
 
 /// When each event was committed.
-async fn commits(database: &Database) -> Result<HashMap<Uuid, DateTime<Utc>>> {
+pub(crate) async fn commits(database: &Database) -> Result<HashMap<Uuid, DateTime<Utc>>> {
     let commits = sqlx::query_as("select event_id, pg_xact_commit_timestamp(xmin) from messaging.outbox");
     Ok(commits.fetch_all(&database.pool).await?.into_iter().collect())
 }

@@ -226,6 +226,11 @@ impl Database {
         self.seed(include_str!("../sql/seed_reports.sql"), &Value::Null, orders).await
     }
 
+    /// Seeds orders 1 to `orders` as lists show them, with what belongs to them.
+    pub(crate) async fn seed_lists(&self, sample: &Value, orders: u64) -> Result<()> {
+        self.seed(include_str!("../sql/seed_lists.sql"), sample, orders).await
+    }
+
     async fn seed(&self, statement: &'static str, sample: &Value, count: u64) -> Result<()> {
         for first in (1..=count).step_by(usize::try_from(SEED_CHUNK)?) {
             let last = count.min(first + SEED_CHUNK - 1);
@@ -309,4 +314,34 @@ pub(crate) async fn between_limits<T>(
     let before = limit().await?;
     let ours = ours().await?;
     Ok((vec![before, limit().await?], ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_seed_fits_the_schema() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let system = System::start(folder.path()).await?;
+        let sample = system.sample_order().await?;
+        let database = system.database("ours").await?;
+        database.seed_orders(&sample, 20).await?;
+        database.seed_read_model(&sample, 20).await?;
+        database.seed_outbox(&sample, 20).await?;
+        database.seed_reports(20).await?;
+        database.add_helpers().await?;
+        sqlx::raw_sql(include_str!("../sql/rebuild.sql")).execute(&database.pool).await?;
+        system.drop(database).await?;
+        let database = system.database("lists").await?;
+        database.seed_lists(&sample, 100).await?;
+        let listed =
+            |table: &str| sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("select count(*) from read.{table}")));
+        for (table, rows) in [("orders", 100), ("search", 100), ("invoices", 90), ("returns", 10), ("credit_notes", 10)]
+        {
+            assert_eq!(listed(table).fetch_one(&database.pool).await?, rows, "{table}");
+        }
+        system.drop(database).await?;
+        system.stop().await
+    }
 }

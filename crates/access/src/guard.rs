@@ -16,6 +16,7 @@ use sqlx::PgPool;
 
 use crate::api_key::ApiKey;
 use crate::at_a_time::AtATime;
+use crate::deprecation::{self, DEPRECATED};
 use crate::keyring::{Keyring, StoredKey};
 use crate::limits::{FORGET, Left, Limit, Limits};
 use crate::principal::{Caller, Principal, Role, forbidden};
@@ -92,6 +93,7 @@ impl Access {
 
     /// Puts the checks in front of these routes, each of which must be in the table.
     pub fn guard(&self, routes: Router) -> Router {
+        let routes = deprecation::announce(routes, DEPRECATED);
         match &self.0 {
             Checks::None { .. } => routes,
             Checks::All(checker) => routes.route_layer(from_fn_with_state(checker.clone(), check)),

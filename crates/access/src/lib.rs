@@ -5,6 +5,7 @@
 //! - [`api_key`]: keys, which the database knows by their hash; `keyring` looks them up for each request;
 //! - [`token`]: JSON Web Tokens of an identity provider, checked against its published keys;
 //! - [`guard`]: the middleware that finds out who calls, and asks the table;
+//! - [`deprecation`]: which operations are to go, and when;
 //! - [`consistency`]: consistency tokens, which only our own services can make;
 //! - [`decoders`]: what reads credentials, for the fuzz targets.
 //!
@@ -16,6 +17,7 @@ pub mod principal;
 pub mod api_key;
 pub mod token;
 pub mod guard;
+pub mod deprecation;
 pub mod consistency;
 pub mod settings;
 pub mod decoders;

@@ -44,7 +44,8 @@ pub(crate) struct Source<'a> {
     /// Where the relay believes to stand. The statement takes only shards that it still holds.
     pub(crate) standing: Standing<'a>,
     pub(crate) look_at: &'a LookAt,
-    /// Only this event.
+    /// Only this event, wherever it is: what has come before it since it was seen must not push it out of the window, because the
+    /// caller takes it for handled.
     pub(crate) only: Option<Uuid>,
 }
 
@@ -100,14 +101,17 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             select array_agg(shard) as shards, array_agg(mark) as marks from held
         ), seen as materialized (
             (select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
-             from messaging.outbox where position > $8 order by position limit $9)
+             from messaging.outbox where $12::uuid is null and position > $8 order by position limit $9)
             union all
             select late.*
             from unnest($10::bigint[], $11::bigint[]) as gap (first, last)
             cross join lateral (
                 select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
-                from messaging.outbox where position between first and last order by position limit $9
+                from messaging.outbox where $12 is null and position between first and last order by position limit $9
             ) as late
+            union all
+            select position, event_id, event_type, aggregate_id, aggregate_version, shard, traceparent
+            from messaging.outbox where event_id = $12
             order by position
             limit $9
         ), due as materialized (
@@ -130,7 +134,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             from seen
             -- Not a join: Postgres expects one leased shard, and would go over all the rows once for each.
             where position > (select marks from place)[array_position((select shards from place), shard)]
-              and position <> all($13::bigint[]) and ($12 is null or event_id = $12)
+              and position <> all($13::bigint[])
               and not exists (select from messaging.outbox_exceptions as known where known.event_id = seen.event_id)
             union all
             select due.position, event_id, event_type, due.aggregate_id, due.aggregate_version, due.shard,

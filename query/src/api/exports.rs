@@ -88,7 +88,6 @@ pub(super) fn open_routes() -> OpenApiRouter<Arc<Api>> {
         ),
         (status = 400, description = "`MALFORMED_JSON`", body = ErrorBody),
         (status = 403, description = "`FORBIDDEN`", body = ErrorBody),
-        (status = 408, description = "`REQUEST_TIMEOUT`", body = ErrorBody),
         (status = 413, description = "`BODY_TOO_LARGE`", body = ErrorBody),
         (status = 415, description = "`UNSUPPORTED_MEDIA_TYPE`", body = ErrorBody),
         (status = 422, description = "`VALIDATION_FAILED`", body = ErrorBody),

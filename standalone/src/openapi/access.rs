@@ -1,6 +1,7 @@
 //! What the description says about access: how callers prove who they are, and per operation the roles that may call it, out of the
 //! same table that decides.
 
+use access::deprecation::{self, Deprecation};
 use access::table::{self, Reach};
 use runtime::ErrorBody;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use utoipa::PartialSchema;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{ContentBuilder, Deprecated, OpenApi, Ref, RefOr, Response};
 
 const API_KEY: &str = "api_key";
 const TOKEN: &str = "token";
@@ -63,9 +64,21 @@ pub(super) fn describe(whole: &mut OpenApi) {
         for (method, operation) in methods {
             if let (Some(operation), Some(rule)) = (operation, table::of(method, path)) {
                 guard(operation, rule);
+                if let Some(deprecation) = deprecation::of(method, path) {
+                    announce(operation, deprecation);
+                }
             }
         }
     }
+}
+
+/// What the headers of its answers say, too.
+fn announce(operation: &mut Operation, deprecation: &Deprecation) {
+    let Deprecation { since, sunset, instead, .. } = deprecation;
+    operation.deprecated = Some(Deprecated::True);
+    let known = operation.description.take().unwrap_or_default();
+    operation.description =
+        Some(format!("{known}\n\nDeprecated since {since}, goes on {sunset}: call `{instead}` in its place."));
 }
 
 fn guard(operation: &mut Operation, rule: &table::Rule) {

@@ -68,7 +68,39 @@ pub(super) async fn drain(stage: &Stage, tally: &Tally) -> Result<()> {
         Ok((hooks == 0 && broker::messages(stage).await? == 0).then_some(()))
     })
     .await;
+    if drained.is_err() {
+        for row in undelivered(&stage.pool).await? {
+            last = format!("{last}\n      undelivered: {row}");
+        }
+    }
     drained.with_context(|| last)
+}
+
+/// The events that are not in the inbox of a queue that wants them, with what the database knows of their way.
+async fn undelivered(pool: &PgPool) -> Result<Vec<String>> {
+    let routes = Queue::routes().map(|(event, queue)| (event.to_string(), queue.to_string()));
+    let (events, queues): (Vec<_>, Vec<_>) = routes.unzip();
+    let undelivered = "
+        select json_build_object(
+            'queue', queue, 'event_id', event_id, 'type', event_type, 'aggregate', aggregate_id, 'version', aggregate_version,
+            'position', position, 'shard', event.shard, 'occurred_at', occurred_at, 'committed_by', event.xmin::text,
+            'neighbours', (select json_agg(json_build_array(position, event_type, near.xmin::text, occurred_at) order by position)
+                           from messaging.outbox as near where position between event.position - 5 and event.position + 5),
+            'batches', (select json_agg(json_build_array(relay, shards, epochs, sent_at, xmin::text) order by sent_at)
+                        from messaging.relay_batches where event.position = any(positions)),
+            'batches_around', (select json_agg(json_build_array(relay, positions, shards, epochs, sent_at, xmin::text) order by sent_at)
+                               from messaging.relay_batches
+                               where exists (select from unnest(positions) as near where near between event.position - 20 and event.position + 20)),
+            'marks', (select json_agg(json_build_array(id, consumer, epoch, mark, since, xmin::text) order by id)
+                      from messaging.marks where marks.shard = event.shard and consumer <> 'projections'
+                        and mark between event.position - 2000 and event.position + 2000),
+            'jobs', (select json_agg(json_build_array(inbox.queue, status, attempts)) from messaging.inbox where inbox.event_id = event.event_id),
+            'actions', (select json_agg(json_build_array(acted_at, action)) from messaging.operator_actions
+                        where target::text like '%' || event.event_id || '%'))::text
+        from messaging.outbox as event join unnest($1::text[], $2::text[]) as route (event_type, queue) using (event_type)
+        where not exists (select from messaging.inbox where inbox.event_id = event.event_id and inbox.queue = route.queue)
+        order by position limit 20";
+    Ok(sqlx::query_scalar(undelivered).bind(events).bind(queues).fetch_all(pool).await?)
 }
 
 /// No process, and no child of one, has outlived the run, and no process has panicked.

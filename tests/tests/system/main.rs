@@ -40,6 +40,7 @@ mod locked_rows;
 mod mail;
 mod money;
 mod numbers;
+mod one_by_one;
 mod openapi;
 mod operations;
 mod ordered;
