@@ -113,11 +113,11 @@ grant delete on work.alerts to articurated_workers;
 
 grant select, insert, update on all tables in schema work to articurated_workers;
 grant select on all tables in schema work to articurated_operator;
--- The number and the date of an order's invoice, once its PDF is stored. The command service compares the portal's registration with
+-- The number and the date of an order's invoice, once its PDF is stored, and whether it is sent only when it is registered. The command service compares the portal's registration with
 -- them, and sees nothing else of this schema.
-create function work.invoice_number(of_order uuid) returns table (number text, issued_at timestamptz)
+create function work.invoice_number(of_order uuid) returns table (number text, issued_at timestamptz, awaits_registration boolean)
     language sql stable security definer set search_path = pg_catalog as $$
-    select invoice_number, invoices.issued_at from work.invoices where order_id = of_order and stored_at is not null
+    select invoice_number, invoices.issued_at, invoices.awaits_registration from work.invoices where order_id = of_order and stored_at is not null
 $$;
 revoke all on function work.invoice_number from public;
 grant usage on schema work to articurated_command;

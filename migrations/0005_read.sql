@@ -311,7 +311,7 @@ create table read.daily_reports (
 );
 
 -- Files that a client has asked for: figures and lists that are longer than an answer may be. They have no names, addresses or
--- e-mail addresses, so an erasure leaves them alone.
+-- e-mail addresses; those with customers' ids or words are deleted by an erasure.
 --   from_day, to_day      null: without a limit
 --   owner, owned_until    who is making it, and until when of the database's clock it need not say that it still does
 --   attempts              how often it was started

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use chrono::Days;
 use messaging::TransportConfig;
+use runtime::Clock;
 use serde_json::{Value, json};
 use standalone::Part;
 
@@ -40,7 +42,7 @@ const LISTS: [(&str, &str); 17] = [
     ("a SKU", "orders?sku=SKU-{sku}"),
     ("two words", "orders?q=name{name}+blue"),
     ("words of all", "orders?q=blue+pottery"),
-    ("a month, counted", "orders?created_from=2026-01-01&total=true"),
+    ("a month, counted", "orders?created_from={from}&created_to={to}&total=true"),
     ("returns", "returns?state=COMPLETED"),
     ("refunds", "refunds?status=PROCESSED"),
 ];
@@ -69,12 +71,14 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
 
 async fn one(address: SocketAddr, path: &str, orders: u64) -> Result<Latencies> {
     let mut connection = Connection::open(address).await?;
-    let mut times = Vec::new();
+    let (today, mut times) = (Clock::system().now().date_naive(), Vec::new());
     for turn in 0..WARM_UP + TIMES {
         // Every tenth of the numbers is delivered and has a return.
         let n = 1 + (turn * 7_368_790) % orders / 10 * 10;
         let path = path
             .replace("{n}", &n.to_string())
+            .replace("{from}", &(today - Days::new(60)).to_string())
+            .replace("{to}", &(today - Days::new(30)).to_string())
             .replace("{padded}", &format!("{n:08}"))
             .replace("{customer}", &(n % 50_000).to_string())
             .replace("{sku}", &(n % 5_000).to_string())
@@ -98,10 +102,11 @@ async fn deep(address: SocketAddr) -> Result<Latencies> {
     for page in 0..DEEP + usize::try_from(TIMES)? {
         let request = requests::get(&format!("/api/v1/orders?limit=100&fields=id{cursor}"));
         let started = Instant::now();
-        let body: Value = serde_json::from_slice(connection.exchange(&request, 200).await?)?;
+        let body = connection.exchange(&request, 200).await?;
         if page >= DEEP {
             times.push(started.elapsed());
         }
+        let body: Value = serde_json::from_slice(body)?;
         cursor = format!("&cursor={}", body["next_cursor"].as_str().context("the list goes on")?);
     }
     Latencies::new(times)

@@ -11,12 +11,14 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
 use messaging::TransportConfig;
 use runtime::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 use standalone::Part;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::Plan;
@@ -45,8 +47,8 @@ type Arrival = (Uuid, DateTime<Utc>);
 struct Arrivals(Arc<Mutex<Vec<Arrival>>>);
 
 impl Arrivals {
-    fn add(&self, event_id: Uuid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((event_id, Clock::system().now()));
+    fn add(&self, event_id: Uuid, arrived: DateTime<Utc>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((event_id, arrived));
     }
 
     fn count(&self) -> usize {
@@ -119,7 +121,7 @@ async fn arrivals(
     plan: &Plan,
     per_second: f64,
     receivers: u64,
-    receive: impl AsyncFnOnce(SocketAddr, &Arrivals) -> Result<JoinSet<Result<()>>>,
+    receive: impl AsyncFnOnce(SocketAddr, &Arrivals) -> Result<Receivers>,
 ) -> Result<Latencies> {
     let database = system.database("ours").await?;
     let parts = [Part::Command, Part::Relay, Part::Workers, Part::Query, Part::Operations];
@@ -142,21 +144,59 @@ async fn arrivals(
     seen.after(&commits, warm_up)
 }
 
+/// Receivers on a thread and a runtime of their own, which share no scheduler with the servers. They end when this is dropped.
+struct Receivers {
+    _stop: DropGuard,
+}
+
+impl Receivers {
+    /// Starts them, and returns what they have prepared.
+    async fn start<T, F>(prepare: impl FnOnce() -> F + Send + 'static) -> Result<(T, Self)>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<(T, JoinSet<Result<()>>)>>,
+    {
+        let (ready, is_ready) = oneshot::channel();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                match prepare().await {
+                    Ok((prepared, _receiving)) => {
+                        let _asked = ready.send(Ok(prepared));
+                        stopped.cancelled().await;
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            });
+            anyhow::Ok(())
+        });
+        let prepared = is_ready.await.context("the receivers have died")??;
+        Ok((prepared, Self { _stop: stop.drop_guard() }))
+    }
+}
+
 /// Registers an endpoint of our own for placed orders.
-async fn webhook(address: SocketAddr, arrivals: &Arrivals) -> Result<JoinSet<Result<()>>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}/hooks", listener.local_addr()?);
-    let (arrivals, mut tasks) = (arrivals.clone(), JoinSet::new());
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await?;
-            connections.spawn(answer(stream, arrivals.clone()));
-        }
-    });
+async fn webhook(address: SocketAddr, arrivals: &Arrivals) -> Result<Receivers> {
+    let arrivals = arrivals.clone();
+    let (url, receivers) = Receivers::start(async move || {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/hooks", listener.local_addr()?);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await?;
+                connections.spawn(answer(stream, arrivals.clone()));
+            }
+        });
+        Ok((url, tasks))
+    })
+    .await?;
     let body = json!({ "url": url, "event_types": ["order.created"], "reason": "bench" });
     load::ask(address, &requests::post_as_operator("ops/webhooks", &body), 201).await?;
-    Ok(tasks)
+    Ok(receivers)
 }
 
 /// Takes webhooks from one connection, one after the other.
@@ -164,6 +204,7 @@ async fn answer(mut stream: TcpStream, arrivals: Arrivals) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while stream.read_buf(&mut buffer).await? > 0 {
+        let arrived = Clock::system().now();
         let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
         let text = std::str::from_utf8(&buffer[..head])?;
         let header = |name: &str| {
@@ -174,51 +215,58 @@ async fn answer(mut stream: TcpStream, arrivals: Arrivals) -> Result<()> {
         if buffer.len() < head + 4 + length {
             continue;
         }
-        let event_id = Uuid::parse_str(header("webhook-id").context("an id")?)?;
-        arrivals.add(event_id);
+        arrivals.add(Uuid::parse_str(header("webhook-id").context("an id")?)?, arrived);
         buffer.drain(..head + 4 + length);
         stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
     }
     Ok(())
 }
 
-/// Opens streams of placed orders, from a thread of their own: a thousand readers must not share the scheduler of the servers.
-async fn listen(address: SocketAddr, listeners: u64, arrivals: &Arrivals) -> Result<JoinSet<Result<()>>> {
-    let mut tasks = JoinSet::new();
-    for _ in 0..listeners {
-        let mut stream = TcpStream::connect(address).await?;
-        let request =
-            "GET /api/v1/events?types=order.created HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
-        stream.write_all(request.as_bytes()).await?;
-        let mut buffer = Vec::new();
-        let opened = timeout(ARRIVAL, async {
-            while !buffer.windows(4).any(|four| four == b"\r\n\r\n") {
-                ensure!(stream.read_buf(&mut buffer).await? > 0, "the server hung up");
-            }
-            Ok(())
-        });
-        opened.await.context("a stream is opened")??;
-        ensure!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer));
-        let arrivals = arrivals.clone();
-        tasks.spawn(async move {
-            while stream.read_buf(&mut buffer).await? > 0 {
-                while let Some(end) = buffer.windows(2).position(|two| two == b"\n\n") {
-                    if let Some(event_id) = event_id(&buffer[..end])? {
-                        arrivals.add(event_id);
-                    }
-                    buffer.drain(..end + 2);
-                }
-            }
-            Ok(())
-        });
-    }
-    Ok(tasks)
+/// Opens streams of placed orders.
+async fn listen(address: SocketAddr, listeners: u64, arrivals: &Arrivals) -> Result<Receivers> {
+    let arrivals = arrivals.clone();
+    let open = async move || {
+        let mut tasks = JoinSet::new();
+        for _ in 0..listeners {
+            let (stream, buffer) = stream_of_events(address).await?;
+            tasks.spawn(read_events(stream, buffer, arrivals.clone()));
+        }
+        Ok(((), tasks))
+    };
+    Ok(Receivers::start(open).await?.1)
 }
 
-/// The id in the data of a server-sent event; `None` for a comment.
+async fn stream_of_events(address: SocketAddr) -> Result<(TcpStream, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request =
+        "GET /api/v1/events?types=order.created HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut buffer = Vec::new();
+    while !buffer.windows(4).any(|four| four == b"\r\n\r\n") {
+        let read = timeout(ARRIVAL, stream.read_buf(&mut buffer)).await.context("a stream is opened")??;
+        ensure!(read > 0, "the server hung up");
+    }
+    ensure!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer));
+    Ok((stream, buffer))
+}
+
+async fn read_events(mut stream: TcpStream, mut buffer: Vec<u8>, arrivals: Arrivals) -> Result<()> {
+    while stream.read_buf(&mut buffer).await? > 0 {
+        let arrived = Clock::system().now();
+        while let Some(end) = buffer.windows(2).position(|two| two == b"\n\n") {
+            if let Some(event_id) = event_id(&buffer[..end])? {
+                arrivals.add(event_id, arrived);
+            }
+            buffer.drain(..end + 2);
+        }
+    }
+    Ok(())
+}
+
+/// The id in the data of a server-sent event, which begins with it; `None` for a comment.
 fn event_id(event: &[u8]) -> Result<Option<Uuid>> {
-    let text = String::from_utf8_lossy(event);
-    let Some((_, data)) = text.split_once("data: ") else { return Ok(None) };
-    let document: Value = serde_json::from_str(data.lines().next().unwrap_or_default())?;
-    Ok(document["id"].as_str().map(Uuid::parse_str).transpose()?)
+    let data = b"data: {\"id\":\"";
+    let Some(at) = event.windows(data.len()).position(|window| window == data) else { return Ok(None) };
+    let id = event.get(at + data.len()..at + data.len() + 36).context("an id")?;
+    Ok(Some(Uuid::try_parse_ascii(id)?))
 }

@@ -111,7 +111,7 @@ impl Registration {
         now: DateTime<Utc>,
     ) -> Result<(), ApiError> {
         let mut errors = FieldErrors::default();
-        let InvoiceNumber { number, issued_at } = invoice;
+        let InvoiceNumber { number, issued_at, .. } = invoice;
         let Some(code) = QrCode::read(&self.document.signed_qr_code) else {
             errors.add("signed_qr_code", "must be the portal's SignedQRCode: a JSON Web Token");
             return errors.finish();

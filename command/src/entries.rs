@@ -30,7 +30,7 @@ pub(crate) async fn add_note(app: &App, context: &CommandContext, order_id: Uuid
 /// Has the workers e-mail the invoice to the customer once more.
 ///
 /// # Errors
-/// 404 for an unknown order and one without an invoice, 409 for one without an e-mail address, 412 for another version than the expected
+/// 404 for an unknown order and one without an invoice, 409 for one without an e-mail address or whose invoice is to be registered first, 412 for another version than the expected
 /// one.
 pub(crate) async fn send_invoice(app: &App, context: &CommandContext, order_id: Uuid) -> Result<Outcome, ApiError> {
     let entry = Entry { app: app.clone(), context: context.clone(), order_id, what: What::Invoice };
@@ -84,6 +84,10 @@ impl Entry {
             let message = "the order has no invoice yet: it is made when the order is shipped, and sent then";
             return Err(ApiError::not_found("INVOICE_NOT_FOUND", message));
         };
+        if invoice.awaits_registration {
+            let message = "the invoice is to be registered first, and is sent then, to the address that the order has had at its invoicing";
+            return Err(ApiError::new(StatusCode::CONFLICT, "INVOICE_NOT_REGISTERED", message));
+        }
         if books.order.customer_email.is_none() {
             let message = "the order has no e-mail address; PATCH /orders/{id} sets one";
             return Err(ApiError::new(StatusCode::CONFLICT, "NO_EMAIL_ADDRESS", message));

@@ -1,7 +1,7 @@
 //! The query service: the projector makes read models from events, and the API reads them.
 //!
-//! Invariants: no statement here touches a table of the command side. Only the projector, a rebuild and the nightly report write
-//! to `read`.
+//! Invariants: no statement here touches a table of the command side. Only the projector, a rebuild, the nightly report and exports
+//! write to `read`.
 
 mod projector;
 mod rebuild;

@@ -61,7 +61,15 @@ fn document() -> Result<Value> {
             "license": { "name": env!("CARGO_PKG_LICENSE") },
         },
         "defaultContentType": "application/json",
-        "servers": { "local": { "host": "127.0.0.1:8000", "protocol": "http" } },
+        "servers": {
+            "local": { "host": "127.0.0.1:8000", "protocol": "http" },
+            "receiver": {
+                "host": "{receiver}",
+                "protocol": "https",
+                "description": "The receiver of the webhooks.",
+                "variables": { "receiver": { "default": "shop.example" } },
+            },
+        },
         "channels": {
             "stream": {
                 "address": "/api/v1/events",
@@ -70,7 +78,7 @@ fn document() -> Result<Value> {
                 "servers": [{ "$ref": "#/servers/local" }],
                 "messages": streamed,
             },
-            "webhook": { "address": null, "title": "Webhooks", "description": WEBHOOK, "servers": [], "messages": delivered },
+            "webhook": { "address": null, "title": "Webhooks", "description": WEBHOOK, "servers": [{ "$ref": "#/servers/receiver" }], "messages": delivered },
         },
         "operations": {
             "streamEvents": { "action": "send", "channel": { "$ref": "#/channels/stream" }, "summary": "Send events as they happen" },

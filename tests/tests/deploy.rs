@@ -268,6 +268,24 @@ fn ports_and_addresses_agree() {
     assert!(strings(&services()["proxy"]["ports"])[0].ends_with(":8000:8000"));
 }
 
+/// The proxy sends GET to the query service and everything else to the command service, but for the writes that it names.
+#[test]
+fn the_proxy_knows_the_writes_of_the_query_service() {
+    let proxy = read("deploy/proxy/nginx.conf");
+    let mut writes = 0;
+    for (path, item) in query::openapi().paths.paths {
+        if item.post.is_some() || item.patch.is_some() || item.put.is_some() || item.delete.is_some() {
+            let location = format!("location = {path} {{\n            proxy_pass http://query;");
+            assert!(proxy.contains(&location), "deploy/proxy/nginx.conf sends {path} to the command service");
+            writes += 1;
+        }
+    }
+    assert_eq!(writes, 1);
+    for (path, item) in command::openapi().paths.paths {
+        assert!(item.get.is_none(), "{path} of the command service is read through the query service");
+    }
+}
+
 #[test]
 fn files_and_volumes_that_are_mounted_exist() {
     for (name, service) in services() {

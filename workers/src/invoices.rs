@@ -4,6 +4,8 @@
 mod template;
 mod store;
 
+use std::time::Duration;
+
 use contracts::{
     EInvoiceDocument, EditionDocument, EntityType, EventType, InvoiceDocument, OrderDocument, StateChanged,
 };
@@ -25,6 +27,9 @@ pub(crate) use store::{InvoicedOrder, invoiced_order, page, stored_invoice};
 pub use template::{InvoiceView, invoice_html};
 
 use store::{InvoiceRow, StoredInvoice};
+
+/// How long a registration waits for the first edition.
+const FIRST_EDITION_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Issues invoices.
 #[derive(Debug)]
@@ -75,7 +80,9 @@ impl Invoices {
         let Some(StoredInvoice { order, invoice, is_last }) =
             self.announce(registered.id, job.aggregate_version).await?
         else {
-            return Err(Failure::Retry("the first edition of the invoice is not made yet".to_owned()));
+            // It follows the shipment within seconds, or waits for a browser.
+            let why = "the first edition of the invoice is not made yet".to_owned();
+            return Err(Failure::NotYet { why, within: FIRST_EDITION_WITHIN });
         };
         if !is_last {
             return Ok(Completed::new(serde_json::json!({ "skipped": "the order has a later registration" })));

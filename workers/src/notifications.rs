@@ -24,6 +24,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use contracts::{Email, EventType, OrderDocument};
 use futures_util::FutureExt;
@@ -45,6 +47,9 @@ pub(crate) use mailer::Mailer;
 
 use kind::NotificationKind;
 use smtp::{NotSent, Smtp};
+
+/// How long a request to send the invoice waits for it.
+const INVOICE_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// Notifies customers.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl Notifications {
     async fn invoice_again(&self, job: &Job) -> Result<Option<NotificationKind>, Failure> {
         let order: Box<OrderDocument> = Box::new(events::snapshot(job)?);
         let Some(invoice) = limited(stored_invoice(&self.pool, order.id)).await? else {
-            return Err(Failure::Retry("the invoice is not made yet".to_owned()));
+            return Err(Failure::NotYet { why: "the invoice is not made yet".to_owned(), within: INVOICE_WITHIN });
         };
         if invoice.erased {
             return Err(Failure::Dead("the invoice was erased with its customer's personal data".to_owned()));

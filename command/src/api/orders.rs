@@ -150,7 +150,7 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
 /// Send the invoice again
 ///
 /// Has the invoice, in its last edition, e-mailed to the customer once more: to the address that the order has now. Each call sends one
-/// e-mail, unless it repeats an `Idempotency-Key`. An invoice that is to be registered first is sent when it is. The version goes on by one.
+/// e-mail, unless it repeats an `Idempotency-Key`. An invoice that is to be registered first is sent when it is, and refused here (409 `INVOICE_NOT_REGISTERED`). The version goes on by one.
 #[utoipa::path(post, path = "/orders/{id}/invoice/send", operation_id = "send_order_invoice", tag = "Orders: commands", request_body = Step,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]

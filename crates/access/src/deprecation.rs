@@ -33,6 +33,7 @@ pub fn of(method: &str, route: &str) -> Option<&'static Deprecation> {
 }
 
 fn find(table: &'static [Deprecation], method: &str, route: &str) -> Option<&'static Deprecation> {
+    let method = if method == "HEAD" { "GET" } else { method };
     table.iter().find(|one| one.method == method && one.route == route)
 }
 
@@ -106,6 +107,7 @@ mod tests {
     #[tokio::test]
     async fn an_operation_that_is_to_go_says_so_and_no_other_does() {
         let old = headers("GET", "/things/7").await;
+        assert_eq!(headers("HEAD", "/things/7").await["deprecation"], old["deprecation"]);
         assert_eq!(old["deprecation"], "@1767225600");
         assert_eq!(old["sunset"], "Wed, 15 Jul 2026 00:00:00 GMT");
         assert_eq!(old["link"], "</docs>; rel=\"deprecation\"; type=\"text/html\"");

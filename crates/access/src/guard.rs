@@ -93,11 +93,11 @@ impl Access {
 
     /// Puts the checks in front of these routes, each of which must be in the table.
     pub fn guard(&self, routes: Router) -> Router {
-        let routes = deprecation::announce(routes, DEPRECATED);
-        match &self.0 {
+        let guarded = match &self.0 {
             Checks::None { .. } => routes,
             Checks::All(checker) => routes.route_layer(from_fn_with_state(checker.clone(), check)),
-        }
+        };
+        deprecation::announce(guarded, DEPRECATED)
     }
 
     /// The same for the operators' routes. They are closed where others are let in without a check.

@@ -6,7 +6,8 @@
 //! - [`file`]: the rows as CSV or XLSX;
 //! - [`store`]: the SQL of exports and their parts.
 //!
-//! A file has no names, addresses or e-mail addresses. So it may be kept in a folder, and an erasure need not look for it.
+//! A file has no names, addresses or e-mail addresses. What it says of customers (their ids, and reasons in their words) goes with an
+//! erasure: the projector deletes such files when it applies one.
 
 mod document;
 mod kinds;
@@ -19,6 +20,7 @@ mod worker;
 mod error;
 mod store;
 
+use std::io;
 use std::sync::Arc;
 
 use access::Caller;
@@ -29,6 +31,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream;
+use runtime::database::limited;
 use runtime::http::{ApiJson, ApiQuery};
 use runtime::{ApiError, ErrorBody};
 use serde::Deserialize;
@@ -227,10 +230,18 @@ pub(super) async fn get_export_file(
         (header::CONTENT_LENGTH, export.bytes.to_string()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", export.file_name())),
     ];
-    let read = api.read.clone();
-    let parts = stream::try_unfold(0, move |part_no| {
+    let (read, whole) = (api.read.clone(), export.bytes);
+    let parts = stream::try_unfold((0, 0), move |(part_no, sent)| {
         let read = read.clone();
-        async move { Ok::<_, sqlx::Error>(store::part(&read, id.0, part_no).await?.map(|content| (content, part_no + 1))) }
+        async move {
+            let Some(content) = limited(store::part(&read, id.0, part_no)).await.map_err(io::Error::other)? else {
+                // It was deleted meanwhile: the client must not take what it has for the whole.
+                let is_whole = sent == whole;
+                return if is_whole { Ok(None) } else { Err(io::Error::other("the file was deleted")) };
+            };
+            let sent = sent + i64::try_from(content.len()).unwrap_or(i64::MAX);
+            Ok(Some((content, (part_no + 1, sent))))
+        }
     });
     Ok((headers, Body::from_stream(parts)).into_response())
 }

@@ -16,7 +16,8 @@ use runtime::{Clock, Ids};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use standalone::Part;
-use tests::{System, books, shop};
+use tests::waiting::SOON;
+use tests::{System, books, eventually, shop};
 use uuid::Uuid;
 
 /// Nothing else contains it.
@@ -120,11 +121,18 @@ async fn names_and_addresses_go_and_books_stay() -> Result<()> {
                        + (select sum(total_minor)::int8 from read.issued_documents) from command.orders";
     let before = books::count(pool, sums).await?;
     assert!(seen_in(pool).await?.len() > 10);
+    let parts = format!("select count(*) from read.export_parts where convert_from(content, 'UTF8') like '%{CANARY}%'");
+    let in_exports = async || books::count(pool, sqlx::AssertSqlSafe(parts.clone())).await;
+    for kind in ["returns_by_reason", "orders"] {
+        api.post("/exports", &json!({ "kind": kind })).await?.expect(202);
+    }
+    eventually("the exports are made", SOON, async || Ok((in_exports().await? == 2).then_some(()))).await?;
     let erased = erase_in(&system, &Clock::system()).await?;
     assert_eq!((erased.orders, erased.keys_revoked), (3, 1));
     let networks = "select count(*) from access.api_keys where networks <> '{}'";
     assert_eq!(books::count(pool, networks).await?, 0);
     books::settled(pool).await?;
+    assert_eq!(in_exports().await?, 0, "files that name the customer are deleted");
     // What the invoice prints stays for eight years, and with it the recipient's name in the report for the tax office.
     let kept = [
         "command.state_transitions",

@@ -182,11 +182,11 @@ impl Body for ChangeReturnState {
     }
 
     fn reason(&self) -> Option<&str> {
-        self.reason.as_deref().or(self.rejection_reason.as_deref())
+        self.reason.as_deref().or(self.rejection_reason.as_deref().filter(|_| self.new_state == ReturnState::Rejected))
     }
 
     fn reason_field(&self) -> &'static str {
-        if self.reason.is_some() { "reason" } else { "rejection_reason" }
+        if self.reason.is_some() || self.new_state != ReturnState::Rejected { "reason" } else { "rejection_reason" }
     }
 }
 
@@ -281,6 +281,17 @@ impl StepBody for ChangeReturnState {
         check_optional(errors, "rejection_category", self.rejection_category.as_deref(), 64);
         if self.reason.is_some() {
             check_prose(errors, "rejection_reason", self.rejection_reason.as_deref(), 1000);
+        }
+        for (field, is_given) in [
+            ("rejection_category", self.rejection_category.is_some()),
+            ("rejection_reason", self.rejection_reason.is_some()),
+        ] {
+            if is_given && self.new_state != ReturnState::Rejected {
+                errors.add(field, "belongs to a rejection: leave it out unless new_state is REJECTED");
+            }
+        }
+        if self.approval_notes.is_some() && self.new_state != ReturnState::Approved {
+            errors.add("approval_notes", "belong to an approval: leave them out unless new_state is APPROVED");
         }
         check_prose(errors, "approval_notes", self.approval_notes.as_deref(), 1000);
         if self.new_state == ReturnState::Rejected && self.rejection_reason.is_none() {

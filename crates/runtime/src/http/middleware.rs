@@ -63,7 +63,9 @@ pub fn layered(router: Router, service: &'static str, limits: &HttpLimits) -> Ro
     let router = router.layer(from_fn_with_state(Arc::new(middleware), handle));
     let worth_it = SizeAbove::new(COMPRESSED_FROM)
         .and(NotForContentType::SSE)
-        .and(NotForContentType::const_new("application/pdf"));
+        .and(NotForContentType::const_new("application/pdf"))
+        // A workbook is compressed.
+        .and(NotForContentType::const_new("application/vnd.openxmlformats"));
     let compression = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(worth_it);
     let router = router.layer(compression).layer(map_response(weaken));
     if origins.is_empty() { router } else { router.layer(cors(origins)) }

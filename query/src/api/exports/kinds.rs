@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::error::ExportError;
 use super::file::Sheet;
 use super::issued::{CreditNoteRow, InvoiceRow, TaxLineRow};
-use super::list::{begin, list};
+use super::list::{list, read_in};
 use super::making::Making;
 use super::rows::{OrderRow, RefundRow, ReturnRow};
 use crate::api::reports::{self, Period};
@@ -104,19 +104,19 @@ impl ExportKind {
             Self::CreditNotes => list::<CreditNoteRow>(read, period, sheet, making).await,
             Self::TaxLines => list::<TaxLineRow>(read, period, sheet, making).await,
             Self::SalesDaily => {
-                let rows = reports::sales::by_day(&mut *begin(read).await?, period).await?;
+                let rows = read_in(read, async |conn| reports::sales::by_day(conn, period).await).await?;
                 making.write(sheet, rows).await
             }
             Self::ReturnsBySku => {
-                let rows = reports::returns::skus(&mut *begin(read).await?, period, false).await?;
+                let rows = read_in(read, async |conn| reports::returns::skus(conn, period, false).await).await?;
                 making.write(sheet, rows).await
             }
             Self::ReturnsByReason => {
-                let rows = reports::returns::reasons(&mut *begin(read).await?, period, false).await?;
+                let rows = read_in(read, async |conn| reports::returns::reasons(conn, period, false).await).await?;
                 making.write(sheet, rows).await
             }
             Self::LeadTimes => {
-                let rows = reports::lead_times::times(&mut *begin(read).await?, period).await?;
+                let rows = read_in(read, async |conn| reports::lead_times::times(conn, period).await).await?;
                 making.write(sheet, rows).await
             }
         }

@@ -129,15 +129,14 @@ pub(super) async fn newest(read: &PgPool, kinds: &[&str], limit: i64) -> sqlx::R
 
 /// Takes the oldest export that belongs to no process, without what earlier attempts have written.
 pub(super) async fn claim(read: &PgPool, owner: Uuid, owned_for: Duration) -> sqlx::Result<Option<Task>> {
-    sqlx::query_as!(
+    let mut tx = read.begin().await?;
+    let task = sqlx::query_as!(
         Task,
         r#"
         with next as (
             select id from read.exports
             where status = 'PENDING' and retry_at <= now() or status = 'RUNNING' and owned_until < now()
             order by created_at limit 1 for update skip locked
-        ), gone as (
-            delete from read.export_parts using next where export_id = next.id
         )
         update read.exports
         set status = 'RUNNING', owner = $1, owned_until = now() + $2, attempts = attempts + 1, rows = 0, bytes = 0
@@ -148,8 +147,14 @@ pub(super) async fn claim(read: &PgPool, owner: Uuid, owned_for: Duration) -> sq
         owner,
         interval(owned_for),
     )
-    .fetch_optional(read)
-    .await
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(task) = &task {
+        // A statement of its own: it sees what an earlier owner has stored until a moment ago, and that one stores nothing more.
+        sqlx::query!("delete from read.export_parts where export_id = $1", task.id).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(task)
 }
 
 /// `false`: it is another's.
@@ -249,7 +254,9 @@ pub(super) async fn delete_expired(read: &PgPool, now: DateTime<Utc>, forget: Da
         "with expired as (
              update read.exports set status = 'EXPIRED' where status = 'READY' and expires_at <= $1 returning id
          ), parts as (
-             delete from read.export_parts using expired where export_id = expired.id
+             delete from read.export_parts
+             where export_id not in (select id from read.exports where status in ('RUNNING', 'READY'))
+                or export_id in (select id from expired)
          )
          delete from read.exports where finished_at < $2 and status in ('FAILED', 'EXPIRED')",
         now,

@@ -55,7 +55,7 @@ pub(super) async fn write(
     if !erased.ids.is_empty() {
         query_models!(
             models,
-            query.execute(conn),
+            query.execute(&mut *conn),
             insert into "history" r#" (aggregate_type, aggregate_id, version, entry)
             select aggregate_type, aggregate_id, version, entry::json
             from unnest($1::text[], $2::uuid[], $3::int[], $4::text[])
@@ -67,6 +67,23 @@ pub(super) async fn write(
             &erased.versions,
             &erased.entries as &[&str],
         )?;
+        delete_exports(conn).await?;
+    }
+    Ok(())
+}
+
+/// Exports that may name the customer who was erased, or say something in their words. Those that are being made are started again.
+async fn delete_exports(conn: &mut PgConnection) -> sqlx::Result<()> {
+    let stale = sqlx::query_scalar!(
+        "update read.exports
+         set status = case status when 'READY' then 'EXPIRED' else 'PENDING' end, owner = null, attempts = greatest(attempts - 1, 0)
+         where status in ('READY', 'RUNNING') and kind in ('orders', 'returns', 'refunds', 'returns_by_reason')
+         returning id"
+    );
+    let stale = stale.fetch_all(&mut *conn).await?;
+    if !stale.is_empty() {
+        // A statement of its own: it sees what was stored while the one before waited.
+        sqlx::query!("delete from read.export_parts where export_id = any($1)", &stale).execute(conn).await?;
     }
     Ok(())
 }
