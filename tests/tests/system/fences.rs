@@ -186,6 +186,36 @@ async fn a_mark_from_another_timeline_is_not_stored() -> Result<()> {
     tasks.drain(SOON).await
 }
 
+/// A renewal gives shards back, and the loop that forwards them does not know yet: it forwards nothing of them any more, so it must
+/// not store that it has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_of_a_shard_that_was_given_back_is_not_stored() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_relay").await?;
+    let tasks = Tasks::new(CancellationToken::new());
+    let mut leases = leases::start(pool.clone(), Consumer::Relay, "relay".to_owned(), &tasks);
+    let held = leases.wait_for(|leases| leases.shards.len() == 16).await?.clone();
+    let mut place = Place::load(&pool, Consumer::Relay, held.clone()).await?;
+
+    let another = "insert into messaging.readers values ('relay', 'another', clock_timestamp() + interval '1 hour')";
+    execute(&database.pool, another).await?;
+    let kept = leases.wait_for(|leases| leases.shards.len() == 8).await?.shards.clone();
+    record(&mut *database.pool.acquire().await?, Ids::system().next(), 1).await?;
+    eventually_equal("the writers are asked for, and there are none", SOON, 1, async || {
+        let look_at = place.look_at(&pool).await?;
+        let covered = place.saw(&look_at, &[1], false);
+        place.handled(covered);
+        Ok(place.mark().position)
+    })
+    .await?;
+    place.store_now(&pool).await?;
+    let marked = "select distinct shard from messaging.marks where mark = 1 order by shard";
+    let marked: Vec<i16> = sqlx::query_scalar(marked).fetch_all(&database.pool).await?;
+    assert_eq!(marked, kept);
+    drop(leases);
+    tasks.drain(SOON).await
+}
+
 /// After a failover that lost commits, a job runs under a claim of a worker that has done it long ago. The worker lives, so
 /// its lease never expires.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -41,7 +41,7 @@ pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: 
             order by shard limit (select greatest(shards - (select count(*) from mine), 0) from quota)
             for update skip locked
         ), given_back as (
-            update messaging.shard_leases set owner = null
+            update messaging.shard_leases set owner = null, epoch = epoch + 1
             where consumer = $1 and owner = $2 and shard not in (select shard from mine)
         ), taken as (
             update messaging.shard_leases as lease set owner = $2, epoch = epoch + 1
@@ -67,7 +67,7 @@ pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sq
     sqlx::query!(
         r#"
         with gone as (delete from messaging.readers where consumer = $1 and name = $2)
-        update messaging.shard_leases set owner = null where consumer = $1 and owner = $2
+        update messaging.shard_leases set owner = null, epoch = epoch + 1 where consumer = $1 and owner = $2
         "#,
         consumer.as_str(),
         name,
