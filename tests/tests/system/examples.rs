@@ -100,6 +100,8 @@ impl Play<'_> {
                     match name.as_str() {
                         // A release of the browser prints more bytes or fewer.
                         "size_bytes" => *member = json!(43_000),
+                        // Of a recovery: what the feed has recorded by then needs none.
+                        "deliveries" if member.is_number() => *member = json!(6),
                         // The gateway makes these up.
                         "gateway_reference" if member.is_string() => *member = json!("520113853755"),
                         "transaction_id" if member.is_string() => *member = json!("txn_5f1c0a9be3d2c471"),
