@@ -30,8 +30,8 @@ pub(crate) async fn add_note(app: &App, context: &CommandContext, order_id: Uuid
 /// Has the workers e-mail the invoice to the customer once more.
 ///
 /// # Errors
-/// 404 for an unknown order and one without an invoice, 409 for one without an e-mail address or whose invoice is to be registered first, 412 for another version than the expected
-/// one.
+/// 404 for an unknown order and one without an invoice, 409 for one without an e-mail address or whose invoice is to be registered
+/// first, 412 for another version than the expected one.
 pub(crate) async fn send_invoice(app: &App, context: &CommandContext, order_id: Uuid) -> Result<Outcome, ApiError> {
     let entry = Entry { app: app.clone(), context: context.clone(), order_id, what: What::Invoice };
     under_lock(app, context, OrderOf::Order(order_id), entry).await

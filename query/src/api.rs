@@ -196,70 +196,43 @@ impl ReadParams {
     }
 }
 
-/// The id of an order in the path.
-#[derive(Debug, Clone, Copy)]
-struct OrderId(Uuid);
+/// Ids in a path. One that is no UUID is of nothing.
+macro_rules! ids_in_path {
+    ($($(#[$doc:meta])* $name:ident, $code:literal, $what:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        struct $name(Uuid);
 
-/// The id of a return in the path.
-#[derive(Debug, Clone, Copy)]
-struct ReturnId(Uuid);
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = ApiError;
 
-impl<S: Send + Sync> FromRequestParts<S> for OrderId {
-    type Rejection = ApiError;
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+                uuid_in_path(parts, state).await.map(Self).ok_or_else(|| {
+                    ApiError::not_found($code, concat!("there is no ", $what, " with this id: it is not a UUID"))
+                })
+            }
+        }
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        uuid_in_path(parts, state)
-            .await
-            .map(Self)
-            .ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND", "there is no order with this id: it is not a UUID"))
-    }
+        impl $name {
+            fn not_found(self) -> ApiError {
+                ApiError::not_found($code, format!(concat!("there is no ", $what, " {}"), self.0))
+            }
+        }
+    )*};
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for ReturnId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        uuid_in_path(parts, state)
-            .await
-            .map(Self)
-            .ok_or_else(|| ApiError::not_found("RETURN_NOT_FOUND", "there is no return with this id: it is not a UUID"))
-    }
-}
-
-/// The id of a refund in the path.
-#[derive(Debug, Clone, Copy)]
-struct RefundId(Uuid);
-
-impl<S: Send + Sync> FromRequestParts<S> for RefundId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        uuid_in_path(parts, state)
-            .await
-            .map(Self)
-            .ok_or_else(|| ApiError::not_found("REFUND_NOT_FOUND", "there is no refund with this id: it is not a UUID"))
-    }
-}
-
-impl RefundId {
-    fn not_found(self) -> ApiError {
-        ApiError::not_found("REFUND_NOT_FOUND", format!("there is no refund {}", self.0))
-    }
+ids_in_path! {
+    /// The id of an order in the path.
+    OrderId, "ORDER_NOT_FOUND", "order";
+    /// The id of a return in the path.
+    ReturnId, "RETURN_NOT_FOUND", "return";
+    /// The id of a refund in the path.
+    RefundId, "REFUND_NOT_FOUND", "refund";
+    /// The id of an export in the path.
+    ExportId, "EXPORT_NOT_FOUND", "export";
 }
 
 async fn uuid_in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<Uuid> {
     let Path(id) = Path::<String>::from_request_parts(parts, state).await.ok()?;
     Uuid::try_parse(&id).ok()
-}
-
-impl OrderId {
-    fn not_found(self) -> ApiError {
-        ApiError::not_found("ORDER_NOT_FOUND", format!("there is no order {}", self.0))
-    }
-}
-
-impl ReturnId {
-    fn not_found(self) -> ApiError {
-        ApiError::not_found("RETURN_NOT_FOUND", format!("there is no return {}", self.0))
-    }
 }

@@ -149,8 +149,9 @@ async fn register(State(app): State<App>, incoming: Incoming<Register>) -> Resul
 
 /// Send the invoice again
 ///
-/// Has the invoice, in its last edition, e-mailed to the customer once more: to the address that the order has now. Each call sends one
-/// e-mail, unless it repeats an `Idempotency-Key`. An invoice that is to be registered first is sent when it is, and refused here (409 `INVOICE_NOT_REGISTERED`). The version goes on by one.
+/// E-mails the invoice, in its last edition, to the customer once more: to the address that the order has now. Each call sends one
+/// e-mail, unless it repeats an `Idempotency-Key`. While an invoice waits for its registration it is not sent (409
+/// `INVOICE_NOT_REGISTERED`). The version goes on by one.
 #[utoipa::path(post, path = "/orders/{id}/invoice/send", operation_id = "send_order_invoice", tag = "Orders: commands", request_body = Step,
     params(("id" = uuid::Uuid, Path), StepHeaders),
     responses((status = 200, body = OrderDocument), CommandErrors))]

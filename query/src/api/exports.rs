@@ -25,8 +25,7 @@ use std::sync::Arc;
 
 use access::Caller;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -42,7 +41,7 @@ use uuid::Uuid;
 
 use super::consistency::Scope;
 use super::reports::Period;
-use super::{Api, uuid_in_path};
+use super::{Api, ExportId};
 use document::CreateExport;
 use store::Export;
 
@@ -122,7 +121,7 @@ pub(super) async fn create_export(
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_EXPORTS", message)
     })?;
     api.exports.wake();
-    let export = store::find(&api.read, id).await?.ok_or_else(|| not_found(id))?;
+    let export = store::find(&api.read, id).await?.ok_or_else(|| ExportId(id).not_found())?;
     let location = format!("/api/v1/exports/{id}");
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, LOOK_AGAIN.to_owned())];
     Ok((StatusCode::ACCEPTED, headers, axum::Json(api.shown_export(export))).into_response())
@@ -169,7 +168,7 @@ pub(super) async fn get_export(
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let export = store::find(&api.read, id.0).await?.filter(|export| export.kind.is_for(&caller));
-    let export = export.ok_or_else(|| not_found(id.0))?;
+    let export = export.ok_or_else(|| id.not_found())?;
     let is_open = matches!(export.status, ExportStatus::Pending | ExportStatus::Running);
     let wait = is_open.then_some([(header::RETRY_AFTER, LOOK_AGAIN)]);
     Ok((wait, axum::Json(api.shown_export(export))).into_response())
@@ -220,7 +219,7 @@ pub(super) async fn get_export_file(
     if api.clock.now().timestamp() >= link.expires {
         return refused("LINK_EXPIRED", "the link has expired; GET /exports/{id} has another one");
     }
-    let export = store::find(&api.read, id.0).await?.ok_or_else(|| not_found(id.0))?;
+    let export = store::find(&api.read, id.0).await?.ok_or_else(|| id.not_found())?;
     if export.status != ExportStatus::Ready {
         let message = "the file has been deleted; ask for the export again";
         return Err(ApiError::new(StatusCode::GONE, "EXPORT_EXPIRED", message));
@@ -244,25 +243,6 @@ pub(super) async fn get_export_file(
         }
     });
     Ok((headers, Body::from_stream(parts)).into_response())
-}
-
-/// The id of an export in the path.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExportId(Uuid);
-
-impl<S: Send + Sync> FromRequestParts<S> for ExportId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        uuid_in_path(parts, state)
-            .await
-            .map(Self)
-            .ok_or_else(|| ApiError::not_found("EXPORT_NOT_FOUND", "there is no export with this id: it is not a UUID"))
-    }
-}
-
-fn not_found(id: Uuid) -> ApiError {
-    ApiError::not_found("EXPORT_NOT_FOUND", format!("there is no export {id}"))
 }
 
 fn path_of_file(id: Uuid) -> String {

@@ -67,31 +67,22 @@ impl IssuedRow {
     }
 }
 
+/// A row of one of the two lists.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(super) struct InvoiceRow(IssuedRow);
+pub(super) struct Issued<const IS_CREDIT_NOTE: bool>(IssuedRow);
 
-impl Row for InvoiceRow {
+pub(super) type InvoiceRow = Issued<false>;
+pub(super) type CreditNoteRow = Issued<true>;
+
+impl<const IS_CREDIT_NOTE: bool> Row for Issued<IS_CREDIT_NOTE> {
     fn place(&self) -> Place {
         self.0.place()
     }
 
     async fn page(conn: &mut PgConnection, after: Place, last: NaiveDate) -> sqlx::Result<Vec<Self>> {
-        Ok(IssuedRow::page(conn, "invoice", after, last).await?.into_iter().map(Self).collect())
-    }
-}
-
-#[derive(Debug, Default, Serialize)]
-#[serde(transparent)]
-pub(super) struct CreditNoteRow(IssuedRow);
-
-impl Row for CreditNoteRow {
-    fn place(&self) -> Place {
-        self.0.place()
-    }
-
-    async fn page(conn: &mut PgConnection, after: Place, last: NaiveDate) -> sqlx::Result<Vec<Self>> {
-        Ok(IssuedRow::page(conn, "credit_note", after, last).await?.into_iter().map(Self).collect())
+        let kind = if IS_CREDIT_NOTE { "credit_note" } else { "invoice" };
+        Ok(IssuedRow::page(conn, kind, after, last).await?.into_iter().map(Self).collect())
     }
 }
 

@@ -165,12 +165,10 @@ impl Exports {
         };
         let rest = spawn_blocking(move || written.finish()).await.map_err(ExportError::file)??;
         making.store(rest, true).await?;
-        let expires_at = self.clock.now() + KEPT_FOR;
-        let (rows, bytes) = making.written();
-        let now = self.clock.now();
-        if !limited(store::finish(&self.requests, task.id, self.owner, (rows, bytes), now, expires_at)).await? {
+        let (written, now) = (making.written(), self.clock.now());
+        if !limited(store::finish(&self.requests, task.id, self.owner, written, now, now + KEPT_FOR)).await? {
             return Err(ExportError::NotOurs);
         }
-        Ok((rows, bytes))
+        Ok(written)
     }
 }
