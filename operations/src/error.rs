@@ -55,6 +55,11 @@ pub enum OperationError {
     WebhookDisabled(Uuid),
     #[error("the delivery is under way already; look at it again in a moment")]
     DeliveryUnderWay,
+    #[error(
+        "nothing was recovered: the workers have not read the log up to its end, because a transaction stays open or they cannot go on \
+         (ops doctor says why); try again later"
+    )]
+    LogNotRead,
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
 }

@@ -153,6 +153,7 @@ mod tests {
             aggregate_id,
             aggregate_version: version,
             attempts: 0,
+            is_new: true,
             waited: Duration::ZERO,
             is_blocked: false,
         };

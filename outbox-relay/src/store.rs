@@ -7,6 +7,8 @@ pub(crate) mod arrivals;
 pub(crate) mod backlog;
 pub(crate) mod partitions;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use contracts::{Envelope, Headers};
 use messaging::leases::Leases;
@@ -53,18 +55,16 @@ pub(crate) struct Pending {
     pub(crate) event: Result<Envelope, String>,
 }
 
-/// The events of these candidates, in their order.
+/// The events of these candidates, in their order. An exception whose partition is being detached stays where it is. A new event
+/// cannot be in one; if it were, nothing may pass it, and this is an error.
 pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx::Result<Vec<Pending>> {
     let ids: Vec<Uuid> = candidates.iter().map(|candidate| candidate.event_id).collect();
     let (Some(lowest), Some(highest)) = (ids.iter().min(), ids.iter().max()) else { return Ok(Vec::new()) };
     let rows = sqlx::query!(
         r#"
-        select event_type as "event_type!", aggregate_type as "aggregate_type!", payload_text as "payload!",
+        select event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!", payload_text as "payload!",
                headers as "headers!: Json<Box<RawValue>>", occurred_at as "occurred_at!"
-        from unnest($1::uuid[]) with ordinality as wanted (id, place)
-        join messaging.events on event_id = id
-        where event_id between $2 and $3
-        order by place
+        from messaging.events where event_id = any($1) and event_id between $2 and $3
         "#,
         &ids,
         lowest,
@@ -72,8 +72,16 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
     )
     .fetch_all(pool)
     .await?;
-    let pending = candidates.into_iter().zip(rows).map(|(candidate, row)| Pending {
-        event: decode(&row.headers, row.payload).map(|(headers, payload)| Envelope {
+    let mut found: HashMap<Uuid, _> = rows.into_iter().map(|row| (row.event_id, row)).collect();
+    let mut pending = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let Some(row) = found.remove(&candidate.event_id) else {
+            if candidate.is_new {
+                return Err(sqlx::Error::RowNotFound);
+            }
+            continue;
+        };
+        let event = decode(&row.headers, row.payload).map(|(headers, payload)| Envelope {
             event_id: candidate.event_id,
             event_type: row.event_type,
             aggregate_type: row.aggregate_type,
@@ -82,10 +90,10 @@ pub(crate) async fn envelopes(pool: &PgPool, candidates: Vec<Candidate>) -> sqlx
             occurred_at: row.occurred_at,
             headers,
             payload,
-        }),
-        candidate,
-    });
-    Ok(pending.collect())
+        });
+        pending.push(Pending { candidate, event });
+    }
+    Ok(pending)
 }
 
 /// Returns an error for the row alone: it must not fail the query that reads a thousand.

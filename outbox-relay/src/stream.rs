@@ -2,7 +2,7 @@
 //! before. No transaction is open while the relay waits for the broker.
 //!
 //! The order holds because only reading and recording overlap: a batch goes on the wire after all verdicts on the batch
-//! before it are in, and without the events of aggregates that failed there.
+//! before it are in, and without the events of aggregates of which an earlier one failed or waits there.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use crate::error::RelayError;
 use crate::outcome::Outcome;
 use crate::position::Position;
 use crate::row::trace_published;
-use crate::store::look::look;
+use crate::store::look::{Candidate, look};
 use crate::store::{self, Pending, exceptions};
 
 /// The way to the broker, and the batches that are on it.
@@ -43,7 +43,7 @@ pub(crate) struct Stream {
 struct Batch {
     events: Vec<Pending>,
     /// Not to be sent: an earlier event of the aggregate must go out first.
-    blocked: Vec<Uuid>,
+    blocked: Vec<Candidate>,
     covered: Covered,
     stopped_at_limit: bool,
 }
@@ -86,6 +86,8 @@ impl Stream {
         if batch.events.is_empty() {
             let outcome = if batch.blocked.is_empty() { Outcome::Idle } else { Outcome::CaughtUp };
             let more = batch.stopped_at_limit;
+            // If it was read ahead, the batch before it is not recorded yet.
+            self.record(position).await?;
             self.unrecorded = Some(self.answered(&batch, Published::default()));
             self.record(position).await?;
             return Ok(if more { Outcome::Forwarded } else { outcome });
@@ -121,7 +123,8 @@ impl Stream {
             trace_published(row.event.as_ref().ok().and_then(|event| event.headers.traceparent.as_deref()));
         }
         let interrupted = sent.interrupted.take();
-        let held_back = sent.held_back.clone();
+        let mut waiting = sent.held_back.clone();
+        waiting.extend(batch.blocked.iter().map(|candidate| candidate.aggregate_id));
         let mut unrecorded = self.answered(&batch, sent);
         if let Some(error) = interrupted {
             // What is confirmed is certain. The rest of the batch is read again, so the mark must not pass it.
@@ -131,7 +134,7 @@ impl Stream {
             return Err(error.into());
         }
         self.unrecorded = Some(unrecorded);
-        self.ahead = ahead?.map(|batch| batch.without(&held_back));
+        self.ahead = ahead?.map(|batch| batch.without(&waiting));
         if self.ahead.is_none() {
             self.record(position).await?;
         }
@@ -147,7 +150,7 @@ impl Stream {
         let gone: HashSet<Uuid> =
             sent.confirmed.iter().copied().chain(sent.failed.iter().map(|failed| failed.event_id)).collect();
         let behind = batch.events.iter().map(|row| row.candidate.event_id).filter(|id| !gone.contains(id));
-        let held = batch.blocked.iter().copied().chain(behind).collect();
+        let held = batch.blocked.iter().map(|candidate| candidate.event_id).chain(behind).collect();
         Unrecorded {
             outcome: store::Outcome { sent: sent.confirmed, held },
             failed: sent.failed,
@@ -165,10 +168,10 @@ impl Batch {
         self
     }
 
-    /// Events of these aggregates must wait: an earlier one has failed since they were read.
+    /// Events of these aggregates must wait: when they were read, it was not recorded yet that an earlier one waits.
     fn without(mut self, aggregates: &HashSet<Uuid>) -> Self {
         let waits = self.events.extract_if(.., |row| aggregates.contains(&row.candidate.aggregate_id));
-        self.blocked.extend(waits.map(|row| row.candidate.event_id));
+        self.blocked.extend(waits.map(|row| row.candidate));
         self
     }
 }
@@ -180,7 +183,7 @@ async fn read(pool: &PgPool, position: &mut Position, limit: i64) -> sqlx::Resul
     let events = limited(store::envelopes(pool, free)).await?;
     Ok(Batch {
         events,
-        blocked: blocked.into_iter().map(|candidate| candidate.event_id).collect(),
+        blocked,
         covered: position.saw(&look_at, &seen.positions, seen.stopped_at_limit),
         stopped_at_limit: seen.stopped_at_limit,
     })

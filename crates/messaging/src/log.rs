@@ -22,6 +22,7 @@ use crate::leases::{ARRIVED, Consumer, Leases};
 pub use arrivals::{Arrivals, Window};
 pub use follow::{Headline, Limit, Seen, follow, follow_headlines};
 pub use follower::{Follower, Reader};
+pub use marks::caught_up;
 pub use place::Place;
 pub use progress::{Covered, LookAt, Mark};
 

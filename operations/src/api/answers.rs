@@ -37,8 +37,8 @@ pub(super) enum WriteErrors {
     /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND`, `KEY_NOT_FOUND`, `WEBHOOK_NOT_FOUND` or `DELIVERY_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
-    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, `WEBHOOK_DISABLED`, `DELIVERY_UNDER_WAY`, or `REPLAY_STALLED`: a part
-    /// is replayed.
+    /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, `WEBHOOK_DISABLED`, `DELIVERY_UNDER_WAY`, `LOG_NOT_READ`,
+    /// or `REPLAY_STALLED`: a part is replayed.
     #[response(status = 409)]
     Conflict(ErrorBody),
     /// `UNSUPPORTED_MEDIA_TYPE`.
@@ -173,6 +173,7 @@ impl From<OperationError> for ApiError {
                 Self::conflict("WEBHOOK_DISABLED", message).with_details(json!({ "id": id }))
             }
             OperationError::DeliveryUnderWay => Self::conflict("DELIVERY_UNDER_WAY", message),
+            OperationError::LogNotRead => Self::conflict("LOG_NOT_READ", message),
             OperationError::Database(error) => error.into(),
         }
     }

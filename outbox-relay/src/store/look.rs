@@ -28,6 +28,8 @@ pub(crate) struct Candidate {
     pub(crate) aggregate_version: i32,
     /// Attempts that failed.
     pub(crate) attempts: i32,
+    /// It is no exception.
+    pub(crate) is_new: bool,
     /// Since it became an exception.
     pub(crate) waited: Duration,
     /// An earlier event of its aggregate must go out first.
@@ -151,6 +153,7 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
             aggregate_id: row.aggregate_id,
             aggregate_version: row.aggregate_version,
             attempts: row.attempts,
+            is_new: row.is_seen,
             waited: Duration::try_from_secs_f64(row.waited).unwrap_or_default(),
             is_blocked: row.is_blocked,
         })

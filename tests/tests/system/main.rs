@@ -49,6 +49,7 @@ mod projector;
 mod queries;
 mod questions;
 mod races;
+mod read_ahead;
 mod read_load;
 mod recipes;
 mod rebuild;

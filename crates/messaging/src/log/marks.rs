@@ -1,5 +1,7 @@
 //! The marks of the readers, as rows. The last row of a shard counts.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
@@ -34,6 +36,30 @@ pub(super) async fn lowest(pool: &PgPool, consumer: Consumer) -> sqlx::Result<i6
         consumer.as_str(),
     );
     lowest.fetch_one(pool).await
+}
+
+/// How often one that waits for the readers looks at their marks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Waits until the living readers of a consumer have stored that they handled every event there was at the call. Returns up to where all
+/// have, or `None` if it takes longer than `within`. Where none lives, nothing is read that is not stored either.
+pub async fn caught_up(pool: &PgPool, consumer: Consumer, within: Duration) -> sqlx::Result<Option<i64>> {
+    let drawn = drawn(pool).await?.taken;
+    let deadline = Instant::now() + within;
+    loop {
+        let stored = lowest(pool, consumer).await?;
+        let lives = sqlx::query_scalar!(
+            r#"select exists (select from messaging.held_shards where consumer = $1) as "lives!""#,
+            consumer.as_str(),
+        );
+        if stored >= drawn || !lives.fetch_one(pool).await? {
+            return Ok(Some(stored));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Stores a mark under these names, for the shards whose lease is still held and whose own mark is lower. A reader that has slept

@@ -1,6 +1,10 @@
 //! Deliveries that operators ask for: a test, one again, or all that an endpoint has missed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use messaging::leases::Consumer;
+use messaging::log::caught_up;
 use runtime::database::in_transaction;
 use serde::Serialize;
 use serde_json::json;
@@ -14,6 +18,9 @@ use crate::write::record::{Action, Operator, record};
 
 /// Events that one statement of a recovery looks at.
 const RECOVERED_AT_ONCE: i64 = 5_000;
+
+/// How long the workers may take to read the log up to its end: the oldest open transaction holds them up.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// What was started.
 #[derive(Debug, Serialize, ToSchema)]
@@ -117,7 +124,7 @@ pub struct Recovered {
 /// longer than a request may.
 ///
 /// # Errors
-/// There is no such endpoint, or it is disabled.
+/// There is no such endpoint, it is disabled, or the workers do not get to the end of the log.
 pub async fn recover(
     pool: &PgPool,
     endpoint_id: Uuid,
@@ -130,11 +137,9 @@ pub async fn recover(
     let mut deliveries = 0;
     let mut after =
         sqlx::query_scalar!(r#"select messaging.lowest_event_id($1) as "id!""#, since).fetch_one(pool).await?;
-    // What the workers have not passed yet they record themselves, in the order of the log.
-    let passed = sqlx::query_scalar!(
-        r#"select coalesce(min(mark), 0) as "mark!" from messaging.last_marks where consumer = 'webhooks'"#
-    );
-    let passed = passed.fetch_one(pool).await?;
+    // What the workers read from now on they record themselves, in the order of the log. What they read while the endpoint was disabled
+    // they have passed over, also where their mark is not stored yet.
+    let passed = caught_up(pool, Consumer::Webhooks, READ_WITHIN).await?.ok_or(OperationError::LogNotRead)?;
     // In small steps, each its own commit: a step that is made twice changes nothing.
     loop {
         let step = sqlx::query!(
