@@ -141,13 +141,16 @@ grant select on sequence messaging.outbox_position_seq
 -- Which server this is: after a failover to a replica that lacks the last commits, positions and times are given out
 -- again, and what a process has remembered of the old server is worthless. A promotion starts a new timeline. Its number
 -- alone does not tell two replicas apart that are promoted one after the other, or a server restored from an old copy of
--- its disk. The time at which the server started does: data goes back only with another start, or with a promotion.
+-- its disk. The time at which the server started does: data goes back only with another start, or with a promotion. After the
+-- crash of one backend all others are ended and the log is replayed, under the same start: what the sequences had given out to
+-- transactions that did not commit may come again. Such a replay resets the statistics.
 --
 -- Volatile, as the position in the log is: a stable function that calls a volatile one is not inlined, and starting it takes
 -- a tenth of a millisecond in every statement of the relay and the workers.
 create function messaging.timeline() returns text
-    language sql volatile parallel safe
-    return left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '@' || extract(epoch from pg_postmaster_start_time())::text;
+    language sql volatile parallel restricted
+    return left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '@' || extract(epoch from pg_postmaster_start_time())::text
+           || '@' || coalesce(extract(epoch from pg_stat_get_bgwriter_stat_reset_time())::text, '');
 
 
 -- Who reads the log ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::error::RelayError;
+use crate::store::exceptions;
 use crate::store::arrivals::{self, Delivered, Lost};
 use crate::store::forward::Routes;
 
@@ -78,6 +79,9 @@ impl ArrivalFollower {
     /// Moves the mark, and brings to their queues what the broker did not.
     async fn tick(&mut self) -> sqlx::Result<()> {
         let leases = self.leases.borrow().clone();
+        // The relay has stopped at these, and their marks would hold up the others.
+        let full = limited(exceptions::full(&self.pool, &leases)).await?;
+        let leases = leases.without(&full);
         if leases.shards.is_empty() {
             return Ok(());
         }

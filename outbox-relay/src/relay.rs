@@ -183,7 +183,8 @@ impl Relay {
             return Ok(());
         }
         let leases = self.leases.borrow().of_group(self.group);
-        let full = limited(exceptions::tend(&self.pool, &leases)).await?;
+        limited(exceptions::tend(&self.pool, &leases)).await?;
+        let full = limited(exceptions::full(&self.pool, &leases)).await?;
         if full != self.full {
             tracing::error!(alert = true, shards = ?full, most = exceptions::MOST_PER_SHARD,
                             "too many events of these shards cannot go out; the relay has stopped there");

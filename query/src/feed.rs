@@ -48,6 +48,8 @@ pub(crate) struct Feed {
     /// `None`: the tail rests.
     settled: watch::Sender<Option<i64>>,
     live: broadcast::Sender<Arc<Shown>>,
+    /// Which server the log is on, and since which start of it.
+    server: watch::Sender<String>,
     started: Instant,
     /// Milliseconds after `started` at which it was asked for something the last time.
     asked_at: AtomicU64,
@@ -73,6 +75,7 @@ impl Feed {
             key,
             settled: watch::channel(None).0,
             live: broadcast::channel(LIVE).0,
+            server: watch::channel(String::new()).0,
             started: Instant::now(),
             asked_at: AtomicU64::new(0),
             asked: Notify::new(),
@@ -92,6 +95,11 @@ impl Feed {
     /// What comes from now on; `None`: too many listen already. Ask for [`settled`](Self::settled) afterwards: what lies above it comes.
     pub(crate) fn listen(&self) -> Option<broadcast::Receiver<Arc<Shown>>> {
         (self.live.receiver_count() < MAX_LISTENERS).then(|| self.live.subscribe())
+    }
+
+    /// Changes when another server has the log, or the same one has started again. What was told of positions may then be void.
+    pub(crate) fn server(&self) -> watch::Receiver<String> {
+        self.server.subscribe()
     }
 
     /// Events after a position, none above the settled one.

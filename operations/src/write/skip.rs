@@ -24,7 +24,7 @@ pub async fn skip(pool: &PgPool, event_id: Uuid, operator: Operator) -> Result<C
             lock_skippable(conn, &event).await?;
             set_skipped(conn, event.id).await?;
             release_next(conn, event.aggregate_id).await?;
-            let discarded = discard_in_order(conn, &event).await?;
+            let discarded = discard_jobs(conn, &event).await?;
             record(conn, &operator, Action::Skip, json!({ "event_ids": [event_id] }), 1).await?;
             Ok::<_, OperationError>(discarded)
         })
@@ -127,32 +127,35 @@ async fn set_skipped(conn: &mut PgConnection, event_id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// In an ordered queue the later versions would wait for this one for good, so the queue gets it as a discarded job. Returns
-/// these queues.
+/// Every queue that takes the event gets it as a discarded job: a relay that died may have given it to RabbitMQ, and the message must
+/// find that its job is there. In an ordered queue the later versions would wait for this one for good. Returns these queues.
 ///
 /// The routes say what the queue would have received only if this release knows the event's type. But an ordered queue
 /// receives every event of its aggregates.
-async fn discard_in_order(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Vec<Queue>> {
+async fn discard_jobs(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Vec<Queue>> {
     let is_snapshot = event.kind == EventType::SnapshotTaken.as_str();
     let aggregate = EntityType::parse(&event.aggregate_type).filter(|_| !is_snapshot);
+    let kind: Option<EventType> = event.kind.parse().ok();
     let mut discarded = Vec::new();
     for queue in Queue::JOBS.into_iter().filter(|queue| aggregate.is_some_and(|of| queue.wants_some_of(of))) {
-        let inserted = sqlx::query!(
+        let ordered = sqlx::query_scalar!(
             r#"
             insert into messaging.inbox
                 (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at, last_error)
             select name, $2, $3, $4, clock_timestamp(), 'discarded', clock_timestamp(), 'the event was skipped'
-            from messaging.queues where name = $1 and ordered
+            from messaging.queues where name = $1 and (ordered or $5)
             on conflict do nothing
+            returning (select ordered from messaging.queues where name = $1) as "ordered!"
             "#,
             queue.as_str(),
             event.id,
             event.aggregate_id,
             event.aggregate_version,
+            kind.is_some_and(|kind| queue.wants(kind)),
         )
-        .execute(&mut *conn)
+        .fetch_optional(&mut *conn)
         .await?;
-        if inserted.rows_affected() == 1 {
+        if ordered == Some(true) {
             inbox::settle(conn, queue, &[(event.aggregate_id, event.aggregate_version)]).await?;
             discarded.push(queue);
         }

@@ -73,21 +73,31 @@ async fn insert(pool: &PgPool, leases: &Leases, failed: &Failed) -> sqlx::Result
     Ok(())
 }
 
-/// Lets events go whose earlier events are gone: the statement that resolved these may not have seen them. Returns the
-/// shards with too many open exceptions.
-pub(crate) async fn tend(pool: &PgPool, leases: &Leases) -> sqlx::Result<Vec<i16>> {
+/// Lets events go whose earlier events are gone: the statement that resolved these may not have seen them. What another statement
+/// has locked it leaves for the next time.
+pub(crate) async fn tend(pool: &PgPool, leases: &Leases) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
+        with free as materialized (
+            select event_id from messaging.outbox_exceptions as held
+            where shard = any($1) and status = 'HELD' and not exists (
+                select from messaging.outbox_exceptions as earlier
+                where earlier.aggregate_id = held.aggregate_id and earlier.status <> 'SKIPPED'
+                  and earlier.aggregate_version < held.aggregate_version)
+            for update skip locked
+        )
         update messaging.outbox_exceptions as held set status = 'WAITING', next_attempt_at = clock_timestamp()
-        where shard = any($1) and status = 'HELD' and not exists (
-            select from messaging.outbox_exceptions as earlier
-            where earlier.aggregate_id = held.aggregate_id and earlier.status <> 'SKIPPED'
-              and earlier.aggregate_version < held.aggregate_version)
+        from free where held.event_id = free.event_id
         "#,
         &leases.shards,
     )
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// The shards with too many open exceptions.
+pub(crate) async fn full(pool: &PgPool, leases: &Leases) -> sqlx::Result<Vec<i16>> {
     sqlx::query_scalar!(
         r#"
         select shard from messaging.outbox_exceptions

@@ -16,6 +16,7 @@ use futures_util::Stream;
 use runtime::http::accept;
 use runtime::{ApiError, ErrorBody};
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -114,9 +115,8 @@ pub(super) async fn list_events(
         (None, None) => 0,
     };
     if let Some(live) = live {
-        let feed = api.feed.clone();
-        let stream =
-            Streaming { feed, wanted, live, shutdown: api.shutdown.clone(), after, settled, ready: VecDeque::new() };
+        let (feed, server, shutdown) = (api.feed.clone(), api.feed.server(), api.shutdown.clone());
+        let stream = Streaming { feed, wanted, live, server, shutdown, after, settled, ready: VecDeque::new() };
         let sse = Sse::new(stream.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"));
         let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
         return Ok((headers, sse).into_response());
@@ -189,6 +189,7 @@ struct Streaming {
     feed: Arc<Feed>,
     wanted: Wanted,
     live: Receiver<Arc<Shown>>,
+    server: watch::Receiver<String>,
     shutdown: CancellationToken,
     /// Everything up to here was sent.
     after: i64,
@@ -221,6 +222,7 @@ impl Streaming {
             }
             let received = tokio::select! {
                 () = self.shutdown.cancelled() => return None,
+                _another = self.server.changed() => return None,
                 received = self.live.recv() => received,
             };
             match received {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use messaging::leases;
 use messaging::log::{self, Place};
 use messaging::wakeup::{Wakeup, gather};
 use runtime::Tasks;
@@ -45,12 +46,19 @@ pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
 }
 
 /// Follows until no client asks any more. Up to `told` all who listen have been told: after a failure it goes on there, so that
-/// they miss nothing.
+/// they miss nothing. Not on another server: that gives out positions again which the one before had given out and lost.
 async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks: &Tasks) -> sqlx::Result<()> {
+    let server = limited(leases::timeline(&feed.pool)).await?;
+    if feed.server.send_if_modified(|known| std::mem::replace(known, server.clone()) != server) {
+        *told = None;
+    }
     let mut place = limited(Place::watching(&feed.pool)).await?;
     let woke = Instant::now();
     while feed.is_asked() && !tasks.shutdown.is_cancelled() {
         let started = Instant::now();
+        if limited(leases::timeline(&feed.pool)).await? != server {
+            return Err(sqlx::Error::Protocol("another server answers".to_owned()));
+        }
         let look_at = limited(place.look_at(&feed.pool)).await?;
         let seen = limited(log::follow_headlines(&feed.pool, &place, &look_at, ROWS)).await?;
         let covered = place.saw(&look_at, &seen.positions, seen.stopped_at_limit);

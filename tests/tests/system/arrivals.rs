@@ -107,6 +107,46 @@ async fn what_waits_for_its_consumer_is_not_sent_again() -> Result<()> {
     system.finish().await
 }
 
+/// The relay has stopped at a shard of which too much cannot go out. What it sends of the others is followed all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_shard_does_not_stop_the_arrivals_of_the_others() -> Result<()> {
+    let broker = Broker::new().await?;
+    let system = System::start_via(&broker.transport(), &[Part::Command]).await?;
+    let pool = &system.database.pool;
+    let intakes = system.intakes(&broker.transport(), &Queue::JOBS).await?;
+    let relay = system.another_relay("before").await?;
+    let stuck = shop::order_in(&system.api, OrderState::PendingPayment).await?.id;
+    let marks = "select count(*) from messaging.last_marks where consumer in ('arrived', 'relay') and mark > 0";
+    eventually_equal("every shard has its marks", SOON, 32, async || count(pool, marks).await).await?;
+    relay.drain(SOON).await?;
+
+    let full = "insert into messaging.outbox_exceptions
+                    (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
+                select messaging.new_id(), position, shard, gen_random_uuid(), 1, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
+                from messaging.outbox cross join generate_series(1, 10000) where aggregate_id = $1";
+    sqlx::query(full).bind(stuck).execute(pool).await?;
+    shop::step(&system.api, stuck, "pay").await?.expect(200);
+    let elsewhere = "select count(*) from messaging.outbox
+                     where aggregate_version = 1 and shard <> (select shard from messaging.outbox where aggregate_id = $1 limit 1)";
+    eventually("an order of another shard is placed", SOON, async || {
+        shop::place(&system.api, &shop::order()).await?;
+        let others: i64 = sqlx::query_scalar(elsewhere).bind(stuck).fetch_one(pool).await?;
+        Ok((others > 0).then_some(()))
+    })
+    .await?;
+    let relay = system.another_relay("after").await?;
+    let arrived = "select bool_and(mark >= (select max(position) from messaging.outbox)) from messaging.last_marks
+                   where consumer = 'arrived' and shard <> (select shard from messaging.outbox where aggregate_id = $1 limit 1)";
+    eventually_equal("the marks of the others go on", SOON, true, async || {
+        Ok(sqlx::query_scalar(arrived).bind(stuck).fetch_one(pool).await?)
+    })
+    .await?;
+    relay.drain(SOON).await?;
+    intakes.drain(SOON).await?;
+    // Not `finish`: most of the exceptions are made up.
+    system.abandon().await
+}
+
 /// Starts the real workers, which die when they have received their first batch, and waits for that.
 async fn workers_that_die(database: &Database, transport: &TransportConfig) -> Result<()> {
     let folder = tokio::task::spawn_blocking(programs::folder).await?;

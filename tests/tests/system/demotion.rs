@@ -1,9 +1,10 @@
-//! A primary that becomes a standby, and is promoted again.
+//! A primary that becomes a standby and is promoted again, or that replays its log.
 
 use std::fs::File;
 
 use anyhow::Result;
 use embedded::postgres::{self, PrivateCluster};
+use messaging::leases;
 use runtime::config::DatabaseConfig;
 use runtime::database;
 use sqlx::{Connection, PgConnection};
@@ -52,6 +53,31 @@ async fn commands_are_unavailable_on_a_standby_and_resume_after_its_promotion() 
     shop::place(&api, &shop::order()).await?;
     superuser.close().await?;
     running.stop().await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+/// The other backends end with it, and an idle process does not notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_crash_of_a_backend_nothing_counts_that_was_remembered() -> Result<()> {
+    let folder = services::folder("backend-crash")?;
+    let cluster = PrivateCluster::start(postgres::Options { fresh: true, ..postgres::Options::new(&folder) }).await?;
+    cluster.create_database("shop").await?;
+    let config = DatabaseConfig { database_url: cluster.url("shop").into(), ..DatabaseConfig::default() };
+    let pool = database::connect(&config, None, "migrate").await?;
+    schema::migrate(&pool).await?;
+    let before = leases::timeline(&pool).await?;
+    assert_eq!(leases::timeline(&pool).await?, before);
+
+    let victim: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&pool).await?;
+    let killed = std::process::Command::new("kill").args(["-KILL", &victim.to_string()]).status()?;
+    assert!(killed.success());
+    eventually("the server counts as another one", SOON, async || {
+        let now = leases::timeline(&pool).await.ok();
+        Ok(now.filter(|now| *now != before))
+    })
+    .await?;
+    pool.close().await;
     cluster.stop().await;
     Ok(())
 }

@@ -15,6 +15,7 @@ use messaging::leases::Consumer;
 use messaging::{TransportConfig, intake};
 use operations::audit::{Rule, Verdict};
 use query::{OnLoss, RebuildError};
+use reqwest::Client;
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use standalone::Part;
@@ -23,6 +24,7 @@ use tests::faults::proxy::{Direction, Mode};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, books, eventually, shop};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -159,7 +161,8 @@ async fn what_an_asynchronous_replica_has_lost_is_named() -> Result<()> {
     let mut servers = Servers::start("asynchronous").await?;
     let mut site =
         Site::open(&servers, &[Part::Command, Part::Relay, Part::Workers], TransportConfig::default()).await?;
-    site.show_in_another_database(&servers).await?;
+    let queries = site.show_in_another_database(&servers).await?;
+    let listener = listen(&queries).await?;
     let story = Box::pin(lose_the_end(&servers, &site)).await?;
     let highest = "select max(position) from messaging.outbox";
     let lost = books::count(&servers.pool, highest).await?;
@@ -169,6 +172,8 @@ async fn what_an_asynchronous_replica_has_lost_is_named() -> Result<()> {
     // The old server is cut off and lives. Idle processes find the new one without an error.
     let there = servers.promote().await?;
     site.goes_on(&servers, there).await?;
+    tokio::time::timeout(SOON, listener).await.context("who listens to events is sent away: the positions told are void")??;
+    listen(&queries).await?.abort();
     servers.primary.kill();
     for queue in Queue::JOBS {
         books::drained(&servers.pool, queue, SOON).await?;
@@ -177,6 +182,13 @@ async fn what_an_asynchronous_replica_has_lost_is_named() -> Result<()> {
     is_named(&servers, &site, &story).await?;
     recovers(&servers, &site, &story).await?;
     site.close().await
+}
+
+/// Listens to the events until the stream ends.
+async fn listen(queries: &str) -> Result<JoinHandle<()>> {
+    let request = Client::new().get(format!("{queries}/api/v1/events")).header("accept", "text/event-stream");
+    let mut answer = request.send().await?.error_for_status()?;
+    Ok(tokio::spawn(async move { while answer.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} }))
 }
 
 /// Nothing is paid twice, and everything with a trace is named.

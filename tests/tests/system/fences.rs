@@ -13,11 +13,12 @@ use messaging::leases::{self, Consumer};
 use messaging::log::Place;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig};
+use operations::write::{Operator, Source, skip};
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use standalone::Part;
-use tests::events::{deliver, event, record};
+use tests::events::{append, deliver, event, record};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
@@ -70,6 +71,24 @@ async fn a_worker_that_slept_past_its_lease_completes_nothing() -> Result<()> {
     assert!(inbox::hold(&mut effect, &taken_over[0]).await?, "its successor can");
     effect.rollback().await?;
     assert!(complete(&pool, &taken_over[0]).await?);
+    Ok(())
+}
+
+/// A relay that died may have given it to RabbitMQ.
+#[tokio::test]
+async fn the_message_of_a_skipped_event_finds_its_job_discarded() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let event = event();
+    append(&mut *database.pool.acquire().await?, &event).await?;
+    let operator = Operator::new("anita", Source::Cli, "it is wrong", None)?;
+    skip::skip(&database.pool_as(operations::ROLE).await?, event.event_id, operator).await?;
+    inbox::insert(&pool, QUEUE, &[event]).await?;
+    assert!(claim(&pool, "worker").await?.is_empty());
+    let jobs: Vec<(String, String)> =
+        sqlx::query_as("select queue, status from messaging.inbox").fetch_all(&database.pool).await?;
+    assert_eq!(jobs, [(QUEUE.to_string(), "discarded".to_owned())]);
+    assert_eq!(books::count(&database.pool, "select count(*) from messaging.ordered_aggregates").await?, 0);
     Ok(())
 }
 

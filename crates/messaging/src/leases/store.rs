@@ -40,9 +40,15 @@ pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: 
             where consumer = $1 and (owner is null or owner not in (select name from alive))
             order by shard limit (select greatest(shards - (select count(*) from mine), 0) from quota)
             for update skip locked
+        ), too_many as materialized (
+            -- In the order in which a statement of the relay locks them.
+            select shard from messaging.shard_leases
+            where consumer = $1 and owner = $2 and shard not in (select shard from mine)
+            order by shard
+            for update
         ), given_back as (
             update messaging.shard_leases set owner = null, epoch = epoch + 1
-            where consumer = $1 and owner = $2 and shard not in (select shard from mine)
+            where consumer = $1 and shard in (select shard from too_many)
         ), taken as (
             update messaging.shard_leases as lease set owner = $2, epoch = epoch + 1
             where consumer = $1 and lease.shard in (select shard from free)
@@ -66,8 +72,13 @@ pub(super) async fn renew(pool: &PgPool, consumer: Consumer, name: &str, lease: 
 pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
-        with gone as (delete from messaging.readers where consumer = $1 and name = $2)
-        update messaging.shard_leases set owner = null, epoch = epoch + 1 where consumer = $1 and owner = $2
+        with gone as (
+            delete from messaging.readers where consumer = $1 and name = $2
+        ), held as materialized (
+            select shard from messaging.shard_leases where consumer = $1 and owner = $2 order by shard for update
+        )
+        update messaging.shard_leases set owner = null, epoch = epoch + 1
+        where consumer = $1 and shard in (select shard from held)
         "#,
         consumer.as_str(),
         name,
@@ -75,4 +86,9 @@ pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sq
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Which server this is, and since which start of it. On another one positions and times may be given out again.
+pub async fn timeline(pool: &PgPool) -> sqlx::Result<String> {
+    sqlx::query_scalar!(r#"select messaging.timeline() as "timeline!""#).fetch_one(pool).await
 }

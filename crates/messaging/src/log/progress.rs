@@ -112,15 +112,15 @@ impl Progress {
         let Some(settled) = looked_at.settled else { return Covered(self.mark) };
         self.fence.passed();
         let last = positions.last().copied().unwrap_or(0);
-        let position = match stopped_at_limit {
-            false => settled.taken,
-            // It looked no further than this, and nothing above was handled earlier.
-            true if last >= head => settled.taken.min(last),
+        let (position, since) = match stopped_at_limit {
+            false => (settled.taken, Some(settled.at)),
+            // It looked no further than this. What lies between here and the point was drawn earlier than the point.
+            true if last >= head => (settled.taken.min(last), self.mark.since),
             true => return Covered(self.mark),
         };
         self.close_gaps_up_to(position);
         self.head = self.head.max(position);
-        Covered(Mark { position, since: Some(settled.at) })
+        Covered(Mark { position, since })
     }
 
     /// Everything that the statement saw is handled.
@@ -231,6 +231,7 @@ mod tests {
         let covered = saw(&mut progress, &[10, 12], true);
         progress.handled(covered);
         assert_eq!((progress.mark().position, gaps(&progress)), (12, vec![]));
+        assert_eq!(progress.mark().since, None, "13 to 20 were drawn before that");
     }
 
     #[test]

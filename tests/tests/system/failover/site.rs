@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use tests::faults::proxy::{Direction, Mode, Proxy};
 use tests::waiting::SOON;
 use tests::{Api, Database, eventually, services, shop};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 const DATABASE: &str = "articurated";
@@ -139,16 +140,19 @@ impl Site {
         })
     }
 
-    /// Starts a projector whose read models are in another database.
-    pub(super) async fn show_in_another_database(&mut self, servers: &Servers) -> Result<()> {
+    /// Starts a projector whose read models are in another database. Returns where it answers.
+    pub(super) async fn show_in_another_database(&mut self, servers: &Servers) -> Result<String> {
         let read = Database::new().await?;
         let (settings, clock) = (query::Settings::default(), Clock::system());
         let pools = query::Pools::connect(&servers.config(), Some(&read.config()), &settings).await?;
         let invoices = storage::open(&self.invoices()).await?;
         let name = "query-elsewhere".to_owned();
-        let _router = query::start(pools, invoices, &settings, clock, name, &Access::unchecked(), &self.projector);
+        let router = query::start(pools, invoices, &settings, clock, name, &Access::unchecked(), &self.projector);
         self.read = Some(read);
-        Ok(())
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(url)
     }
 
     pub(super) fn invoices(&self) -> String {
