@@ -23,8 +23,8 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use crate::error::RelayError;
-use crate::store::exceptions;
 use crate::store::arrivals::{self, Delivered, Lost};
+use crate::store::exceptions;
 use crate::store::forward::Routes;
 
 /// How often a relay looks.

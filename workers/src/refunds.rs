@@ -37,9 +37,6 @@ pub(crate) use store::waiting;
 use gateway::GatewayError;
 use store::{Change, Known};
 
-/// A refund that is under way at the gateway is looked up for as long as it takes.
-const FOR_EVER: Duration = Duration::MAX;
-
 /// Pays refunds.
 #[derive(Debug)]
 pub(crate) struct Refunds {
@@ -184,7 +181,7 @@ impl Refunds {
                     limited(store::note_waiting(&self.pool, refund.id, event_id)).await?;
                 }
                 let why = format!("the gateway's refund {} is under way", answer.transaction_id);
-                Err(Failure::NotYet { why, within: FOR_EVER })
+                Err(Failure::UnderWay { why, since: answer.created_at })
             }
         }
     }

@@ -172,7 +172,9 @@ async fn what_an_asynchronous_replica_has_lost_is_named() -> Result<()> {
     // The old server is cut off and lives. Idle processes find the new one without an error.
     let there = servers.promote().await?;
     site.goes_on(&servers, there).await?;
-    tokio::time::timeout(SOON, listener).await.context("who listens to events is sent away: the positions told are void")??;
+    tokio::time::timeout(SOON, listener)
+        .await
+        .context("who listens to events is sent away: the positions told are void")??;
     listen(&queries).await?.abort();
     servers.primary.kill();
     for queue in Queue::JOBS {

@@ -92,6 +92,34 @@ async fn the_message_of_a_skipped_event_finds_its_job_discarded() -> Result<()> 
     Ok(())
 }
 
+/// A mail server that puts everything off leaves as many jobs for later as there are mails.
+#[tokio::test]
+async fn a_claim_does_not_walk_over_jobs_whose_time_has_not_come() -> Result<()> {
+    let database = Database::new().await?;
+    sqlx::query(
+        "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at)
+         select 'notifications', messaging.new_id(), gen_random_uuid(), 1, clock_timestamp() + interval '1 hour'
+         from generate_series(1, 1000)",
+    )
+    .execute(&database.pool)
+    .await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    let id = Ids::system().next();
+    let timeline = &extend_lease(&pool, "worker", id, SOON).await?;
+    let claim = Claim { id, owner: "worker", timeline, bound: DateTime::UNIX_EPOCH, limit: 10, find_left: true };
+    let mut tx = pool.begin().await?;
+    assert!(inbox::claim(&mut *tx, QUEUE, claim).await?.jobs.is_empty());
+    let read: i64 = sqlx::query_scalar(
+        "select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint
+         from pg_stat_xact_user_tables where relname like 'inbox%'",
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    assert!(read < 100, "it read {read} rows");
+    tx.rollback().await?;
+    Ok(())
+}
+
 /// Waits at a gate, and then writes down who has done the job.
 struct Signing {
     name: &'static str,

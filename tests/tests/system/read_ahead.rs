@@ -64,7 +64,8 @@ async fn what_is_read_ahead_does_not_overtake_what_waits_on_the_wire() -> Result
     let system = relay(database, &broker, 2).await?;
     let pool = &system.database.pool;
     let intakes = system.intakes(&broker.transport(), &Queue::JOBS).await?;
-    let order_of_arrival = "select aggregate_version from messaging.inbox where queue = 'notifications' and aggregate_id = $1
+    let order_of_arrival =
+        "select aggregate_version from messaging.inbox where queue = 'notifications' and aggregate_id = $1
                             order by received_at";
     eventually_equal("all arrive in order", SOON, vec![1, 2, 3], async || {
         Ok(sqlx::query_scalar(order_of_arrival).bind(order).fetch_all(pool).await?)

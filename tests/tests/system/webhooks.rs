@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use contracts::{EventDocument, OrderState};
+use futures_util::future::try_join_all;
 use messaging::leases::Consumer;
 use reqwest::Method;
 use runtime::{Clock, Ids};
@@ -417,4 +418,42 @@ impl EventType for Got {
         let body: Value = serde_json::from_slice(&self.body).expect("JSON");
         body["type"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// Settled deliveries stay in the index while a snapshot is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_snapshot_does_not_make_each_look_walk_over_what_is_settled() -> Result<()> {
+    const ORDERS: i64 = 150;
+    let system = system().await?;
+    let (api, pool) = (&system.api, &system.database.pool);
+    let (_receiver, url) = Receiver::start().await?;
+    register(api, &url, &["order.created"]).await?;
+    let mut snapshot = pool.begin().await?;
+    sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from messaging.webhook_deliveries")
+        .execute(&mut *snapshot)
+        .await?;
+    for _ in 0..ORDERS / 10 {
+        let order = shop::order();
+        try_join_all((0..10).map(|_| shop::place(api, &order))).await?;
+    }
+    let delivered = "select count(*) from messaging.webhook_deliveries where status = 'DELIVERED'";
+    eventually_equal("all are delivered", SOON, ORDERS, async || count(pool, delivered).await).await?;
+    let read = async || -> Result<i64> {
+        let read = "select sum(idx_tup_read)::bigint from pg_stat_user_indexes where indexrelname like 'webhook_deliveries%due_at%'";
+        count(pool, read).await
+    };
+    // The workers look twice a second; each look that began at the oldest entry would read one for each order or more.
+    let mut since = (Instant::now(), read().await?);
+    eventually("the looks read little", SOON, async || {
+        let now = (Instant::now(), read().await?);
+        if now.0 - since.0 < Duration::from_secs(3) {
+            return Ok(None);
+        }
+        let in_three_seconds = now.1 - since.1;
+        since = now;
+        Ok((in_three_seconds < 2 * ORDERS).then_some(()))
+    })
+    .await?;
+    snapshot.rollback().await?;
+    system.finish().await
 }

@@ -35,7 +35,7 @@ pub(super) async fn take(pool: &PgPool, limit: i64, hold: Duration) -> sqlx::Res
         Due,
         r#"
         update work.alerts set due_at = clock_timestamp() + $2, attempts = attempts + 1
-        where id = any(array(select id from work.alerts where due_at <= clock_timestamp() order by due_at limit $1
+        where id = any(array(select id from work.alerts where due_at <= (select clock_timestamp()) order by due_at limit $1
                              for update skip locked))
         returning id, body, attempts
         "#,

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::WebhookSettings;
 use super::schedule::{GIVE_UP_AFTER, wait};
 use super::sender::{Attempt, Sender, Target};
-use super::store::{self, Claimed, Failed};
+use super::store::{self, Bounds, Claimed, Failed, Room};
 use crate::alerts::Alerts;
 
 /// Between two looks, if nothing wakes it before.
@@ -75,8 +75,12 @@ impl Deliverer {
 
     /// Delivers until shutdown. What is under way then is settled; what is not started stays due.
     pub(super) async fn run(self, tasks: Tasks) {
+        let mut bounds = Bounds::default();
         while !tasks.shutdown.is_cancelled() {
-            match limited(self.tick()).await {
+            if let Err(error) = limited(bounds.renew(&self.pool)).await {
+                tracing::warn!(%error, "could not look at all webhooks");
+            }
+            match limited(self.tick(&bounds)).await {
                 Ok(0) => tokio::select! {
                     () = tasks.shutdown.cancelled() => {}
                     () = self.wake.notified() => {}
@@ -93,19 +97,20 @@ impl Deliverer {
     }
 
     /// Starts what is due, as far as there is room. Returns how many it has looked at.
-    async fn tick(&self) -> sqlx::Result<usize> {
+    async fn tick(&self, bounds: &Bounds) -> sqlx::Result<usize> {
         let free = self.slots.available_permits();
         if free == 0 {
             return Ok(0);
         }
-        let room: Vec<(Uuid, i64)> = {
+        let left: Vec<(Uuid, i64)> = {
             let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             let left = |busy: usize| i64::try_from(self.most_per_endpoint.saturating_sub(busy)).unwrap_or(0);
             under_way.iter().map(|(endpoint, busy)| (*endpoint, left(*busy))).collect()
         };
         let most = i64::try_from(self.most_per_endpoint).unwrap_or(i64::MAX);
         let free = i64::try_from(free).unwrap_or(i64::MAX);
-        let due = store::claim(&self.pool, self.ids.next(), &room, most, free, self.hold).await?;
+        let room = Room { left, most, free };
+        let due = store::claim(&self.pool, self.ids.next(), &room, bounds, self.hold).await?;
         let looked_at = due.looked_at;
         for claimed in due.claimed {
             let Ok(permit) = self.slots.clone().try_acquire_owned() else { break };

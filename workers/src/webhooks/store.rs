@@ -1,5 +1,6 @@
 //! The SQL over `messaging.webhook_endpoints`, `webhook_deliveries` and `webhook_attempts`.
 
+mod bounds;
 mod claim;
 
 use std::time::Duration;
@@ -12,7 +13,8 @@ use uuid::Uuid;
 
 use super::sender::Attempt;
 
-pub(super) use claim::{Claimed, claim};
+pub(super) use bounds::Bounds;
+pub(super) use claim::{Claimed, Room, claim};
 
 /// Records deliveries, for every endpoint that wants these events. Returns how many are new.
 pub(super) async fn record(pool: &PgPool, events: &[&Headline]) -> sqlx::Result<u64> {

@@ -105,7 +105,7 @@ macro_rules! claim_statement {
         ), left_over as (
             select min(run_at) as first_left
             from messaging.inbox
-            where $6 and queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+            where $6 and queue = $1 and run_at >= $2 and run_at <= (select clock_timestamp()) and status in ('ready', 'in_doubt')
               and (select look from may) and event_id not in (select event_id from due)
         ), claim as (
             insert into messaging.claims (claim_id, queue, owner, event_ids)
@@ -158,7 +158,7 @@ pub async fn claim(executor: impl PgExecutor<'_>, queue: Queue, claim: Claim<'_>
         r#"found as materialized (
             select event_id, status
             from messaging.inbox
-            where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+            where queue = $1 and run_at >= $2 and run_at <= (select clock_timestamp()) and status in ('ready', 'in_doubt')
               and (select look from may)
             order by run_at
             limit $4

@@ -35,7 +35,7 @@ pub async fn claim_in_order(executor: impl PgExecutor<'_>, queue: Queue, claim: 
                              where aggregate.queue = $1 and aggregate.aggregate_id = job.aggregate_id),
                             job.aggregate_version = 1) as is_next
             from messaging.inbox as job
-            where queue = $1 and run_at >= $2 and run_at <= clock_timestamp() and status in ('ready', 'in_doubt')
+            where queue = $1 and run_at >= $2 and run_at <= (select clock_timestamp()) and status in ('ready', 'in_doubt')
               and (select look from may)
             order by run_at
             limit $4::bigint + $10

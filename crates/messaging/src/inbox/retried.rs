@@ -19,7 +19,7 @@ pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> 
         with due as materialized (
             select event_id, aggregate_id, aggregate_version, received_at, attempts, status
             from messaging.inbox
-            where queue = $1 and status in ('ready', 'in_doubt') and run_at <= clock_timestamp()
+            where queue = $1 and status in ('ready', 'in_doubt') and run_at <= (select clock_timestamp())
             order by run_at
             limit $2
             for update skip locked

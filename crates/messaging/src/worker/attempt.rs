@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use runtime::database::limited;
 use runtime::{Clock, faults};
@@ -179,6 +180,7 @@ impl<H: Handler> Worker<H> {
             Failure::NotYet { within, .. } if age(job) < *within => {
                 (Next::Later(unknown::wait(age(job))), Outcome::NotYet)
             }
+            Failure::UnderWay { since, .. } => (Next::Later(unknown::wait(elapsed(*since))), Outcome::NotYet),
             Failure::Retry(_) | Failure::InDoubt(_) | Failure::NotYet { .. } | Failure::Dead(_) => {
                 (Next::Dead, Outcome::Dead)
             }
@@ -227,5 +229,9 @@ impl<H: Handler> Worker<H> {
 
 /// For how long the job has been in its queue.
 fn age(job: &Job) -> Duration {
-    (Clock::system().now() - job.received_at).to_std().unwrap_or_default()
+    elapsed(job.received_at)
+}
+
+fn elapsed(since: DateTime<Utc>) -> Duration {
+    (Clock::system().now() - since).to_std().unwrap_or_default()
 }

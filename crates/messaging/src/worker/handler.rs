@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use runtime::database;
 use serde_json::Value;
@@ -81,6 +82,9 @@ pub enum Failure {
     /// `within`. Then the job is dead.
     #[error("{why}")]
     NotYet { why: String, within: Duration },
+    /// Another has taken it over, at this time, and will end it. It costs no attempts, and is looked up for as long as that takes.
+    #[error("{why}")]
+    UnderWay { why: String, since: DateTime<Utc> },
     /// The database was lost on the way, which says nothing about the job. It costs no attempt, and the job is tried again in
     /// a second, as in doubt. A job that is interrupted again and again waits up to a minute.
     #[error("{0}")]

@@ -7,6 +7,8 @@ use runtime::database::interval;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::bounds::Bounds;
+
 /// A delivery under a claim.
 #[derive(Debug)]
 pub(in crate::webhooks) struct Claimed {
@@ -39,20 +41,29 @@ pub(in crate::webhooks) struct Due {
     pub(in crate::webhooks) looked_at: usize,
 }
 
+/// How much more may be under way.
+#[derive(Debug)]
+pub(in crate::webhooks) struct Room {
+    /// To the endpoints to which something is.
+    pub(in crate::webhooks) left: Vec<(Uuid, i64)>,
+    /// To each of the others; to one that fails a quarter of it.
+    pub(in crate::webhooks) most: i64,
+    /// In all.
+    pub(in crate::webhooks) free: i64,
+}
+
 /// Claims deliveries that are due and have their turn, for `hold`. The others are due again when the earlier one is settled.
 ///
-/// `room` are the endpoints to which something is under way, and how many more may be; the others take `most`, and those that
-/// fail a quarter of it. Those that do not fail come first, and of them those to which the least is under way: a few that do not answer
-/// do not take all the room.
+/// Endpoints that do not fail come first, and of them those to which the least is under way: a few that do not answer do not take all
+/// the room.
 pub(in crate::webhooks) async fn claim(
     pool: &PgPool,
     claim_id: Uuid,
-    room: &[(Uuid, i64)],
-    most: i64,
-    free: i64,
+    room: &Room,
+    bounds: &Bounds,
     hold: Duration,
 ) -> sqlx::Result<Due> {
-    let (endpoints, rooms): (Vec<Uuid>, Vec<i64>) = room.iter().copied().unzip();
+    let (endpoints, rooms): (Vec<Uuid>, Vec<i64>) = room.left.iter().copied().unzip();
     let mut tx = pool.begin().await?;
     let due = sqlx::query!(
         r#"
@@ -63,15 +74,16 @@ pub(in crate::webhooks) async fn claim(
         from (
             select id,
                    coalesce(room, $3) - case when failing_since is null then 0 else $3 - greatest($3 / 4, 1) end as room,
-                   failing_since is not null as is_failing
+                   failing_since is not null as is_failing, coalesce(due_from, '-infinity') as due_from
             from messaging.webhook_endpoints
             left join unnest($1::uuid[], $2::bigint[]) as busy (endpoint_id, room) on busy.endpoint_id = id
+            left join unnest($5::uuid[], $6::timestamptz[]) as bound (endpoint_id, due_from) on bound.endpoint_id = id
             where deleted_at is null and disabled_at is null
             order by is_failing, room desc, random()
         ) as endpoint
         cross join lateral (
             select event_id, endpoint_id, aggregate_id, aggregate_version from messaging.webhook_deliveries
-            where endpoint_id = endpoint.id and due_at <= clock_timestamp()
+            where endpoint_id = endpoint.id and due_at >= due_from and due_at <= (select clock_timestamp())
             order by due_at limit least(greatest(room, 0), $4)
             for update skip locked
         ) as delivery
@@ -79,8 +91,10 @@ pub(in crate::webhooks) async fn claim(
         "#,
         &endpoints,
         &rooms,
-        most,
-        free,
+        room.most,
+        room.free,
+        &bounds.endpoints,
+        &bounds.due_from,
     )
     .fetch_all(&mut *tx)
     .await?;
