@@ -17,7 +17,7 @@ pub(crate) struct Position {
 impl Position {
     /// Where the relays before this one stopped. Of the shards in `full` only exceptions go out.
     pub(crate) async fn load(pool: &PgPool, leases: Leases, full: &[i16], arrives: bool) -> sqlx::Result<Self> {
-        let place = Place::load(pool, Consumer::Relay, leases).await?.holding_back(full);
+        let place = Place::load_without(pool, Consumer::Relay, leases, full).await?;
         let place = if arrives { place.and_arrived() } else { place };
         let sent = store::sent_above(pool, place.leases(), place.mark()).await?;
         Ok(Self { place, sent })

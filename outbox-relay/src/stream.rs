@@ -168,10 +168,11 @@ impl Batch {
         self
     }
 
-    /// Events of these aggregates must wait: when they were read, it was not recorded yet that an earlier one waits.
+    /// Events of these aggregates must wait: when they were read, it was not recorded yet that an earlier one waits. An exception
+    /// stays due, and blocks nothing: it may be what the others wait for.
     fn without(mut self, aggregates: &HashSet<Uuid>) -> Self {
         let waits = self.events.extract_if(.., |row| aggregates.contains(&row.candidate.aggregate_id));
-        self.blocked.extend(waits.map(|row| row.candidate));
+        self.blocked.extend(waits.map(|row| row.candidate).filter(|candidate| candidate.is_new));
         self
     }
 }

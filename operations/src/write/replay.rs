@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::record::{Action, Operator, record};
+use super::skip::WAS_SKIPPED;
 use super::{Changed, hints};
 use crate::OperationError;
 
@@ -175,9 +176,25 @@ async fn full_shard(conn: &mut PgConnection, event_ids: &[Uuid]) -> sqlx::Result
 
 /// Makes events due. They wait behind the earlier events of their aggregates, and the later ones wait for them.
 ///
-/// What is held, and what is due already, goes out anyway: a relay may have its row at this moment.
+/// What is held, and what is due already, goes out anyway: a relay may have its row at this moment. What was skipped has its jobs
+/// already, discarded: the relay would find them there and change nothing, so they become ready here.
 async fn set_waiting(conn: &mut PgConnection, event_ids: &[Uuid]) -> sqlx::Result<()> {
     let (Some(lowest), Some(highest)) = (event_ids.first(), event_ids.last()) else { return Ok(()) };
+    sqlx::query!(
+        r#"
+        update messaging.inbox as job
+        set status = 'ready', run_at = messaging.due_now(queue), finished_at = null, last_error = null
+        where event_id = any($1) and event_id between $2 and $3 and status = 'discarded' and last_error = $4
+          and exists (select from messaging.outbox_exceptions as skipped where skipped.event_id = job.event_id and skipped.status = 'SKIPPED')
+          and exists (select from messaging.queues where name = queue and not ordered)
+        "#,
+        event_ids,
+        lowest,
+        highest,
+        WAS_SKIPPED,
+    )
+    .execute(&mut *conn)
+    .await?;
     sqlx::query!(
         r#"
         insert into messaging.outbox_exceptions as exception

@@ -12,6 +12,9 @@ use super::record::{Action, Operator, record};
 use super::{Changed, hints};
 use crate::OperationError;
 
+/// The reason in its discarded jobs.
+pub(super) const WAS_SKIPPED: &str = "the event was skipped";
+
 /// Skips an event that is not published.
 ///
 /// # Errors
@@ -142,7 +145,7 @@ async fn discard_jobs(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Ve
             r#"
             insert into messaging.inbox
                 (queue, event_id, aggregate_id, aggregate_version, run_at, status, finished_at, last_error)
-            select name, $2, $3, $4, clock_timestamp(), 'discarded', clock_timestamp(), 'the event was skipped'
+            select name, $2, $3, $4, clock_timestamp(), 'discarded', clock_timestamp(), $6
             from messaging.queues where name = $1 and (ordered or $5)
             on conflict do nothing
             returning (select ordered from messaging.queues where name = $1) as "ordered!"
@@ -152,6 +155,7 @@ async fn discard_jobs(conn: &mut PgConnection, event: &Event) -> sqlx::Result<Ve
             event.aggregate_id,
             event.aggregate_version,
             kind.is_some_and(|kind| queue.wants(kind)),
+            WAS_SKIPPED,
         )
         .fetch_optional(&mut *conn)
         .await?;

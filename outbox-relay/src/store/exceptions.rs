@@ -103,6 +103,7 @@ pub(crate) async fn full(pool: &PgPool, leases: &Leases) -> sqlx::Result<Vec<i16
         select shard from messaging.outbox_exceptions
         where shard = any($1) and status <> 'SKIPPED'
         group by shard having count(*) >= $2
+        order by shard
         "#,
         &leases.shards,
         MOST_PER_SHARD,

@@ -106,7 +106,12 @@ pub(super) async fn list_events(
         Some(live) => live,
         None => None,
     };
+    let mut server = api.feed.server();
+    let is_known = !server.borrow_and_update().is_empty();
     let settled = api.feed.settled().await.ok_or_else(|| ApiError::unavailable("the end of the log is not known"))?;
+    if !is_known {
+        server.mark_unchanged();
+    }
     let after = match (cursor, wanted.order_id) {
         (Some(after), _) => after,
         // An order has no event before its own id, which says when it was placed.
@@ -115,7 +120,7 @@ pub(super) async fn list_events(
         (None, None) => 0,
     };
     if let Some(live) = live {
-        let (feed, server, shutdown) = (api.feed.clone(), api.feed.server(), api.shutdown.clone());
+        let (feed, shutdown) = (api.feed.clone(), api.shutdown.clone());
         let stream = Streaming { feed, wanted, live, server, shutdown, after, settled, ready: VecDeque::new() };
         let sse = Sse::new(stream.events()).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"));
         let headers = [(header::CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")];
@@ -244,6 +249,9 @@ impl Streaming {
     async fn read(&mut self) -> Option<()> {
         let page = self.feed.page(&self.wanted, self.after, self.settled, DEFAULT_LIMIT).await;
         let page = page.inspect_err(|error| tracing::warn!(%error, "a stream of events ends")).ok()?;
+        if self.server.has_changed().unwrap_or(true) {
+            return None;
+        }
         self.ready.extend(page.events.iter().map(event_of));
         self.after = page.until;
         Some(())

@@ -13,6 +13,7 @@ use messaging::leases::{self, Consumer};
 use messaging::log::Place;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig};
+use operations::write::replay::{self, Selection};
 use operations::write::{Operator, Source, skip};
 use runtime::{Ids, Tasks};
 use serde_json::json;
@@ -82,13 +83,21 @@ async fn the_message_of_a_skipped_event_finds_its_job_discarded() -> Result<()> 
     let event = event();
     append(&mut *database.pool.acquire().await?, &event).await?;
     let operator = Operator::new("anita", Source::Cli, "it is wrong", None)?;
-    skip::skip(&database.pool_as(operations::ROLE).await?, event.event_id, operator).await?;
+    let event_id = event.event_id;
+    skip::skip(&database.pool_as(operations::ROLE).await?, event_id, operator).await?;
     inbox::insert(&pool, QUEUE, &[event]).await?;
     assert!(claim(&pool, "worker").await?.is_empty());
     let jobs: Vec<(String, String)> =
         sqlx::query_as("select queue, status from messaging.inbox").fetch_all(&database.pool).await?;
     assert_eq!(jobs, [(QUEUE.to_string(), "discarded".to_owned())]);
     assert_eq!(books::count(&database.pool, "select count(*) from messaging.ordered_aggregates").await?, 0);
+
+    // Replayed after all, it is done.
+    let operator = Operator::new("anita", Source::Cli, "it is right", None)?;
+    let selection = Selection { ids: vec![event_id], ..Selection::default() };
+    replay::replay(&database.pool_as(operations::ROLE).await?, &selection, None, &operator).await?;
+    let claimed = claim(&pool, "worker").await?;
+    assert_eq!(claimed.iter().map(|job| job.event_id).collect::<Vec<_>>(), [event_id]);
     Ok(())
 }
 

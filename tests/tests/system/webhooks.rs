@@ -282,7 +282,7 @@ async fn a_recovery_finds_what_was_read_and_is_not_behind_the_mark_yet() -> Resu
     let recover = json!({ "since": started, "reason": "it was away" });
     let path = format!("/{id}/recover");
     let (recovered, ended) = tokio::join!(ops(api, Method::POST, &path, &recover), async {
-        // The recovery has begun once it has asked for the marks; both ways of the race must end well.
+        // The recovery has started once it has asked for the marks; both ways of the race must end well.
         tokio::task::yield_now().await;
         open.rollback().await
     });

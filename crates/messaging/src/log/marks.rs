@@ -44,15 +44,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Waits until the living readers of a consumer have stored that they handled every event there was at the call. Returns up to where all
 /// have, or `None` if it takes longer than `within`. Where none lives, nothing is read that is not stored either.
 pub async fn caught_up(pool: &PgPool, consumer: Consumer, within: Duration) -> sqlx::Result<Option<i64>> {
-    let drawn = drawn(pool).await?.taken;
+    let newest = sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "newest!" from messaging.outbox"#);
+    let newest = newest.fetch_one(pool).await?;
     let deadline = Instant::now() + within;
     loop {
-        let stored = lowest(pool, consumer).await?;
         let lives = sqlx::query_scalar!(
             r#"select exists (select from messaging.held_shards where consumer = $1) as "lives!""#,
             consumer.as_str(),
         );
-        if stored >= drawn || !lives.fetch_one(pool).await? {
+        let lives = lives.fetch_one(pool).await?;
+        if !lives {
+            fence_off(pool, consumer).await?;
+        }
+        let stored = lowest(pool, consumer).await?;
+        if stored >= newest || !lives {
             return Ok(Some(stored));
         }
         if Instant::now() >= deadline {
@@ -60,6 +65,25 @@ pub async fn caught_up(pool: &PgPool, consumer: Consumer, within: Duration) -> s
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// A reader that sleeps past its lease stores no mark any more.
+async fn fence_off(pool: &PgPool, consumer: Consumer) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with free as materialized (
+            select shard from messaging.shard_leases
+            where consumer = $1 and shard not in (select shard from messaging.held_shards where consumer = $1)
+            order by shard
+            for update
+        )
+        update messaging.shard_leases set epoch = epoch + 1 where consumer = $1 and shard in (select shard from free)
+        "#,
+        consumer.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Stores a mark under these names, for the shards whose lease is still held and whose own mark is lower. A reader that has slept

@@ -38,14 +38,32 @@ pub struct Place {
 impl Place {
     /// Where the readers before this one stopped.
     pub async fn load(pool: &PgPool, consumer: Consumer, leases: Leases) -> sqlx::Result<Self> {
-        let stored = marks::load(pool, consumer, &leases).await?;
-        let lowest = stored.iter().map(|mark| mark.position).min().unwrap_or(0);
+        Self::load_without(pool, consumer, leases, &[]).await
+    }
+
+    /// The same. Nothing new is read of the shards that are held back, and their marks stay where they are.
+    pub async fn load_without(
+        pool: &PgPool,
+        consumer: Consumer,
+        leases: Leases,
+        held_back: &[i16],
+    ) -> sqlx::Result<Self> {
+        let mut stored = marks::load(pool, consumer, &leases).await?;
+        let all_held_back = leases.shards.iter().all(|shard| held_back.contains(shard));
+        let read =
+            || leases.shards.iter().zip(&stored).filter(|(shard, _)| all_held_back || !held_back.contains(shard));
+        let lowest = read().map(|(_, mark)| mark.position).min().unwrap_or(0);
         // A shard that has no mark yet makes `since` unknown.
-        let since = stored.iter().map(|mark| mark.since).min().flatten();
+        let since = read().map(|(_, mark)| mark.since).min().flatten();
+        for (shard, mark) in leases.shards.iter().zip(&mut stored) {
+            if held_back.contains(shard) {
+                mark.position = i64::MAX;
+            }
+        }
         Ok(Self {
             consumer,
             names: vec![consumer.as_str()],
-            held_back: Vec::new(),
+            held_back: held_back.to_vec(),
             marks: stored.iter().map(|mark| mark.position).collect(),
             progress: Progress::from_mark(Mark { position: lowest, since }),
             asked_at: None,
@@ -78,18 +96,6 @@ impl Place {
     #[must_use]
     pub fn and_arrived(mut self) -> Self {
         self.names.push(ARRIVED);
-        self
-    }
-
-    /// Nothing new is read of these shards, and their marks stay where they are.
-    #[must_use]
-    pub fn holding_back(mut self, shards: &[i16]) -> Self {
-        for (shard, mark) in self.leases.shards.iter().zip(&mut self.marks) {
-            if shards.contains(shard) {
-                *mark = i64::MAX;
-            }
-        }
-        self.held_back = shards.to_vec();
         self
     }
 

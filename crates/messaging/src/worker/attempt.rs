@@ -33,6 +33,8 @@ pub enum Outcome {
     Unavailable,
     /// Something that it needs does not exist yet.
     NotYet,
+    /// Another has taken it over.
+    UnderWay,
     /// The database was lost on the way.
     Interrupted,
     Dead,
@@ -49,6 +51,7 @@ impl Outcome {
             Self::InDoubt => "in_doubt",
             Self::Unavailable => "unavailable",
             Self::NotYet => "not_yet",
+            Self::UnderWay => "under_way",
             Self::Interrupted => "interrupted",
             Self::Dead => "dead",
             Self::LeaseLost => "lease_lost",
@@ -81,6 +84,7 @@ impl<H: Handler> Worker<H> {
             | Outcome::InDoubt
             | Outcome::Unavailable
             | Outcome::NotYet
+            | Outcome::UnderWay
             | Outcome::Interrupted
             | Outcome::Dead => self.running.ended(claim_id, event_id),
         };
@@ -147,7 +151,7 @@ impl<H: Handler> Worker<H> {
         let judged = match outcome {
             // Its failure has been noted.
             Outcome::Unavailable => return,
-            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::Dead => {
+            Outcome::Done | Outcome::Retried | Outcome::InDoubt | Outcome::UnderWay | Outcome::Dead => {
                 limited(inbox::end_outage(&self.pool, queue)).await.map(|ended| {
                     if ended {
                         tracing::info!(%queue, "the dependency of the queue works again");
@@ -180,7 +184,7 @@ impl<H: Handler> Worker<H> {
             Failure::NotYet { within, .. } if age(job) < *within => {
                 (Next::Later(unknown::wait(age(job))), Outcome::NotYet)
             }
-            Failure::UnderWay { since, .. } => (Next::Later(unknown::wait(elapsed(*since))), Outcome::NotYet),
+            Failure::UnderWay { since, .. } => (Next::Later(unknown::wait(elapsed(*since))), Outcome::UnderWay),
             Failure::Retry(_) | Failure::InDoubt(_) | Failure::NotYet { .. } | Failure::Dead(_) => {
                 (Next::Dead, Outcome::Dead)
             }

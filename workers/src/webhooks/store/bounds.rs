@@ -18,6 +18,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The looks take at most this part of the time.
 const SHARE: u32 = 20;
 
+/// After a look that took longer than a statement may.
+const GIVEN_UP: Duration = Duration::from_secs(10 * 60);
+
 /// Nothing of an endpoint is due earlier. Of an endpoint that is not among them nothing is known.
 #[derive(Debug, Default)]
 pub(in crate::webhooks) struct Bounds {
@@ -33,7 +36,8 @@ impl Bounds {
         if self.look_at.is_some_and(|look_at| started < look_at) {
             return Ok(());
         }
-        self.look_at = Some(started + LOOK_EVERY);
+        // A look that is given up, because it takes too long, does not come again soon.
+        self.look_at = Some(started + GIVEN_UP);
         let rows = sqlx::query!(
             r#"
             select id, least(first.due_at, statement_timestamp() - $1::interval) as "due_from!"
@@ -47,7 +51,8 @@ impl Bounds {
             interval(COMMITS_WITHIN),
         )
         .fetch_all(pool)
-        .await?;
+        .await;
+        let rows = rows.inspect_err(|_| self.look_at = Some(Instant::now() + LOOK_EVERY))?;
         (self.endpoints, self.due_from) = rows.into_iter().map(|row| (row.id, row.due_from)).unzip();
         self.look_at = Some(Instant::now() + LOOK_EVERY.max(started.elapsed() * SHARE));
         Ok(())
