@@ -48,7 +48,7 @@ pub(crate) struct Feed {
     /// `None`: the tail rests.
     settled: watch::Sender<Option<i64>>,
     live: broadcast::Sender<Arc<Shown>>,
-    /// Which server the log is on, and since which start of it.
+    /// Which server the log is on, and since which start of it. Empty until the tail has asked.
     server: watch::Sender<String>,
     started: Instant,
     /// Milliseconds after `started` at which it was asked for something the last time.

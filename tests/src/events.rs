@@ -30,6 +30,19 @@ pub async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Resul
     append(conn, &Envelope { aggregate_id: order, aggregate_version: version, ..event() }).await
 }
 
+/// Every event so far is in back-off for an hour.
+pub async fn back_off(pool: &PgPool) -> Result<()> {
+    sqlx::query(
+        "insert into messaging.outbox_exceptions
+             (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
+         select event_id, position, shard, aggregate_id, aggregate_version, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
+         from messaging.outbox",
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 /// Writes events to the outbox and puts them into a queue, as a command and the relay do.
 pub async fn deliver(pool: &PgPool, queue: Queue, events: &[Envelope]) -> Result<()> {
     for event in events {

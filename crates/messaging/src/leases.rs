@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 pub use shards::{Leases, ShardGroup};
-pub use store::timeline;
+pub use store::{fence_off, timeline};
 
 /// How long a lease lasts on the database's clock. A reader that was killed is replaced after at most this long and one
 /// [`RENEW`]: less than the 10 s that are promised, with room for a busy database.

@@ -3,6 +3,7 @@
 
 use contracts::{EntityType, EventType, Queue};
 use messaging::inbox;
+use messaging::leases::{self, Consumer};
 use runtime::database::in_transaction;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -65,7 +66,7 @@ async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Event, OperationError
 /// Makes sure that no relay sends the event: keeps relays away from its shard, or locks an exception that is not due. Relays lock
 /// in this order, too.
 async fn lock_skippable(conn: &mut PgConnection, event: &Event) -> Result<(), OperationError> {
-    let is_fenced = fence_off(conn, event.shard).await?;
+    let is_fenced = leases::fence_off(&mut *conn, Consumer::Relay, Some(event.shard)).await? == 1;
     let exception = sqlx::query!(
         r#"
         select status, coalesce(next_attempt_at <= clock_timestamp(), false) as "is_due!"
@@ -88,22 +89,6 @@ async fn lock_skippable(conn: &mut PgConnection, event: &Event) -> Result<(), Op
         }
     };
     if may_be_sent && !is_fenced { refused("the relay is sending it") } else { Ok(()) }
-}
-
-/// Locks the lease of a shard until the transaction ends; returns `false` when a relay holds it. In a new epoch, a relay that
-/// sleeps past its lease records nothing about the event.
-async fn fence_off(conn: &mut PgConnection, shard: i16) -> sqlx::Result<bool> {
-    let fenced = sqlx::query!(
-        r#"
-        update messaging.shard_leases set epoch = epoch + 1
-        where consumer = 'relay' and shard = $1
-          and shard not in (select shard from messaging.held_shards where consumer = 'relay')
-        "#,
-        shard,
-    )
-    .execute(conn)
-    .await?;
-    Ok(fenced.rows_affected() == 1)
 }
 
 async fn is_pending(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {

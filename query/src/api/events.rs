@@ -106,12 +106,8 @@ pub(super) async fn list_events(
         Some(live) => live,
         None => None,
     };
-    let mut server = api.feed.server();
-    let is_known = !server.borrow_and_update().is_empty();
+    let server = api.feed.server();
     let settled = api.feed.settled().await.ok_or_else(|| ApiError::unavailable("the end of the log is not known"))?;
-    if !is_known {
-        server.mark_unchanged();
-    }
     let after = match (cursor, wanted.order_id) {
         (Some(after), _) => after,
         // An order has no event before its own id, which says when it was placed.

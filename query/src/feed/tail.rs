@@ -49,7 +49,11 @@ pub(super) async fn run(feed: Arc<Feed>, tasks: Tasks) {
 /// they miss nothing. Not on another server: that gives out positions again which the one before had given out and lost.
 async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks: &Tasks) -> sqlx::Result<()> {
     let server = limited(leases::timeline(&feed.pool)).await?;
-    if feed.server.send_if_modified(|known| std::mem::replace(known, server.clone()) != server) {
+    let is_another = feed.server.send_if_modified(|known| {
+        let before = std::mem::replace(known, server.clone());
+        !before.is_empty() && before != server
+    });
+    if is_another {
         *told = None;
     }
     let mut place = limited(Place::watching(&feed.pool)).await?;

@@ -10,7 +10,7 @@ use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use messaging::{Hint, Wakeup, outbox};
-use runtime::Tasks;
+use runtime::{Clock, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
 use standalone::Part;
@@ -151,6 +151,38 @@ async fn what_only_a_newer_release_knows_waits_for_it_and_costs_no_attempts() ->
         let (status, _, reason) = job_of(&database.pool, event).await?;
         assert!(status == "dead" && reason.is_some_and(|reason| reason.contains("upgrade the workers")), "{what}");
     }
+    Ok(())
+}
+
+/// Another does it, and has had it for no time.
+struct TakenOver;
+
+impl Handler for TakenOver {
+    async fn handle(&self, _job: &Job) -> Result<Completed, Failure> {
+        Err(Failure::UnderWay { why: "the gateway has it".to_owned(), since: Clock::system().now() })
+    }
+}
+
+/// The dependency has answered, so its outage is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_just_gone_under_way_elsewhere_is_looked_up_soon_however_old_the_job_is() -> Result<()> {
+    let database = Database::new().await?;
+    let pool = database.pool_as("articurated_workers").await?;
+    deliver(&pool, QUEUE, &[event()]).await?;
+    sqlx::raw_sql(
+        "update messaging.inbox set received_at = received_at - interval '1 day';
+         insert into messaging.outages (queue, failures, reason, since, next_probe_at)
+         values ('notifications', 3, 'down', clock_timestamp() - interval '1 hour', clock_timestamp())",
+    )
+    .execute(&database.pool)
+    .await?;
+    let outcomes = Worker::new(pool.clone(), config("worker", SOON), TakenOver).tick().await?;
+    assert_eq!(outcomes, [Outcome::UnderWay]);
+    let (status, attempts, reason) = job(&database.pool).await?;
+    assert_eq!((status.as_str(), attempts, reason.as_deref()), ("ready", 0, Some("the gateway has it")));
+    let soon = "select count(*) from messaging.inbox where run_at < clock_timestamp() + interval '30 seconds'";
+    assert_eq!(books::count(&database.pool, soon).await?, 1);
+    assert_eq!(books::count(&database.pool, "select count(*) from messaging.outages").await?, 0);
     Ok(())
 }
 

@@ -6,12 +6,10 @@ use runtime::Ids;
 use sqlx::PgPool;
 use standalone::Part;
 use tests::books::{count, published};
-use tests::events::{append, event, record};
+use tests::events::{append, back_off, event, record};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System};
-
-use crate::operations::execute;
 
 /// A relay that has a backlog, with batches of this size.
 async fn relay(database: Database, broker: &Broker, batch: i64) -> Result<System> {
@@ -53,6 +51,7 @@ async fn what_is_read_ahead_does_not_overtake_what_waits_on_the_wire() -> Result
     let conn = &mut *database.pool.acquire().await?;
     record(conn, order, 1).await?;
     back_off(&database.pool).await?;
+    end_back_off_with_a_batch(&database.pool).await?;
     for (waiting, other) in [(None, 2), (Some(2), 1), (Some(3), 1)] {
         if let Some(version) = waiting {
             record(conn, order, version).await?;
@@ -76,16 +75,8 @@ async fn what_is_read_ahead_does_not_overtake_what_waits_on_the_wire() -> Result
     system.abandon().await
 }
 
-/// The only event waits until the relay has recorded a batch.
-async fn back_off(pool: &PgPool) -> Result<()> {
-    execute(
-        pool,
-        "insert into messaging.outbox_exceptions
-             (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
-         select event_id, position, shard, aggregate_id, 1, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
-         from messaging.outbox",
-    )
-    .await?;
+/// What is in back-off is due once the relay has recorded a batch.
+async fn end_back_off_with_a_batch(pool: &PgPool) -> Result<()> {
     sqlx::raw_sql(
         "create function public.its_time_comes() returns trigger language plpgsql security definer as $$
          begin

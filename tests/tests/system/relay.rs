@@ -10,13 +10,11 @@ use messaging::leases::LEASE;
 use runtime::{Clock, Ids, Tasks};
 use standalone::Part;
 use tests::books::{count, pending, published};
-use tests::events::{record, send_all_to_one_queue};
+use tests::events::{back_off, record, send_all_to_one_queue};
 use tests::services::Broker;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, books, eventually, shop};
 use tokio_util::sync::CancellationToken;
-
-use crate::operations::execute;
 
 /// How long relay and intakes may take to recover: their reconnects back off to 2 s, an answer may take 10 s.
 const BACK: Duration = Duration::from_secs(60);
@@ -184,11 +182,7 @@ async fn an_event_waits_behind_one_in_back_off() -> Result<()> {
     let database = Database::new().await?;
     let order = Ids::system().next();
     record(&mut *database.pool.acquire().await?, order, 1).await?;
-    let back_off = "insert into messaging.outbox_exceptions
-                        (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
-                    select event_id, position, shard, aggregate_id, 1, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
-                    from messaging.outbox";
-    execute(&database.pool, back_off).await?;
+    back_off(&database.pool).await?;
     let system = System::start_on(database, |options| options.parts = vec![Part::Relay]).await?;
     let pool = &system.database.pool;
     record(&mut *pool.acquire().await?, order, 2).await?;

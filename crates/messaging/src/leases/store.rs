@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runtime::database::interval;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use super::Consumer;
 use super::shards::Leases;
@@ -91,4 +91,26 @@ pub(super) async fn release(pool: &PgPool, consumer: Consumer, name: &str) -> sq
 /// Which server this is, and since which start of it. On another one positions and times may be given out again.
 pub async fn timeline(pool: &PgPool) -> sqlx::Result<String> {
     sqlx::query_scalar!(r#"select messaging.timeline() as "timeline!""#).fetch_one(pool).await
+}
+
+/// Raises the epochs of the shards that no living reader holds, of all or of one: one that sleeps past its lease records nothing
+/// any more. Locks them, and returns how many they are.
+pub async fn fence_off(executor: impl PgExecutor<'_>, consumer: Consumer, shard: Option<i16>) -> sqlx::Result<u64> {
+    let fenced = sqlx::query!(
+        r#"
+        with free as materialized (
+            select shard from messaging.shard_leases
+            where consumer = $1 and ($2::smallint is null or shard = $2)
+              and shard not in (select shard from messaging.held_shards where consumer = $1)
+            order by shard
+            for update
+        )
+        update messaging.shard_leases set epoch = epoch + 1 where consumer = $1 and shard in (select shard from free)
+        "#,
+        consumer.as_str(),
+        shard,
+    )
+    .execute(executor)
+    .await?;
+    Ok(fenced.rows_affected())
 }

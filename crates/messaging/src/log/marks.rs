@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use super::progress::Mark;
 use crate::fence::Point;
-use crate::leases::{Consumer, Leases};
+use crate::leases::{self, Consumer, Leases};
 
 /// Where a reader of these shards goes on: one mark per shard, in their order.
 pub(super) async fn load(pool: &PgPool, consumer: Consumer, leases: &Leases) -> sqlx::Result<Vec<Mark>> {
@@ -54,7 +54,7 @@ pub async fn caught_up(pool: &PgPool, consumer: Consumer, within: Duration) -> s
         );
         let lives = lives.fetch_one(pool).await?;
         if !lives {
-            fence_off(pool, consumer).await?;
+            leases::fence_off(pool, consumer, None).await?;
         }
         let stored = lowest(pool, consumer).await?;
         if stored >= newest || !lives {
@@ -65,25 +65,6 @@ pub async fn caught_up(pool: &PgPool, consumer: Consumer, within: Duration) -> s
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// A reader that sleeps past its lease stores no mark any more.
-async fn fence_off(pool: &PgPool, consumer: Consumer) -> sqlx::Result<()> {
-    sqlx::query!(
-        r#"
-        with free as materialized (
-            select shard from messaging.shard_leases
-            where consumer = $1 and shard not in (select shard from messaging.held_shards where consumer = $1)
-            order by shard
-            for update
-        )
-        update messaging.shard_leases set epoch = epoch + 1 where consumer = $1 and shard in (select shard from free)
-        "#,
-        consumer.as_str(),
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
 }
 
 /// Stores a mark under these names, for the shards whose lease is still held and whose own mark is lower. A reader that has slept

@@ -15,9 +15,8 @@ use uuid::Uuid;
 const COMMITS_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The looks take at most this part of the time.
+/// The looks take at most one second in so many.
 const SHARE: u32 = 20;
-
 /// After a look that took longer than a statement may.
 const GIVEN_UP: Duration = Duration::from_secs(10 * 60);
 
