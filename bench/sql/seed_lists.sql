@@ -10,8 +10,9 @@ with placed as (
     insert into read.orders (id, version, order_number, customer_id, state, created_at, updated_at, document, email,
                              payment_transaction_id, tracking_number)
     select id, 5, number, customer, state, at, at + n % 7 * interval '1 day',
-           ($1::jsonb || jsonb_build_object('id', id, 'order_number', number, 'customer_id', customer, 'state', state))::json, email,
-           'UPI-' || n, 'BD' || n || 'IN'
+           ($1::jsonb || jsonb_build_object('id', id, 'order_number', number, 'customer_id', customer, 'state', state, 'version', 5)
+            || case when state = 'DELIVERED' then jsonb_build_object('delivered_at', to_json(at + interval '4 days')) else '{}' end)::json,
+           email, 'UPI-' || n, 'BD' || n || 'IN'
     from placed
 ), words as (
     insert into read.search (id, kind, created_at, words)
@@ -28,9 +29,14 @@ with placed as (
     insert into read.returns (id, version, order_id, order_number, customer_id, state, created_at, updated_at, document, email,
                               tracking_number)
     select id, 5, id, number, customer, 'COMPLETED', at + interval '9 days', at + interval '12 days',
-           jsonb_build_object('id', id, 'order_id', id, 'order_number', number, 'state', 'COMPLETED', 'items', '[]'::jsonb)::json, email,
+           jsonb_build_object('id', id, 'order_id', id, 'order_number', number, 'state', 'COMPLETED', 'version', 5,
+                              'customer_id', customer, 'currency', 'INR', 'refund_amount_minor', 100000,
+                              'created_at', to_json(at + interval '9 days'), 'updated_at', to_json(at + interval '12 days'),
+                              'items', jsonb_build_array(jsonb_build_object(
+                                  'id', id, 'order_item_id', item ->> 'id', 'sku', item ->> 'sku', 'title', item ->> 'title',
+                                  'quantity', 1, 'amount_minor', 100000)))::json, email,
            'BR' || n || 'IN'
-    from placed where n % 10 = 1
+    from placed cross join (select $1::jsonb -> 'items' -> 0 as item) as first where n % 10 = 1
 ), refunds as (
     insert into read.refunds (id, version, order_id, return_id, customer_id, kind, state, amount_minor, currency, created_at, updated_at,
                               made_on, processed_on, document, order_number, email, payment_transaction_id)

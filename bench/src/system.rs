@@ -318,6 +318,8 @@ pub(crate) async fn between_limits<T>(
 
 #[cfg(test)]
 mod tests {
+    use contracts::{OrderDocument, ReturnDocument};
+
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,6 +342,15 @@ mod tests {
         for (table, rows) in [("orders", 100), ("search", 100), ("invoices", 90), ("returns", 10), ("credit_notes", 10)]
         {
             assert_eq!(listed(table).fetch_one(&database.pool).await?, rows, "{table}");
+        }
+        let documents = |table: &str| {
+            sqlx::query_scalar::<_, String>(AssertSqlSafe(format!("select document::text from read.{table}")))
+        };
+        for order in documents("orders").fetch_all(&database.pool).await? {
+            serde_json::from_str::<OrderDocument>(&order).context(order)?;
+        }
+        for returned in documents("returns").fetch_all(&database.pool).await? {
+            serde_json::from_str::<ReturnDocument>(&returned).context(returned)?;
         }
         system.drop(database).await?;
         system.stop().await

@@ -1,5 +1,6 @@
 //! Where one group of shards stands in the log.
 
+use chrono::{DateTime, Utc};
 use messaging::leases::{Consumer, Leases};
 use messaging::log::{Covered, LookAt, Place};
 use sqlx::PgPool;
@@ -12,6 +13,8 @@ pub(crate) struct Position {
     place: Place,
     /// Events above the marks that an earlier relay sent.
     sent: Vec<i64>,
+    /// None of the exceptions is due earlier.
+    due_from: DateTime<Utc>,
 }
 
 impl Position {
@@ -20,7 +23,7 @@ impl Position {
         let place = Place::load_without(pool, Consumer::Relay, leases, full).await?;
         let place = if arrives { place.and_arrived() } else { place };
         let sent = store::sent_above(pool, place.leases(), place.mark()).await?;
-        Ok(Self { place, sent })
+        Ok(Self { place, sent, due_from: DateTime::UNIX_EPOCH })
     }
 
     pub(crate) const fn leases(&self) -> &Leases {
@@ -28,7 +31,12 @@ impl Position {
     }
 
     pub(crate) fn standing(&self) -> Standing<'_> {
-        Standing { leases: self.place.leases(), marks: self.place.marks(), sent: &self.sent }
+        let Self { place, sent, due_from } = self;
+        Standing { leases: place.leases(), marks: place.marks(), sent, due_from: *due_from }
+    }
+
+    pub(crate) const fn look_for_exceptions_from(&mut self, due_from: DateTime<Utc>) {
+        self.due_from = due_from;
     }
 
     pub(crate) async fn look_at(&mut self, pool: &PgPool) -> sqlx::Result<LookAt> {

@@ -16,6 +16,7 @@ use crate::error::RelayError;
 use crate::outcome::Outcome;
 use crate::position::Position;
 use crate::postgres_queue::PostgresQueue;
+use crate::store::due_from::DueFrom;
 use crate::store::exceptions;
 use crate::stream::Stream;
 
@@ -25,6 +26,8 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// How often the relay looks after the exceptions of its shards.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+/// That takes at most one second in so many, also under a held snapshot, where what has gone out is still looked at.
+const SHARE: u32 = 20;
 /// How long a running batch may go on when the relay is asked to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -49,6 +52,7 @@ pub(crate) struct Relay {
     /// Shards at which the relay has stopped, because too many of their events cannot go out.
     full: Vec<i16>,
     tend_at: Instant,
+    due_from: DueFrom,
 }
 
 impl Relay {
@@ -67,8 +71,9 @@ impl Relay {
             Some(url) => Transport::RabbitMq(Box::new(Stream::new(pool.clone(), url, relay, max_attempts))),
         };
         let batch = BatchSize::new("relay", settings.batch);
+        let due_from = DueFrom::unknown(&leases.borrow().of_group(group));
         let (position, full, tend_at) = (None, Vec::new(), Instant::now());
-        Self { pool, transport, group, leases, wakeup, batch, position, full, tend_at }
+        Self { pool, transport, group, leases, wakeup, batch, position, full, tend_at, due_from }
     }
 
     /// Forwards until shutdown. A batch that is then running is finished if that is soon. Otherwise it is dropped
@@ -160,6 +165,13 @@ impl Relay {
         let Some(position) = self.position.as_mut().filter(|position| !position.leases().shards.is_empty()) else {
             return Ok(Outcome::Idle);
         };
+        if !self.due_from.is_of(position.leases()) {
+            self.due_from = DueFrom::unknown(position.leases());
+        }
+        if let Err(error) = limited(self.due_from.renew(&self.pool)).await {
+            tracing::warn!(%error, "could not look at all exceptions");
+        }
+        position.look_for_exceptions_from(self.due_from.at());
         let (started, rows) = (Instant::now(), self.batch.rows());
         let moved = match &mut self.transport {
             Transport::PostgresQueue(queue) => queue.tick(position, rows).await,
@@ -177,9 +189,10 @@ impl Relay {
         Ok(outcome)
     }
 
-    /// Looks after the exceptions, every second.
+    /// Looks after the exceptions.
     async fn tend(&mut self) -> sqlx::Result<()> {
-        if Instant::now() < self.tend_at {
+        let started = Instant::now();
+        if started < self.tend_at {
             return Ok(());
         }
         let leases = self.leases.borrow().of_group(self.group);
@@ -192,7 +205,7 @@ impl Relay {
             self.settle().await?;
             self.position = None;
         }
-        self.tend_at = Instant::now() + TEND_EVERY;
+        self.tend_at = Instant::now() + TEND_EVERY.max(started.elapsed() * SHARE);
         Ok(())
     }
 }

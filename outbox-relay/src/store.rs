@@ -3,6 +3,7 @@
 pub(crate) mod look;
 pub(crate) mod forward;
 pub(crate) mod exceptions;
+pub(crate) mod due_from;
 pub(crate) mod arrivals;
 pub(crate) mod backlog;
 pub(crate) mod partitions;
@@ -28,6 +29,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) marks: &'a [i64],
     /// Events above the marks that an earlier relay sent.
     pub(crate) sent: &'a [i64],
+    /// None of their exceptions is due earlier.
+    pub(crate) due_from: DateTime<Utc>,
 }
 
 /// The positions above a mark that are in batches of these shards.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use contracts::Queue;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use messaging::inbox::{self, Job};
+use messaging::inbox::{self, Job, RetriedFrom};
 use messaging::log::{self, Payload};
 use messaging::unknown;
 use runtime::database::refuses_the_data;
@@ -92,9 +92,9 @@ impl Projector {
     }
 
     /// Applies the dead events that an operator has retried, and those that were put off. Returns how many there were.
-    async fn apply_retried(&self, limit: i64) -> sqlx::Result<usize> {
+    async fn apply_retried(&self, from: &RetriedFrom, limit: i64) -> sqlx::Result<usize> {
         let mut tx = self.messaging.begin().await?;
-        let jobs = inbox::take_retried(&mut tx, Queue::Projections, limit.min(MOST_RETRIED)).await?;
+        let jobs = inbox::take_retried(&mut tx, from, limit.min(MOST_RETRIED)).await?;
         let left_out = self.write(&jobs).await?;
         let now = self.clock.now();
         record(&mut tx, &jobs, &left_out, |job| (now - job.received_at).to_std().unwrap_or_default()).await?;

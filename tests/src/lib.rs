@@ -10,6 +10,7 @@
 //! - [`description`]: the operations that the description of the API names;
 //! - [`books`]: checks that hold in the database after every test, and counts for assertions;
 //! - [`waiting`]: conditions with a deadline instead of sleeps;
+//! - [`old_entries`]: snapshots that are held open, and what loops read of what is settled;
 //! - [`programs`]: builds the real programs;
 //! - [`ordered`]: the proof that an ordered queue keeps the order of each aggregate;
 //! - [`faults`]: the fault harness, which runs the real programs while everything around them breaks, or while another release
@@ -25,6 +26,7 @@ pub mod events;
 pub mod description;
 pub mod books;
 pub mod waiting;
+pub mod old_entries;
 pub mod programs;
 pub mod ordered;
 pub mod faults;

@@ -28,7 +28,7 @@ pub use lease::{WorkerLease, extend_lease, start_lease};
 pub use ordered::{block, claim_in_order, is_ordered, settle};
 pub use outage::{end_outage, note_outage, probe_again};
 pub use outcome::{Next, complete, fail};
-pub use retried::{dead_letter, finish_retried, postpone, take_retried};
+pub use retried::{RetriedFrom, dead_letter, finish_retried, postpone, take_retried};
 
 /// The channel on which the consumers of a queue listen for hints.
 pub fn channel(queue: Queue) -> String {

@@ -8,6 +8,7 @@
 //! - [`inbox`]: deduplication, leases, attempts, back-off, dead jobs: the same for both transports;
 //! - [`worker`]: runs a handler over the jobs of a queue, and retries by [`retry`];
 //! - [`batch_size`]: batches that take too long are halved;
+//! - [`looks`]: where loops begin that ask often what is due;
 //! - [`unknown`]: how long an event waits that only a newer release knows;
 //! - [`wakeup`]: NOTIFY as a hint, polling as the guarantee;
 //! - [`log`]: the outbox as a log that is followed by position, and from which read models are rebuilt;
@@ -29,6 +30,7 @@ pub mod unknown;
 pub mod retry;
 pub mod worker;
 mod batch_size;
+pub mod looks;
 pub mod wakeup;
 pub mod snapshots;
 pub mod decoders;

@@ -117,7 +117,8 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
         ), due as materialized (
             select exception.*
             from messaging.outbox_exceptions as exception join held using (shard)
-            where status = 'WAITING' and next_attempt_at <= (select clock_timestamp()) and ($12::uuid is null or event_id = $12)
+            where status = 'WAITING' and next_attempt_at >= $19 and next_attempt_at <= (select clock_timestamp())
+              and ($12::uuid is null or event_id = $12)
               and not exists (
                   select from messaging.outbox_exceptions as earlier
                   where earlier.aggregate_id = exception.aggregate_id and earlier.status <> 'SKIPPED'
@@ -220,6 +221,7 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
         interval(unknown::WITHIN),
         interval(unknown::WAITS.0),
         interval(unknown::WAITS.1),
+        standing.due_from,
     )
     .fetch_one(pool)
     .await?;

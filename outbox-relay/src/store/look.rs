@@ -111,7 +111,8 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
             select event_id, position, aggregate_id, aggregate_version, attempts,
                    extract(epoch from clock_timestamp() - created_at)::float8 as waited
             from messaging.outbox_exceptions as exception
-            where shard = any($5) and status = 'WAITING' and next_attempt_at <= (select clock_timestamp())
+            where shard = any($5) and status = 'WAITING'
+              and next_attempt_at >= $9 and next_attempt_at <= (select clock_timestamp())
               and not exists (
                   select from messaging.outbox_exceptions as earlier
                   where earlier.aggregate_id = exception.aggregate_id and earlier.status <> 'SKIPPED'
@@ -141,6 +142,7 @@ pub(crate) async fn look(pool: &PgPool, standing: Standing<'_>, look_at: &LookAt
         standing.marks,
         standing.sent,
         MAX_BATCH_BYTES,
+        standing.due_from,
     )
     .fetch_all(pool)
     .await?;

@@ -16,8 +16,8 @@ use super::{Feed, Wanted};
 
 /// Without a request or a listener for so long, the tail rests.
 const RESTS_AFTER: Duration = Duration::from_secs(60);
-/// Between two looks, if nothing wakes it before.
-const POLL: Duration = Duration::from_millis(200);
+/// Between two looks, if nothing wakes it before. The first one is for what a writer holds back; it doubles while it does.
+const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 const ROWS: i64 = 1_000;
 /// How long one that was woken looks for the end of the log before it shows what was settled earlier: a transaction may stay open.
 const SETTLES_WITHIN: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks:
         *told = None;
     }
     let mut place = limited(Place::watching(&feed.pool)).await?;
-    let woke = Instant::now();
+    let (woke, mut held_back) = (Instant::now(), POLL.0);
     while feed.is_asked() && !tasks.shutdown.is_cancelled() {
         let started = Instant::now();
         if limited(leases::timeline(&feed.pool)).await? != server {
@@ -78,12 +78,14 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks:
             }
             *told = Some(settled);
         }
+        held_back = if place.is_settled() { POLL.0 } else { (held_back * 2).min(POLL.1) };
         if !seen.stopped_at_limit {
+            let poll = if place.is_settled() { POLL.1 } else { held_back };
             let wait = async {
                 if !seen.positions.is_empty() {
                     gather(started).await;
                 }
-                wakeup.wait(POLL).await;
+                wakeup.wait(poll).await;
             };
             tokio::select! { () = tasks.shutdown.cancelled() => {}, () = wait => {} }
         }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use contracts::Queue;
-use messaging::inbox::Job;
+use messaging::inbox::{Job, RetriedFrom};
 use messaging::leases::Consumer;
 use messaging::log::{self, Limit, LookAt, Place, Reader, Seen};
+use runtime::database::limited;
 use sqlx::PgPool;
 
 use super::{Projector, store};
@@ -21,11 +22,13 @@ pub(crate) struct Projecting {
     projector: Projector,
     messaging: PgPool,
     retried_at: Instant,
+    retried_from: RetriedFrom,
 }
 
 impl Projecting {
     pub(crate) fn new(projector: Projector, messaging: PgPool) -> Self {
-        Self { projector, messaging, retried_at: Instant::now() }
+        let retried_from = RetriedFrom::unknown(Queue::Projections);
+        Self { projector, messaging, retried_at: Instant::now(), retried_from }
     }
 }
 
@@ -39,7 +42,10 @@ impl Reader for Projecting {
             return Ok(false);
         }
         if Instant::now() >= self.retried_at {
-            self.projector.apply_retried(rows).await?;
+            if let Err(error) = limited(self.retried_from.renew(&self.messaging)).await {
+                tracing::warn!(%error, "could not look at all retried events");
+            }
+            self.projector.apply_retried(&self.retried_from, rows).await?;
             self.retried_at = Instant::now() + RETRIED_EVERY;
         }
         Ok(true)

@@ -37,6 +37,7 @@ mod inbox;
 mod invoice_store;
 mod lists;
 mod locked_rows;
+mod lower_bounds;
 mod mail;
 mod money;
 mod numbers;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -23,6 +23,7 @@ use standalone::{Options, Part};
 use standardwebhooks::Webhook;
 use tests::books::count;
 use tests::events::record;
+use tests::old_entries::{hold_snapshot, reads_little};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, System, books, eventually, shop};
 use tokio::net::TcpListener;
@@ -428,32 +429,15 @@ async fn a_held_snapshot_does_not_make_each_look_walk_over_what_is_settled() -> 
     let (api, pool) = (&system.api, &system.database.pool);
     let (_receiver, url) = Receiver::start().await?;
     register(api, &url, &["order.created"]).await?;
-    let mut snapshot = pool.begin().await?;
-    sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from messaging.webhook_deliveries")
-        .execute(&mut *snapshot)
-        .await?;
+    let snapshot = hold_snapshot(pool).await?;
     for _ in 0..ORDERS / 10 {
         let order = shop::order();
         try_join_all((0..10).map(|_| shop::place(api, &order))).await?;
     }
     let delivered = "select count(*) from messaging.webhook_deliveries where status = 'DELIVERED'";
     eventually_equal("all are delivered", SOON, ORDERS, async || count(pool, delivered).await).await?;
-    let read = async || -> Result<i64> {
-        let read = "select sum(idx_tup_read)::bigint from pg_stat_user_indexes where indexrelname like 'webhook_deliveries%due_at%'";
-        count(pool, read).await
-    };
     // The workers look twice a second; each look that began at the oldest entry would read one for each order or more.
-    let mut since = (Instant::now(), read().await?);
-    eventually("the looks read little", SOON, async || {
-        let now = (Instant::now(), read().await?);
-        if now.0 - since.0 < Duration::from_secs(3) {
-            return Ok(None);
-        }
-        let in_three_seconds = now.1 - since.1;
-        since = now;
-        Ok((in_three_seconds < 2 * ORDERS).then_some(()))
-    })
-    .await?;
+    reads_little(pool, "webhook_deliveries%due_at%", 2 * ORDERS).await?;
     snapshot.rollback().await?;
     system.finish().await
 }

@@ -2,24 +2,60 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use contracts::Queue;
 use runtime::database::interval;
 use serde_json::value::RawValue;
-use sqlx::PgConnection;
 use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::job::{Job, Row};
+use crate::looks::{COMMITS_WITHIN, Looks};
+
+/// No job of the queue that could start is due earlier. Jobs that are done keep their entries in the index until their partition goes.
+#[derive(Debug)]
+pub struct RetriedFrom {
+    queue: Queue,
+    at: DateTime<Utc>,
+    looks: Looks,
+}
+
+impl RetriedFrom {
+    pub fn unknown(queue: Queue) -> Self {
+        Self { queue, at: DateTime::UNIX_EPOCH, looks: Looks::default() }
+    }
+
+    /// Looks at everything, if it is time to. If that fails, the bound stays where it is.
+    pub async fn renew(&mut self, pool: &PgPool) -> sqlx::Result<()> {
+        let look = sqlx::query_scalar!(
+            r#"
+            select least(
+                (select run_at from messaging.inbox
+                 where queue = $1 and status in ('ready', 'in_doubt') and run_at is not null order by run_at limit 1),
+                statement_timestamp() - $2::interval) as "at!"
+            "#,
+            self.queue.as_str(),
+            interval(COMMITS_WITHIN),
+        )
+        .fetch_one(pool);
+        if let Some(at) = self.looks.take(look).await? {
+            self.at = at;
+        }
+        Ok(())
+    }
+}
 
 /// Locks up to `limit` jobs that an operator has retried, or that were postponed, for the caller's transaction.
-pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> sqlx::Result<Vec<Job>> {
+pub async fn take_retried(conn: &mut PgConnection, from: &RetriedFrom, limit: i64) -> sqlx::Result<Vec<Job>> {
     let rows = sqlx::query_as!(
         Row,
         r#"
         with due as materialized (
             select event_id, aggregate_id, aggregate_version, received_at, attempts, status
             from messaging.inbox
-            where queue = $1 and status in ('ready', 'in_doubt') and run_at <= (select clock_timestamp())
+            where queue = $1 and status in ('ready', 'in_doubt')
+              and run_at >= $3 and run_at <= (select clock_timestamp())
             order by run_at
             limit $2
             for update skip locked
@@ -34,12 +70,13 @@ pub async fn take_retried(conn: &mut PgConnection, queue: Queue, limit: i64) -> 
             from messaging.events where event_id = due.event_id limit 1
         ) as event on true
         "#,
-        queue.as_str(),
+        from.queue.as_str(),
         limit,
+        from.at,
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| row.into_job(queue, Uuid::nil())).collect())
+    Ok(rows.into_iter().map(|row| row.into_job(from.queue, Uuid::nil())).collect())
 }
 
 /// Marks rows taken with [`take_retried`] as done.

@@ -9,10 +9,19 @@ use super::progress::{Covered, LookAt, Mark, Progress};
 use crate::fence;
 use crate::leases::{ARRIVED, Consumer, Leases};
 
-/// How often a reader asks for the writers, while the mark could move and nothing new comes.
-const ASK_EVERY: Duration = Duration::from_millis(100);
-/// The same while new events come: they would wait for the answer.
-const ASK_BUSY_EVERY: Duration = Duration::from_secs(1);
+/// How often a reader asks for the writers while the mark could move.
+#[derive(Debug, Clone, Copy)]
+struct AskEvery {
+    /// While nothing new comes.
+    idle: Duration,
+    /// While new events come.
+    busy: Duration,
+}
+
+/// New events would wait for the answer.
+const READER: AskEvery = AskEvery { idle: Duration::from_millis(100), busy: Duration::from_secs(1) };
+/// Nothing is shown before the answer.
+const WATCHER: AskEvery = AskEvery { idle: Duration::from_millis(10), busy: Duration::from_millis(10) };
 /// How often the mark is stored while it moves.
 const STORE_EVERY: Duration = Duration::from_secs(2);
 
@@ -28,6 +37,7 @@ pub struct Place {
     /// A position for each shard: events up to it are known.
     marks: Vec<i64>,
     progress: Progress,
+    ask_every: AskEvery,
     asked_at: Option<Instant>,
     /// Whether the last statement saw something.
     is_busy: bool,
@@ -66,6 +76,7 @@ impl Place {
             held_back: held_back.to_vec(),
             marks: stored.iter().map(|mark| mark.position).collect(),
             progress: Progress::from_mark(Mark { position: lowest, since }),
+            ask_every: READER,
             asked_at: None,
             is_busy: false,
             stored: lowest,
@@ -85,6 +96,7 @@ impl Place {
             held_back: Vec::new(),
             marks: Vec::new(),
             progress: Progress::from_mark(Mark { position, since: None }),
+            ask_every: WATCHER,
             asked_at: None,
             is_busy: false,
             stored: i64::MAX,
@@ -118,6 +130,11 @@ impl Place {
         self.progress.has_settled()
     }
 
+    /// Whether nothing was seen above the mark.
+    pub const fn is_settled(&self) -> bool {
+        self.progress.is_settled()
+    }
+
     /// Positions that were not there when the reader passed them, and may still come.
     pub fn gaps(&self) -> i64 {
         self.progress.gaps()
@@ -125,7 +142,7 @@ impl Place {
 
     /// Where the next statement has to look. Asks for the writers first, if it is time to.
     pub async fn look_at(&mut self, pool: &PgPool) -> sqlx::Result<LookAt> {
-        let ask_every = if self.is_busy { ASK_BUSY_EVERY } else { ASK_EVERY };
+        let ask_every = if self.is_busy { self.ask_every.busy } else { self.ask_every.idle };
         if self.progress.needs_writers() && self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= ask_every) {
             let drawn = marks::drawn(pool).await?;
             self.progress.note_writers(drawn, fence::writers(pool, "messaging.outbox").await?);

@@ -67,7 +67,12 @@ impl Progress {
 
     /// Whether a statement has looked behind all writers since the start, or there was nothing to look at.
     pub(super) const fn has_settled(&self) -> bool {
-        self.mark.since.is_some() || self.head == self.mark.position
+        self.mark.since.is_some() || self.is_settled()
+    }
+
+    /// Whether nothing was seen above the mark.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.head == self.mark.position
     }
 
     /// Positions that were not there when the reader passed them, and may still come.
@@ -77,7 +82,7 @@ impl Progress {
 
     /// Whether [`Progress::note_writers`] could move the mark.
     pub(super) fn needs_writers(&self) -> bool {
-        self.head > self.mark.position && self.fence.settled().is_none()
+        !self.is_settled() && self.fence.settled().is_none()
     }
 
     /// Notes the highest position that had been drawn, and then who was writing; in this order.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use standalone::Part;
 use tests::books::count;
+use tests::old_entries::hold_snapshot;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System, eventually};
 
@@ -58,10 +59,7 @@ async fn old_keys_are_deleted_in_steps_that_a_held_snapshot_does_not_make_longer
     execute(pool, &keys(7, "now()")).await?;
     // The statements of a large table use the index.
     execute(pool, "vacuum analyze command.idempotency_keys").await?;
-    // As pg_dump does.
-    let mut snapshot = pool.begin().await?;
-    sqlx::query("set transaction isolation level repeatable read").execute(&mut *snapshot).await?;
-    sqlx::query("select 1").execute(&mut *snapshot).await?;
+    let snapshot = hold_snapshot(pool).await?;
 
     clock.advance(TimeDelta::minutes(10));
     let first = eventually("the run is done", SOON, async || Ok(results(pool).await?.into_iter().next())).await?;

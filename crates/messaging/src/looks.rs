@@ -1,0 +1,39 @@
+//! Lower bounds for loops that ask often what is due.
+//!
+//! What is settled keeps its entries in an index for as long as someone's snapshot is open, and some of it longer. A loop that began
+//! at the oldest entry would walk over all of them each time. So it begins at a bound, which a look at everything sets now and
+//! then. What a transaction of more than [`COMMITS_WITHIN`] adds below the bound, and what a clock adds that was set back, waits for the
+//! next such look.
+
+use std::time::{Duration, Instant};
+
+/// How long a transaction takes that makes something due.
+pub const COMMITS_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at everything.
+const EVERY: Duration = Duration::from_secs(5);
+/// The looks take at most one second in so many.
+const SHARE: u32 = 20;
+/// After a look that took longer than a statement may.
+const GIVEN_UP: Duration = Duration::from_secs(10 * 60);
+
+/// When to look at everything again.
+#[derive(Debug, Default)]
+pub struct Looks {
+    next: Option<Instant>,
+}
+
+impl Looks {
+    /// Takes the look, if it is time to. `None`: it is not.
+    pub async fn take<T>(&mut self, look: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<Option<T>> {
+        let started = Instant::now();
+        if self.next.is_some_and(|next| started < next) {
+            return Ok(None);
+        }
+        // A look that is given up, because it takes too long, does not come again soon.
+        self.next = Some(started + GIVEN_UP);
+        let seen = look.await;
+        let wait = if seen.is_ok() { EVERY.max(started.elapsed() * SHARE) } else { EVERY };
+        self.next = Some(Instant::now() + wait);
+        seen.map(Some)
+    }
+}
