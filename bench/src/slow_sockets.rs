@@ -25,7 +25,8 @@ const PER_SECOND: f64 = 200.0;
 const ROUNDS: usize = 2;
 const WARM_UP: Duration = Duration::from_secs(10);
 const MEASURE: Duration = Duration::from_secs(60);
-/// How long a client that was thrown out waits before it comes again.
+/// How long a client that was thrown out waits before it comes again. The first time the clients come one after the other within this time:
+/// sockets that are idle are measured, not a storm of connections.
 const AGAIN: Duration = Duration::from_secs(10);
 const HALF: &[u8] = b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Slow: ";
 const AIM_RATIO: f64 = 2.0;
@@ -101,8 +102,10 @@ impl Slow {
         let stopped = stop.clone();
         let clients = on_own_thread(move || async move {
             let mut clients = JoinSet::new();
-            for _ in 0..sockets {
-                clients.spawn(stopped.clone().run_until_cancelled_owned(talk_slowly(address)));
+            let sockets = u32::try_from(sockets)?;
+            for place in 0..sockets {
+                let comes = AGAIN * place / sockets;
+                clients.spawn(stopped.clone().run_until_cancelled_owned(talk_slowly(address, comes)));
             }
             while clients.join_next().await.is_some() {}
             Ok(())
@@ -116,8 +119,9 @@ impl Slow {
     }
 }
 
-/// Sends half of a head, waits until the server has had enough, and comes again.
-async fn talk_slowly(address: SocketAddr) {
+/// Comes after a while, sends half of a head, waits until the server has had enough, and comes again.
+async fn talk_slowly(address: SocketAddr, comes: Duration) {
+    tokio::time::sleep(comes).await;
     loop {
         if let Ok(mut stream) = TcpStream::connect(address).await
             && stream.write_all(HALF).await.is_ok()
