@@ -6,6 +6,8 @@
 -- `document`, written once and stored nowhere else on this side. What transitions add (transaction id, tracking number,
 -- times) is merged into `progress`. Both, with state and version, are the order as clients and events see it:
 -- `command.whole` below.
+--   link, link_version  the hash of the order's last row in the audit, and its version. Unless it is that of the order's version, the hash
+--                       is looked up
 create table command.orders (
     id            uuid        not null constraint orders_pkey primary key,
     order_number  text        not null constraint orders_order_number_key unique
@@ -21,6 +23,8 @@ create table command.orders (
     delivered_at  timestamptz,
     created_at    timestamptz not null,
     updated_at    timestamptz not null,
+    link          bytea,
+    link_version  integer,
     -- The return window starts at delivery, so a delivered order must have its time.
     constraint orders_delivered_has_time check (state <> 'DELIVERED' or delivered_at is not null)
 ) with (fillfactor = 80);
@@ -61,7 +65,9 @@ create table command.returns (
     items                json        compression lz4 not null,
     progress             jsonb       not null,
     created_at           timestamptz not null,
-    updated_at           timestamptz not null
+    updated_at           timestamptz not null,
+    link                 bytea,
+    link_version         integer
 ) with (fillfactor = 80);
 create index returns_order on command.returns (order_id);
 -- No index finds the returns in REQUESTED, which a schedule reads once a day. Its predicate would contain `state`, so no
@@ -152,7 +158,7 @@ create table command.state_transitions (
 );
 -- Rows lie in the order of their positions, so the smallest kind of index finds a range.
 create index state_transitions_position on command.state_transitions using brin (position) with (pages_per_range = 16, autosummarize = on);
--- Only `command.append_transitions` inserts, with the rights of its owner.
+-- Only `command.append_linked` inserts, with the rights of its owner.
 grant select on command.state_transitions to articurated_command, articurated_workers;
 
 -- The grants stop the processes from changing the audit; this trigger stops the owner of the table too.
@@ -222,12 +228,10 @@ create type command.new_transition as (
     digest       bytea
 );
 
--- Appends rows to the audit, and returns how many. It is the only insert into the table, and a batch is one call. An entity is in it
--- once: its predecessor must be there already.
+-- Appends rows to the audit whose hashes are known, and returns how many. A batch is one call, and this is the only insert into the table.
 --
--- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call. And its statement
--- sees what was committed while the caller's waited for a lock: the predecessor.
-create function command.append_transitions(transitions command.new_transition[]) returns bigint
+-- It is plpgsql because that keeps the plan of the insert; Postgres would plan a SQL function again at every call.
+create function command.append_linked(transitions command.new_transition[], hashes bytea[]) returns bigint
     language plpgsql security definer set search_path = pg_catalog as $$
 declare
     appended bigint;
@@ -236,17 +240,47 @@ begin
         (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
          trace_id, created_at, salt, hash)
     select entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
-           trace_id, created_at, salt,
-           sha256(case when version = 1 then digest else
-               (select before.hash from command.state_transitions as before
-                where before.entity_type = new.entity_type and before.entity_id = new.entity_id and before.version = new.version - 1)
-               || digest end)
-    from unnest(transitions) as new;
+           trace_id, created_at, salt, hash
+    from unnest(transitions, hashes) as new
+        (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
+         trace_id, created_at, salt, digest, hash);
     get diagnostics appended = row_count;
     return appended;
 end $$;
+revoke all on function command.append_linked from public;
+grant execute on function command.append_linked to articurated_command;
+
+-- The same of rows whose predecessors are looked up. An entity is in a batch once: its predecessor must be there already. The statement
+-- sees what was committed while the caller's waited for a lock: the predecessor.
+create function command.append_transitions(transitions command.new_transition[]) returns bigint
+    language plpgsql security definer set search_path = pg_catalog as $$
+begin
+    return command.append_linked(transitions, array(
+        select sha256(case when version = 1 then digest else
+                   (select before.hash from command.state_transitions as before
+                    where before.entity_type = new.entity_type and before.entity_id = new.entity_id and before.version = new.version - 1)
+                   || digest end)
+        from unnest(transitions) with ordinality as new
+            (entity_type, entity_id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata, ip_address, request_id,
+             trace_id, created_at, salt, digest, n)
+        order by n));
+end $$;
 revoke all on function command.append_transitions from public;
 grant execute on function command.append_transitions to articurated_command, articurated_workers;
+
+-- The hash of a row of the audit. In PL/pgSQL, whose statements see what was committed while the caller's waited for a lock.
+create function command.hash_of(of_type text, of_id uuid, of_version integer) returns bytea
+    language plpgsql volatile as $$
+begin
+    return (select hash from command.state_transitions
+            where entity_type = of_type and entity_id = of_id and version = of_version);
+end $$;
+
+-- The hash of the row that follows on version `before`, of which the entity's own row may know the hash. Postgres inlines it.
+create function command.linked(link bytea, link_version integer, of_type text, of_id uuid, before integer, digest bytea) returns bytea
+    language sql volatile
+    return sha256(case when link_version = before then link else command.hash_of(of_type, of_id, before) end || digest);
+
 
 -- An order or a return as clients and events see it: the frozen document, what has been added since, state and version. The
 -- parts are joined as text, because Postgres would take longer to merge them as jsonb. The command service does the same for

@@ -1,9 +1,11 @@
 -- Orders $2 to $3: copies of order $1, each with its first audit row. The id of an order is its number.
 with copied as (
     insert into command.orders
-        (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at)
+        (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at, link,
+         link_version)
     select id, number, $1 ->> 'customer_id', 'PENDING_PAYMENT', 1, $1 ->> 'currency', ($1 ->> 'total_minor')::bigint,
-           ($1 - '{state,version,updated_at}'::text[] || jsonb_build_object('id', id, 'order_number', number))::json, jsonb_build_object('updated_at', now()), now(), now()
+           ($1 - '{state,version,updated_at}'::text[] || jsonb_build_object('id', id, 'order_number', number))::json, jsonb_build_object('updated_at', now()), now(), now(),
+           sha256(''), 1
     from generate_series($2::bigint, $3::bigint) as n
     cross join lateral (select lpad(to_hex(n), 32, '0')::uuid as id, 'AC-20260101-' || lpad(n::text, 8, '0') as number) as made
     returning id

@@ -1,5 +1,8 @@
--- The function that appends to the audit, without the chain: no predecessor is looked up, and nothing is hashed.
-create or replace function command.append_transitions(transitions command.new_transition[]) returns bigint
+-- The functions of the audit without its chain: nothing is hashed, and no salt is stored.
+create or replace function command.linked(link bytea, link_version integer, of_type text, of_id uuid, before integer, digest bytea)
+    returns bytea language sql volatile return null::bytea;
+
+create or replace function command.append_linked(transitions command.new_transition[], hashes bytea[]) returns bigint
     language plpgsql security definer set search_path = pg_catalog as $$
 declare
     appended bigint;

@@ -1,7 +1,5 @@
 //! What the chain of the audit costs a transition, and how long it takes to check a million rows of it.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -17,14 +15,12 @@ use standalone::Part;
 use uuid::Uuid;
 
 use crate::Plan;
-use crate::load::{self, Load};
-use crate::report::{Figure, Limit, Row, mean};
+use crate::report::{Figure, Row};
 use crate::requests::{self, Stock};
 use crate::system::System;
+use crate::turns::{Server, Turns};
 
 const CONNECTIONS: u32 = 256;
-/// With and without the chain, in turns: A B B A, because the database grows meanwhile.
-const ROUNDS: u64 = 4;
 const AIM: f64 = 0.97;
 /// Rows of the audit to check, and how long that may take.
 const ROWS: u64 = 1_000_000;
@@ -41,31 +37,24 @@ pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
         database.seed_orders(&sample, orders).await?;
     }
     sqlx::raw_sql(include_str!("../sql/without_chain.sql")).execute(&without.pool).await?;
-    let (mut chained, mut unchained) = (Vec::new(), Vec::new());
-    let share = orders / ROUNDS;
-    for round in 0..ROUNDS {
-        let mut turns = [(&with, &mut chained), (&without, &mut unchained)];
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (database, rates) in turns {
-            database.settle().await?;
-            let stock = Stock::new(round * share + 1, (round + 1) * share);
-            let options = system.options(database, &[Part::Command]);
-            rates.push(System::run(options, async |address| transitions(address, plan, &stock).await).await?);
-        }
+    for database in [&with, &without] {
+        database.settle().await?;
     }
+    let options = |database| system.options(database, &[Part::Command]);
+    let stocks = [Stock::new(1, orders), Stock::new(1, orders)];
+    let cost = System::run(options(&with), async |ours| {
+        System::run(options(&without), async |limit| {
+            let turns = Turns { ours, limit, connections: CONNECTIONS };
+            let what = format!("transitions over HTTP with the chain of the audit, {CONNECTIONS} connections");
+            let script = |server| requests::walking(&stocks[usize::from(server == Server::Limit)]);
+            turns.measure(plan, what, ("the same without it", AIM), script).await
+        })
+        .await
+    })
+    .await?;
     system.drop(without).await?;
     system.drop(with).await?;
-    let what = format!("transitions over HTTP with the chain of the audit, {CONNECTIONS} connections");
-    let limit = Limit::new("the same without it", unchained, AIM);
-    let ours = Row::ratio(what, mean(&chained), limit, json!({ "runs": chained, "seeded_orders": orders }));
-    Ok(vec![ours, checked(system, plan).await?])
-}
-
-async fn transitions(address: SocketAddr, plan: &Plan, stock: &Arc<Stock>) -> Result<f64> {
-    let load = Load::closed(address, CONNECTIONS, plan);
-    Ok(load::run(load, || requests::walking(stock)).await?.per_second)
+    Ok(vec![cost, checked(system, plan).await?])
 }
 
 /// How long an audit of the chain takes, with its seals.

@@ -26,6 +26,7 @@
 //! Invariant: no time is asserted. The benchmark fails only on an unexpected response, or when rows and responses differ.
 
 mod transitions;
+mod turns;
 mod placements;
 mod reads;
 mod pdf;

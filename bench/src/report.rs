@@ -74,6 +74,15 @@ impl Row {
         Self { what, result: Outcome::Ratio { ours_per_second, limit, ratio }, details }
     }
 
+    /// Two that were measured in turns: the ratio is the median of those of neighbouring turns.
+    pub(crate) fn in_turns(what: String, ours: &[f64], limit: Limit) -> Self {
+        let mut ratios: Vec<f64> = ours.iter().zip(&limit.runs_per_second).map(|(ours, other)| ours / other).collect();
+        let details = json!({ "runs": ours, "ratios": ratios });
+        ratios.sort_by(f64::total_cmp);
+        let middle = &ratios[(ratios.len() - 1) / 2..=ratios.len() / 2];
+        Self { what, result: Outcome::Ratio { ours_per_second: mean(ours), limit, ratio: mean(middle) }, details }
+    }
+
     pub(crate) fn figures(what: String, unit: &'static str, figures: Vec<Figure>, details: Value) -> Self {
         Self { what, result: Outcome::Figures { unit, figures }, details }
     }
@@ -84,7 +93,10 @@ impl fmt::Display for Row {
         writeln!(f, "{}", self.what)?;
         match &self.result {
             Outcome::Ratio { ours_per_second, limit, ratio } => {
-                let runs: Vec<_> = limit.runs_per_second.iter().map(|run| format!("{run:.1}")).collect();
+                let runs: Vec<_> = match limit.runs_per_second.len() {
+                    many @ 9.. => vec![format!("{many} turns")],
+                    _ => limit.runs_per_second.iter().map(|run| format!("{run:.1}")).collect(),
+                };
                 let aim = limit.aim_at_least;
                 writeln!(f, "    ours   {ours_per_second:>10.1}/s")?;
                 writeln!(f, "    limit  {:>10.1}/s  {} ({})", limit.mean_per_second, limit.what, runs.join(", "))?;

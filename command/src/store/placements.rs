@@ -143,8 +143,10 @@ pub(crate) async fn insert_orders(conn: &mut PgConnection, batch: &[NewOrder]) -
             join command.orders as entity on entity.id = answer.entity_id
         ), placed as (
             insert into command.orders
-                (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at)
-            select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document::json, progress, at, at
+                (id, order_number, customer_id, state, version, currency, total_minor, document, progress, created_at, updated_at, link,
+                 link_version)
+            select id, order_number, customer_id, 'PENDING_PAYMENT', 1, currency, total_minor, document::json, progress, at, at,
+                   sha256(digest), 1
             from command where not exists (select from known where known.n = command.n)
             order by order_number
             on conflict (order_number) do nothing

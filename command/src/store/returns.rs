@@ -163,8 +163,9 @@ pub(crate) async fn insert_return(conn: &mut PgConnection, new: &NewReturn<'_>) 
     let inserted = sqlx::query!(
         r#"
         with requested as (
-            insert into command.returns (id, order_id, state, version, document, items, progress, created_at, updated_at)
-            values ($1, $2, 'REQUESTED', 1, $3::text::json, $4::text::json, $5, $6, $6)
+            insert into command.returns
+                (id, order_id, state, version, document, items, progress, created_at, updated_at, link, link_version)
+            values ($1, $2, 'REQUESTED', 1, $3::text::json, $4::text::json, $5, $6, $6, sha256($23::bytea), 1)
         ), remembered as (
             insert into command.idempotency_keys
                 (caller, route, key, request_hash, entity_type, entity_id, status, state, version, progress, created_at)

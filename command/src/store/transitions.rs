@@ -169,25 +169,27 @@ macro_rules! transition_statement {
                 from command join command.idempotency_keys as answer using (caller, route, key)
                 join "# + $table + r#" as entity on entity.id = answer.entity_id
             ), locked as materialized (
-                select id, state, version, progress, "# + $columns + r#" from "# + $table + r#"
+                select id, state, version, progress, link, link_version, "# + $columns + r#" from "# + $table + r#"
                 where id = any($1) order by id for update skip locked
             ), legal as materialized (
                 select * from unnest($21::text[], $22::text[]) as legal (state, to_state)
             ), step as materialized (
-                select command.*, state as from_state, locked.version + 1 as version, locked.progress || command.progress as merged
+                select command.*, state as from_state, locked.version + 1 as version, locked.progress || command.progress as merged,
+                       command.linked(link, link_version, "# + $entity + r#", locked.id, locked.version, digest) as hash
                 from command join locked using (id) join legal using (state, to_state)
                 where (expected_version is null or expected_version = locked.version)
                   and not exists (select from known where known.n = command.n)
             ), changed as (
                 update "# + $table + r#" as entity
-                set state = to_state, version = step.version, progress = merged, updated_at = at"# + $also + r#"
+                set state = to_state, version = step.version, progress = merged, updated_at = at,
+                    link = step.hash, link_version = step.version"# + $also + r#"
                 from step
                 where entity.id = step.id
                 returning step.*
             ), audited as materialized (
-                select command.append_transitions(array_agg(row(
+                select command.append_linked(array_agg(row(
                            "# + $entity + r#", id, version, from_state, to_state, actor, actor_type, trigger, reason, metadata,
-                           ip_address::inet, request_id, trace_id, at, salt, digest)::command.new_transition))
+                           ip_address::inet, request_id, trace_id, at, salt, digest)::command.new_transition), array_agg(hash))
                 from changed
             ), published as materialized (
                 select messaging.append_events("# + $entity + r#", array_agg(event_id), array_agg(id), array_agg(version),

@@ -2,7 +2,7 @@
 //!
 //! A row's hash is SHA-256 of the hash of its predecessor, which is the row of the same entity with the version before, and of the
 //! row's own digest. The service that makes the change computes the digest; the database, which knows the predecessor, adds it
-//! (`command.append_transitions`). Version and former state follow from the place in the chain.
+//! (`command.append_transitions`, `command.linked`). Version and former state follow from the place in the chain.
 //!
 //! What may name a person enters as a salted digest of its own. When it is erased, the digest takes its place and the salt goes with
 //! it: the chain holds, and nothing can be guessed from what is left.

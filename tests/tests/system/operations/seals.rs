@@ -8,9 +8,10 @@ use operations::audit::{Report, Sources, Status, Verdict, audit_chain};
 use operations::seal::{SealKey, make};
 use runtime::Clock;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use standalone::Part;
 use storage::InvoiceStore;
+use tests::books::count;
 use tests::{Database, System, shop};
 use uuid::Uuid;
 
@@ -50,22 +51,29 @@ impl Sealed {
         Ok((made.seals, made.rows))
     }
 
-    async fn audit(&self) -> Result<Report> {
-        let sources = Sources {
+    fn sources(&self) -> Sources {
+        Sources {
             seal_store_url: Some(self.folder.path().display().to_string()),
             seal_public_keys: vec![self.key.public()],
             ..Sources::default()
-        };
-        Ok(audit_chain(&self.pool, &sources).await?)
+        }
+    }
+
+    async fn audit(&self) -> Result<Report> {
+        Ok(audit_chain(&self.pool, &self.sources()).await?)
     }
 
     /// What the rule about the chain says.
     async fn complaints(&self) -> Result<Vec<String>> {
-        let report = self.audit().await?;
-        let rule = report.rules.into_iter().find(|rule| rule.rule == 11).context("the rule")?;
-        assert_eq!((rule.status == Status::Violated, rule.not_checked), (!rule.examples.is_empty(), Vec::new()));
-        Ok(rule.examples)
+        complaints(&self.pool, &self.sources()).await
     }
+}
+
+async fn complaints(pool: &PgPool, sources: &Sources) -> Result<Vec<String>> {
+    let report = audit_chain(pool, sources).await?;
+    let rule = report.rules.into_iter().find(|rule| rule.rule == 11).context("the rule")?;
+    assert_eq!((rule.status == Status::Violated, rule.not_checked), (!rule.examples.is_empty(), Vec::new()));
+    Ok(rule.examples)
 }
 
 /// The last row of an order, changed so that the chain does not show it. Returns its name.
@@ -161,6 +169,39 @@ async fn so_are_rows_that_were_removed_or_put_in() -> Result<()> {
         "{complaints:?}"
     );
     Ok(())
+}
+
+/// The row of an order knows the last hash of its chain, which saves a look-up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_goes_on_where_the_hash_has_to_be_looked_up_and_a_false_one_is_named() -> Result<()> {
+    let sealed = Sealed::new().await?;
+    let (operator, sources) = (sealed.pool.clone(), sealed.sources());
+    let system = System::start_on(sealed.database, |options| options.parts = vec![Part::Command]).await?;
+    let (pool, api) = (&system.database.pool, &system.api);
+    let [unknown, known, false_one] = [
+        shop::order_in(api, OrderState::Paid).await?,
+        shop::order_in(api, OrderState::Paid).await?,
+        shop::order_in(api, OrderState::Paid).await?,
+    ];
+    let set = async |link: &str, id: Uuid| {
+        sqlx::query(AssertSqlSafe(format!("update command.orders set {link} where id = $1")))
+            .bind(id)
+            .execute(pool)
+            .await
+    };
+    set("link_version = 1", unknown.id).await?;
+    set("link = sha256('mallory')", false_one.id).await?;
+    let forged = format!("order {}@3", false_one.id);
+    for order in [unknown, known, false_one] {
+        shop::bring(api, order, OrderState::Delivered).await?;
+    }
+    let knows_all = "select count(*) from command.orders join command.state_transitions as last
+                         on last.entity_id = orders.id and last.version = orders.version
+                     where link = hash and link_version = orders.version";
+    assert_eq!(count(pool, knows_all).await?, 5, "those of before, too");
+    let complaints = complaints(&operator, &sources).await?;
+    assert!(complaints.len() == 1 && complaints[0].contains(&forged), "{complaints:?}");
+    system.abandon().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

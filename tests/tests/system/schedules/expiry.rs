@@ -100,6 +100,7 @@ async fn one_run_rejects_a_thousand_returns_of_one_instant() -> Result<()> {
     let (pool, due) = (&system.database.pool, utc("2026-01-17T18:30:00Z"));
     shop::return_in(&system.api, ReturnState::Requested).await?;
     let copies = "insert into command.returns
+                      (id, order_id, state, version, document, items, progress, created_at, updated_at)
                   select gen_random_uuid(), order_id, state, version, document, items, progress, created_at, updated_at
                   from command.returns cross join generate_series(1, 1100)";
     sqlx::query(copies).execute(pool).await?;
