@@ -32,6 +32,8 @@ pub enum Command {
     Stuck(read::Stuck),
     /// Shows one event, or all events of an order, return, document or refund, with jobs and operator actions
     Show(read::Show),
+    /// Tells the story of an order: its steps, and what came of each
+    Order(read::Order),
     /// Sends events again; a consumer that already has one drops the copy
     Replay(write::Replay),
     /// Keeps an event from the job queues for good, so that its order, return, document or refund continues without it
@@ -83,6 +85,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Status(arguments) => (arguments.run().await, 1),
         Command::Stuck(arguments) => (arguments.run().await, 1),
         Command::Show(arguments) => (arguments.run().await, 1),
+        Command::Order(arguments) => (arguments.run().await, 1),
         Command::Replay(arguments) => (arguments.run().await, 1),
         Command::Skip(arguments) => (arguments.run().await, 1),
         Command::Release(arguments) => (arguments.run().await, 1),

@@ -8,6 +8,8 @@ use uuid::Uuid;
 pub enum OperationError {
     #[error("no event has the id {0}, and no order, return, document or refund with that id has events")]
     EventNotFound(Uuid),
+    #[error("no order has the number or id {0:?}, nor one of its returns, refunds, documents or events")]
+    OrderNotFound(String),
     #[error("the event {id} cannot be skipped: {why}")]
     EventNotSkippable { id: Uuid, why: &'static str },
     #[error("the event {id} has nothing to release: {why}")]

@@ -3,6 +3,7 @@
 //! - [`status`]: everything on one screen;
 //! - [`stuck`]: events and jobs that make no progress;
 //! - [`show`]: one event, or all events of an order, return, document or refund;
+//! - [`story`]: an order from its first command on, and what came of each step;
 //! - [`jobs`] and [`queues`]: the inbox;
 //! - [`actions`]: what operators did;
 //! - [`schedules`]: what runs by the clock;
@@ -12,6 +13,7 @@
 pub mod status;
 pub mod stuck;
 pub mod show;
+pub mod story;
 pub mod jobs;
 pub mod queues;
 pub mod actions;

@@ -26,8 +26,10 @@ const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// How often the relay looks after the exceptions of its shards.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-/// That takes at most one second in so many, also under a held snapshot, where what has gone out is still looked at.
+/// That takes at most one second in so many, also under a held snapshot, where what has gone out is still looked at...
 const SHARE: u32 = 20;
+/// ...but it is never put off for longer: only this finds some events that have become free.
+const TEND_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 /// How long a running batch may go on when the relay is asked to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -198,6 +200,7 @@ impl Relay {
         let leases = self.leases.borrow().of_group(self.group);
         limited(exceptions::tend(&self.pool, &leases)).await?;
         let full = limited(exceptions::full(&self.pool, &leases)).await?;
+        let pause = (started.elapsed() * SHARE).clamp(TEND_EVERY, TEND_AT_LEAST_EVERY);
         if full != self.full {
             tracing::error!(alert = true, shards = ?full, most = exceptions::MOST_PER_SHARD,
                             "too many events of these shards cannot go out; the relay has stopped there");
@@ -205,7 +208,7 @@ impl Relay {
             self.settle().await?;
             self.position = None;
         }
-        self.tend_at = Instant::now() + TEND_EVERY.max(started.elapsed() * SHARE);
+        self.tend_at = Instant::now() + pause;
         Ok(())
     }
 }

@@ -113,6 +113,7 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/ops/replay",                        [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/schedules",                     [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/status",                        [No,     No,   No,     No,       All,     All]),
+    rule("GET",   "/api/v1/ops/stories/{of}",                  [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/stuck",                         [No,     No,   No,     No,       All,     All]),
     // Where events are sent to. They name customers, so only an admin says where.
     rule("GET",   "/api/v1/ops/webhooks",                      [No,     No,   No,     No,       All,     All]),

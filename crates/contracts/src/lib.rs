@@ -13,6 +13,7 @@ mod actions;
 mod values;
 mod series;
 mod email;
+mod money;
 mod country;
 mod text;
 mod gateway;
@@ -40,6 +41,7 @@ pub use gateway::{
     GatewayCallback, GatewayCallbackData, GatewayRefund, GatewayRefundRequest, GatewayRefundStatus,
     IDEMPOTENCY_KEY_HEADER,
 };
+pub use money::money;
 pub use queues::{Queue, UnknownQueue};
 pub use returnable::{UnitsTaken, order_for_return, returnable_units, units_taken};
 pub use series::{InvalidNumber, Series, day_in_india, financial_year, india};

@@ -13,8 +13,10 @@ pub const COMMITS_WITHIN: Duration = Duration::from_secs(3);
 const EVERY: Duration = Duration::from_secs(5);
 /// The looks take at most one second in so many.
 const SHARE: u32 = 20;
-/// After a look that took longer than a statement may.
-const GIVEN_UP: Duration = Duration::from_secs(10 * 60);
+/// Also after one that took as long as a statement may.
+const AT_MOST: Duration = Duration::from_secs(10 * 60);
+/// From the start of one that was dropped.
+const DROPPED: Duration = Duration::from_secs(60);
 
 /// When to look at everything again.
 #[derive(Debug, Default)]
@@ -29,11 +31,10 @@ impl Looks {
         if self.next.is_some_and(|next| started < next) {
             return Ok(None);
         }
-        // A look that is given up, because it takes too long, does not come again soon.
-        self.next = Some(started + GIVEN_UP);
+        // A look that is dropped, because the database does not answer, does not come again at once.
+        self.next = Some(started + DROPPED);
         let seen = look.await;
-        let wait = if seen.is_ok() { EVERY.max(started.elapsed() * SHARE) } else { EVERY };
-        self.next = Some(Instant::now() + wait);
+        self.next = Some(Instant::now() + (started.elapsed() * SHARE).clamp(EVERY, AT_MOST));
         seen.map(Some)
     }
 }

@@ -1,5 +1,7 @@
 //! What the endpoints share: ids and queues in a path, and refusals.
 
+use std::convert::Infallible;
+
 use access::Caller;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -59,6 +61,19 @@ pub(super) struct EventId(pub(super) Uuid);
 /// The queue in the path.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueName(pub(super) Queue);
+
+/// Any number or id of an order in the path. What is no text names none.
+#[derive(Debug, Clone)]
+pub(super) struct OrderName(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OrderName {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let name = Path::<String>::from_request_parts(parts, state).await.map(|Path(name)| name);
+        Ok(Self(name.unwrap_or_default()))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for EventId {
     type Rejection = ApiError;
@@ -130,6 +145,9 @@ impl From<OperationError> for ApiError {
         match error {
             OperationError::EventNotFound(id) => {
                 Self::not_found("EVENT_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::OrderNotFound(of) => {
+                Self::not_found("ORDER_NOT_FOUND", message).with_details(json!({ "of": of }))
             }
             OperationError::EventNotSkippable { id, .. } => {
                 Self::conflict("EVENT_NOT_SKIPPABLE", message).with_details(json!({ "id": id }))

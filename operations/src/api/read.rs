@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
-use super::answers::{EventId, ReadErrors, limit};
+use super::answers::{EventId, OrderName, ReadErrors, limit};
 use crate::audit::{self, Report, Scope};
 use crate::doctor::{self, Diagnosis};
 use crate::read::actions::{self, Actions};
@@ -23,6 +23,7 @@ use crate::read::queues::{self, QueueStatus};
 use crate::read::schedules::{self, Schedules};
 use crate::read::show::{self, Shown};
 use crate::read::status::{self, SystemStatus};
+use crate::read::story::{self, Story};
 use crate::read::stuck::{self, Stuck};
 
 /// The longest list.
@@ -33,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(get_status))
         .routes(routes!(list_stuck))
         .routes(routes!(show_event))
+        .routes(routes!(tell_story))
         .routes(routes!(list_jobs))
         .routes(routes!(list_queues))
         .routes(routes!(list_actions))
@@ -82,6 +84,18 @@ async fn list_stuck(
     responses((status = 200, body = Shown), (status = 404, description = "`EVENT_NOT_FOUND`", body = ErrorBody), ReadErrors))]
 async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
     Ok(Json(show::show(&api.pool, id).await?))
+}
+
+/// The story of an order
+///
+/// Each step of the order and of its returns, refunds and documents; the event of each step, with its way to the job queues, e-mails and
+/// webhooks; and what operators did about them. Steps stay, events with their jobs go with the log's retention.
+#[utoipa::path(get, path = "/stories/{of}", tag = "Operations",
+    params(("of" = String, Path, min_length = 1, max_length = 64,
+            description = "Order number, or number of an invoice or a credit note, or id of the order or of one of its returns, refunds, documents or events")),
+    responses((status = 200, body = Story), (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody), ReadErrors))]
+async fn tell_story(State(api): State<Arc<Api>>, OrderName(of): OrderName) -> Result<Json<Story>, ApiError> {
+    Ok(Json(story::tell(&api.pool, &of).await?))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

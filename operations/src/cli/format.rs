@@ -24,6 +24,16 @@ pub(super) fn age_of(now: DateTime<Utc>, then: Option<DateTime<Utc>>) -> String 
     or_dash(then.map(|then| age(now, then)))
 }
 
+/// The time between two moments: `12 ms`, `3.4 s`, then as an [`age`].
+pub(super) fn gap(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    let milliseconds = (to - from).num_milliseconds();
+    match milliseconds {
+        ..1_000 => format!("{milliseconds} ms"),
+        1_000..120_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        _ => length(milliseconds / 1_000),
+    }
+}
+
 pub(super) fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
@@ -68,6 +78,16 @@ mod tests {
             assert_eq!(age(now, now - Duration::seconds(seconds)), text);
         }
         assert_eq!(age_of(now, None), "-");
+    }
+
+    #[test]
+    fn the_time_between_two_moments_has_its_unit() {
+        let from = DateTime::<Utc>::UNIX_EPOCH;
+        for (milliseconds, text) in
+            [(0, "0 ms"), (999, "999 ms"), (1_250, "1.2 s"), (119_999, "119.9 s"), (120_000, "2 min"), (-4, "-4 ms")]
+        {
+            assert_eq!(gap(from, from + Duration::milliseconds(milliseconds)), text);
+        }
     }
 
     #[test]

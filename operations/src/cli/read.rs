@@ -1,4 +1,4 @@
-//! `ops status | stuck | show | jobs | actions | schedules`.
+//! `ops status | stuck | show | order | jobs | actions | schedules`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Common, tables};
 use crate::read::jobs::{self, Filter, JobStatus};
-use crate::read::{actions, schedules, show, status, stuck};
+use crate::read::{actions, schedules, show, status, story, stuck};
 
 #[derive(Debug, Args)]
 pub struct Status {
@@ -35,6 +35,14 @@ pub struct Show {
     common: Common,
     /// Id of an event, order, return, document or refund.
     id: Uuid,
+}
+
+#[derive(Debug, Args)]
+pub struct Order {
+    #[command(flatten)]
+    common: Common,
+    /// Order number, or number of an invoice or a credit note, or id of the order or of one of its returns, refunds, documents or events.
+    of: String,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +90,13 @@ impl Show {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let report = show::show(&self.common.connect().await?, self.id).await?;
         self.common.print(&report, tables::shown)
+    }
+}
+
+impl Order {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let report = story::tell(&self.common.connect().await?, &self.of).await?;
+        self.common.print(&report, tables::story)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the reading commands print for people.
 
+mod story;
+
 use chrono::{DateTime, Utc};
 
 use super::format::{age, age_of, or_dash, short, table};
@@ -10,6 +12,8 @@ use crate::read::schedules::{ScheduleRun, ScheduleStatus};
 use crate::read::show::{Event, Shown};
 use crate::read::status::SystemStatus;
 use crate::read::stuck::{Stuck, StuckEvent, StuckJob};
+
+pub(super) use story::story;
 
 pub(super) fn status(status: &SystemStatus) -> String {
     let SystemStatus { at, relays, shards_free, outbox, queues, actions } = status;

@@ -66,11 +66,11 @@ pub struct Event {
 /// [`OperationError::EventNotFound`] for an id that is neither, or is older than the retention.
 pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
-    let mut events = events_of(pool, id).await?;
-    if events.is_empty() {
+    let event_ids = ids_of(pool, id).await?;
+    if event_ids.is_empty() {
         return Err(OperationError::EventNotFound(id));
     }
-    let event_ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+    let mut events = of_ids(pool, &event_ids).await?;
     for job in jobs::of_events(pool, &event_ids).await? {
         if let Some(event) = events.iter_mut().find(|event| event.event_id == job.event_id) {
             event.jobs.push(job);
@@ -81,18 +81,34 @@ pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
 
 /// No index has the aggregate's id, because it would slow every command down. So finding an aggregate reads the whole
 /// outbox, and only when no event has the id.
+async fn ids_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        r#"
+        with event as (
+            select event_id, aggregate_version from messaging.outbox where event_id = $1
+        ), of_aggregate as (
+            select event_id, aggregate_version from messaging.outbox where aggregate_id = $1 and not exists (select from event)
+        )
+        select event_id as "event_id!" from (select * from event union all select * from of_aggregate) as found
+        order by aggregate_version
+        limit $2
+        "#,
+        id,
+        LIMIT,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The events of these ids, by version, without their jobs.
 ///
 /// A batch is found by its highest position, and most events are in the first batch that reaches theirs. One that failed and
 /// went out later is some batches further.
-async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
+pub(super) async fn of_ids(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Event>> {
     let rows = sqlx::query!(
         r#"
-        with event as (
-            select * from messaging.events where event_id = $1
-        ), of_aggregate as (
-            select * from messaging.events where aggregate_id = $1 and not exists (select from event)
-        ), found as materialized (
-            select * from event union all select * from of_aggregate order by aggregate_version limit $2
+        with found as materialized (
+            select * from messaging.events where event_id = any($1)
         )
         select found.event_id as "event_id!", event_type as "event_type!", aggregate_type as "aggregate_type!",
                found.aggregate_id as "aggregate_id!", found.aggregate_version as "aggregate_version!",
@@ -116,8 +132,7 @@ async fn events_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Event>> {
         ) as batch on true
         order by found.aggregate_version, found.event_id
         "#,
-        id,
-        LIMIT,
+        ids,
     )
     .fetch_all(pool)
     .await?;

@@ -10,6 +10,8 @@ use sqlx::PgPool;
 #[derive(Debug)]
 pub(crate) struct DueFrom {
     shards: Vec<i16>,
+    /// The server that has them.
+    timeline: String,
     at: DateTime<Utc>,
     looks: Looks,
 }
@@ -17,11 +19,12 @@ pub(crate) struct DueFrom {
 impl DueFrom {
     /// Nothing is known of these shards.
     pub(crate) fn unknown(leases: &Leases) -> Self {
-        Self { shards: leases.shards.clone(), at: DateTime::UNIX_EPOCH, looks: Looks::default() }
+        let (shards, timeline) = (leases.shards.clone(), leases.timeline.clone());
+        Self { shards, timeline, at: DateTime::UNIX_EPOCH, looks: Looks::default() }
     }
 
     pub(crate) fn is_of(&self, leases: &Leases) -> bool {
-        self.shards == leases.shards
+        self.shards == leases.shards && self.timeline == leases.timeline
     }
 
     pub(crate) const fn at(&self) -> DateTime<Utc> {

@@ -66,6 +66,7 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks:
         let look_at = limited(place.look_at(&feed.pool)).await?;
         let seen = limited(log::follow_headlines(&feed.pool, &place, &look_at, ROWS)).await?;
         let covered = place.saw(&look_at, &seen.positions, seen.stopped_at_limit);
+        let before = place.mark().position;
         place.handled(covered);
         let settled = place.mark().position;
         let is_known = place.has_settled() || woke.elapsed() > SETTLES_WITHIN;
@@ -78,9 +79,12 @@ async fn follow(feed: &Feed, wakeup: &mut Wakeup, told: &mut Option<i64>, tasks:
             }
             *told = Some(settled);
         }
-        held_back = if place.is_settled() { POLL.0 } else { (held_back * 2).min(POLL.1) };
         if !seen.stopped_at_limit {
+            if place.is_settled() || settled > before {
+                held_back = POLL.0;
+            }
             let poll = if place.is_settled() { POLL.1 } else { held_back };
+            held_back = (held_back * 2).min(POLL.1);
             let wait = async {
                 if !seen.positions.is_empty() {
                     gather(started).await;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use contracts::money;
 use contracts::{OrderDocument, ReturnDocument};
 use serde_json::{Map, Value, json};
-use workers::documents::money;
 
 use super::client::{Answer, Client, Document, Timed, detail};
 use super::script::{OrderScript, Script, Step};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use contracts::money;
 use contracts::{EventType, OrderDocument, OrderState, ReturnState};
 use sqlx::PgPool;
-use workers::documents::money;
 
 use super::check::Seen;
 use super::play::millis;

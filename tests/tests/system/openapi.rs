@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System, description};
 
 /// The operations of requirements R4, R5, R8, R10, R14 and R16.
-const OPERATIONS: [&str; 91] = [
+const OPERATIONS: [&str; 92] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -54,6 +54,7 @@ const OPERATIONS: [&str; 91] = [
     "get /api/v1/reports/gst/gstr1.json",
     "get /api/v1/reports/gst/gstr1/{sheet}",
     "get /api/v1/ops/status",
+    "get /api/v1/ops/stories/{of}",
     "get /api/v1/ops/stuck",
     "get /api/v1/ops/events/{id}",
     "post /api/v1/ops/replay",

@@ -5,6 +5,7 @@ mod audit;
 mod doctor;
 mod replays;
 mod seals;
+mod stories;
 
 use anyhow::{Context, Result};
 use contracts::OrderState;

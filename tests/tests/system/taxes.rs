@@ -209,7 +209,7 @@ async fn a_credit_note_takes_back_the_tax_at_the_original_rates() -> Result<()> 
     let tax = returned.items[0].tax.expect("lamps are taxed");
     assert_eq!(tax.taxable_minor + tax.igst_minor + tax.round_off_minor, returned.refund_amount_minor);
     let text = poppler("pdftotext", &["-layout"], &system.invoices().join(&note.path))?;
-    let money = |minor| workers::documents::money(minor, "INR");
+    let money = |minor| contracts::money(minor, "INR");
     for wanted in [
         "Credit Note",
         GSTIN,

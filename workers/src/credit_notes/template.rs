@@ -1,10 +1,10 @@
 //! A credit note as HTML: rule 53 of the CGST Rules.
 
 use chrono::{DateTime, Utc};
-use contracts::OrderDocument;
+use contracts::{OrderDocument, money};
 use maud::{Markup, html};
 
-use crate::documents::{Brand, Credited, Heading, TaxTable, addresses, day, fact, masthead, money, page};
+use crate::documents::{Brand, Credited, Heading, TaxTable, addresses, day, fact, masthead, page};
 
 /// What a credit note says.
 #[derive(Debug, Clone, Copy)]

@@ -1,13 +1,12 @@
 //! The table of goods with the tax on each line, and what follows it: rules 46 and 53 of the CGST Rules.
 
-use contracts::{Hsn, OrderDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument};
+use contracts::{Hsn, OrderDocument, Supply, TaxDocument, TaxSummaryLine, TaxTermsDocument, money};
 use maud::{Markup, html};
 
 use super::credited::Credited;
 use super::format::capitalised;
 use super::layout::{Brand, total_row};
 use super::line::Line;
-use super::money::money;
 use super::tax_summary;
 use super::words::rupees_in_words;
 

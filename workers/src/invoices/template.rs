@@ -1,14 +1,13 @@
 //! An invoice as HTML. For a registered shop it is a tax invoice: rule 46 of the CGST Rules.
 
 use chrono::{DateTime, Utc};
-use contracts::{EInvoiceDocument, OrderDocument, OrderItemDocument};
+use contracts::{EInvoiceDocument, OrderDocument, OrderItemDocument, money};
 use maud::{Markup, PreEscaped, html};
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 
 use crate::documents::{
-    Brand, Heading, TaxTable, addresses, day, endorsement, fact, invoice_title, masthead, money, page, together,
-    total_row,
+    Brand, Heading, TaxTable, addresses, day, endorsement, fact, invoice_title, masthead, page, together, total_row,
 };
 
 /// What an invoice says.

@@ -1,12 +1,14 @@
 //! What each e-mail says.
 
-use contracts::{OrderDocument, OrderItemDocument, RefundDocument, RefundKind, ReturnDocument, ReturnItemDocument};
+use contracts::{
+    OrderDocument, OrderItemDocument, RefundDocument, RefundKind, ReturnDocument, ReturnItemDocument, money,
+};
 
 mod invoices;
 
 use super::content::{EmailContent, Good};
 use super::kind::{NotificationKind, is_withdrawn};
-use crate::documents::{address_lines, capitalised, day, label, money};
+use crate::documents::{address_lines, capitalised, day, label};
 
 /// The content of a notification's e-mail. `order` is the order as it was invoiced, which says more than most events;
 /// `None` when it has no invoice yet.

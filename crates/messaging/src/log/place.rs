@@ -21,7 +21,7 @@ struct AskEvery {
 /// New events would wait for the answer.
 const READER: AskEvery = AskEvery { idle: Duration::from_millis(100), busy: Duration::from_secs(1) };
 /// Nothing is shown before the answer.
-const WATCHER: AskEvery = AskEvery { idle: Duration::from_millis(10), busy: Duration::from_millis(10) };
+const WATCHER: AskEvery = AskEvery { idle: Duration::from_millis(10), busy: Duration::from_millis(25) };
 /// How often the mark is stored while it moves.
 const STORE_EVERY: Duration = Duration::from_secs(2);
 

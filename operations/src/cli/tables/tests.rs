@@ -8,6 +8,7 @@ use super::*;
 use crate::read::jobs::Jobs;
 use crate::read::schedules::Schedules;
 use crate::read::status::{OutboxStatus, RelayStatus};
+use crate::read::story::{Step, Story, StoryDocument, StoryEvent, StoryRefund};
 
 fn at() -> DateTime<Utc> {
     "2026-11-21T10:00:00Z".parse().expect("a time")
@@ -236,4 +237,58 @@ fn the_schedules() {
     let report = Schedules { at: at(), schedules: vec![failed, off] };
     insta::assert_snapshot!("schedules", schedules(report.at, &report.schedules));
     insta::assert_json_snapshot!("schedules_json", report);
+}
+
+#[test]
+fn the_story_of_an_order() {
+    let step = |seconds: i64, version: i32, from: Option<&str>, to: &str, event: Option<StoryEvent>| Step {
+        at: ago(seconds),
+        entity_type: "order".to_owned(),
+        entity_id: id(4),
+        version,
+        from_state: from.map(ToOwned::to_owned),
+        to_state: to.to_owned(),
+        actor: "shop-front".to_owned(),
+        trigger: "API_CALL".to_owned(),
+        request_id: None,
+        trace_id: None,
+        event,
+    };
+    let out = StoryEvent { jobs: vec![job().into()], ..StoryEvent::from(event(1, true)) };
+    let report = Story {
+        at: at(),
+        order_id: id(4),
+        order_number: "AC-1001".to_owned(),
+        state: "PAID".to_owned(),
+        version: 2,
+        currency: "INR".to_owned(),
+        total_minor: 5_250_000,
+        steps: vec![
+            step(9_000, 1, None, "PENDING_PAYMENT", None),
+            step(7_203, 2, Some("PENDING_PAYMENT"), "PAID", Some(out)),
+            step(7_100, 3, Some("PAID"), "CANCELLED", Some(StoryEvent::from(event(2, false)))),
+        ],
+        refunds: vec![StoryRefund {
+            id: id(5),
+            return_id: None,
+            kind: "CANCELLATION".to_owned(),
+            status: "PROCESSED".to_owned(),
+            amount_minor: 5_250_000,
+            transaction_id: Some("txn_4711".to_owned()),
+            gateway_reference: Some("631105280042".to_owned()),
+            created_at: ago(7_100),
+            processed_at: Some(ago(7_099)),
+        }],
+        documents: vec![StoryDocument {
+            id: id(6),
+            kind: "invoice".to_owned(),
+            number: "AC/26-27/1".to_owned(),
+            issued_at: ago(7_000),
+            stored_at: Some(ago(6_998)),
+            size_bytes: Some(48_210),
+        }],
+        actions: vec![action().into()],
+    };
+    insta::assert_snapshot!("story", story(&report));
+    insta::assert_json_snapshot!("story_json", report);
 }

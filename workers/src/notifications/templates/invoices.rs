@@ -1,9 +1,9 @@
 //! E-mails that carry the invoice.
 
-use contracts::{InvoiceDocument, OrderDocument};
+use contracts::{InvoiceDocument, OrderDocument, money};
 
 use super::{destination, facts, priced};
-use crate::documents::{day, money, together};
+use crate::documents::{day, together};
 use crate::notifications::content::EmailContent;
 
 pub(super) fn shipped(

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn rupees_are_grouped_as_in_the_vectors() {
         let all: serde_json::Value =
-            serde_json::from_str(include_str!("../../../crates/domain/tests/vectors/money.json")).expect("JSON");
+            serde_json::from_str(include_str!("../../domain/tests/vectors/money.json")).expect("JSON");
         let vectors = all["digit_grouping_en_IN"].as_object().expect("amounts with their texts");
         assert!(!vectors.is_empty());
         for (minor, text) in vectors {
