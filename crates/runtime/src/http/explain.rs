@@ -33,6 +33,9 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
+/// What stands before the values of which one is taken.
+pub(super) const ONE_OF: &str = "must be one of ";
+
 /// For a duplicate or unknown field, the path may or may not end with the field's name already.
 fn without_repeat(path: &str, name: &str) -> String {
     if path == name || path.ends_with(&format!(".{name}")) { path.to_owned() } else { join(path, name) }
@@ -44,7 +47,7 @@ fn in_words(message: &str) -> String {
     }
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let known: Vec<_> = rest.split('`').skip(3).step_by(2).collect();
-        return format!("must be one of {}", known.join(", "));
+        return format!("{ONE_OF}{}", known.join(", "));
     }
     let found_and_expected = message.split_once(": ").zip(message.rsplit_once(", expected "));
     if let Some((("invalid type", rest), (_, expected))) = found_and_expected {

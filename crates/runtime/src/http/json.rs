@@ -1,5 +1,7 @@
 //! JSON bodies.
 
+use std::collections::VecDeque;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body::{self, Buffer, content_length};
-use super::explain::{explain, without_position};
+use super::explain::{self, explain, without_position};
 use super::request::RequestInfo;
 use crate::config::HttpLimits;
 use crate::error::{ApiError, FieldError, FieldErrors};
@@ -157,7 +159,10 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
 fn next_fault<T: DeserializeOwned>(body: &mut Value, fault: &FieldError) -> Option<FieldError> {
     let values = [json!(""), json!(1), json!(Uuid::nil()), json!([]), json!({}), json!(false), Value::Null];
     // Last: a member that is removed may be missed only at the end of its object, after other faults in it.
-    for substitute in values.into_iter().map(Some).chain([None]) {
+    let mut substitutes: VecDeque<Option<Value>> = values.into_iter().map(Some).chain([None]).collect();
+    let mut choice = one_of(&fault.message);
+    substitutes.extend(choice.clone().map(Some));
+    while let Some(substitute) = substitutes.pop_front() {
         let mut mended = body.clone();
         if !replace(&mut mended, &fault.field, substitute) {
             continue;
@@ -168,8 +173,17 @@ fn next_fault<T: DeserializeOwned>(body: &mut Value, fault: &FieldError) -> Opti
             *body = mended;
             return Some(next);
         }
+        if choice.is_none() {
+            choice = one_of(&next.message);
+            substitutes.extend(choice.clone().map(Some));
+        }
     }
     None
+}
+
+/// A value that would be taken, if the message of a fault names some.
+fn one_of(message: &str) -> Option<Value> {
+    message.strip_prefix(explain::ONE_OF)?.split(", ").next().map(|value| json!(value))
 }
 
 /// Puts another value in place of that at `path` (`items[0].quantity`), or removes it. False: there is no such place.
@@ -298,6 +312,16 @@ mod tests {
         struct Item {
             sku: String,
             quantity: i64,
+            #[serde(default)]
+            shape: Shape,
+        }
+
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(rename_all = "UPPERCASE")]
+        enum Shape {
+            #[default]
+            Bowl,
+            Vase,
         }
 
         let named = |text: &str| -> Vec<(String, String)> {
@@ -323,5 +347,11 @@ mod tests {
         );
         assert_eq!(named(r#"{"number":"x","items":{}}"#), expected(&[("items", "TYPE")]));
         assert_eq!(named("7"), expected(&[("", "TYPE")]));
+        // What follows on a value that is none of the known ones, or is of another kind.
+        for shape in ["\"CUBE\"", "7", "[]"] {
+            let text = format!(r#"{{"items":[{{"sku":"x","quantity":1,"shape":{shape}}}],"note":4}}"#);
+            let fields: Vec<_> = named(&text).into_iter().map(|(field, _)| field).collect();
+            assert_eq!(fields, ["items[0].shape", "note", "number"], "{shape}");
+        }
     }
 }

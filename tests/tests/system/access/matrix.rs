@@ -63,7 +63,11 @@ fn request(rule: &Rule, goods: &Goods) -> (String, Option<Value>) {
         Some("refunds") => text(&goods.refund, "id"),
         _ => "00000000-0000-4000-8000-000000000000",
     };
-    let path = path.replace("{id}", id).replace("{queue}", "refunds").replace("{sheet}", "b2b.csv");
+    let path = path
+        .replace("{of}", text(&goods.order, "id"))
+        .replace("{id}", id)
+        .replace("{queue}", "refunds")
+        .replace("{sheet}", "b2b.csv");
     let body = match (rule.method, rule.route) {
         ("GET", _) => None,
         (_, "/api/v1/orders" | "/api/v1/orders/quote") => Some(json!({ "customer_id": goods.customer,
