@@ -30,14 +30,15 @@ pub async fn record(conn: &mut PgConnection, order: Uuid, version: i32) -> Resul
     append(conn, &Envelope { aggregate_id: order, aggregate_version: version, ..event() }).await
 }
 
-/// Every event so far is in back-off for an hour.
-pub async fn back_off(pool: &PgPool) -> Result<()> {
+/// Every event so far is in back-off for so many minutes; for none it is due.
+pub async fn back_off(pool: &PgPool, minutes: i32) -> Result<()> {
     sqlx::query(
         "insert into messaging.outbox_exceptions
              (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
-         select event_id, position, shard, aggregate_id, aggregate_version, 'WAITING', 1, 'no', clock_timestamp() + interval '1 hour'
+         select event_id, position, shard, aggregate_id, aggregate_version, 'WAITING', 1, 'no', clock_timestamp() + make_interval(mins => $1)
          from messaging.outbox",
     )
+    .bind(minutes)
     .execute(pool)
     .await?;
     Ok(())

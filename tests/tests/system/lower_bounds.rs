@@ -4,7 +4,7 @@ use anyhow::Result;
 use runtime::Ids;
 use standalone::Part;
 use tests::books::count;
-use tests::events::record;
+use tests::events::{back_off, record};
 use tests::old_entries::{hold_snapshot, reads_little};
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Database, System};
@@ -19,14 +19,7 @@ async fn the_relay_does_not_walk_over_the_exceptions_that_have_gone_out() -> Res
         record(&mut backlog, Ids::system().next(), 1).await?;
     }
     backlog.commit().await?;
-    sqlx::query(
-        "insert into messaging.outbox_exceptions
-             (event_id, position, shard, aggregate_id, aggregate_version, status, attempts, last_error, next_attempt_at)
-         select event_id, position, shard, aggregate_id, aggregate_version, 'WAITING', 1, 'no', clock_timestamp()
-         from messaging.outbox",
-    )
-    .execute(&database.pool)
-    .await?;
+    back_off(&database.pool, 0).await?;
     let snapshot = hold_snapshot(&database.pool).await?;
     let system = System::start_on(database, |options| {
         options.parts = vec![Part::Relay];

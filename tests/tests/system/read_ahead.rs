@@ -50,7 +50,7 @@ async fn what_is_read_ahead_does_not_overtake_what_waits_on_the_wire() -> Result
     let order = Ids::system().next();
     let conn = &mut *database.pool.acquire().await?;
     record(conn, order, 1).await?;
-    back_off(&database.pool).await?;
+    back_off(&database.pool, 60).await?;
     end_back_off_with_a_batch(&database.pool).await?;
     for (waiting, other) in [(None, 2), (Some(2), 1), (Some(3), 1)] {
         if let Some(version) = waiting {

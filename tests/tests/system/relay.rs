@@ -182,7 +182,7 @@ async fn an_event_waits_behind_one_in_back_off() -> Result<()> {
     let database = Database::new().await?;
     let order = Ids::system().next();
     record(&mut *database.pool.acquire().await?, order, 1).await?;
-    back_off(&database.pool).await?;
+    back_off(&database.pool, 60).await?;
     let system = System::start_on(database, |options| options.parts = vec![Part::Relay]).await?;
     let pool = &system.database.pool;
     record(&mut *pool.acquire().await?, order, 2).await?;
