@@ -10,7 +10,7 @@ use crate::Plan;
 use crate::load::{self, Load, Pace, Script};
 use crate::report::{Limit, Row};
 
-const PAIRS: usize = 40;
+const PAIRS: usize = 120;
 const WARM_UP: Duration = Duration::from_millis(100);
 const MEASURE: Duration = Duration::from_millis(500);
 

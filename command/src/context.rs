@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use access::{Caller, Principal, Role};
+use access::{Caller, Role};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -73,9 +73,9 @@ impl Acting {
                 if owner.is_some() && on_behalf_of.is_some() {
                     return Err(ApiError::invalid_field("actor", "a customer acts for itself; leave it out"));
                 }
-                let scope = principal.scope();
-                let Principal { name: actor, role, .. } = principal;
-                Ok(Self { actor, on_behalf_of, scope, owner, decides: matches!(role, Role::Manager | Role::Admin) })
+                let decides = matches!(principal.role, Role::Manager | Role::Admin);
+                let (actor, scope) = (principal.name.clone(), principal.scope().clone());
+                Ok(Self { actor, on_behalf_of, scope, owner, decides })
             }
         }
     }

@@ -68,7 +68,9 @@ async fn cluster() -> Result<&'static PrivateCluster> {
     CLUSTER
         .get_or_try_init(|| async {
             crate::traces::install();
-            let options = postgres::Options { fresh: true, ..postgres::Options::new(folder("postgres")?) };
+            // No test cuts the power, and a disk that others keep busy must fail none.
+            let options =
+                postgres::Options { fresh: true, fsync: false, ..postgres::Options::new(folder("postgres")?) };
             let cluster = PrivateCluster::start(options).await?;
             cluster.create_database(TEMPLATE).await?;
             let config = DatabaseConfig { database_url: cluster.url(TEMPLATE).into(), ..DatabaseConfig::default() };

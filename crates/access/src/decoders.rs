@@ -3,6 +3,8 @@
 use axum::http::HeaderMap;
 
 use crate::guard;
+use std::sync::Arc;
+
 use crate::principal::Principal;
 use crate::token::Tokens;
 
@@ -23,7 +25,7 @@ impl TokenReader {
     }
 
     /// Whose token it is; `None`: it is refused.
-    pub fn principal(&self, token: &str) -> Option<Principal> {
+    pub fn principal(&self, token: &str) -> Option<Arc<Principal>> {
         self.0.principal(token).ok()
     }
 }

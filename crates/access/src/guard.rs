@@ -126,7 +126,7 @@ async fn check(State(checker): State<Arc<Checker>>, request: Request, next: Next
     let mut answer = match decide(&principal, parts.method.as_str(), route) {
         Decision::Allowed => {
             let place = match principal.role {
-                Role::Customer => checker.at_a_time.enter(&principal.scope()).map(Some),
+                Role::Customer => checker.at_a_time.enter(principal.scope()).map(Some),
                 _ => Ok(None),
             };
             let _place = match place {
@@ -183,7 +183,11 @@ fn note_refusal(error: &ApiError, address: Option<IpAddr>, principal: Option<&Pr
 
 impl Checker {
     /// Finds out who calls, and counts the request.
-    async fn admit(&self, headers: &HeaderMap, address: Option<IpAddr>) -> Result<(Principal, Left), Box<Response>> {
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        address: Option<IpAddr>,
+    ) -> Result<(Arc<Principal>, Left), Box<Response>> {
         let principal = match credentials(headers) {
             Ok(given) => self.principal(given, address).await?,
             Err(error) => return Err(Box::new(self.refuse(error, address))),
@@ -191,12 +195,12 @@ impl Checker {
         if principal.role == Role::Customer {
             self.count(address)?;
         }
-        let left = self.limits.callers.take(&principal.scope())?;
+        let left = self.limits.callers.take(principal.scope())?;
         Ok((principal, left))
     }
 
     /// An attempt that fails counts for its address. One that is over its limit is refused before it costs a look-up or a signature.
-    async fn principal(&self, credentials: &str, address: Option<IpAddr>) -> Result<Principal, Box<Response>> {
+    async fn principal(&self, credentials: &str, address: Option<IpAddr>) -> Result<Arc<Principal>, Box<Response>> {
         if let Some(address) = address {
             self.limits.addresses.check(&of_one_client(address))?;
         }
@@ -223,7 +227,11 @@ impl Checker {
         })
     }
 
-    fn principal_of_key(&self, stored: Option<&StoredKey>, address: Option<IpAddr>) -> Result<Principal, ApiError> {
+    fn principal_of_key(
+        &self,
+        stored: Option<&StoredKey>,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<Principal>, ApiError> {
         let stored = stored.ok_or_else(|| unauthorized("there is no such API key, or it was revoked"))?;
         if stored.has_expired(self.clock.now()) {
             return Err(unauthorized("the API key has expired"));

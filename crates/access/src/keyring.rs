@@ -25,7 +25,7 @@ const REMEMBERED: usize = 10_000;
 /// A key that exists and is not revoked.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredKey {
-    pub(crate) principal: Principal,
+    pub(crate) principal: Arc<Principal>,
     expires_at: Option<DateTime<Utc>>,
     /// Empty: it may be used from everywhere.
     pub(crate) networks: Vec<IpNet>,
@@ -129,13 +129,10 @@ async fn stored(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<StoredKey>> 
         |what: &str| sqlx::Error::Decode(format!("the API key {} has an unreadable {what}", row.id).into());
     let customer_id = row.customer_id.as_deref().map(CustomerId::parse).transpose();
     let networks: Result<_, _> = row.networks.iter().map(|network| network.parse()).collect();
+    let role = row.role.parse::<Role>().map_err(|_| unreadable("role"))?;
+    let customer_id = customer_id.map_err(|_| unreadable("customer"))?;
     Ok(Some(StoredKey {
-        principal: Principal {
-            role: row.role.parse::<Role>().map_err(|_| unreadable("role"))?,
-            customer_id: customer_id.map_err(|_| unreadable("customer"))?,
-            name: row.name,
-            kind: "key",
-        },
+        principal: Arc::new(Principal::new("key", row.name, role, customer_id)),
         expires_at: row.expires_at,
         networks: networks.map_err(|_| unreadable("network"))?,
     }))

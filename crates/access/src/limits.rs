@@ -24,6 +24,9 @@ pub(crate) const FORGET: Duration = Duration::from_secs(60);
 /// Those over a limit that are remembered. What is forgotten is found again by its next request.
 const REMEMBERED: usize = 10_000;
 
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// A limit for each of many.
@@ -34,13 +37,14 @@ pub(crate) struct Limit<K: Hash + Eq + Clone> {
     over: Mutex<HashMap<K, Instant>>,
     name: &'static str,
     per_second: NonZeroU32,
+    policy: HeaderValue,
 }
 
 /// What is left, for the headers of the answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Left {
     name: &'static str,
-    quota: u32,
+    policy: HeaderValue,
     remaining: u32,
 }
 
@@ -54,8 +58,10 @@ pub(crate) struct Limits {
 impl<K: Hash + Eq + Clone> Limit<K> {
     pub(crate) fn new(name: &'static str, per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        Self { each: RateLimiter::keyed(quota).with_middleware(), over: Mutex::default(), name, per_second }
+        let each = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)).with_middleware();
+        let policy =
+            HeaderValue::try_from(format!("\"{name}\";q={burst};w={BURST_SECONDS}")).expect("only plain characters");
+        Self { each, over: Mutex::default(), name, per_second, policy }
     }
 
     /// Counts a request.
@@ -64,11 +70,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
     /// 429 with the time after which it may come again.
     pub(crate) fn take(&self, key: &K) -> Result<Left, Box<Response>> {
         match self.each.check_key(key) {
-            Ok(state) => Ok(Left {
-                name: self.name,
-                quota: state.quota().burst_size().get(),
-                remaining: state.remaining_burst_capacity(),
-            }),
+            Ok(state) => Ok(self.left(state.remaining_burst_capacity())),
             Err(refused) => {
                 let wait = refused.wait_time_from(DefaultClock::default().now());
                 self.note(key, wait);
@@ -87,6 +89,10 @@ impl<K: Hash + Eq + Clone> Limit<K> {
             Some(wait) => Err(Box::new(self.refuse(wait))),
             None => Ok(()),
         }
+    }
+
+    fn left(&self, remaining: u32) -> Left {
+        Left { name: self.name, policy: self.policy.clone(), remaining }
     }
 
     fn note(&self, key: &K, wait: Duration) {
@@ -112,7 +118,7 @@ impl<K: Hash + Eq + Clone> Limit<K> {
         let message = format!("more than {} requests per second; try again in {seconds} s", self.per_second);
         let details = json!({ "limit": self.name, "per_second": self.per_second, "retry_after_seconds": seconds });
         let mut answer = too_many(message, details, seconds);
-        Left { name: self.name, quota: self.per_second.get() * BURST_SECONDS, remaining: 0 }.tell(answer.headers_mut());
+        self.left(0).tell(answer.headers_mut());
         answer
     }
 }
@@ -128,14 +134,11 @@ pub(crate) fn too_many(message: String, details: Value, seconds: u64) -> Respons
 impl Left {
     /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
     pub(crate) fn tell(self, headers: &mut HeaderMap) {
-        let Self { name, quota, remaining } = self;
-        let mut set = |header: &'static str, value: String| {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(header), value);
-            }
-        };
-        set("ratelimit-policy", format!("\"{name}\";q={quota};w={BURST_SECONDS}"));
-        set("ratelimit", format!("\"{name}\";r={remaining};t={BURST_SECONDS}"));
+        let Self { name, policy, remaining } = self;
+        headers.insert(POLICY, policy);
+        if let Ok(left) = HeaderValue::try_from(format!("\"{name}\";r={remaining};t={BURST_SECONDS}")) {
+            headers.insert(RATE_LIMIT, left);
+        }
     }
 }
 

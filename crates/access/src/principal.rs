@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -69,14 +70,19 @@ pub struct Principal {
     pub role: Role,
     /// Of the role `customer` only, and always there.
     pub customer_id: Option<CustomerId>,
-    /// Tells principals of different kinds apart: `key` or `jwt`.
-    pub kind: &'static str,
+    scope: String,
 }
 
 impl Principal {
+    /// `kind` tells principals of different kinds apart that have the same name: `key` or `jwt`.
+    pub(crate) fn new(kind: &'static str, name: String, role: Role, customer_id: Option<CustomerId>) -> Self {
+        let scope = format!("{kind}:{name}");
+        Self { name, role, customer_id, scope }
+    }
+
     /// One that everything else of the same name has, and no other principal: the scope of its idempotency keys and of its limits.
-    pub fn scope(&self) -> String {
-        format!("{}:{}", self.kind, self.name)
+    pub fn scope(&self) -> &String {
+        &self.scope
     }
 }
 
@@ -86,15 +92,15 @@ pub enum Caller {
     /// Access is not checked (`AUTH=none`): the request says itself who acts.
     #[default]
     Unchecked,
-    Known(Principal),
+    Known(Arc<Principal>),
 }
 
 impl Caller {
     /// The customer whose things alone this caller may see and change. `None`: those of all.
     pub fn owner(&self) -> Option<&str> {
         match self {
-            Self::Known(Principal { customer_id: Some(customer_id), .. }) => Some(customer_id.as_str()),
-            Self::Known(_) | Self::Unchecked => None,
+            Self::Known(principal) => principal.customer_id.as_ref().map(CustomerId::as_str),
+            Self::Unchecked => None,
         }
     }
 }

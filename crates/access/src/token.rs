@@ -97,7 +97,7 @@ pub(crate) struct Tokens {
 #[derive(Debug, Default)]
 struct Verified {
     keys: Arc<KeySet>,
-    tokens: HashMap<[u8; 32], (Principal, u64)>,
+    tokens: HashMap<[u8; 32], (Arc<Principal>, u64)>,
 }
 
 impl TokenSettings {
@@ -157,7 +157,7 @@ impl Tokens {
     }
 
     /// Whose token it is.
-    pub(crate) fn principal(&self, token: &str) -> Result<Principal, Refused> {
+    pub(crate) fn principal(&self, token: &str) -> Result<Arc<Principal>, Refused> {
         if token.len() > LONGEST {
             return Err(Refused::because(format!("the token is longer than {LONGEST} bytes")));
         }
@@ -170,6 +170,7 @@ impl Tokens {
             return Ok(principal);
         }
         let (principal, expires) = self.verify(token, &keys)?;
+        let principal = Arc::new(principal);
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&verified.keys, &keys) || verified.tokens.len() >= REMEMBERED {
             *verified = Verified { keys, tokens: HashMap::new() };
@@ -179,7 +180,7 @@ impl Tokens {
     }
 
     /// The principal of a token that these keys verified before.
-    fn remembered(&self, hash: &[u8; 32], keys: &Arc<KeySet>) -> Option<Principal> {
+    fn remembered(&self, hash: &[u8; 32], keys: &Arc<KeySet>) -> Option<Arc<Principal>> {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let (principal, expires) = verified.tokens.get(hash).filter(|_| Arc::ptr_eq(&verified.keys, keys))?;
         let now = u64::try_from(self.clock.now().timestamp()).unwrap_or_default();
@@ -208,7 +209,7 @@ impl Tokens {
             Role::Customer => Some(self.customer_id(claims)?),
             _ => None,
         };
-        Ok(Principal { name: claims.sub.clone(), role, customer_id, kind: "jwt" })
+        Ok(Principal::new("jwt", claims.sub.clone(), role, customer_id))
     }
 
     fn role(&self, claims: &Claims) -> Result<Role, Refused> {

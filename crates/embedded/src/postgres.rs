@@ -25,14 +25,12 @@ const LOG: &str = "postgres.log";
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Durable, because results and figures from this cluster must hold on a real one.
+/// Results and figures from this cluster must hold on a real one.
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
     // No socket in a shared folder.
     "unix_socket_directories=",
-    "fsync=on",
     "synchronous_commit=on",
-    "full_page_writes=on",
     "max_connections=200",
     "shared_buffers=256MB",
     "wal_buffers=16MB",
@@ -54,11 +52,13 @@ pub struct Options {
     pub port: Option<u16>,
     /// Start with an empty cluster; delete what the folder holds.
     pub fresh: bool,
+    /// What is committed survives a power cut. Without, a commit does not wait for the disk; a kill of the server still loses nothing.
+    pub fsync: bool,
 }
 
 impl Options {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), port: None, fresh: false }
+        Self { folder: folder.into(), port: None, fresh: false, fsync: true }
     }
 }
 
@@ -79,6 +79,7 @@ struct Place {
     run_as: Option<RunAs>,
     password: String,
     port: u16,
+    fsync: bool,
 }
 
 impl PrivateCluster {
@@ -205,7 +206,7 @@ impl Place {
         let last = folder.read("port").and_then(|text| text.parse().ok());
         let port = ports::claim(options.port, last, "Postgres")?;
         folder.write("port", &port.to_string())?;
-        let place = Self { folder, programs, run_as, password, port };
+        let place = Self { folder, programs, run_as, password, port, fsync: options.fsync };
         if data.exists() {
             data::check_usable(&data, version, run_as)?;
         } else {
@@ -231,6 +232,8 @@ impl Place {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
+        let fsync = if self.fsync { "on" } else { "off" };
+        command.args(["-c", &format!("fsync={fsync}"), "-c", &format!("full_page_writes={fsync}")]);
         command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).current_dir(self.folder.join("."));
         run_command_as(&mut command, self.run_as);
         Ok(command)

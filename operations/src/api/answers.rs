@@ -126,7 +126,7 @@ pub(super) struct ActorHeader {
 pub(super) fn operator(caller: Caller, context: RequestContext, reason: &str) -> Result<Operator, ApiError> {
     let required = || ApiError::invalid_field("X-Actor", "is required: every operator action is recorded");
     let actor = match caller {
-        Caller::Known(principal) => principal.name,
+        Caller::Known(principal) => principal.name.clone(),
         Caller::Unchecked => context.actor.ok_or_else(required)?,
     };
     Ok(Operator::new(&actor, Source::Rest, reason, Some(context.request_id))?)

@@ -19,7 +19,7 @@ use super::{Plan, broker, database, operator};
 use crate::waiting::eventually;
 
 /// Much longer than a recovery may take. A delivery that is still missing then is lost, not slow.
-const GIVEN_UP: Duration = Duration::from_secs(60);
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// How long a copy of the whole database may take.
 const REPLICA_WITHIN: Duration = Duration::from_secs(180);
 /// Time-out of one attempt to make a row stuck.
