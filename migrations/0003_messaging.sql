@@ -867,7 +867,7 @@ create table messaging.operator_actions (
     action        text        not null constraint operator_actions_action_known check (action in
                               ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
                                'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS', 'CREATE_WEBHOOK', 'CHANGE_WEBHOOK', 'DELETE_WEBHOOK',
-                               'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK')),
+                               'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK', 'REVEAL')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),

@@ -35,6 +35,16 @@ grant select on access.api_keys to articurated_command, articurated_query, artic
 grant update (last_used_at) on access.api_keys to articurated_command, articurated_query;
 grant insert, update on access.api_keys to articurated_operator;
 
+-- Who is signed in to the console. The browser has the secret, here is its SHA-256. A session ends with its key.
+create table access.sessions (
+    hash         bytea       not null constraint sessions_pkey primary key constraint sessions_hash_is_sha256 check (octet_length(hash) = 32),
+    key_id       uuid        not null constraint sessions_key_fkey references access.api_keys,
+    created_at   timestamptz not null default clock_timestamp(),
+    last_seen_at timestamptz not null default clock_timestamp(),
+    expires_at   timestamptz not null
+);
+grant select, insert, update, delete on access.sessions to articurated_operator;
+
 -- The key that consistency tokens are signed with. It is made here, once for each database, and leaves it only in the memory of the
 -- services that make tokens and read them.
 create table access.consistency_key (

@@ -5,9 +5,9 @@
 //! - [`audit`]: checks everything that must hold after any fault;
 //! - [`seal`]: seals the audit outside of the database;
 //! - [`doctor`]: names what keeps events from arriving, and the remedy;
-//! - [`cli`] and [`api`]: arguments, requests, tables and JSON around all of these.
+//! - [`cli`], [`api`] and [`console`]: arguments, requests, tables, JSON and pages around all of these.
 //!
-//! Invariant: `cli` and `api` hold no SQL and do not know each other.
+//! Invariant: `cli`, `api` and `console` hold no SQL and do not know each other.
 
 pub mod read;
 pub mod write;
@@ -16,8 +16,10 @@ pub mod seal;
 pub mod doctor;
 pub mod cli;
 pub mod api;
+pub mod console;
 
 mod error;
+mod format;
 mod reach;
 
 pub use error::OperationError;

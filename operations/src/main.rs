@@ -12,6 +12,7 @@ use messaging::{RetentionConfig, TransportConfig};
 use operations::api;
 use operations::audit::Sources;
 use operations::cli;
+use operations::console::{self, ConsoleSettings};
 use operations::doctor::Surroundings;
 use operations::seal::{self, SealSettings};
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
@@ -47,6 +48,8 @@ struct Run {
     /// Whether webhooks may go to private addresses and over plain HTTP; as for the workers, which send them
     #[arg(long, env = "WEBHOOK_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set)]
     webhook_allow_private: bool,
+    #[command(flatten)]
+    console: ConsoleSettings,
     #[command(flatten)]
     seal: SealSettings,
     #[command(flatten)]
@@ -102,7 +105,9 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
     seal::start(&config.seal, config.sources.seal_store_url.as_deref(), &pool, &clock, tasks).await?;
     let surroundings = Surroundings { transport, retention, clock };
+    let pages = console::routes(pool.clone(), surroundings.clone(), &access, config.console.clone())?;
     let router = api::routes(pool, config.sources.clone(), surroundings, config.webhook_allow_private, &access)
+        .merge(pages)
         .merge(health::routes(checks));
     Ok(Server { listener, router })
 }

@@ -5,7 +5,7 @@
 //! - [`show`]: one event, or all events of an order, return, document or refund;
 //! - [`story`]: an order from its first command on, and what came of each step;
 //! - [`jobs`] and [`queues`]: the inbox;
-//! - [`actions`]: what operators did;
+//! - [`actions`]: what operators did, and [`outcome`]: what came of it;
 //! - [`schedules`]: what runs by the clock;
 //! - [`keys`]: the keys of callers;
 //! - [`webhooks`]: where events are sent to, and what came of it.
@@ -17,6 +17,9 @@ pub mod story;
 pub mod jobs;
 pub mod queues;
 pub mod actions;
+pub mod outcome;
 pub mod schedules;
 pub mod keys;
 pub mod webhooks;
+
+pub(crate) mod redacted;

@@ -4,6 +4,7 @@
 //! - [`release`]: events and jobs that wait;
 //! - [`retry`], [`discard`]: dead jobs;
 //! - [`pause`]: whole queues;
+//! - [`reveal`]: looking at what an event says of a customer;
 //! - [`keys`]: the keys of callers;
 //! - [`webhooks`]: where events are sent to.
 //!
@@ -15,6 +16,7 @@ pub mod release;
 pub mod retry;
 pub mod discard;
 pub mod pause;
+pub mod reveal;
 pub mod keys;
 pub mod webhooks;
 pub mod export;

@@ -79,6 +79,7 @@ fn options(data_dir: &Path) -> Result<Options> {
         command: from_environment()?,
         relay: from_environment()?,
         operations: from_environment()?,
+        console: from_environment()?,
         seal: from_environment()?,
         workers: from_environment()?,
         query: from_environment()?,

@@ -5,9 +5,10 @@ use axum::routing::get;
 use maud::{DOCTYPE, Markup, html};
 
 /// Names and addresses, for the page and for the banner at start.
-pub fn places(base_url: &str, gateway_url: &str) -> [(&'static str, String); 7] {
+pub fn places(base_url: &str, gateway_url: &str) -> [(&'static str, String); 8] {
     [
         ("Commands and queries", format!("{base_url}/api/v1")),
+        ("Console", format!("{base_url}/console")),
         ("Operators", format!("{base_url}/api/v1/ops/status")),
         ("API documentation", format!("{base_url}/docs")),
         ("Health", format!("{base_url}/health")),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use axum::Router;
 use messaging::TransportConfig;
 use operations::audit::Sources;
+use operations::console::ConsoleSettings;
 use operations::doctor::Surroundings;
 use operations::seal::SealSettings;
 use runtime::config::{DatabaseConfig, HttpLimits};
@@ -66,6 +67,7 @@ pub struct Options {
     pub relay: outbox_relay::Settings,
     /// An audit uses the sources of the other parts, unless these settings name others.
     pub operations: Sources,
+    pub console: ConsoleSettings,
     pub seal: SealSettings,
     /// The query service uses the invoice store of the workers.
     pub workers: workers::Settings,
@@ -87,6 +89,7 @@ impl Options {
             command: command::Settings::default(),
             relay: outbox_relay::Settings::default(),
             operations: Sources::default(),
+            console: ConsoleSettings::default(),
             seal: SealSettings::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
@@ -113,7 +116,7 @@ impl Options {
             Part::Relay => 6,
             Part::Workers => 12,
             Part::Query => 14,
-            Part::Operations => 3,
+            Part::Operations => 5,
             Part::Gateway => unreachable!(),
         };
         DatabaseConfig { database_url: self.database_url.clone(), max_connections, ..DatabaseConfig::default() }
@@ -128,8 +131,8 @@ impl Options {
         database::connect_admitted(&self.database(part), role, name, admission).await
     }
 
-    /// The operators' API. Its audits know the invoice store and the gateway of the other parts.
-    fn operations(&self, pool: PgPool, access: &Access) -> Router {
+    /// The operators' API and console. Its audits know the invoice store and the gateway of the other parts.
+    fn operations(&self, pool: PgPool, access: &Access) -> Result<Router> {
         let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_keys } =
             self.operations.clone();
         let store = &self.workers.store.invoice_store_url;
@@ -143,7 +146,8 @@ impl Options {
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
         let allow_private_webhooks = self.workers.webhooks.webhook_allow_private;
-        operations::api::routes(pool, sources, surroundings, allow_private_webhooks, access)
+        let pages = operations::console::routes(pool.clone(), surroundings.clone(), access, self.console.clone())?;
+        Ok(operations::api::routes(pool, sources, surroundings, allow_private_webhooks, access).merge(pages))
     }
 }
 
@@ -267,7 +271,7 @@ impl Running {
             let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
             let seals = options.operations.seal_store_url.as_deref();
             operations::seal::start(&options.seal, seals, &pool, &options.clock, tasks).await?;
-            router = router.merge(options.operations(pool, &access));
+            router = router.merge(options.operations(pool, &access)?);
         }
         Ok((router, checks))
     }

@@ -100,12 +100,33 @@ impl Access {
         deprecation::announce(guarded, DEPRECATED)
     }
 
-    /// The same for the operators' routes. They are closed where others are let in without a check.
-    pub fn guard_operations(&self, routes: Router) -> Router {
+    /// Whether callers are asked who they are.
+    pub fn is_checked(&self) -> bool {
+        matches!(self.0, Checks::All(_))
+    }
+
+    /// Whether a key or token from this address is good. An attempt that fails counts for its address.
+    ///
+    /// # Errors
+    /// The refusal, as a request with it would get.
+    pub async fn admit(&self, credentials: &str, address: Option<IpAddr>) -> Result<(), Box<Response>> {
+        match &self.0 {
+            Checks::None { .. } => Ok(()),
+            Checks::All(checker) => checker.principal(credentials, address).await.map(drop),
+        }
+    }
+
+    /// Closes routes where others are let in without a check.
+    pub fn close_to_others(&self, routes: Router) -> Router {
         match &self.0 {
             Checks::None { is_open_to_others: true } => routes.route_layer(from_fn(closed)),
-            Checks::None { is_open_to_others: false } | Checks::All(_) => self.guard(routes),
+            Checks::None { is_open_to_others: false } | Checks::All(_) => routes,
         }
+    }
+
+    /// The same for the operators' routes. They are closed where others are let in without a check.
+    pub fn guard_operations(&self, routes: Router) -> Router {
+        self.close_to_others(self.guard(routes))
     }
 }
 
@@ -236,8 +257,7 @@ impl Checker {
         if stored.has_expired(self.clock.now()) {
             return Err(unauthorized("the API key has expired"));
         }
-        let is_allowed = |address: IpAddr| stored.networks.iter().any(|network| network.contains(&address));
-        if !stored.networks.is_empty() && !address.is_some_and(is_allowed) {
+        if !stored.may_come_from(address) {
             return Err(forbidden("the API key may not be used from this address"));
         }
         Ok(stored.principal.clone())

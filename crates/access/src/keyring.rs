@@ -1,6 +1,7 @@
 //! Looks API keys up, and remembers them for a moment, so that a request in a row of many costs no round trip.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,13 +29,45 @@ pub(crate) struct StoredKey {
     pub(crate) principal: Arc<Principal>,
     expires_at: Option<DateTime<Utc>>,
     /// Empty: it may be used from everywhere.
-    pub(crate) networks: Vec<IpNet>,
+    networks: Vec<IpNet>,
 }
 
 impl StoredKey {
     pub(crate) fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }
+
+    /// A key of some networks may be used from nowhere else.
+    pub(crate) fn may_come_from(&self, address: Option<IpAddr>) -> bool {
+        let is_allowed = |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
+        self.networks.is_empty() || address.is_some_and(is_allowed)
+    }
+
+    pub(crate) fn read(row: Row) -> sqlx::Result<Self> {
+        let unreadable =
+            |what: &str| sqlx::Error::Decode(format!("the API key {} has an unreadable {what}", row.id).into());
+        let customer_id = row.customer_id.as_deref().map(CustomerId::parse).transpose();
+        let networks: Result<_, _> = row.networks.iter().map(|network| network.parse()).collect();
+        let role = row.role.parse::<Role>().map_err(|_| unreadable("role"))?;
+        let customer_id = customer_id.map_err(|_| unreadable("customer"))?;
+        let networks = networks.map_err(|_| unreadable("network"))?;
+        Ok(Self {
+            principal: Arc::new(Principal::new("key", row.name, role, customer_id)),
+            expires_at: row.expires_at,
+            networks,
+        })
+    }
+}
+
+/// A key in the database.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) customer_id: Option<String>,
+    pub(crate) networks: Vec<String>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
 }
 
 /// What the last look-up of a key found.
@@ -125,17 +158,15 @@ async fn stored(pool: &PgPool, key: &ApiKey) -> sqlx::Result<Option<StoredKey>> 
     if row.is_to_be_noted {
         note_use(pool, row.id).await?;
     }
-    let unreadable =
-        |what: &str| sqlx::Error::Decode(format!("the API key {} has an unreadable {what}", row.id).into());
-    let customer_id = row.customer_id.as_deref().map(CustomerId::parse).transpose();
-    let networks: Result<_, _> = row.networks.iter().map(|network| network.parse()).collect();
-    let role = row.role.parse::<Role>().map_err(|_| unreadable("role"))?;
-    let customer_id = customer_id.map_err(|_| unreadable("customer"))?;
-    Ok(Some(StoredKey {
-        principal: Arc::new(Principal::new("key", row.name, role, customer_id)),
+    let row = Row {
+        id: row.id,
+        name: row.name,
+        role: row.role,
+        customer_id: row.customer_id,
+        networks: row.networks,
         expires_at: row.expires_at,
-        networks: networks.map_err(|_| unreadable("network"))?,
-    }))
+    };
+    StoredKey::read(row).map(Some)
 }
 
 /// Another process may have noted it in the same moment.

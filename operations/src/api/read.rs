@@ -118,7 +118,7 @@ struct JobParams {
     responses((status = 200, body = Jobs), ReadErrors))]
 async fn list_jobs(State(api): State<Arc<Api>>, ApiQuery(params): ApiQuery<JobParams>) -> Result<Json<Jobs>, ApiError> {
     let statuses = params.status.into_iter().collect();
-    let filter = Filter { queue: params.queue, statuses, limit: limit(params.limit, 50, MOST)? };
+    let filter = Filter { queue: params.queue, statuses, limit: limit(params.limit, 50, MOST)?, ..Filter::default() };
     Ok(Json(jobs::list(&api.pool, &filter).await?))
 }
 

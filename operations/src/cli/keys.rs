@@ -13,8 +13,9 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::Common;
-use super::format::{age_of, or_dash, table};
+use super::format::table;
 use super::write::Justified;
+use crate::format::{age_of, or_dash};
 use crate::read::keys::{self as read, KeyStatus, Keys};
 use crate::write::keys::{self, MadeKey, NewKey};
 

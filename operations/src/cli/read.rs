@@ -102,7 +102,7 @@ impl Order {
 
 impl Jobs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = Filter { queue: self.queue, statuses: self.statuses, limit: self.limit };
+        let filter = Filter { queue: self.queue, statuses: self.statuses, limit: self.limit, ..Filter::default() };
         let report = jobs::list(&self.common.connect().await?, &filter).await?;
         self.common.print(&report, |report| match report.jobs.as_slice() {
             [] => "no such jobs".to_owned(),

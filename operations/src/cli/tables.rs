@@ -4,7 +4,8 @@ mod story;
 
 use chrono::{DateTime, Utc};
 
-use super::format::{age, age_of, or_dash, short, table};
+use super::format::table;
+use crate::format::{age, age_of, or_dash, short};
 use crate::read::actions::OperatorAction;
 use crate::read::jobs::Job;
 use crate::read::queues::QueueStatus;

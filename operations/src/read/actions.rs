@@ -11,6 +11,8 @@ use crate::OperationError;
 
 /// Actions shown of one event or aggregate.
 const SHOWN_OF_ONE: i64 = 100;
+/// Batches of one act that are looked at.
+const BATCHES: i64 = 1_000;
 
 /// One operator action.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -20,7 +22,7 @@ pub struct OperatorAction {
     pub actor: String,
     /// `CLI`, `REST` or `CONSOLE`.
     pub source: String,
-    /// `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `DISCARD`, `PAUSE`, `RESUME`, `CREATE_KEY`, `ROTATE_KEY` or `REVOKE_KEY`.
+    /// As `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `DISCARD`, `PAUSE`, `RESUME`, `CREATE_KEY`, `ERASE_CUSTOMER`, `TEST_WEBHOOK` or `REVEAL`.
     pub action: String,
     /// The request, and in `event_ids` the events that were changed.
     #[schema(value_type = Object)]
@@ -52,6 +54,72 @@ pub async fn list(pool: &PgPool, limit: i64) -> Result<Actions, OperationError> 
     .fetch_all(pool)
     .await?;
     Ok(Actions { data })
+}
+
+/// Which actions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Matching<'a> {
+    pub actor: Option<&'a str>,
+    pub action: Option<&'a str>,
+    /// The reason or the target contains it, in upper or lower case.
+    pub text: Option<&'a str>,
+}
+
+/// The latest actions that match.
+pub async fn matching(pool: &PgPool, matching: Matching<'_>, limit: i64) -> sqlx::Result<Vec<OperatorAction>> {
+    sqlx::query_as!(
+        OperatorAction,
+        r#"
+        select id, acted_at, actor, source, action, target, reason, rows_changed, request_id
+        from messaging.operator_actions
+        where ($1::text is null or lower(actor) = lower($1)) and ($2::text is null or action = upper($2))
+          and ($3::text is null or position(lower($3) in lower(reason)) > 0 or position(lower($3) in lower(target::text)) > 0)
+        order by id desc
+        limit $4
+        "#,
+        matching.actor,
+        matching.action,
+        matching.text,
+        limit,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The first action of a request that has just been answered.
+pub async fn first_of_request(pool: &PgPool, request_id: &str) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        r#"
+        select min(id) from messaging.operator_actions
+        where request_id = $1 and acted_at > clock_timestamp() - interval '10 minutes'
+        "#,
+        request_id,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// An action, and the later ones of the same request: a large act is recorded in batches.
+pub async fn with_its_batches(pool: &PgPool, id: i64) -> sqlx::Result<Vec<OperatorAction>> {
+    sqlx::query_as!(
+        OperatorAction,
+        r#"
+        select batch.id, batch.acted_at, batch.actor, batch.source, batch.action, batch.target, batch.reason, batch.rows_changed,
+               batch.request_id
+        from messaging.operator_actions as first
+        join messaging.operator_actions as batch
+          on batch.id = first.id
+             or batch.request_id = first.request_id and batch.id > first.id and batch.action = first.action
+                and batch.acted_at between first.acted_at and first.acted_at + interval '10 minutes'
+        where first.id = $1
+        order by batch.id
+        limit $2
+        "#,
+        id,
+        BATCHES,
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// The actions that changed any of these events, oldest first.

@@ -77,12 +77,17 @@ pub struct Job {
 }
 
 /// Which jobs to list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub queue: Option<Queue>,
     /// Empty: dead jobs and jobs in doubt.
     pub statuses: Vec<JobStatus>,
     pub limit: i64,
+    pub event_type: Option<String>,
+    /// The last error contains it, in upper or lower case.
+    pub error: Option<String>,
+    /// They came at this time or later.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// A list of jobs.
@@ -127,9 +132,9 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> Result<Jobs, OperationError
     };
     let (open, settled) = (names(true), names(false));
     let queues = one_or_all(filter.queue);
-    let mut jobs = if open.is_empty() { Vec::new() } else { list_open(pool, &queues, &open, filter.limit).await? };
+    let mut jobs = if open.is_empty() { Vec::new() } else { list_open(pool, &queues, &open, filter).await? };
     if !settled.is_empty() {
-        jobs.extend(list_settled(pool, &queues, &settled, filter.limit).await?);
+        jobs.extend(list_settled(pool, &queues, &settled, filter).await?);
         jobs.sort_by(|a, b| b.event_id.cmp(&a.event_id).then_with(|| a.queue.cmp(&b.queue)));
         jobs.truncate(usize::try_from(filter.limit).unwrap_or(0));
     }
@@ -145,22 +150,32 @@ fn names_of(queues: &[Queue]) -> Vec<String> {
     queues.iter().map(ToString::to_string).collect()
 }
 
-async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], limit: i64) -> sqlx::Result<Vec<Job>> {
+async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], filter: &Filter) -> sqlx::Result<Vec<Job>> {
     jobs!(
         pool,
         r#"
         select * from messaging.open_jobs
         where queue = any($1) and status = any($2)
+          and ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
+          and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open_jobs.event_id))
         order by event_id desc, queue
         limit $3
         "#,
         queues,
         statuses,
-        limit,
+        filter.limit,
+        filter.error.as_deref(),
+        filter.since,
+        filter.event_type.as_deref(),
     )
 }
 
-async fn list_settled(pool: &PgPool, queues: &[String], statuses: &[String], limit: i64) -> sqlx::Result<Vec<Job>> {
+async fn list_settled(
+    pool: &PgPool,
+    queues: &[String],
+    statuses: &[String],
+    filter: &Filter,
+) -> sqlx::Result<Vec<Job>> {
     jobs!(
         pool,
         r#"
@@ -170,13 +185,18 @@ async fn list_settled(pool: &PgPool, queues: &[String], statuses: &[String], lim
             select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2
         ) as newest
         where status = any($3)
+          and ($5::text is null or position(lower($5) in lower(last_error)) > 0) and ($6::timestamptz is null or received_at >= $6)
+          and ($7::text is null or $7 = (select found.event_type from messaging.outbox as found where found.event_id = newest.event_id))
         order by event_id desc, newest.queue
         limit $4
         "#,
         queues,
         NEWEST,
         statuses,
-        limit,
+        filter.limit,
+        filter.error.as_deref(),
+        filter.since,
+        filter.event_type.as_deref(),
     )
 }
 

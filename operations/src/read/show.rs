@@ -79,6 +79,13 @@ pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
     Ok(Shown { at, events, actions: actions::of_events(pool, &event_ids).await? })
 }
 
+/// Whether the log has an event with this id.
+pub async fn is_event(pool: &PgPool, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select exists (select from messaging.outbox where event_id = $1) as "is!""#, id)
+        .fetch_one(pool)
+        .await
+}
+
 /// No index has the aggregate's id, because it would slow every command down. So finding an aggregate reads the whole
 /// outbox, and only when no event has the id.
 async fn ids_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Uuid>> {

@@ -24,6 +24,7 @@ pub struct Operator {
 pub enum Source {
     Cli,
     Rest,
+    Console,
 }
 
 impl Source {
@@ -31,6 +32,7 @@ impl Source {
         match self {
             Self::Cli => "CLI",
             Self::Rest => "REST",
+            Self::Console => "CONSOLE",
         }
     }
 }
@@ -90,6 +92,7 @@ pub(super) enum Action {
     TestWebhook,
     RedeliverWebhook,
     RecoverWebhook,
+    Reveal,
 }
 
 impl Action {
@@ -115,6 +118,7 @@ impl Action {
             Self::TestWebhook => "TEST_WEBHOOK",
             Self::RedeliverWebhook => "REDELIVER_WEBHOOK",
             Self::RecoverWebhook => "RECOVER_WEBHOOK",
+            Self::Reveal => "REVEAL",
         }
     }
 }

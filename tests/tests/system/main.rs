@@ -11,6 +11,7 @@ mod bounds;
 mod broker;
 mod canary;
 mod connections;
+mod console;
 mod deadlines;
 mod deaths;
 mod demo;

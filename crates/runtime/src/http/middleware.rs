@@ -236,9 +236,11 @@ fn in_shape(mut response: Response, routed: bool, method: &Method, path: &str) -
         response.extensions_mut().remove::<ErrorDetail>();
         return response;
     }
-    let is_json = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+    let is_ours = |value: &HeaderValue| {
+        [&b"application/json"[..], b"text/html"].iter().any(|kind| value.as_bytes().starts_with(kind))
+    };
     let refused = status.is_client_error() || status.is_server_error();
-    if !refused || response.headers().get(header::CONTENT_TYPE).is_some_and(is_json) {
+    if !refused || response.headers().get(header::CONTENT_TYPE).is_some_and(is_ours) {
         return response;
     }
     let error = match status {

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use contracts::money;
 
-use crate::cli::format::{gap, or_dash, short, table};
+use crate::cli::format::table;
+use crate::format::{gap, or_dash, short};
 use crate::read::story::{Step, Story, StoryEmail, StoryEvent, StoryJob, StoryWebhook};
 
 type Line = [String; 5];

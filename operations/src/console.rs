@@ -1,0 +1,106 @@
+//! The console: pages for people who look after the system, under `/console`.
+//!
+//! - `visitor`: who looks; `sign_in`: how they come in;
+//! - `document` and `page`: what is around every page, and what pages have in common; `refusal`: why there is none;
+//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `schedules`, `log`: the pages;
+//! - `act`: everything that changes something; `outcome`: what came of it.
+//!
+//! Each page is whole without a script. Who may see a page, or act, is who may call the operation of the API that does the same, by the
+//! table in the crate `access`. Invariant: a change comes from a form with a token and a reason, and answers with what came of it.
+
+mod visitor;
+mod sign_in;
+mod document;
+mod page;
+mod overview;
+mod find;
+mod stuck;
+mod jobs;
+mod event;
+mod story;
+mod schedules;
+mod log;
+mod act;
+mod outcome;
+mod refusal;
+mod settings;
+
+use std::sync::Arc;
+
+use access::api_key::NoRandomness;
+use access::{Access, Secret, Sessions};
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use sqlx::PgPool;
+
+use crate::doctor::Surroundings;
+
+pub use settings::ConsoleSettings;
+
+/// Nothing runs but our own script, and forms go nowhere else.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'";
+const STYLE: &str = include_str!("console/style.css");
+const SCRIPT: &str = include_str!("console/shortcuts.js");
+
+/// What the pages share.
+#[derive(Debug)]
+struct Console {
+    pool: PgPool,
+    surroundings: Surroundings,
+    access: Access,
+    sessions: Sessions,
+    /// Ties forms to this process where there are no sessions.
+    secret: Secret,
+    settings: ConsoleSettings,
+}
+
+/// The pages, on a pool with the rights of an operator ([`crate::ROLE`]).
+///
+/// # Errors
+/// When the operating system has no random numbers.
+pub fn routes(
+    pool: PgPool,
+    surroundings: Surroundings,
+    access: &Access,
+    settings: ConsoleSettings,
+) -> Result<Router, NoRandomness> {
+    let style: Arc<str> = format!("{}{STYLE}", settings.style()).into();
+    let sessions = Sessions::new(pool.clone());
+    let secret = Secret::generate()?;
+    let console = Console { pool, surroundings, access: access.clone(), sessions, secret, settings };
+    let pages = Router::new()
+        .route("/console", get(overview::show))
+        .route("/console/find", get(find::show))
+        .route("/console/stuck", get(stuck::show))
+        .route("/console/jobs", get(jobs::show))
+        .route("/console/events/{id}", get(event::show).post(event::reveal))
+        .route("/console/orders/{of}", get(story::show))
+        .route("/console/schedules", get(schedules::show))
+        .route("/console/log", get(log::show))
+        .route("/console/log.csv", get(log::csv))
+        .route("/console/acts/{id}", get(outcome::show))
+        .route("/console/act", post(act::act))
+        .route("/console/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/console/sign-out", post(sign_in::sign_out))
+        .with_state(Arc::new(console))
+        .layer(map_response(keep_private));
+    let files = Router::new()
+        .route("/console/style.css", get(move || async move { file("text/css; charset=utf-8", style.to_string()) }))
+        .route("/console/shortcuts.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT.to_owned()) }));
+    Ok(access.close_to_others(pages.merge(files)))
+}
+
+async fn keep_private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    response
+}
+
+fn file(kind: &'static str, text: String) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text).into_response()
+}

@@ -1,0 +1,43 @@
+//! The document around every page.
+
+use axum::response::Html;
+use maud::{DOCTYPE, Markup, html};
+
+/// What is around the content.
+#[derive(Debug, Default)]
+pub(super) struct Document<'a> {
+    pub(super) title: &'a str,
+    /// The name of the installation.
+    pub(super) installation: &'a str,
+    /// The page is loaded again after so many seconds.
+    pub(super) again_after: Option<u8>,
+}
+
+/// A whole document: what is in the bar, below it, and at the end of the page is for those who are let in.
+pub(super) fn document(document: &Document<'_>, [bar, below, end]: [Markup; 3], content: &Markup) -> Html<String> {
+    let Document { title, installation, again_after } = document;
+    let whole = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                @if let Some(seconds) = again_after { meta http-equiv="refresh" content=(seconds); }
+                title { (title) @if !installation.is_empty() { " · " (installation) } }
+                link rel="stylesheet" href="/console/style.css";
+                script src="/console/shortcuts.js" defer {}
+            }
+            body {
+                a .skip href="#main" { "Skip to the content" }
+                header {
+                    a .installation href="/console" { @if installation.is_empty() { "Console" } @else { (installation) } }
+                    (bar)
+                }
+                (below)
+                main #main { h1 { (title) } (content) }
+                (end)
+            }
+        }
+    };
+    Html(whole.into_string())
+}

@@ -1,0 +1,106 @@
+//! One box for everything that has a number, an id or a state.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use maud::html;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Console;
+use super::page::{Frame, page};
+use super::refusal::Answer;
+use super::visitor::Visitor;
+use crate::OperationError;
+use crate::read::{show, story};
+
+/// What can be asked of jobs, and what the page of the jobs calls it.
+const QUALIFIERS: [(&str, &str); 5] =
+    [("state", "status"), ("queue", "queue"), ("type", "event_type"), ("error", "error"), ("since", "since")];
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    #[serde(default)]
+    q: String,
+}
+
+/// `GET /console/find`: leads to the page of what is found.
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Query(Asked { q }): Query<Asked>,
+) -> Answer<Response> {
+    visitor.must_read("status")?;
+    let q = q.trim();
+    if q.is_empty() {
+        return Ok(Redirect::to("/console").into_response());
+    }
+    if let Some(jobs) = jobs_page(q) {
+        return Ok(Redirect::to(&jobs).into_response());
+    }
+    if let Ok(id) = q.parse::<Uuid>()
+        && show::is_event(&console.pool, id).await?
+    {
+        return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
+    }
+    match story::tell(&console.pool, q).await {
+        Ok(story) => {
+            let number = utf8_percent_encode(&story.order_number, NON_ALPHANUMERIC).to_string();
+            Ok(Redirect::to(&format!("/console/orders/{number}")).into_response())
+        }
+        Err(OperationError::OrderNotFound(_)) => Ok(nothing_found(&console, &visitor, q).into_response()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The address of the page of these jobs. `None`: no jobs are asked for.
+fn jobs_page(q: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    let mut rest = q;
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once(':')?;
+        let (_, param) = QUALIFIERS.iter().find(|(qualifier, _)| *qualifier == name)?;
+        let (value, after) = match value.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+            None => value.split_once(' ').unwrap_or((value, "")),
+        };
+        parts.push(format!("{param}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        rest = after.trim_start();
+    }
+    Some(format!("/console/jobs?{}", parts.join("&")))
+}
+
+fn nothing_found(console: &Console, visitor: &Visitor, q: &str) -> Html<String> {
+    let content = html! {
+        p role="status" { "Nothing is called " strong { (q) } "." }
+        p { "What can be found:" }
+        dl {
+            dt { "An order" } dd { "by its number or id, or the id of its return, refund or document, or the number of its invoice or credit note" }
+            dt { "An event" } dd { "by its id, while the log keeps it" }
+            dt { "Jobs" } dd { code { "state:dead queue:refunds type:return.completed error:\"timed out\" since:2h" } ", each part where it is needed" }
+        }
+    };
+    page(&Frame::of(console, "Find").for_visitor(visitor).searching(q), &content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::jobs_page;
+
+    #[test]
+    fn qualifiers_ask_for_jobs() {
+        for (q, page) in [
+            ("state:dead", Some("/console/jobs?status=dead")),
+            ("state:dead  queue:refunds", Some("/console/jobs?status=dead&queue=refunds")),
+            ("error:\"timed out\" since:2h", Some("/console/jobs?error=timed%20out&since=2h")),
+            ("error:\"timed out", Some("/console/jobs?error=timed%20out")),
+            ("AC-1001", None),
+            ("colour:red", None),
+            ("AC-1001 state:dead", None),
+        ] {
+            assert_eq!(jobs_page(q).as_deref(), page, "{q}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What needs a person, then how things stand.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Html;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::Console;
+use super::log::actions_table;
+use super::page::{Frame, Part, act, moment, nothing, page, state, table};
+use super::refusal::Answer;
+use super::visitor::Visitor;
+use crate::doctor::{self, Diagnosis, Severity};
+use crate::read::queues::QueueStatus;
+use crate::read::status::{self, OutboxStatus, RelayStatus};
+use crate::read::stuck::{self, PATIENCE, Stuck};
+
+/// `GET /console`
+pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Answer<Html<String>> {
+    visitor.must_read("status")?;
+    let status = status::status(&console.pool).await?;
+    let stuck = stuck::stuck(&console.pool, PATIENCE, 1).await?;
+    let diagnosis = doctor::diagnose(&console.pool, &console.surroundings).await?;
+    let now = status.at;
+    let content = html! {
+        (needs_a_person(&diagnosis, &stuck))
+        h2 { "Queues" }
+        (table("Queues", &["Queue", "State", "Ready", "Oldest ready", "Running", "In doubt", "Dead", "Blocked", ""],
+               &status.queues.iter().map(|queue| queue_row(now, &visitor, queue)).collect::<Vec<_>>()))
+        h2 { "Outbox" }
+        (outbox(now, &status.outbox, status.shards_free))
+        (table("Relays", &["Relay", "Shards", "Lease ends"], &status.relays.iter().map(|relay| relay_row(now, relay)).collect::<Vec<_>>()))
+        h2 { "Latest operator actions" }
+        (actions_table(now, &status.actions))
+    };
+    Ok(page(&Frame::of(&console, "Overview").in_part(Part::Overview).for_visitor(&visitor), &content))
+}
+
+fn needs_a_person(diagnosis: &Diagnosis, stuck: &Stuck) -> Markup {
+    let is_quiet = diagnosis.findings.is_empty() && stuck.events_total == 0 && stuck.jobs_total == 0;
+    html! {
+        h2 .hidden { "What needs a person" }
+        @if is_quiet { p .fine { "Nothing needs a person." } }
+        @if stuck.events_total + stuck.jobs_total > 0 {
+            p .alert {
+                a href="/console/stuck" { (count(stuck.events_total, "event")) " and " (count(stuck.jobs_total, "job")) " make no progress" } "."
+            }
+        }
+        @if !diagnosis.findings.is_empty() {
+            ul .findings {
+                @for finding in &diagnosis.findings {
+                    @let is_problem = finding.severity == Severity::Problem;
+                    li .problem[is_problem] {
+                        p { (state(if is_problem { "problem" } else { "warning" })) " " (finding.cause) }
+                        p { "Remedy: " (finding.remedy) }
+                        p .quiet { code { (finding.code) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A number with its word.
+pub(super) fn count(number: i64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}
+
+fn queue_row(now: DateTime<Utc>, visitor: &Visitor, queue: &QueueStatus) -> Markup {
+    let jobs = |status: &str, number: i64| {
+        html! {
+            @if number == 0 { "0" } @else { a href={ "/console/jobs?queue=" (queue.name) "&status=" (status) } { (number) } }
+        }
+    };
+    html! {
+        th scope="row" { (queue.name) }
+        td { (condition(now, queue)) }
+        td .number { (jobs("ready", queue.ready)) }
+        td { @match queue.oldest_ready { Some(at) => (moment(now, at)), None => (nothing()) } }
+        td .number { (jobs("running", queue.running)) }
+        td .number { (jobs("in_doubt", queue.in_doubt)) }
+        td .number { (jobs("dead", queue.dead)) }
+        td .number { (jobs("blocked", queue.blocked)) }
+        td { (switch(visitor, queue)) }
+    }
+}
+
+fn condition(now: DateTime<Utc>, queue: &QueueStatus) -> Markup {
+    html! {
+        @match (queue.paused_at, queue.outage_since) {
+            (Some(at), _) => {
+                (state("paused")) " " (moment(now, at)) " by " (queue.paused_by.as_deref().unwrap_or_default()) ": "
+                (queue.paused_reason.as_deref().unwrap_or_default())
+            }
+            (None, Some(since)) => {
+                (state("outage")) " since " (moment(now, since)) ": " (queue.outage_reason.as_deref().unwrap_or_default())
+            }
+            (None, None) => (state("works")),
+        }
+    }
+}
+
+fn switch(visitor: &Visitor, queue: &QueueStatus) -> Markup {
+    let (verb, name, explained) = if queue.paused_at.is_some() {
+        ("resume", "Resume", "Workers take jobs of this queue again.")
+    } else {
+        ("pause", "Pause", "No worker starts a job of this queue until it is resumed. Jobs that run end.")
+    };
+    if !visitor.may("POST", &format!("queues/{{queue}}/{verb}")) {
+        return html! {};
+    }
+    let fields =
+        html! { input type="hidden" name="act" value=(verb); input type="hidden" name="queue" value=(queue.name); };
+    act(visitor, &format!("{verb}-{}", queue.name), name, explained, &fields)
+}
+
+fn outbox(now: DateTime<Utc>, outbox: &OutboxStatus, shards_free: i64) -> Markup {
+    html! {
+        dl {
+            dt { "Pending" } dd { (outbox.pending) }
+            dt { "Oldest pending" } dd { @match outbox.oldest_pending { Some(at) => (moment(now, at)), None => (nothing()) } }
+            dt { "Parked" } dd { (outbox.parked) }
+            dt { "Published in the last minute" } dd { (outbox.published_per_minute) }
+            dt { "Shards without a relay" } dd { (shards_free) }
+        }
+    }
+}
+
+fn relay_row(now: DateTime<Utc>, relay: &RelayStatus) -> Markup {
+    html! {
+        th scope="row" { (relay.name) }
+        td { (relay.shards.iter().map(i16::to_string).collect::<Vec<_>>().join(", ")) }
+        td { (moment(now, relay.expires_at)) }
+    }
+}

@@ -1,0 +1,140 @@
+//! How people come in: with a key.
+
+use std::sync::Arc;
+
+use access::Secret;
+use access::api_key::ApiKey;
+use axum::Form;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
+use maud::html;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use runtime::ApiError;
+use runtime::http::RequestContext;
+use serde::Deserialize;
+
+use super::Console;
+use super::page::{Frame, page};
+use super::refusal::{Answer, Refusal};
+use super::visitor::{SESSION, cookie, set_cookie};
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Coming {
+    #[serde(default)]
+    back: String,
+    /// The visitor has just signed in.
+    #[serde(default)]
+    came: bool,
+}
+
+/// `GET /console/sign-in`
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    Query(coming): Query<Coming>,
+    headers: HeaderMap,
+) -> Response {
+    let has_session = cookie(&headers, SESSION).is_some();
+    if !console.access.is_checked() || coming.came && has_session {
+        return Redirect::to(own_page(&coming.back)).into_response();
+    }
+    let told = coming
+        .came
+        .then_some("Your browser did not keep the session. Open the console over HTTPS, and allow its cookie.");
+    form(&console, &coming.back, told).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Credentials {
+    key: String,
+    #[serde(default)]
+    back: String,
+}
+
+/// `POST /console/sign-in`. A page of another site cannot send this: the middleware refuses it.
+pub(super) async fn sign_in(
+    State(console): State<Arc<Console>>,
+    context: RequestContext,
+    headers: HeaderMap,
+    form: Result<Form<Credentials>, FormRejection>,
+) -> Answer<Response> {
+    let Ok(Form(Credentials { key, back })) = form else {
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FORM", "the form has no field `key`"));
+    };
+    let refused = |status: StatusCode, told: &str| (status, self::form(&console, &back, Some(told))).into_response();
+    let key = key.trim();
+    if let Err(answer) = console.access.admit(key, context.ip_address).await {
+        let told = match answer.status() {
+            StatusCode::TOO_MANY_REQUESTS => "Too many attempts from your address. Wait a few seconds, then try again.",
+            StatusCode::FORBIDDEN => "This key may not be used from your address.",
+            StatusCode::UNAUTHORIZED => {
+                "There is no such key, or it was revoked or has expired. `ops keys list` shows all."
+            }
+            _ => "The key cannot be checked at the moment. Try again.",
+        };
+        return Ok(refused(answer.status(), told));
+    }
+    let secret = Secret::generate().map_err(ApiError::internal)?;
+    let started = match ApiKey::parse(key) {
+        Some(key) => console.sessions.start(&key, &secret).await?,
+        None => None,
+    };
+    if started.is_none() {
+        return Ok(refused(
+            StatusCode::UNAUTHORIZED,
+            "The console takes API keys only, no tokens. An admin makes one with `ops keys create`.",
+        ));
+    }
+    let set = set_cookie(SESSION, secret.expose(), &headers);
+    let next = format!("/console/sign-in?came=true&back={}", utf8_percent_encode(own_page(&back), NON_ALPHANUMERIC));
+    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(&next)).into_response())
+}
+
+/// `POST /console/sign-out`
+pub(super) async fn sign_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Answer<Response> {
+    if let Some(secret) = cookie(&headers, SESSION).and_then(|text| Secret::parse(&text)) {
+        console.sessions.end(&secret).await?;
+    }
+    let set = format!("{}; Max-Age=0", set_cookie(SESSION, "", &headers));
+    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to("/console/sign-in")).into_response())
+}
+
+/// A page of the console; nothing else is gone to.
+pub(super) fn own_page(back: &str) -> &str {
+    let is_own = back == "/console" || back.starts_with("/console/") || back.starts_with("/console?");
+    let is_plain = back.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if is_own && is_plain { back } else { "/console" }
+}
+
+fn form(console: &Console, back: &str, told: Option<&str>) -> Html<String> {
+    let content = html! {
+        @if let Some(told) = told { p role="alert" .alert { (told) } }
+        form method="post" action="/console/sign-in" .sign-in {
+            input type="hidden" name="back" value=(own_page(back));
+            label for="key" { "API key" }
+            input #key type="password" name="key" required autocomplete="current-password" autofocus placeholder="ak_live_…";
+            button { "Sign in" }
+        }
+        p .quiet { "A key of the role operator or admin; an admin makes one with " code { "ops keys create NAME --role operator" }
+            ". A session lasts 12 hours, or an hour without a request." }
+    };
+    page(&Frame::of(console, "Sign in"), &content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_page;
+
+    #[test]
+    fn nothing_leads_away() {
+        for own in ["/console", "/console/stuck", "/console/find?q=a%20b", "/console?x=1"] {
+            assert_eq!(own_page(own), own);
+        }
+        for foreign in
+            ["", "//evil.example", "https://evil.example", "/consoles", "/console/\\evil", "/console/\r\nx", "/api/v1"]
+        {
+            assert_eq!(own_page(foreign), "/console", "{foreign:?}");
+        }
+    }
+}

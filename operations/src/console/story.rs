@@ -1,0 +1,149 @@
+//! The story of an order on one page.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Html;
+use chrono::{DateTime, Utc};
+use contracts::money;
+use maud::{Markup, html};
+
+use super::Console;
+use super::page::{Frame, after, event_link, exactly, nothing, page, state, table, told};
+use super::refusal::Answer;
+use super::visitor::Visitor;
+use crate::format::gap;
+use crate::read::story::{self, Step, Story, StoryEvent};
+
+/// `GET /console/orders/{of}`
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Path(of): Path<String>,
+) -> Answer<Html<String>> {
+    visitor.must_read("stories/{of}")?;
+    let story = story::tell(&console.pool, &of).await?;
+    let title = format!("Order {}", story.order_number);
+    Ok(page(&Frame::of(&console, &title).for_visitor(&visitor), &whole(&story)))
+}
+
+fn whole(story: &Story) -> Markup {
+    let Story { order_id, state: now, version, currency, total_minor, steps, .. } = story;
+    let before = steps.iter().map(|step| Some(step.at));
+    let before: Vec<_> = std::iter::once(None).chain(before).collect();
+    html! {
+        dl {
+            dt { "State" } dd { (state(now)) ", version " (version) }
+            dt { "Total" } dd { (money(*total_minor, currency)) }
+            dt { "Id" } dd { code { (order_id) } }
+        }
+        (documents(story))
+        (refunds(story))
+        h2 { "What happened" }
+        ol .story { @for (step, before) in steps.iter().zip(before) { (of_step(step, before)) } }
+        @if !story.actions.is_empty() {
+            (table("Operator actions", &["At", "Action", "By"], &story.actions.iter().map(|action| html! {
+                td { a href={ "/console/acts/" (action.id) } { (exactly(action.acted_at)) } }
+                td { code { (action.action) } }
+                td { (action.actor) }
+            }).collect::<Vec<_>>()))
+        }
+    }
+}
+
+fn documents(story: &Story) -> Markup {
+    if story.documents.is_empty() {
+        return html! {};
+    }
+    let rows = story.documents.iter().map(|document| {
+        html! {
+            td { (document.kind) }
+            td { (document.number) }
+            td { (exactly(document.issued_at)) }
+            td { (after(document.issued_at, document.stored_at)) }
+            td .number { @match document.size_bytes { Some(bytes) => { (bytes / 1024) " KiB" }, None => (nothing()) } }
+        }
+    });
+    table("Documents", &["Document", "Number", "Issued", "PDF stored", "Size"], &rows.collect::<Vec<_>>())
+}
+
+fn refunds(story: &Story) -> Markup {
+    if story.refunds.is_empty() {
+        return html! {};
+    }
+    let rows = story.refunds.iter().map(|refund| {
+        html! {
+            td { (refund.kind) }
+            td { (state(&refund.status)) }
+            td .number { (money(refund.amount_minor, &story.currency)) }
+            td { (exactly(refund.created_at)) }
+            td { (after(refund.created_at, refund.processed_at)) }
+            td { @match &refund.transaction_id { Some(id) => code { (id) }, None => (nothing()) } }
+            td { @match &refund.gateway_reference { Some(name) => code { (name) }, None => (nothing()) } }
+        }
+    });
+    let head = ["Refund", "State", "Amount", "Asked for", "Paid", "Gateway's name", "Bank's reference"];
+    table("Refunds", &head, &rows.collect::<Vec<_>>())
+}
+
+fn of_step(step: &Step, before: Option<DateTime<Utc>>) -> Markup {
+    html! {
+        li {
+            h3 {
+                (step.entity_type) " "
+                @if let Some(from) = &step.from_state { (from) " → " }
+                (state(&step.to_state))
+            }
+            p .quiet {
+                (exactly(step.at))
+                @if let Some(before) = before { ", " (gap(before, step.at)) " later" }
+                " · " (step.actor) " · " (step.trigger)
+                @if let Some(trace) = &step.trace_id { " · trace " code { (trace) } }
+                @if let Some(request) = &step.request_id { " · request " code { (request) } }
+            }
+            @match &step.event {
+                Some(event) => (came_of(step.at, event)),
+                None => { p .quiet { "The log no longer keeps its event." } }
+            }
+        }
+    }
+}
+
+fn came_of(at: DateTime<Utc>, event: &StoryEvent) -> Markup {
+    let line = |then: Option<DateTime<Utc>>, what: Markup, how: Markup| {
+        html! { li { span { (after(at, then)) } span { (what) } span { (how) } } }
+    };
+    let way_out = match (&event.exception, event.published) {
+        (Some(exception), _) => state(exception),
+        (None, true) => state("out"),
+        (None, false) => state("pending"),
+    };
+    html! {
+        ul {
+            (line(event.published_at, html! { (event_link(event.event_id)) " " code { (event.event_type) } }, html! {
+                (way_out) (attempts(event.attempts)) (error(event.parked_reason.as_deref().or(event.last_error.as_deref())))
+            }))
+            @for job in &event.jobs {
+                (line(job.finished_at.or(job.started_at).or(Some(job.received_at)), html! { "job " (job.queue) }, html! {
+                    (state(&job.status)) (attempts(job.attempts)) (error(job.last_error.as_deref()))
+                }))
+            }
+            @for email in &event.emails {
+                (line(email.sent_at.or(email.recorded_at), html! { "e-mail " (email.kind) }, state(&email.status.to_lowercase())))
+            }
+            @for webhook in &event.webhooks {
+                (line(webhook.settled_at, html! { "webhook " (webhook.url) }, html! {
+                    (state(&webhook.status.to_lowercase())) (attempts(webhook.attempts)) (error(webhook.last_error.as_deref()))
+                }))
+            }
+        }
+    }
+}
+
+fn attempts(attempts: i32) -> Markup {
+    html! { @if attempts > 1 { " at attempt " (attempts) } }
+}
+
+fn error(error: Option<&str>) -> Markup {
+    html! { @if let Some(error) = error { ", " span .quiet { (told(Some(error))) } } }
+}

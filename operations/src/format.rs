@@ -1,0 +1,91 @@
+//! Ages and short texts, for people.
+
+use chrono::{DateTime, Utc};
+
+/// How long before `now` `then` was, in the largest unit that fits twice: `95 s`, `2 min`, `3 h`.
+pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    let seconds = (now - then).num_seconds();
+    if seconds < 0 {
+        return format!("in {}", length(-seconds));
+    }
+    length(seconds)
+}
+
+pub(crate) fn age_of(now: DateTime<Utc>, then: Option<DateTime<Utc>>) -> String {
+    or_dash(then.map(|then| age(now, then)))
+}
+
+/// The time between two moments: `12 ms`, `3.4 s`, then as an [`age`].
+pub(crate) fn gap(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
+    let milliseconds = (to - from).num_milliseconds();
+    match milliseconds {
+        ..1_000 => format!("{milliseconds} ms"),
+        1_000..120_000 => format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100),
+        _ => length(milliseconds / 1_000),
+    }
+}
+
+pub(crate) fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// The start of a text, on one line.
+pub(crate) fn short(text: &str) -> String {
+    const WIDTH: usize = 80;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= WIDTH && line.len() == text.len() {
+        return text.to_owned();
+    }
+    line.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
+fn length(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_age_has_the_largest_unit_that_fits_twice() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        for (seconds, text) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_199, "119 min"),
+            (7_200, "2 h"),
+            (172_800, "2 d"),
+            (-30, "in 30 s"),
+        ] {
+            assert_eq!(age(now, now - Duration::seconds(seconds)), text);
+        }
+        assert_eq!(age_of(now, None), "-");
+    }
+
+    #[test]
+    fn the_time_between_two_moments_has_its_unit() {
+        let from = DateTime::<Utc>::UNIX_EPOCH;
+        for (milliseconds, text) in
+            [(0, "0 ms"), (999, "999 ms"), (1_250, "1.2 s"), (119_999, "119.9 s"), (120_000, "2 min"), (-4, "-4 ms")]
+        {
+            assert_eq!(gap(from, from + Duration::milliseconds(milliseconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_shortened_text_ends_in_an_ellipsis() {
+        assert_eq!(short("no route"), "no route");
+        assert_eq!(short("no route\nat all"), "no route…");
+        assert_eq!(short(&"ठ".repeat(81)).chars().count(), 80);
+        assert_eq!(short(&"ठ".repeat(80)), "ठ".repeat(80));
+    }
+}

@@ -1,0 +1,150 @@
+//! What came of an operator's act: how its events and jobs stand now.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::actions::{self, OperatorAction};
+use super::jobs::{self, Job};
+use super::show::{self, Event};
+use crate::OperationError;
+
+/// Events that are looked at, at most.
+const MOST: usize = 1_000;
+/// An act counts as under way for so long, at most.
+const UNDER_WAY: TimeDelta = TimeDelta::minutes(2);
+
+/// An act, and what came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The database's clock.
+    pub at: DateTime<Utc>,
+    /// With the rows and the events of all its batches.
+    pub action: OperatorAction,
+    pub lines: Vec<Line>,
+    /// Something may still change by itself.
+    pub is_under_way: bool,
+}
+
+/// An event, or its job in a queue, as it stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub event_id: Uuid,
+    /// `None`: the event itself.
+    pub queue: Option<String>,
+    /// As `delivered`, `parked again`, `done`, `dead again`.
+    pub state: String,
+    /// Since when, where that is known and after the act.
+    pub at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    is_final: bool,
+}
+
+/// What came of the act with this number. `None`: there is none.
+pub async fn of(pool: &PgPool, id: i64) -> Result<Option<Outcome>, OperationError> {
+    let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
+    let batches = actions::with_its_batches(pool, id).await?;
+    let mut ids: Vec<Uuid> = batches.iter().flat_map(event_ids).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.truncate(MOST);
+    let rows_changed = batches.iter().map(|batch| batch.rows_changed).sum();
+    let Some(action) = batches.into_iter().next() else { return Ok(None) };
+    let action = OperatorAction { rows_changed, ..action };
+    let lines = match &*action.action {
+        "REPLAY" | "SKIP" => show::of_ids(pool, &ids).await?.into_iter().map(|event| of_event(at, event)).collect(),
+        "RETRY" | "DISCARD" | "RELEASE" => {
+            let target = &action.target;
+            let queue = target["queue"].as_str().or(target["selection"]["queue"].as_str());
+            let jobs = jobs::of_events(pool, &ids).await?.into_iter();
+            jobs.filter(|job| is_meant(job, queue, action.acted_at)).map(|job| of_job(action.acted_at, job)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let is_recent = at - action.acted_at < UNDER_WAY;
+    let is_under_way = is_recent && lines.iter().any(|line: &Line| !line.is_final);
+    Ok(Some(Outcome { at, action, lines, is_under_way }))
+}
+
+fn event_ids(action: &OperatorAction) -> Vec<Uuid> {
+    let ids = action.target["event_ids"].as_array().into_iter().flatten();
+    ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
+}
+
+/// An act on jobs names events. Those of its queue are meant, or those that have not ended before it.
+fn is_meant(job: &Job, queue: Option<&str>, acted_at: DateTime<Utc>) -> bool {
+    queue.map_or_else(|| job.finished_at.is_none_or(|at| at >= acted_at), |queue| queue == job.queue)
+}
+
+fn of_event(now: DateTime<Utc>, event: Event) -> Line {
+    let due = event.next_attempt_at.is_none_or(|at| at <= now);
+    let (state, is_final) = match event.exception.as_deref() {
+        None if event.published => ("delivered".to_owned(), true),
+        None => ("pending".to_owned(), false),
+        Some("SKIPPED") => ("skipped".to_owned(), true),
+        Some("PARKED") => (format!("parked again ({})", event.parked_reason.as_deref().unwrap_or("?")), true),
+        Some("HELD") => ("held behind an earlier event".to_owned(), false),
+        Some(_) if event.last_error.is_none() || due => ("on its way".to_owned(), false),
+        Some(_) => ("failed again, waits for its next attempt".to_owned(), false),
+    };
+    Line { event_id: event.event_id, queue: None, state, at: None, error: event.last_error, is_final }
+}
+
+fn of_job(acted_at: DateTime<Utc>, job: Job) -> Line {
+    let was_tried_since = job.started_at.is_some_and(|at| at >= acted_at);
+    let (state, is_final) = match &*job.status {
+        "dead" => ("dead again", true),
+        status @ ("done" | "discarded") => (status, true),
+        "ready" | "in_doubt" if !was_tried_since => ("waiting for a worker", false),
+        "in_doubt" => ("in doubt", false),
+        "ready" => ("failed again, waits for its next attempt", false),
+        status => (status, false),
+    };
+    let state = state.to_owned();
+    Line { event_id: job.event_id, queue: Some(job.queue), state, at: job.finished_at, error: job.last_error, is_final }
+}
+
+/// As `3 replayed: 2 delivered, 1 parked again (UNROUTABLE).`
+pub fn sentence(action: &str, lines: &[Line]) -> String {
+    let done = match action {
+        "REPLAY" => "replayed",
+        "SKIP" => "skipped",
+        "RELEASE" => "released",
+        "RETRY" => "retried",
+        "DISCARD" => "discarded",
+        "PAUSE" => return "The queue is paused: no worker starts a job of it.".to_owned(),
+        "RESUME" => return "The queue is resumed.".to_owned(),
+        other => return format!("{other} is done."),
+    };
+    if lines.is_empty() {
+        return format!("It was {done}. The log no longer keeps its events.");
+    }
+    let mut states = BTreeMap::<&str, usize>::new();
+    for line in lines {
+        *states.entry(&line.state).or_default() += 1;
+    }
+    let states: Vec<_> = states.into_iter().map(|(state, number)| format!("{number} {state}")).collect();
+    format!("{} {done}: {}.", lines.len(), states.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_counts_what_came_of_it() {
+        let line = |state: &str| Line {
+            event_id: Uuid::nil(),
+            queue: None,
+            state: state.to_owned(),
+            at: None,
+            error: None,
+            is_final: true,
+        };
+        let lines = ["delivered", "parked again (UNROUTABLE)", "delivered"].map(line);
+        assert_eq!(sentence("REPLAY", &lines), "3 replayed: 2 delivered, 1 parked again (UNROUTABLE).");
+        assert_eq!(sentence("RETRY", &[]), "It was retried. The log no longer keeps its events.");
+    }
+}
