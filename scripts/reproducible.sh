@@ -13,9 +13,10 @@ build() {
     local folder=$1
     mkdir -p "$folder/src"
     git archive HEAD | tar x -C "$folder/src"
-    # The folders of the sources and of the dependencies are the only thing that differs between two machines.
-    (cd "$folder/src" && SQLX_OFFLINE=true CARGO_TARGET_DIR="$folder/target" \
-        RUSTFLAGS="--remap-path-prefix=$folder/src=/src --remap-path-prefix=$home=/cargo" \
+    # The folders of the sources and of the dependencies are the only thing that differs between two machines. The names of some local
+    # symbols, which LLVM makes, depend on them all the same; so the table of symbols is left out.
+    (cd "$folder/src" && SQLX_OFFLINE=true CARGO_TARGET_DIR="$folder/target" CARGO_PROFILE_RELEASE_STRIP=symbols \
+        RUSTFLAGS="--remap-path-prefix=$folder/src=/src --remap-path-prefix=$folder/target=/target --remap-path-prefix=$home=/cargo" \
         cargo build --release --locked -p "$package" --quiet)
     sha256sum < "$folder/target/release/$program" | cut -d' ' -f1
 }

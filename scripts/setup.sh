@@ -124,6 +124,8 @@ fi
 if [[ $target == test || $target == coverage ]]; then
     need 'has pdftotext' poppler-utils
     need 'has openssl' openssl
+    # The alerts of deploy/prometheus.
+    has promtool || { packages+=(prometheus); services+=(prometheus prometheus-node-exporter); }
     need has_compose docker-compose
     # The recipes of docs/api.md.
     need 'has curl' curl

@@ -41,7 +41,7 @@ use crate::doctor::Surroundings;
 pub use settings::ConsoleSettings;
 
 /// Nothing runs but our own script, and forms go nowhere else.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 const STYLE: &str = include_str!("console/style.css");
 const SCRIPT: &str = include_str!("console/shortcuts.js");

@@ -41,6 +41,14 @@ pub fn workbook_rows(workbook: &[u8]) -> Result<Vec<Vec<Value>>> {
     Ok(serde_json::from_slice(&read.stdout)?)
 }
 
+/// axe-core: a script that says what is wrong with a page for those who do not see it well.
+pub fn axe() -> Result<String> {
+    let read = "import axe_core_python as axe, pathlib; print(pathlib.Path(axe.__path__[0], 'axe.min.js').read_text())";
+    let read = Command::new(program("python")?).args(["-c", read]).output()?;
+    ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    Ok(String::from_utf8(read.stdout)?)
+}
+
 fn serve(name: &'static str, mut command: Command, port: u16) -> Result<Child> {
     command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::null()).stderr(Stdio::null());
     let child = Child::spawn(name, command)?;

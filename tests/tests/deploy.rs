@@ -452,3 +452,71 @@ async fn each_login_of_the_compose_database_can_take_its_own_roles_and_no_others
     assert_eq!(set.values().collect::<BTreeSet<_>>().len(), LOGINS.len() + 1);
     Ok(())
 }
+
+static ALERTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let file: Value = yaml_serde::from_str(&read("deploy/prometheus/alerts.yml")).expect("YAML");
+    let groups = file["groups"].as_array().expect("groups");
+    groups.iter().flat_map(|group| group["rules"].as_array().expect("rules")).cloned().collect()
+});
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_else(|| panic!("{value} has no {field}"))
+}
+
+#[test]
+fn each_alert_fires_on_the_series_that_it_is_for() {
+    let tested: Value = yaml_serde::from_str(&read("deploy/prometheus/alerts_test.yml")).expect("YAML");
+    let tested: BTreeSet<_> =
+        tested["tests"].as_array().expect("tests").iter().map(|test| text(test, "name")).collect();
+    assert_eq!(tested, ALERTS.iter().map(|alert| text(alert, "alert")).collect());
+    let promtool =
+        Command::new("promtool").args(["test", "rules"]).arg(root().join("deploy/prometheus/alerts_test.yml")).output();
+    let promtool = promtool.expect("promtool: scripts/setup.sh test installs it");
+    assert!(
+        promtool.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&promtool.stdout),
+        String::from_utf8_lossy(&promtool.stderr)
+    );
+}
+
+#[test]
+fn each_alert_has_a_runbook_that_names_a_command_of_ops() {
+    let output = Command::new(programs::folder().join("ops")).arg("--help").env_clear().output().expect("ops");
+    let help = String::from_utf8(output.stdout).expect("text");
+    let known = |command: &str| help.lines().any(|line| line.split_whitespace().next() == Some(command));
+    for alert in ALERTS.iter() {
+        let page = read(text(&alert["annotations"], "runbook"));
+        assert!(page.starts_with(&format!("# {}\n", text(alert, "alert"))), "{page}");
+        let named: Vec<&str> = page.split("`ops ").skip(1).filter_map(|rest| rest.split([' ', '`']).next()).collect();
+        assert!(!named.is_empty() && named.iter().all(|command| known(command)), "{}: {named:?}", text(alert, "alert"));
+    }
+    let pages = std::fs::read_dir(root().join("docs/runbooks")).expect("runbooks").count();
+    assert_eq!(pages, ALERTS.len() + 1, "a page for each alert, and their list");
+}
+
+/// An alert on a series that does not exist never fires.
+#[test]
+fn alerts_ask_for_metrics_that_the_programs_have() {
+    let sources = ["crates", "command", "outbox-relay", "workers", "query"].map(|folder| root().join(folder));
+    let find = Command::new("grep")
+        .args(["-rhoE", "--include=*.rs", "\"[a-z]+(_[a-z]+)+\""])
+        .args(sources)
+        .output()
+        .expect("grep");
+    let found = String::from_utf8(find.stdout).expect("text");
+    let names: BTreeSet<_> = found.lines().map(|name| name.trim_matches('"')).collect();
+    let is_metric = |word: &&str| {
+        ["_seconds", "_total", "_rows", "_bytes", "_left", "_count"].iter().any(|end| word.ends_with(end))
+    };
+    for alert in ALERTS.iter() {
+        let expression = text(alert, "expr");
+        let metrics: Vec<_> =
+            expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_metric).collect();
+        assert!(!metrics.is_empty(), "{expression}");
+        for metric in metrics {
+            let name = metric.strip_suffix("_count").unwrap_or(metric);
+            assert!(names.contains(name), "{}: no program has {name}", text(alert, "alert"));
+        }
+    }
+}

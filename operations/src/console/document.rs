@@ -9,20 +9,17 @@ pub(super) struct Document<'a> {
     pub(super) title: &'a str,
     /// The name of the installation.
     pub(super) installation: &'a str,
-    /// The page is loaded again after so many seconds.
-    pub(super) again_after: Option<u8>,
 }
 
 /// A whole document: what is in the bar, below it, and at the end of the page is for those who are let in.
 pub(super) fn document(document: &Document<'_>, [bar, below, end]: [Markup; 3], content: &Markup) -> Html<String> {
-    let Document { title, installation, again_after } = document;
+    let Document { title, installation } = document;
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if let Some(seconds) = again_after { meta http-equiv="refresh" content=(seconds); }
                 title { (title) @if !installation.is_empty() { " · " (installation) } }
                 link rel="stylesheet" href="/console/style.css";
                 script src="/console/shortcuts.js" defer {}

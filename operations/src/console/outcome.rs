@@ -14,8 +14,6 @@ use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::read::outcome::{self, Outcome};
 
-/// Seconds after which the page of an act that is under way is loaded again.
-const AGAIN: u8 = 2;
 /// Lines on the page.
 const SHOWN: usize = 200;
 
@@ -39,7 +37,7 @@ pub(super) async fn show(
     let Outcome { at, action, lines, is_under_way } = outcome::of(&console.pool, id).await?.ok_or_else(not_found)?;
     let sentence = outcome::sentence(&action.action, &lines);
     let content = html! {
-        p role="status" .fine { strong { (sentence) } @if is_under_way { " It is under way; this page follows it." } }
+        p role="status" .fine { strong { (sentence) } @if is_under_way { span data-follow { " It is under way. " a href={ "/console/acts/" (id) } { "Look again" } } } }
         @if !params.refused.is_empty() { p role="alert" .alert { "Refused: " (params.refused) } }
         dl {
             dt { "Who" } dd { (action.actor) }
@@ -61,6 +59,5 @@ pub(super) async fn show(
         @if action.action == "PAUSE" || action.action == "RESUME" { p { a href="/console" { "All queues" } } }
     };
     let title = format!("Operator action {id}");
-    let frame = Frame::of(&console, &title).for_visitor(&visitor).again_after(is_under_way.then_some(AGAIN));
-    Ok(page(&frame, &content))
+    Ok(page(&Frame::of(&console, &title).for_visitor(&visitor), &content))
 }

@@ -45,7 +45,7 @@ fn needs_a_person(diagnosis: &Diagnosis, stuck: &Stuck) -> Markup {
         @if is_quiet { p .fine { "Nothing needs a person." } }
         @if stuck.events_total + stuck.jobs_total > 0 {
             p .alert {
-                a href="/console/stuck" { (count(stuck.events_total, "event")) " and " (count(stuck.jobs_total, "job")) " make no progress" } "."
+                a href="/console/stuck" { (what_is_stuck(stuck)) } "."
             }
         }
         @if !diagnosis.findings.is_empty() {
@@ -61,6 +61,14 @@ fn needs_a_person(diagnosis: &Diagnosis, stuck: &Stuck) -> Markup {
             }
         }
     }
+}
+
+fn what_is_stuck(stuck: &Stuck) -> String {
+    let kinds =
+        [(stuck.events_total, "event"), (stuck.jobs_total, "job")].into_iter().filter(|(number, _)| *number > 0);
+    let kinds: Vec<_> = kinds.map(|(number, kind)| count(number, kind)).collect();
+    let verb = if stuck.events_total + stuck.jobs_total == 1 { "makes" } else { "make" };
+    format!("{} {verb} no progress", kinds.join(" and "))
 }
 
 /// A number with its word.

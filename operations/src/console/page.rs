@@ -44,8 +44,6 @@ pub(super) struct Frame<'a> {
     visitor: Option<&'a Visitor>,
     /// What is being searched for.
     query: &'a str,
-    /// The page is loaded again after so many seconds.
-    again_after: Option<u8>,
 }
 
 impl<'a> Frame<'a> {
@@ -65,20 +63,16 @@ impl<'a> Frame<'a> {
     pub(super) fn searching(self, query: &'a str) -> Self {
         Self { query, ..self }
     }
-
-    pub(super) fn again_after(self, seconds: Option<u8>) -> Self {
-        Self { again_after: seconds, ..self }
-    }
 }
 
 /// A whole page.
 pub(super) fn page(frame: &Frame<'_>, content: &Markup) -> Html<String> {
-    let Frame { title, installation, part, visitor, query, again_after } = *frame;
+    let Frame { title, installation, part, visitor, query } = *frame;
     let around = match visitor {
         Some(visitor) => [of_visitor(visitor, query), navigation(visitor, part), help()],
         None => Default::default(),
     };
-    document(&Document { title, installation, again_after }, around, content)
+    document(&Document { title, installation }, around, content)
 }
 
 fn of_visitor(visitor: &Visitor, query: &str) -> Markup {

@@ -1,4 +1,4 @@
-// Keys for those who use them. Every page works without this.
+// Keys for those who use them, and pages that follow what is under way. Every page works without this.
 'use strict'
 let after_g = false
 document.addEventListener('keydown', event => {
@@ -13,3 +13,19 @@ document.addEventListener('keydown', event => {
   else return
   event.preventDefault()
 })
+
+// A page that says `data-follow` is read again until it no longer does, but never under the hands of someone who is using it.
+const follow = () => {
+  const main = document.getElementById('main')
+  if (!main?.querySelector('[data-follow]')) return
+  setTimeout(async () => {
+    const is_used = main.contains(document.activeElement) || main.querySelector('details[open]')
+    const answer = is_used ? null : await fetch(location.href).catch(() => null)
+    if (answer?.ok) {
+      const read = new DOMParser().parseFromString(await answer.text(), 'text/html')
+      main.replaceChildren(...(read.getElementById('main')?.childNodes ?? main.childNodes))
+    }
+    follow()
+  }, 2000)
+}
+follow()

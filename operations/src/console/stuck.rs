@@ -1,6 +1,6 @@
 //! What makes no progress, in groups of the same cause, with what can be done about each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ struct Group<'a> {
     /// `None`: events that are not out.
     queue: Option<&'a str>,
     reason: &'a str,
-    event_type: &'a str,
     error: Option<String>,
+    event_types: BTreeSet<&'a str>,
     event_ids: Vec<Uuid>,
     oldest: DateTime<Utc>,
 }
@@ -104,15 +104,16 @@ fn groups(found: &Stuck) -> Vec<Group<'_>> {
     let mut by_cause = BTreeMap::<_, Group<'_>>::new();
     for (queue, reason, event_type, error, event_id, since) in events.chain(jobs) {
         let error = error.map(|error| kind_of(&without_addresses(error)));
-        let group = by_cause.entry((queue, reason, event_type, error.clone())).or_insert_with(|| Group {
+        let group = by_cause.entry((queue, reason, error.clone())).or_insert_with(|| Group {
             queue,
             reason,
-            event_type,
             error,
+            event_types: BTreeSet::new(),
             event_ids: Vec::new(),
             oldest: since,
         });
         group.event_ids.push(event_id);
+        group.event_types.insert(event_type);
         group.oldest = group.oldest.min(since);
     }
     let mut groups: Vec<_> = by_cause.into_values().collect();
@@ -127,7 +128,9 @@ fn group_of(visitor: &Visitor, now: DateTime<Utc>, number: usize, group: &Group<
             p {
                 strong { (count(size, if group.queue.is_some() { "job" } else { "event" })) }
                 @match group.queue { Some(queue) => { " of " (queue) }, None => { " in the outbox" } }
-                ", " (state(group.reason)) ", " code { (group.event_type) } ", the oldest " (moment(now, group.oldest))
+                ", " (state(group.reason))
+                @for event_type in &group.event_types { ", " code { (event_type) } }
+                ", the oldest " (moment(now, group.oldest))
             }
             @if let Some(error) = &group.error { p .quiet { (error) } }
             div .acts { (acts_on(visitor, number, group)) }

@@ -27,7 +27,8 @@ const OLDEST_PENDING: &str = "outbox_oldest_pending_seconds";
 const JOBS: &str = "inbox_rows";
 const OLDEST_READY: &str = "inbox_oldest_ready_seconds";
 const OUTAGE: &str = "inbox_outage_seconds";
-const GAUGES: [&str; 6] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY, OUTAGE];
+const SIZE: &str = "messaging_bytes";
+const GAUGES: [&str; 7] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY, OUTAGE, SIZE];
 
 /// Refreshes the gauges until shutdown, whenever this relay leads.
 pub(crate) fn start(pool: &PgPool, mut leases: watch::Receiver<Leases>, tasks: &Tasks) {
@@ -63,7 +64,9 @@ async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
     limit_statements(&mut asking, STATEMENT_WITHIN).await?;
     let backlog = store::outbox_backlog(&mut asking).await?;
     let queues = store::queue_backlogs(&mut asking).await?;
+    let bytes = store::size(&mut asking).await?;
     asking.commit().await?;
+    metrics::gauge!(SIZE).set(bytes as f64);
     metrics::gauge!(PENDING).set(backlog.pending as f64);
     metrics::gauge!(PARKED).set(backlog.parked as f64);
     metrics::gauge!(OLDEST_PENDING).set(age(backlog.oldest_pending));

@@ -21,6 +21,18 @@ pub(crate) async fn outbox_backlog(conn: &mut PgConnection) -> sqlx::Result<Outb
     .await
 }
 
+/// Bytes of all tables and indexes of the outbox and the inbox, the partitions that retention drops among them.
+pub(crate) async fn size(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"
+        select coalesce(sum(pg_total_relation_size(oid)), 0)::bigint as "bytes!"
+        from pg_class where relnamespace = 'messaging'::regnamespace and relkind = 'r'
+        "#
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// What waits in a queue.
 #[derive(Debug)]
 pub(crate) struct QueueBacklog {

@@ -9,12 +9,13 @@ use sqlx::PgPool;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, System, books, eventually, programs};
 
-const GAUGES: [&str; 5] = [
+const GAUGES: [&str; 6] = [
     "outbox_pending_rows",
     "outbox_parked_rows",
     "outbox_oldest_pending_seconds",
     "inbox_rows",
     "inbox_oldest_ready_seconds",
+    "messaging_bytes",
 ];
 
 /// A relay, and its metrics.

@@ -33,8 +33,10 @@ impl DocumentIssuer {
     ) -> Result<String, Failure> {
         let dead = |error: InvalidNumber| Failure::Dead(error.to_string());
         let series = series_at(prefix, at).map_err(dead)?;
-        let n = store::next_in_series(conn, series.name()).await?;
-        series.number(n.unsigned_abs()).map_err(dead)
+        let n = store::next_in_series(conn, series.name()).await?.unsigned_abs();
+        let left = f64::from(series.last().saturating_sub(n));
+        metrics::gauge!("document_numbers_left", "series" => series.name().to_owned()).set(left);
+        series.number(n).map_err(dead)
     }
 
     /// The document as a PDF. Every attempt returns the same bytes.

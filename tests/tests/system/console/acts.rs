@@ -25,7 +25,7 @@ async fn comes_of(browser: &mut Browser, path: &str, sentence: &str) -> Result<(
 }
 
 /// The one job of the queue of the e-mails, as if its last attempt had failed.
-async fn dead_mail(system: &System) -> Result<Uuid> {
+pub(super) async fn dead_mail(system: &System) -> Result<Uuid> {
     let pool = &system.database.pool;
     let job = "select event_id from messaging.inbox where queue = 'notifications'";
     let id = eventually("an e-mail", SOON, async || Ok(sqlx::query_scalar(job).fetch_optional(pool).await?)).await?;
@@ -42,7 +42,7 @@ async fn a_dead_job_is_found_understood_and_mended() -> Result<()> {
     shop::order_in(&system.api, OrderState::PendingPayment).await?;
     let id = dead_mail(&system).await?.to_string();
     let mut browser = Browser::of(&system)?;
-    browser.open("/console").await?.expect(200).has("make no progress");
+    browser.open("/console").await?.expect(200).has("1 job makes no progress");
     let stuck = browser.open("/console/stuck").await?.expect(200);
     stuck
         .has("<strong>1 job</strong> of notifications")
@@ -74,7 +74,7 @@ async fn a_dead_job_is_found_understood_and_mended() -> Result<()> {
     assert_eq!(books::count(&system.database.pool, actions).await?, 0, "nothing of that has changed anything");
 
     let done = browser.send("/console/act", &whole).await?.expect(200);
-    done.has("1 retried: 1 waiting for a worker.").has("the mail server is back").has("http-equiv=\"refresh\"");
+    done.has("1 retried: 1 waiting for a worker.").has("the mail server is back").has("data-follow");
     let another = browser.send("/console/act", &whole).await?;
     another.expect(409).has("JOB_NOT_DEAD");
     assert!(
@@ -88,7 +88,7 @@ async fn a_dead_job_is_found_understood_and_mended() -> Result<()> {
             .await?;
     let mut browser = Browser::of(&system)?;
     comes_of(&mut browser, &done.path, "1 retried: 1 done.").await?;
-    browser.open(&done.path).await?.lacks("http-equiv=\"refresh\"");
+    browser.open(&done.path).await?.lacks("data-follow");
     let log = browser.open("/console/log?text=MAIL+SERVER&actor=anita").await?.expect(200);
     log.has("RETRY").has("CONSOLE");
     browser.open("/console/log?action=SKIP").await?.expect(200).has("No operator action");
