@@ -10,27 +10,10 @@ use std::sync::Arc;
 
 use access::Access;
 use axum::Router;
-use runtime::Ids;
-use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::audit::Sources;
-use crate::doctor::Surroundings;
-
-/// What the handlers share.
-#[derive(Debug)]
-struct Api {
-    pool: PgPool,
-    sources: Sources,
-    surroundings: Surroundings,
-    ids: Ids,
-    /// Whether webhooks may go to private addresses.
-    allow_private_webhooks: bool,
-    /// An audit reads everything and holds two connections: one at a time.
-    audits: Arc<Semaphore>,
-}
+use crate::Shared;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(tags((
@@ -40,22 +23,14 @@ struct Api {
 )))]
 struct Documented;
 
-fn router() -> OpenApiRouter<Arc<Api>> {
+fn router() -> OpenApiRouter<Arc<Shared>> {
     let routes = read::routes().merge(write::routes()).merge(keys::routes()).merge(webhooks::routes());
     OpenApiRouter::with_openapi(Documented::openapi()).nest("/api/v1/ops", routes)
 }
 
-/// The routes, on a pool with the rights of an operator ([`crate::ROLE`]) and at least two connections.
-pub fn routes(
-    pool: PgPool,
-    sources: Sources,
-    surroundings: Surroundings,
-    allow_private_webhooks: bool,
-    access: &Access,
-) -> Router {
-    let ids = Ids::system();
-    let api = Api { pool, sources, surroundings, ids, allow_private_webhooks, audits: Arc::new(Semaphore::new(1)) };
-    access.guard_operations(router().with_state(Arc::new(api)).split_for_parts().0)
+/// The routes.
+pub fn routes(shared: Shared, access: &Access) -> Router {
+    access.guard_operations(router().with_state(Arc::new(shared)).split_for_parts().0)
 }
 
 /// The description of the operators' endpoints.

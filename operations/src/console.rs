@@ -2,7 +2,7 @@
 //!
 //! - `visitor`: who looks; `sign_in`: how they come in;
 //! - `document` and `page`: what is around every page, and what pages have in common; `refusal`: why there is none;
-//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `schedules`, `log`: the pages;
+//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `schedules`, `webhooks`, `keys`, `audit`, `log`: the pages;
 //! - `act`: everything that changes something; `outcome`: what came of it.
 //!
 //! Each page is whole without a script. Who may see a page, or act, is who may call the operation of the API that does the same, by the
@@ -19,6 +19,9 @@ mod jobs;
 mod event;
 mod story;
 mod schedules;
+mod webhooks;
+mod keys;
+mod audit;
 mod log;
 mod act;
 mod outcome;
@@ -34,9 +37,8 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use sqlx::PgPool;
 
-use crate::doctor::Surroundings;
+use crate::Shared;
 
 pub use settings::ConsoleSettings;
 
@@ -49,8 +51,7 @@ const SCRIPT: &str = include_str!("console/shortcuts.js");
 /// What the pages share.
 #[derive(Debug)]
 struct Console {
-    pool: PgPool,
-    surroundings: Surroundings,
+    shared: Shared,
     access: Access,
     sessions: Sessions,
     /// Ties forms to this process where there are no sessions.
@@ -58,20 +59,15 @@ struct Console {
     settings: ConsoleSettings,
 }
 
-/// The pages, on a pool with the rights of an operator ([`crate::ROLE`]).
+/// The pages.
 ///
 /// # Errors
 /// When the operating system has no random numbers.
-pub fn routes(
-    pool: PgPool,
-    surroundings: Surroundings,
-    access: &Access,
-    settings: ConsoleSettings,
-) -> Result<Router, NoRandomness> {
+pub fn routes(shared: Shared, access: &Access, settings: ConsoleSettings) -> Result<Router, NoRandomness> {
     let style: Arc<str> = format!("{}{STYLE}", settings.style()).into();
-    let sessions = Sessions::new(pool.clone());
+    let sessions = Sessions::new(shared.pool.clone());
     let secret = Secret::generate()?;
-    let console = Console { pool, surroundings, access: access.clone(), sessions, secret, settings };
+    let console = Console { shared, access: access.clone(), sessions, secret, settings };
     let pages = Router::new()
         .route("/console", get(overview::show))
         .route("/console/find", get(find::show))
@@ -80,6 +76,11 @@ pub fn routes(
         .route("/console/events/{id}", get(event::show).post(event::reveal))
         .route("/console/orders/{of}", get(story::show))
         .route("/console/schedules", get(schedules::show))
+        .route("/console/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/console/webhooks/{id}", get(webhooks::show).post(webhooks::act))
+        .route("/console/keys", get(keys::list).post(keys::create))
+        .route("/console/keys/{id}", post(keys::act))
+        .route("/console/audit", get(audit::show).post(audit::run))
         .route("/console/log", get(log::show))
         .route("/console/log.csv", get(log::csv))
         .route("/console/acts/{id}", get(outcome::show))

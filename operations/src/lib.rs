@@ -21,8 +21,10 @@ pub mod console;
 mod error;
 mod format;
 mod reach;
+mod shared;
 
 pub use error::OperationError;
+pub use shared::Shared;
 
 /// The database role of operators: it reads everything, and changes the bookkeeping of outbox, inbox and queues.
 pub const ROLE: &str = "articurated_operator";

@@ -9,6 +9,7 @@ use access::{Access, AccessSettings};
 use anyhow::Result;
 use clap::{Args, FromArgMatches, Subcommand};
 use messaging::{RetentionConfig, TransportConfig};
+use operations::Shared;
 use operations::api;
 use operations::audit::Sources;
 use operations::cli;
@@ -105,9 +106,8 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
     seal::start(&config.seal, config.sources.seal_store_url.as_deref(), &pool, &clock, tasks).await?;
     let surroundings = Surroundings { transport, retention, clock };
-    let pages = console::routes(pool.clone(), surroundings.clone(), &access, config.console.clone())?;
-    let router = api::routes(pool, config.sources.clone(), surroundings, config.webhook_allow_private, &access)
-        .merge(pages)
-        .merge(health::routes(checks));
+    let shared = Shared::new(pool, config.sources.clone(), surroundings, config.webhook_allow_private);
+    let pages = console::routes(shared.clone(), &access, config.console.clone())?;
+    let router = api::routes(shared, &access).merge(pages).merge(health::routes(checks));
     Ok(Server { listener, router })
 }

@@ -146,8 +146,9 @@ impl Options {
         let (transport, retention) = (self.transport.clone(), self.relay.retention);
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
         let allow_private_webhooks = self.workers.webhooks.webhook_allow_private;
-        let pages = operations::console::routes(pool.clone(), surroundings.clone(), access, self.console.clone())?;
-        Ok(operations::api::routes(pool, sources, surroundings, allow_private_webhooks, access).merge(pages))
+        let shared = operations::Shared::new(pool, sources, surroundings, allow_private_webhooks);
+        let pages = operations::console::routes(shared.clone(), access, self.console.clone())?;
+        Ok(operations::api::routes(shared, access).merge(pages))
     }
 }
 

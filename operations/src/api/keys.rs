@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Api;
 use super::answers::{ActorHeader, Justification, ReadErrors, WriteErrors, id_in_path, limit, operator};
+use crate::Shared;
 use crate::read::keys::{self as read, Keys};
 use crate::write::Changed;
 use crate::write::keys::{self, MadeKey, NewKey};
@@ -30,7 +30,7 @@ const MOST: i64 = 1_000;
 /// How long a rotated key still works, if the request does not say.
 const OVERLAP_SECONDS: u64 = 86_400;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(list_keys))
         .routes(routes!(create_key))
@@ -66,7 +66,10 @@ struct KeyParams {
 ///
 /// With who made them, what they may do, and when they were last used.
 #[utoipa::path(get, path = "/keys", tag = "Operations", params(KeyParams), responses((status = 200, body = Keys), ReadErrors))]
-async fn list_keys(State(api): State<Arc<Api>>, ApiQuery(params): ApiQuery<KeyParams>) -> Result<Json<Keys>, ApiError> {
+async fn list_keys(
+    State(api): State<Arc<Shared>>,
+    ApiQuery(params): ApiQuery<KeyParams>,
+) -> Result<Json<Keys>, ApiError> {
     Ok(Json(read::list(&api.pool, params.valid, limit(params.limit, 100, MOST)?).await?))
 }
 
@@ -122,7 +125,7 @@ fn invalid(field: &str, error: impl std::fmt::Display) -> ApiError {
     params(ActorHeader),
     responses((status = 201, body = MadeKey), WriteErrors))]
 async fn create_key(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<NewKeyBody>,
@@ -149,7 +152,7 @@ struct RotationBody {
     params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 201, body = MadeKey), WriteErrors))]
 async fn rotate_key(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     KeyId(id): KeyId,
     caller: Caller,
     context: RequestContext,
@@ -167,7 +170,7 @@ async fn rotate_key(
     params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn revoke_key(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     KeyId(id): KeyId,
     caller: Caller,
     context: RequestContext,

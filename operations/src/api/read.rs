@@ -13,9 +13,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Api;
 use super::answers::{EventId, OrderName, ReadErrors, limit};
-use crate::audit::{self, Report, Scope};
+use crate::Shared;
+use crate::audit::Report;
 use crate::doctor::{self, Diagnosis};
 use crate::read::actions::{self, Actions};
 use crate::read::jobs::{self, Filter, JobStatus, Jobs};
@@ -29,7 +29,7 @@ use crate::read::stuck::{self, Stuck};
 /// The longest list.
 const MOST: i64 = 1_000;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(get_status))
         .routes(routes!(list_stuck))
@@ -47,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 ///
 /// Relays with their shards, the outbox, every queue, and the latest operator actions.
 #[utoipa::path(get, path = "/status", tag = "Operations", responses((status = 200, body = SystemStatus), ReadErrors))]
-async fn get_status(State(api): State<Arc<Api>>) -> Result<Json<SystemStatus>, ApiError> {
+async fn get_status(State(api): State<Arc<Shared>>) -> Result<Json<SystemStatus>, ApiError> {
     Ok(Json(status::status(&api.pool).await?))
 }
 
@@ -69,7 +69,7 @@ struct StuckParams {
 #[utoipa::path(get, path = "/stuck", tag = "Operations", params(StuckParams),
     responses((status = 200, body = Stuck), ReadErrors))]
 async fn list_stuck(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     ApiQuery(params): ApiQuery<StuckParams>,
 ) -> Result<Json<Stuck>, ApiError> {
     let older_than = params.older_than_seconds.map_or(stuck::PATIENCE, |seconds| Duration::from_secs(seconds.into()));
@@ -82,7 +82,7 @@ async fn list_stuck(
 #[utoipa::path(get, path = "/events/{id}", tag = "Operations",
     params(("id" = uuid::Uuid, Path, description = "Id of an event, order, return, document or refund")),
     responses((status = 200, body = Shown), (status = 404, description = "`EVENT_NOT_FOUND`", body = ErrorBody), ReadErrors))]
-async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
+async fn show_event(State(api): State<Arc<Shared>>, EventId(id): EventId) -> Result<Json<Shown>, ApiError> {
     Ok(Json(show::show(&api.pool, id).await?))
 }
 
@@ -94,7 +94,7 @@ async fn show_event(State(api): State<Arc<Api>>, EventId(id): EventId) -> Result
     params(("of" = String, Path, min_length = 1, max_length = 64,
             description = "Order number, or number of an invoice or a credit note, or id of the order or of one of its returns, refunds, documents or events")),
     responses((status = 200, body = Story), (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody), ReadErrors))]
-async fn tell_story(State(api): State<Arc<Api>>, OrderName(of): OrderName) -> Result<Json<Story>, ApiError> {
+async fn tell_story(State(api): State<Arc<Shared>>, OrderName(of): OrderName) -> Result<Json<Story>, ApiError> {
     Ok(Json(story::tell(&api.pool, &of).await?))
 }
 
@@ -116,7 +116,10 @@ struct JobParams {
 /// The latest arrivals first.
 #[utoipa::path(get, path = "/jobs", tag = "Operations", params(JobParams),
     responses((status = 200, body = Jobs), ReadErrors))]
-async fn list_jobs(State(api): State<Arc<Api>>, ApiQuery(params): ApiQuery<JobParams>) -> Result<Json<Jobs>, ApiError> {
+async fn list_jobs(
+    State(api): State<Arc<Shared>>,
+    ApiQuery(params): ApiQuery<JobParams>,
+) -> Result<Json<Jobs>, ApiError> {
     let statuses = params.status.into_iter().collect();
     let filter = Filter { queue: params.queue, statuses, limit: limit(params.limit, 50, MOST)?, ..Filter::default() };
     Ok(Json(jobs::list(&api.pool, &filter).await?))
@@ -130,7 +133,7 @@ struct Queues {
 
 /// The queues
 #[utoipa::path(get, path = "/queues", tag = "Operations", responses((status = 200, body = Queues), ReadErrors))]
-async fn list_queues(State(api): State<Arc<Api>>) -> Result<Json<Queues>, ApiError> {
+async fn list_queues(State(api): State<Arc<Shared>>) -> Result<Json<Queues>, ApiError> {
     Ok(Json(Queues { data: queues::list(&api.pool).await? }))
 }
 
@@ -148,7 +151,7 @@ struct ActionParams {
 #[utoipa::path(get, path = "/actions", tag = "Operations", params(ActionParams),
     responses((status = 200, body = Actions), ReadErrors))]
 async fn list_actions(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     ApiQuery(params): ApiQuery<ActionParams>,
 ) -> Result<Json<Actions>, ApiError> {
     Ok(Json(actions::list(&api.pool, limit(params.limit, 50, MOST)?).await?))
@@ -158,7 +161,7 @@ async fn list_actions(
 ///
 /// When each schedule is due, which instance leads it, and how its last run ended.
 #[utoipa::path(get, path = "/schedules", tag = "Operations", responses((status = 200, body = Schedules), ReadErrors))]
-async fn list_schedules(State(api): State<Arc<Api>>) -> Result<Json<Schedules>, ApiError> {
+async fn list_schedules(State(api): State<Arc<Shared>>) -> Result<Json<Schedules>, ApiError> {
     Ok(Json(schedules::list(&api.pool).await?))
 }
 
@@ -183,28 +186,17 @@ struct AuditParams {
         ReadErrors,
     ))]
 async fn run_audit(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     ApiQuery(params): ApiQuery<AuditParams>,
 ) -> Result<Json<Report>, ApiError> {
-    let Ok(permit) = api.audits.clone().try_acquire_owned() else {
-        return Err(ApiError::conflict("AUDIT_IN_PROGRESS", "another audit is running; wait until it ends"));
-    };
-    let broker = api.surroundings.transport.rabbitmq_url.is_some();
-    let scope = Scope { sources: api.sources.clone(), drained: params.drained, broker };
-    // Spawned, because a client that hangs up would drop the audit and leave its transactions open.
-    let audit = tokio::spawn(async move {
-        let report = audit::audit(&api.pool, &scope).await;
-        drop(permit);
-        report
-    });
-    Ok(Json(audit.await.map_err(ApiError::internal)??))
+    Ok(Json(api.audit(params.drained).await?))
 }
 
 /// What keeps events from arriving, or schedules from running
 ///
 /// Each finding has its cause and its remedy.
 #[utoipa::path(get, path = "/doctor", tag = "Operations", responses((status = 200, body = Diagnosis), ReadErrors))]
-async fn get_diagnosis(State(api): State<Arc<Api>>) -> Json<Diagnosis> {
+async fn get_diagnosis(State(api): State<Arc<Shared>>) -> Json<Diagnosis> {
     Json(match doctor::diagnose(&api.pool, &api.surroundings).await {
         Ok(diagnosis) => diagnosis,
         Err(error) => {

@@ -17,9 +17,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Api;
 use super::answers::{ActorHeader, Justification, ReadErrors, WriteErrors, id_in_path, limit, operator};
 use crate::OperationError;
+use crate::Shared;
 use crate::read::webhooks::{self as read, Deliveries, DeliveryLog, DeliveryStatus, Endpoint, Endpoints};
 use crate::write::Changed;
 use crate::write::webhooks::{self, EndpointWithSecret, Recovered, Started, Wanted};
@@ -29,7 +29,7 @@ const MOST: i64 = 1_000;
 /// How long an earlier secret still signs, if the request does not say.
 const OVERLAP_SECONDS: u64 = 86_400;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(list_webhooks))
         .routes(routes!(create_webhook))
@@ -78,7 +78,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeliveryId {
 ///
 /// Where events are sent to, by the Standard Webhooks specification.
 #[utoipa::path(get, path = "/webhooks", tag = "Operations", responses((status = 200, body = Endpoints), ReadErrors))]
-async fn list_webhooks(State(api): State<Arc<Api>>) -> Result<Json<Endpoints>, ApiError> {
+async fn list_webhooks(State(api): State<Arc<Shared>>) -> Result<Json<Endpoints>, ApiError> {
     Ok(Json(read::endpoints(&api.pool).await?))
 }
 
@@ -104,7 +104,7 @@ struct NewWebhookBody {
 #[utoipa::path(post, path = "/webhooks", tag = "Operations", request_body = NewWebhookBody, params(ActorHeader),
     responses((status = 201, body = EndpointWithSecret), WriteErrors))]
 async fn create_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<NewWebhookBody>,
@@ -120,7 +120,7 @@ async fn create_webhook(
 /// One endpoint
 #[utoipa::path(get, path = "/webhooks/{id}", tag = "Operations", params(("id" = uuid::Uuid, Path)),
     responses((status = 200, body = Endpoint), (status = 404, description = "`WEBHOOK_NOT_FOUND`", body = runtime::ErrorBody), ReadErrors))]
-async fn get_webhook(State(api): State<Arc<Api>>, EndpointId(id): EndpointId) -> Result<Json<Endpoint>, ApiError> {
+async fn get_webhook(State(api): State<Arc<Shared>>, EndpointId(id): EndpointId) -> Result<Json<Endpoint>, ApiError> {
     Ok(Json(read::endpoint(&api.pool, id).await?))
 }
 
@@ -146,7 +146,7 @@ struct ChangeWebhookBody {
 #[utoipa::path(patch, path = "/webhooks/{id}", tag = "Operations", request_body = ChangeWebhookBody,
     params(("id" = uuid::Uuid, Path), ActorHeader), responses((status = 200, body = Endpoint), WriteErrors))]
 async fn change_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     caller: Caller,
     context: RequestContext,
@@ -164,7 +164,7 @@ async fn change_webhook(
 #[utoipa::path(post, path = "/webhooks/{id}/delete", tag = "Operations", request_body = Justification,
     params(("id" = uuid::Uuid, Path), ActorHeader), responses((status = 200, body = Changed), WriteErrors))]
 async fn delete_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     caller: Caller,
     context: RequestContext,
@@ -190,7 +190,7 @@ struct RotateWebhookBody {
 #[utoipa::path(post, path = "/webhooks/{id}/rotate-secret", tag = "Operations", request_body = RotateWebhookBody,
     params(("id" = uuid::Uuid, Path), ActorHeader), responses((status = 200, body = EndpointWithSecret), WriteErrors))]
 async fn rotate_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     caller: Caller,
     context: RequestContext,
@@ -207,7 +207,7 @@ async fn rotate_webhook(
 #[utoipa::path(post, path = "/webhooks/{id}/test", tag = "Operations", request_body = Justification,
     params(("id" = uuid::Uuid, Path), ActorHeader), responses((status = 202, body = Started), WriteErrors))]
 async fn test_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     caller: Caller,
     context: RequestContext,
@@ -233,7 +233,7 @@ struct RecoverBody {
 #[utoipa::path(post, path = "/webhooks/{id}/recover", tag = "Operations", request_body = RecoverBody,
     params(("id" = uuid::Uuid, Path), ActorHeader), responses((status = 200, body = Recovered), WriteErrors))]
 async fn recover_webhook(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     caller: Caller,
     context: RequestContext,
@@ -265,7 +265,7 @@ struct DeliveryParams {
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "Operations", params(("id" = uuid::Uuid, Path), DeliveryParams),
     responses((status = 200, body = Deliveries), (status = 404, description = "`WEBHOOK_NOT_FOUND`", body = runtime::ErrorBody), ReadErrors))]
 async fn list_deliveries(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EndpointId(id): EndpointId,
     ApiQuery(params): ApiQuery<DeliveryParams>,
 ) -> Result<Json<Deliveries>, ApiError> {
@@ -277,7 +277,7 @@ async fn list_deliveries(
 #[utoipa::path(get, path = "/webhooks/{id}/deliveries/{event_id}", tag = "Operations",
     params(("id" = uuid::Uuid, Path), ("event_id" = uuid::Uuid, Path)),
     responses((status = 200, body = DeliveryLog), (status = 404, description = "`DELIVERY_NOT_FOUND`", body = runtime::ErrorBody), ReadErrors))]
-async fn get_delivery(State(api): State<Arc<Api>>, delivery: DeliveryId) -> Result<Json<DeliveryLog>, ApiError> {
+async fn get_delivery(State(api): State<Arc<Shared>>, delivery: DeliveryId) -> Result<Json<DeliveryLog>, ApiError> {
     Ok(Json(read::delivery(&api.pool, delivery.endpoint_id, delivery.event_id).await?))
 }
 
@@ -286,7 +286,7 @@ async fn get_delivery(State(api): State<Arc<Api>>, delivery: DeliveryId) -> Resu
     params(("id" = uuid::Uuid, Path), ("event_id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 202, body = Started), WriteErrors))]
 async fn redeliver(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     delivery: DeliveryId,
     caller: Caller,
     context: RequestContext,

@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::Api;
 use super::answers::{ActorHeader, EventId, Justification, QueueName, WriteErrors, operator};
 use crate::OperationError;
+use crate::Shared;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
 use crate::write::{Changed, discard, pause, release, skip};
@@ -24,7 +24,7 @@ use crate::write::{Changed, discard, pause, release, skip};
 /// Most events that one request replays, so that it ends before its time-out.
 const MOST_REPLAYED: u64 = 10_000;
 
-pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(replay_events))
         .routes(routes!(skip_event))
@@ -63,7 +63,7 @@ struct Replayed {
     params(("X-Actor" = Option<String>, Header, max_length = 64, description = "Who; required with `AUTH=none`, except for a dry run")),
     responses((status = 200, body = Replayed), WriteErrors))]
 async fn replay_events(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<ReplayBody>,
@@ -90,7 +90,7 @@ async fn replay_events(
     params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn skip_event(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EventId(id): EventId,
     caller: Caller,
     context: RequestContext,
@@ -117,7 +117,7 @@ struct JobBody {
     params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn release_event(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EventId(id): EventId,
     caller: Caller,
     context: RequestContext,
@@ -155,7 +155,7 @@ struct RetryBody {
     params(ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn retry_jobs(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     caller: Caller,
     context: RequestContext,
     ApiJson(body): ApiJson<RetryBody>,
@@ -175,7 +175,7 @@ async fn retry_jobs(
     params(("id" = uuid::Uuid, Path), ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn discard_jobs(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     EventId(id): EventId,
     caller: Caller,
     context: RequestContext,
@@ -193,7 +193,7 @@ async fn discard_jobs(
            ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn pause_queue(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     QueueName(queue): QueueName,
     caller: Caller,
     context: RequestContext,
@@ -209,7 +209,7 @@ async fn pause_queue(
            ActorHeader),
     responses((status = 200, body = Changed), WriteErrors))]
 async fn resume_queue(
-    State(api): State<Arc<Api>>,
+    State(api): State<Arc<Shared>>,
     QueueName(queue): QueueName,
     caller: Caller,
     context: RequestContext,

@@ -38,7 +38,7 @@ impl Rule {
         Self::Chain,
     ];
 
-    const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Transitions => "each transition has one audit row and one event",
             Self::Versions => "versions are 1..n, and each state is the fold of its audit",

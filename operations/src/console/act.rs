@@ -121,7 +121,7 @@ pub(super) async fn act(
     let refused = wanted.carry_out(&console, &operator).await?;
     let remember =
         actor.filter(|_| !visitor.is_known()).map(|name| (header::SET_COOKIE, set_cookie(NAME, name.trim(), &headers)));
-    let next = match actions::first_of_request(&console.pool, &request_id).await? {
+    let next = match actions::first_of_request(&console.shared.pool, &request_id).await? {
         Some(id) => {
             let refused = refused.map(|error| format!("?refused={}", query(&error))).unwrap_or_default();
             Redirect::to(&format!("/console/acts/{id}{refused}")).into_response()
@@ -175,7 +175,7 @@ impl Wanted {
     /// When nothing of it was done.
     async fn carry_out(self, console: &Console, operator: &Operator) -> Result<Option<String>, OperationError> {
         let Self { verb, event_ids, queue, customer_email } = self;
-        let pool = &console.pool;
+        let pool = &console.shared.pool;
         match (verb, queue) {
             (Verb::Replay, _) => {
                 let selection = Selection { ids: event_ids, ..Selection::default() };

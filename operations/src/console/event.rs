@@ -37,7 +37,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Answer<Html<String>> {
     visitor.must_read("events/{id}")?;
-    let mut shown = show::show(&console.pool, id_of(&id)?).await?;
+    let mut shown = show::show(&console.shared.pool, id_of(&id)?).await?;
     for event in &mut shown.events {
         event.payload = redacted(std::mem::take(&mut event.payload));
     }
@@ -54,7 +54,7 @@ pub(super) async fn reveal(
 ) -> Answer<Html<String>> {
     visitor.must_read("events/{id}")?;
     let operator = operator(&visitor, context, form.ok().map(|Form(form)| form))?;
-    let shown = reveal::reveal(&console.pool, id_of(&id)?, &operator).await?;
+    let shown = reveal::reveal(&console.shared.pool, id_of(&id)?, &operator).await?;
     Ok(whole(&console, &visitor, &shown, true))
 }
 

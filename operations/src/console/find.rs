@@ -41,11 +41,11 @@ pub(super) async fn show(
         return Ok(Redirect::to(&jobs).into_response());
     }
     if let Ok(id) = q.parse::<Uuid>()
-        && show::is_event(&console.pool, id).await?
+        && show::is_event(&console.shared.pool, id).await?
     {
         return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
     }
-    match story::tell(&console.pool, q).await {
+    match story::tell(&console.shared.pool, q).await {
         Ok(story) => {
             let number = utf8_percent_encode(&story.order_number, NON_ALPHANUMERIC).to_string();
             Ok(Redirect::to(&format!("/console/orders/{number}")).into_response())

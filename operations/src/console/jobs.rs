@@ -80,8 +80,8 @@ pub(super) async fn show(
     Query(narrowed): Query<Narrowed>,
 ) -> Answer<Html<String>> {
     visitor.must_read("jobs")?;
-    let filter = narrowed.filter(console.surroundings.clock.now())?;
-    let found = jobs::list(&console.pool, &filter).await?;
+    let filter = narrowed.filter(console.shared.surroundings.clock.now())?;
+    let found = jobs::list(&console.shared.pool, &filter).await?;
     let content = html! {
         (filter_form(&narrowed))
         @if found.jobs.is_empty() { p .fine { "No such job." } }

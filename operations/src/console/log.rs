@@ -48,7 +48,7 @@ pub(super) async fn show(
     Query(narrowed): Query<Narrowed>,
 ) -> Answer<Html<String>> {
     visitor.must_read("actions")?;
-    let found = actions::matching(&console.pool, narrowed.matching(), SHOWN).await?;
+    let found = actions::matching(&console.shared.pool, narrowed.matching(), SHOWN).await?;
     let query =
         [("actor", &narrowed.actor), ("action", &narrowed.action), ("text", &narrowed.text)].map(|(name, value)| {
             format!("{name}={}", percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
@@ -61,7 +61,7 @@ pub(super) async fn show(
             button { "Filter" }
             a href={ "/console/log.csv?" (query.join("&")) } { "All of these as CSV" }
         }
-        (actions_table(console.surroundings.clock.now(), &found))
+        (actions_table(console.shared.surroundings.clock.now(), &found))
         @if i64::try_from(found.len()).is_ok_and(|found| found >= SHOWN) {
             p .quiet { "The latest " (SHOWN) " are shown. The file has up to " (IN_THE_FILE) "." }
         }
@@ -76,7 +76,7 @@ pub(super) async fn csv(
     Query(narrowed): Query<Narrowed>,
 ) -> Answer<Response> {
     visitor.must_read("actions")?;
-    let found = actions::matching(&console.pool, narrowed.matching(), IN_THE_FILE).await?;
+    let found = actions::matching(&console.shared.pool, narrowed.matching(), IN_THE_FILE).await?;
     let mut text = "id,acted_at,actor,source,action,rows_changed,reason,target,request_id\r\n".to_owned();
     for action in found {
         let fields = [

@@ -20,9 +20,9 @@ use crate::read::stuck::{self, PATIENCE, Stuck};
 /// `GET /console`
 pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Answer<Html<String>> {
     visitor.must_read("status")?;
-    let status = status::status(&console.pool).await?;
-    let stuck = stuck::stuck(&console.pool, PATIENCE, 1).await?;
-    let diagnosis = doctor::diagnose(&console.pool, &console.surroundings).await?;
+    let status = status::status(&console.shared.pool).await?;
+    let stuck = stuck::stuck(&console.shared.pool, PATIENCE, 1).await?;
+    let diagnosis = doctor::diagnose(&console.shared.pool, &console.shared.surroundings).await?;
     let now = status.at;
     let content = html! {
         (needs_a_person(&diagnosis, &stuck))

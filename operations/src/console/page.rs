@@ -17,11 +17,15 @@ pub(super) enum Part {
     Stuck,
     Jobs,
     Schedules,
+    Webhooks,
+    Audit,
+    Keys,
     Log,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Overview, Self::Stuck, Self::Jobs, Self::Schedules, Self::Log];
+    const ALL: [Self; 8] =
+        [Self::Overview, Self::Stuck, Self::Jobs, Self::Schedules, Self::Webhooks, Self::Audit, Self::Keys, Self::Log];
 
     /// What it is called, where it is, the key that leads to it after `g`, and the operation of the API that shows the same.
     const fn describe(self) -> (&'static str, &'static str, &'static str, &'static str) {
@@ -30,6 +34,9 @@ impl Part {
             Self::Stuck => ("Stuck", "/console/stuck", "s", "stuck"),
             Self::Jobs => ("Jobs", "/console/jobs", "j", "jobs"),
             Self::Schedules => ("Schedules", "/console/schedules", "c", "schedules"),
+            Self::Webhooks => ("Webhooks", "/console/webhooks", "w", "webhooks"),
+            Self::Audit => ("Audit", "/console/audit", "a", "audit"),
+            Self::Keys => ("Keys", "/console/keys", "k", "keys"),
             Self::Log => ("Operator log", "/console/log", "l", "actions"),
         }
     }
@@ -148,11 +155,13 @@ pub(super) fn nothing() -> Markup {
 /// A state as a word with a colour. The word alone says it.
 pub(super) fn state(name: &str) -> Markup {
     let kind = match name.to_ascii_lowercase().as_str() {
-        "done" | "out" | "delivered" | "sent" | "processed" | "success" | "published" | "works" => "good",
-        "dead" | "parked" | "failed" | "refused" | "problem" | "unroutable" | "too_large" | "attempts_spent"
-        | "undecodable" => "bad",
-        "in_doubt" | "waiting" | "held" | "back_off" | "warning" | "paused" | "outage" | "lease_expired"
-        | "overdue" | "blocked" => "doubtful",
+        "done" | "out" | "delivered" | "sent" | "processed" | "success" | "published" | "works" | "holds" | "valid" => {
+            "good"
+        }
+        "dead" | "parked" | "failed" | "violated" | "refused" | "problem" | "unroutable" | "too_large"
+        | "attempts_spent" | "undecodable" => "bad",
+        "in_doubt" | "not checked" | "disabled" | "waiting" | "held" | "back_off" | "warning" | "paused" | "outage"
+        | "lease_expired" | "overdue" | "blocked" => "doubtful",
         _ => "plain",
     };
     html! { span class={ "state " (kind) } { (name) } }
@@ -171,12 +180,17 @@ pub(super) fn justification(visitor: &Visitor, id: &str) -> Markup {
     }
 }
 
-/// A form for one act, folded away behind its name.
+/// A form for one act on events, jobs or queues.
 pub(super) fn act(visitor: &Visitor, id: &str, name: &str, explained: &str, fields: &Markup) -> Markup {
+    form(visitor, id, "/console/act", name, explained, fields)
+}
+
+/// A form, folded away behind its name.
+pub(super) fn form(visitor: &Visitor, id: &str, action: &str, name: &str, explained: &str, fields: &Markup) -> Markup {
     html! {
         details .act {
             summary { (name) }
-            form method="post" action="/console/act" {
+            form method="post" action=(action) {
                 p .quiet { (explained) }
                 (fields)
                 (justification(visitor, id))

@@ -15,7 +15,7 @@ use crate::read::schedules;
 /// `GET /console/schedules`
 pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Answer<Html<String>> {
     visitor.must_read("schedules")?;
-    let found = schedules::list(&console.pool).await?;
+    let found = schedules::list(&console.shared.pool).await?;
     let rows = found.schedules.iter().map(|schedule| {
         html! {
             th scope="row" { (schedule.name) }

@@ -22,7 +22,7 @@ pub(super) async fn show(
     Path(of): Path<String>,
 ) -> Answer<Html<String>> {
     visitor.must_read("stories/{of}")?;
-    let story = story::tell(&console.pool, &of).await?;
+    let story = story::tell(&console.shared.pool, &of).await?;
     let title = format!("Order {}", story.order_number);
     Ok(page(&Frame::of(&console, &title).for_visitor(&visitor), &whole(&story)))
 }

@@ -49,7 +49,7 @@ pub(super) async fn show(
 ) -> Answer<Html<String>> {
     visitor.must_read("stuck")?;
     let older_than = params.older_than_seconds.map_or(PATIENCE, |seconds| Duration::from_secs(seconds.into()));
-    let found = stuck::stuck(&console.pool, older_than, SHOWN).await?;
+    let found = stuck::stuck(&console.shared.pool, older_than, SHOWN).await?;
     let content = html! {
         form .filter action="/console/stuck" {
             label { "Waits longer than, in seconds"

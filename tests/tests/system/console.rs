@@ -1,6 +1,7 @@
 //! The console as people use it: its pages, its forms, and who may do what.
 
 mod acts;
+mod admin;
 mod browser;
 mod pages;
 mod sign_in;

@@ -161,6 +161,11 @@ async fn every_page_is_for_everyone() -> Result<()> {
     let id = dead_mail(&system).await?;
     let act = serde_json::json!({ "reason": "the bank is closed" });
     crate::operations::act(&system.api, "/ops/queues/refunds/pause", &act).await?.expect(200);
+    let new = serde_json::json!({ "url": "https://hooks.example.in/shop", "reason": "a test" });
+    let made = crate::operations::act(&system.api, "/ops/webhooks", &new).await?.expect(201).json();
+    let endpoint = format!("/console/webhooks/{}", made["id"].as_str().context("an id")?);
+    let new = serde_json::json!({ "name": "shop-front", "role": "staff", "reason": "a test" });
+    crate::operations::act(&system.api, "/ops/keys", &new).await?.expect(201);
     books::projected(&system.database.pool, SOON).await?;
     let base = system.base_url().to_owned();
     let pages = BTreeMap::from([
@@ -170,6 +175,10 @@ async fn every_page_is_for_everyone() -> Result<()> {
         ("event", format!("/console/events/{id}")),
         ("story", format!("/console/orders/{}", returned.order_number)),
         ("schedules", "/console/schedules".to_owned()),
+        ("webhooks", "/console/webhooks".to_owned()),
+        ("webhook", endpoint),
+        ("keys", "/console/keys".to_owned()),
+        ("audit", "/console/audit".to_owned()),
         ("log", "/console/log".to_owned()),
         ("act", "/console/acts/1".to_owned()),
         ("nothing-found", "/console/find?q=nothing".to_owned()),
