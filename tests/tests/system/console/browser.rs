@@ -19,8 +19,8 @@ use tests::{System, books, shop};
 
 use super::acts::dead_mail;
 
-/// Presses of a key until something is reached.
-const PRESSES: usize = 200;
+/// Times a key is struck until something is reached.
+const TIMES: usize = 200;
 /// Widths of a desk and of a phone.
 const WIDTHS: [u32; 2] = [1_280, 390];
 
@@ -94,14 +94,14 @@ impl Person {
         Ok(())
     }
 
-    fn press(&self, keys: &[&str]) -> Result<()> {
+    fn strike(&self, keys: &[&str]) -> Result<()> {
         keys.iter().try_for_each(|key| self.tab.press_key(key).map(drop))
     }
 
     /// Moves on with the tabulator until this is reached.
     fn tab_to(&self, focused: &str) -> Result<()> {
-        for _ in 0..PRESSES {
-            self.press(&["Tab"])?;
+        for _ in 0..TIMES {
+            self.strike(&["Tab"])?;
             if self.value(&format!("(element => {focused})(document.activeElement)"))? == true {
                 return Ok(());
             }
@@ -221,24 +221,24 @@ async fn a_dead_job_is_mended_with_the_keyboard_alone() -> Result<()> {
     tokio::task::spawn_blocking(move || -> Result<()> {
         let person = Person::new()?;
         person.open(&format!("{base}/console"))?;
-        person.press(&["?"])?;
+        person.strike(&["?"])?;
         person.until("document.getElementById('help').open")?;
-        person.press(&["Escape"])?;
+        person.strike(&["Escape"])?;
         person.until("!document.getElementById('help').open")?;
-        person.press(&["g", "s"])?;
+        person.strike(&["g", "s"])?;
         person.until("location.pathname === '/console/stuck' && document.readyState === 'complete'")?;
         person.tab_to("element.tagName === 'SUMMARY' && element.textContent.startsWith('Retry')")?;
-        person.press(&["Enter"])?;
+        person.strike(&["Enter"])?;
         person.tab_to("element.name === 'actor'")?;
         person.tab.type_str("anita")?;
         person.tab_to("element.name === 'reason'")?;
         person.tab.type_str("the mail server is back")?;
-        person.press(&["Enter"])?;
+        person.strike(&["Enter"])?;
         person
             .until("location.pathname.startsWith('/console/acts/') && document.body.innerText.includes('1 retried')")?;
-        person.press(&["/"])?;
+        person.strike(&["/"])?;
         person.tab.type_str("state:dead")?;
-        person.press(&["Enter"])?;
+        person.strike(&["Enter"])?;
         person.until("location.pathname === '/console/jobs' && document.body.innerText.includes('No such job')")
     })
     .await??;
