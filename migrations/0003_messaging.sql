@@ -812,13 +812,14 @@ where ordered;
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
 select queues.name, ready, running, in_doubt, dead, blocked, oldest_ready, paused_at, paused_by, paused_reason,
-       outages.since as outage_since, outages.reason as outage_reason, next_probe_at
+       outages.since as outage_since, outages.reason as outage_reason, next_probe_at, oldest_due, oldest_open
 from messaging.queues
 left join messaging.outages on outages.queue = queues.name
 cross join lateral (
     select count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'in_doubt') as in_doubt,
-           min(received_at) filter (where status = 'ready') as oldest_ready
-    from (select status, received_at from messaging.inbox
+           min(received_at) filter (where status = 'ready') as oldest_ready,
+           min(run_at) filter (where run_at <= clock_timestamp()) as oldest_due, min(received_at) as oldest_open
+    from (select status, received_at, run_at from messaging.inbox
           where queue = name and status in ('ready', 'in_doubt')
             and run_at >= coalesce((select bound from messaging.queue_bounds
                                     where queue_bounds.queue = name order by id desc limit 1), '-infinity')

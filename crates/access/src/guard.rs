@@ -116,6 +116,29 @@ impl Access {
         }
     }
 
+    /// Refuses an address that has failed too often, before it costs a look-up.
+    ///
+    /// # Errors
+    /// 429 with the time after which it may come again.
+    pub fn check_address(&self, address: Option<IpAddr>) -> Result<(), Box<Response>> {
+        match (&self.0, address) {
+            (Checks::All(checker), Some(address)) => checker.limits.addresses.check(&of_one_client(address)),
+            (Checks::All(_), None) | (Checks::None { .. }, _) => Ok(()),
+        }
+    }
+
+    /// Counts a request of one who is signed in, or an attempt of one who is not.
+    ///
+    /// # Errors
+    /// As [`check_address`](Self::check_address).
+    pub fn count(&self, principal: Option<&Principal>, address: Option<IpAddr>) -> Result<(), Box<Response>> {
+        match (&self.0, principal) {
+            (Checks::All(checker), Some(principal)) => checker.limits.callers.take(principal.scope()).map(drop),
+            (Checks::All(checker), None) => checker.count(address),
+            (Checks::None { .. }, _) => Ok(()),
+        }
+    }
+
     /// Closes routes where others are let in without a check.
     pub fn close_to_others(&self, routes: Router) -> Router {
         match &self.0 {

@@ -19,6 +19,7 @@ use super::act::{Justified, operator};
 use super::log::actions_table;
 use super::page::{Frame, act, after, exactly, justification, moment, nothing, page, state, table, told};
 use super::refusal::{Answer, Refusal};
+use super::stuck::retried;
 use super::visitor::Visitor;
 use crate::read::jobs::Job;
 use crate::read::redacted::redacted;
@@ -40,6 +41,7 @@ pub(super) async fn show(
     let mut shown = show::show(&console.shared.pool, id_of(&id)?).await?;
     for event in &mut shown.events {
         event.payload = redacted(std::mem::take(&mut event.payload));
+        event.headers = redacted(std::mem::take(&mut event.headers));
     }
     Ok(whole(&console, &visitor, &shown, false))
 }
@@ -171,7 +173,7 @@ fn job_acts(visitor: &Visitor, job: &Job) -> Markup {
     html! {
         @if job.status == "dead" && may_retry {
             (act(visitor, &retry, if is_mail { "Edit and retry" } else { "Retry" },
-                 "It gets all its attempts back. The worker first looks up whether the effect has happened.",
+                 retried(Some(&job.queue)),
                  &fields("retry", if is_mail { &address } else { &none })))
         }
         @if job.status == "dead" && may_discard {

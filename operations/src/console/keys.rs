@@ -128,6 +128,9 @@ async fn whole(console: &Console, visitor: &Visitor, told: &Markup) -> Answer<Ht
         (form(visitor, "new-key", "/console/keys", "Make a key", "It is shown once, after this form is sent.", &fields()))
         @if keys.is_empty() { p .quiet { "There is no key." } }
         @else {
+            @if i64::try_from(keys.len()).is_ok_and(|shown| shown >= SHOWN) {
+                p .alert { "The latest " (SHOWN) " keys are shown. " code { "ops keys list" } " has all." }
+            }
             (table("Keys", &["Name", "Role", "State", "Begins with", "Made", "By", "Expires", "Last used", "From", ""],
                    &keys.iter().map(|key| row(now, visitor, key)).collect::<Vec<_>>()))
         }

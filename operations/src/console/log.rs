@@ -17,7 +17,7 @@ use crate::read::actions::{self, Matching, OperatorAction};
 
 /// Actions on the page, and in the file.
 const SHOWN: i64 = 200;
-const IN_THE_FILE: i64 = 100_000;
+const IN_THE_FILE: i64 = 20_000;
 
 /// What the list is narrowed by.
 #[derive(Debug, Default, Deserialize)]

@@ -26,6 +26,15 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Of a limit of the API.
+    pub(super) fn too_many(_: Box<Response>) -> Self {
+        let message =
+            "too many requests from your address or with your key; wait a few seconds, then load the page again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+    }
+}
+
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         Self::Told(Box::new(error))

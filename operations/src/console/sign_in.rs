@@ -64,6 +64,7 @@ pub(super) async fn sign_in(
     };
     let refused = |status: StatusCode, told: &str| (status, self::form(&console, &back, Some(told))).into_response();
     let key = key.trim();
+    console.access.count(None, context.ip_address).map_err(Refusal::too_many)?;
     if let Err(answer) = console.access.admit(key, context.ip_address).await {
         let told = match answer.status() {
             StatusCode::TOO_MANY_REQUESTS => "Too many attempts from your address. Wait a few seconds, then try again.",

@@ -26,7 +26,9 @@ const SHOWN: i64 = 200;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Params {
-    older_than_seconds: Option<u32>,
+    /// As text: a field that was emptied is sent, too.
+    #[serde(default)]
+    older_than_seconds: String,
 }
 
 /// Stuck events or jobs with the same cause.
@@ -48,12 +50,13 @@ pub(super) async fn show(
     Query(params): Query<Params>,
 ) -> Answer<Html<String>> {
     visitor.must_read("stuck")?;
-    let older_than = params.older_than_seconds.map_or(PATIENCE, |seconds| Duration::from_secs(seconds.into()));
+    let older_than =
+        params.older_than_seconds.parse::<u32>().map_or(PATIENCE, |seconds| Duration::from_secs(seconds.into()));
     let found = stuck::stuck(&console.shared.pool, older_than, SHOWN).await?;
     let content = html! {
         form .filter action="/console/stuck" {
             label { "Waits longer than, in seconds"
-                input type="number" min="0" max="4294967295" name="older_than_seconds" value=(older_than.as_secs()); }
+                input type="number" required min="0" max="4294967295" name="older_than_seconds" value=(older_than.as_secs()); }
             button { "Filter" }
         }
         @if found.events_total + found.jobs_total == 0 { p .fine { "Nothing is stuck." } }
@@ -68,6 +71,10 @@ fn all(visitor: &Visitor, found: &Stuck) -> Markup {
     let shown = |shown: usize, total: i64| i64::try_from(shown).is_ok_and(|shown| shown < total);
     html! {
         h2 { "By cause" }
+        @if shown(events.len(), *events_total) || shown(jobs.len(), *jobs_total) {
+            p .alert { "The groups are made of the oldest " (SHOWN) " events and jobs; there are " (events_total + jobs_total)
+                ". What is done about a group is done about those. For all of a queue: " code { "ops retry --queue" } "." }
+        }
         @for (number, group) in groups.iter().enumerate() { (group_of(visitor, *at, number, group)) }
         @if !events.is_empty() {
             h2 { (count(*events_total, "event")) " not out" }
@@ -164,15 +171,23 @@ fn acts_on(visitor: &Visitor, number: usize, group: &Group<'_>) -> Markup {
                 (offer("skip", "events/{id}/skip", "Skip", "No job runs them, and the next event of each order goes on. This cannot be taken back for ordered queues."))
             },
             (Some(_), "DEAD") => {
-                (offer("retry", "jobs/retry", "Retry", "They get all their attempts back. A worker first looks up whether the effect has happened."))
+                (offer("retry", "jobs/retry", "Retry", retried(group.queue)))
                 (offer("discard", "events/{id}/discard", "Discard", "They stay undone, for good."))
             },
             (Some(queue), "BACK_OFF" | "IN_DOUBT" | "LEASE_EXPIRED") if queue.parse::<Queue>().is_ok() => {
-                (offer("release", "events/{id}/release", "Run now", "Their wait ends: a worker takes them next."))
+                (offer("release", "events/{id}/release", "Run now", "Their wait ends: a worker takes them next. A queue that is paused, or whose dependency is down, still waits."))
             },
             _ => { p .quiet { "They go on by themselves once their queue does." } },
         }
     }
+}
+
+/// What a retry does with jobs of a queue.
+pub(super) fn retried(queue: Option<&str>) -> &'static str {
+    if queue == Some(Queue::Notifications.as_str()) {
+        return "They get all their attempts back. An e-mail that may have gone out already is sent again.";
+    }
+    "They get all their attempts back. A worker first looks up whether the effect has happened."
 }
 
 fn event_row(now: DateTime<Utc>, event: &StuckEvent) -> Markup {

@@ -85,7 +85,10 @@ impl FromRequestParts<Arc<Console>> for Visitor {
         }
         let secret = cookie(&parts.headers, SESSION).and_then(|text| Secret::parse(&text));
         let secret = secret.ok_or_else(|| sign_in_and_come_back(parts))?;
-        let found = console.sessions.find(&secret, client_address(&parts.extensions)).await?;
+        let address = client_address(&parts.extensions);
+        console.access.check_address(address).map_err(Refusal::too_many)?;
+        let found = console.sessions.find(&secret, address).await?;
+        console.access.count(found.as_ref(), address).map_err(Refusal::too_many)?;
         let principal = found.ok_or_else(|| sign_in_and_come_back(parts))?;
         let name = Some(principal.name.clone());
         Ok(Self { caller: Caller::Known(Arc::new(principal)), name, secret })
@@ -109,11 +112,14 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned).filter(|text| !text.is_empty())
 }
 
-/// A cookie that no script and no other site's page gets at. It is sent over plain HTTP to this machine only.
+/// A cookie that no script and no other site's page gets at. It is sent over plain HTTP to this machine only, and never where a proxy
+/// is in between: a proxy may ask for this machine's name.
 pub(super) fn set_cookie(name: &str, value: &str, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    let secure = if runtime::config::is_this_machine(host) { "" } else { "; Secure" };
+    let proxies = ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
+    let is_direct = !proxies.iter().any(|name| headers.contains_key(*name));
+    let secure = if is_direct && runtime::config::is_this_machine(host) { "" } else { "; Secure" };
     let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
     format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict{secure}")
 }
@@ -147,5 +153,8 @@ mod tests {
             assert_eq!(set.contains("; Secure"), secure, "{host}");
             assert!(set.contains("; HttpOnly; SameSite=Strict"), "{set}");
         }
+        let mut through_a_proxy = with(header::HOST, "127.0.0.1:8003");
+        through_a_proxy.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
+        assert!(set_cookie(SESSION, "x", &through_a_proxy).contains("; Secure"));
     }
 }

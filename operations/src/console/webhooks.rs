@@ -55,7 +55,8 @@ pub(super) struct Act {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct PageOf {
-    before: Option<Uuid>,
+    #[serde(default)]
+    before: String,
 }
 
 /// `GET /console/webhooks`
@@ -116,7 +117,7 @@ pub(super) async fn show(
     Query(PageOf { before }): Query<PageOf>,
 ) -> Answer<Html<String>> {
     visitor.must_read("webhooks/{id}/deliveries")?;
-    one(&console, &visitor, id_of(&id)?, before, &html! {}).await
+    one(&console, &visitor, id_of(&id)?, Uuid::try_parse(&before).ok(), &html! {}).await
 }
 
 /// `POST /console/webhooks/{id}`
@@ -216,7 +217,7 @@ async fn one(
         @if found.data.is_empty() { p .quiet { "Nothing was sent to it yet." } }
         @else {
             (table("Deliveries", &["Event", "Type", "State", "Attempts", "Made", "Next attempt", "Last error", ""],
-                   &found.data.iter().map(|delivery| delivery_row(now, visitor, delivery)).collect::<Vec<_>>()))
+                   &found.data.iter().map(|delivery| delivery_row(now, visitor, endpoint.disabled_at.is_none(), delivery)).collect::<Vec<_>>()))
         }
         @if let Some(before) = found.next_before { p { a href={ "/console/webhooks/" (id) "?before=" (before) } { "Earlier ones" } } }
     };
@@ -274,11 +275,11 @@ fn acts_on(visitor: &Visitor, endpoint: &Endpoint) -> Markup {
     }
 }
 
-fn delivery_row(now: DateTime<Utc>, visitor: &Visitor, delivery: &Delivery) -> Markup {
+fn delivery_row(now: DateTime<Utc>, visitor: &Visitor, is_enabled: bool, delivery: &Delivery) -> Markup {
     let fields = html! { input type="hidden" name="act" value="redeliver"; input type="hidden" name="event_id" value=(delivery.event_id); };
     let id = format!("redeliver-{}", delivery.event_id);
     html! {
-        td { (event_link(delivery.event_id)) }
+        td { @if delivery.event_type == "webhook.test" { code { (delivery.event_id) } } @else { (event_link(delivery.event_id)) } }
         td { code { (delivery.event_type) } }
         td { (state(&delivery.status.to_lowercase())) }
         td .number { (delivery.attempts) }
@@ -286,7 +287,7 @@ fn delivery_row(now: DateTime<Utc>, visitor: &Visitor, delivery: &Delivery) -> M
         td { @match delivery.next_attempt_at { Some(at) => (moment(now, at)), None => (nothing()) } }
         td .error { (told(delivery.last_error.as_deref())) }
         td {
-            @if delivery.status != "PENDING" && visitor.may("POST", "webhooks/{id}/deliveries/{event_id}/redeliver") {
+            @if is_enabled && delivery.status != "PENDING" && visitor.may("POST", "webhooks/{id}/deliveries/{event_id}/redeliver") {
                 (form(visitor, &id, &format!("/console/webhooks/{}", delivery.endpoint_id), "Redeliver", "The event is sent once more.", &fields))
             }
         }

@@ -65,12 +65,12 @@ pub struct Matching<'a> {
     pub text: Option<&'a str>,
 }
 
-/// The latest actions that match.
+/// The latest actions that match, without the ids of the events: a large act has very many.
 pub async fn matching(pool: &PgPool, matching: Matching<'_>, limit: i64) -> sqlx::Result<Vec<OperatorAction>> {
     sqlx::query_as!(
         OperatorAction,
         r#"
-        select id, acted_at, actor, source, action, target, reason, rows_changed, request_id
+        select id, acted_at, actor, source, action, target - 'event_ids' as "target!", reason, rows_changed, request_id
         from messaging.operator_actions
         where ($1::text is null or lower(actor) = lower($1)) and ($2::text is null or action = upper($2))
           and ($3::text is null or position(lower($3) in lower(reason)) > 0 or position(lower($3) in lower(target::text)) > 0)

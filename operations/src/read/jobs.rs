@@ -12,6 +12,8 @@ use crate::OperationError;
 
 /// Rows of each queue, newest first, in which a list looks for jobs that are done or discarded. No index has the status.
 const NEWEST: i64 = 50_000;
+/// Open jobs of each queue, and of those that wait or that run or are dead, in which a list looks.
+const OPEN: i64 = 10_000;
 
 /// The states of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -154,11 +156,20 @@ async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], filter
     jobs!(
         pool,
         r#"
-        select * from messaging.open_jobs
-        where queue = any($1) and status = any($2)
-          and ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
-          and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open_jobs.event_id))
-        order by event_id desc, queue
+        select open.* from unnest($1::text[]) as chosen (queue)
+        cross join lateral (
+            (select * from messaging.open_jobs
+             where open_jobs.queue = chosen.queue and status in ('ready', 'in_doubt') and status = any($2) limit $7)
+            union all
+            (select * from messaging.open_jobs
+             where open_jobs.queue = chosen.queue and status in ('running', 'dead') and status = any($2) limit $7)
+            union all
+            (select * from messaging.open_jobs
+             where open_jobs.queue = chosen.queue and status = 'blocked' and status = any($2) limit $7)
+        ) as open
+        where ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
+          and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open.event_id))
+        order by event_id desc, open.queue
         limit $3
         "#,
         queues,
@@ -167,6 +178,7 @@ async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], filter
         filter.error.as_deref(),
         filter.since,
         filter.event_type.as_deref(),
+        OPEN,
     )
 }
 

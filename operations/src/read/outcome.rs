@@ -1,6 +1,6 @@
 //! What came of an operator's act: how its events and jobs stand now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
@@ -50,16 +50,20 @@ pub async fn of(pool: &PgPool, id: i64) -> Result<Option<Outcome>, OperationErro
     ids.sort_unstable();
     ids.dedup();
     ids.truncate(MOST);
+    let touched = Touched::by(&batches);
     let rows_changed = batches.iter().map(|batch| batch.rows_changed).sum();
     let Some(action) = batches.into_iter().next() else { return Ok(None) };
     let action = OperatorAction { rows_changed, ..action };
     let lines = match &*action.action {
         "REPLAY" | "SKIP" => show::of_ids(pool, &ids).await?.into_iter().map(|event| of_event(at, event)).collect(),
         "RETRY" | "DISCARD" | "RELEASE" => {
-            let target = &action.target;
-            let queue = target["queue"].as_str().or(target["selection"]["queue"].as_str());
             let jobs = jobs::of_events(pool, &ids).await?.into_iter();
-            jobs.filter(|job| is_meant(job, queue, action.acted_at)).map(|job| of_job(action.acted_at, job)).collect()
+            let jobs = jobs.filter(|job| touched.is_none_or_has(job, action.acted_at));
+            let mut lines: Vec<_> = jobs.map(|job| of_job(action.acted_at, job)).collect();
+            if touched.has_outbox() {
+                lines.extend(show::of_ids(pool, &ids).await?.into_iter().map(|event| of_event(at, event)));
+            }
+            lines
         }
         _ => Vec::new(),
     };
@@ -73,9 +77,36 @@ fn event_ids(action: &OperatorAction) -> Vec<Uuid> {
     ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
-/// An act on jobs names events. Those of its queue are meant, or those that have not ended before it.
-fn is_meant(job: &Job, queue: Option<&str>, acted_at: DateTime<Utc>) -> bool {
-    queue.map_or_else(|| job.finished_at.is_none_or(|at| at >= acted_at), |queue| queue == job.queue)
+/// The event and the queue of each job that an act has changed. The outbox is called `outbox` among them.
+#[derive(Debug)]
+struct Touched(BTreeSet<(Uuid, String)>);
+
+impl Touched {
+    /// A discard records its queues, a release where it released something, and a retry of one queue that queue.
+    fn by(batches: &[OperatorAction]) -> Self {
+        let of_batch = |batch: &OperatorAction| {
+            let named = |field: &str| batch.target[field].as_array().cloned().unwrap_or_default();
+            let places = named("queues").into_iter().chain(named("released"));
+            let places = places.chain([batch.target["selection"]["queue"].clone()]);
+            let places: Vec<String> = places.filter_map(|place| place.as_str().map(str::to_owned)).collect();
+            let pairs =
+                event_ids(batch).into_iter().flat_map(|id| places.clone().into_iter().map(move |place| (id, place)));
+            pairs.collect::<Vec<_>>()
+        };
+        Self(batches.iter().flat_map(of_batch).collect())
+    }
+
+    /// Whether the act has changed this job. A retry of events in all queues does not say where: those are meant that had not ended.
+    fn is_none_or_has(&self, job: &Job, acted_at: DateTime<Utc>) -> bool {
+        if self.0.is_empty() {
+            return job.finished_at.is_none_or(|at| at >= acted_at);
+        }
+        self.0.contains(&(job.event_id, job.queue.clone()))
+    }
+
+    fn has_outbox(&self) -> bool {
+        self.0.iter().any(|(_, place)| place == "outbox")
+    }
 }
 
 fn of_event(now: DateTime<Utc>, event: Event) -> Line {
@@ -114,8 +145,8 @@ pub fn sentence(action: &str, lines: &[Line]) -> String {
         "RELEASE" => "released",
         "RETRY" => "retried",
         "DISCARD" => "discarded",
-        "PAUSE" => return "The queue is paused: no worker starts a job of it.".to_owned(),
-        "RESUME" => return "The queue is resumed.".to_owned(),
+        "PAUSE" => return "The queue was paused: no worker starts a job of it until it is resumed.".to_owned(),
+        "RESUME" => return "The queue was resumed.".to_owned(),
         other => return format!("{other} is done."),
     };
     if lines.is_empty() {
@@ -125,8 +156,9 @@ pub fn sentence(action: &str, lines: &[Line]) -> String {
     for line in lines {
         *states.entry(&line.state).or_default() += 1;
     }
+    let cut = if lines.len() >= MOST { "The first " } else { "" };
     let states: Vec<_> = states.into_iter().map(|(state, number)| format!("{number} {state}")).collect();
-    format!("{} {done}: {}.", lines.len(), states.join(", "))
+    format!("{cut}{} {done}: {}.", lines.len(), states.join(", "))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// What takes the place of a text.
 const HIDDEN: &str = "(hidden)";
 /// Fields whose texts say what happened, and never to whom. All other texts are hidden, also of fields that a later release adds.
-const SHOWN: [&str; 22] = [
+const SHOWN: [&str; 24] = [
     "currency",
     "document_number",
     "event_type",
@@ -24,6 +24,8 @@ const SHOWN: [&str; 22] = [
     "status",
     "supply_type",
     "to_state",
+    "traceparent",
+    "tracestate",
     "trigger",
     "type",
     "unit",

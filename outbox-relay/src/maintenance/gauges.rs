@@ -27,8 +27,12 @@ const OLDEST_PENDING: &str = "outbox_oldest_pending_seconds";
 const JOBS: &str = "inbox_rows";
 const OLDEST_READY: &str = "inbox_oldest_ready_seconds";
 const OUTAGE: &str = "inbox_outage_seconds";
+const OLDEST_DUE: &str = "inbox_oldest_due_seconds";
+const OLDEST_OPEN: &str = "inbox_oldest_open_seconds";
+const UNPROJECTED: &str = "projection_oldest_pending_seconds";
 const SIZE: &str = "messaging_bytes";
-const GAUGES: [&str; 7] = [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY, OUTAGE, SIZE];
+const GAUGES: [&str; 10] =
+    [PENDING, PARKED, OLDEST_PENDING, JOBS, OLDEST_READY, OLDEST_DUE, OLDEST_OPEN, OUTAGE, UNPROJECTED, SIZE];
 
 /// Refreshes the gauges until shutdown, whenever this relay leads.
 pub(crate) fn start(pool: &PgPool, mut leases: watch::Receiver<Leases>, tasks: &Tasks) {
@@ -64,8 +68,10 @@ async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
     limit_statements(&mut asking, STATEMENT_WITHIN).await?;
     let backlog = store::outbox_backlog(&mut asking).await?;
     let queues = store::queue_backlogs(&mut asking).await?;
+    let unprojected = store::oldest_unprojected(&mut asking).await?;
     let bytes = store::size(&mut asking).await?;
     asking.commit().await?;
+    metrics::gauge!(UNPROJECTED).set(age(unprojected));
     metrics::gauge!(SIZE).set(bytes as f64);
     metrics::gauge!(PENDING).set(backlog.pending as f64);
     metrics::gauge!(PARKED).set(backlog.parked as f64);
@@ -82,6 +88,8 @@ async fn refresh(pool: &PgPool) -> sqlx::Result<()> {
             metrics::gauge!(JOBS, "queue" => queue.name.clone(), "status" => status).set(count as f64);
         }
         metrics::gauge!(OUTAGE, "queue" => queue.name.clone()).set(age(queue.outage_since));
+        metrics::gauge!(OLDEST_DUE, "queue" => queue.name.clone()).set(age(queue.oldest_due));
+        metrics::gauge!(OLDEST_OPEN, "queue" => queue.name.clone()).set(age(queue.oldest_open));
         metrics::gauge!(OLDEST_READY, "queue" => queue.name).set(age(queue.oldest_ready));
     }
     Ok(())

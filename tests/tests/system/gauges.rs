@@ -9,12 +9,15 @@ use sqlx::PgPool;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{Api, System, books, eventually, programs};
 
-const GAUGES: [&str; 6] = [
+const GAUGES: [&str; 9] = [
     "outbox_pending_rows",
     "outbox_parked_rows",
     "outbox_oldest_pending_seconds",
     "inbox_rows",
     "inbox_oldest_ready_seconds",
+    "inbox_oldest_due_seconds",
+    "inbox_oldest_open_seconds",
+    "projection_oldest_pending_seconds",
     "messaging_bytes",
 ];
 

@@ -139,10 +139,10 @@ async fn a_queue_is_paused_and_resumed() -> Result<()> {
         ("reason", "the bank is closed"),
         ("form_token", &*token),
     ];
-    browser.send("/console/act", &fields).await?.expect(200).has("The queue is paused");
+    browser.send("/console/act", &fields).await?.expect(200).has("The queue was paused");
     browser.open("/console").await?.expect(200).has("by anita: the bank is closed").has("Resume");
     let resume = fields.map(|(name, value)| (name, if name == "act" { "resume" } else { value }));
-    browser.send("/console/act", &resume).await?.expect(200).has("The queue is resumed");
+    browser.send("/console/act", &resume).await?.expect(200).has("The queue was resumed");
     browser.open("/console").await?.expect(200).lacks("by anita: the bank is closed").lacks("Resume");
     system.finish().await
 }
@@ -153,7 +153,14 @@ async fn a_payload_is_hidden_until_it_is_asked_for() -> Result<()> {
     let system = System::start(|_| {}).await?;
     let mut body = shop::order_of_person("Zaverchand");
     body["customer_id"] = json!("Zaverchand");
-    system.api.post("/orders", &body).await?.expect(201);
+    system
+        .api
+        .call(reqwest::Method::POST, "/orders")
+        .header("X-Actor", "Zaverchand")
+        .json(&body)
+        .send()
+        .await?
+        .expect(201);
     let id: Uuid = sqlx::query_scalar("select event_id from messaging.outbox").fetch_one(&system.database.pool).await?;
     let path = format!("/console/events/{id}");
     let mut browser = Browser::of(&system)?;
@@ -186,5 +193,27 @@ async fn an_order_is_found_by_all_its_names() -> Result<()> {
         found.has(&format!("<h1>Order {number}</h1>")).has("return.completed").has(&invoice).has("job credit_notes");
     }
     browser.open("/console/find?q=nothing-like-it").await?.expect(200).has("Nothing is called");
+    system.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_discarded_and_released_is_said() -> Result<()> {
+    let system = System::start(|_| {}).await?;
+    shop::order_in(&system.api, OrderState::PendingPayment).await?;
+    let id = dead_mail(&system).await?.to_string();
+    let later = "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, last_error)
+                 select 'invoices', event_id, aggregate_id, aggregate_version, clock_timestamp() + interval '1 hour', 'no'
+                 from messaging.outbox";
+    execute(&system.database.pool, later).await?;
+    let mut browser = Browser::of(&system)?;
+    let token = browser.open("/console/stuck").await?.expect(200).form_token();
+    let act =
+        |verb| [("act", verb), ("event_ids", &*id), ("actor", "anita"), ("reason", "a trial"), ("form_token", &*token)];
+    let discarded = browser.send("/console/act", &act("discard")).await?.expect(200);
+    discarded.has("1 discarded: 1 discarded.").has("notifications").lacks("<td>invoices</td>");
+    let released = browser.send("/console/act", &act("release")).await?.expect(200);
+    released.has("1 released: 1 waiting for a worker.").has("invoices").lacks("<td>notifications</td>");
+    browser.send("/console/act", &act("release")).await?.expect(409).has("NOTHING_TO_RELEASE");
+    execute(&system.database.pool, "delete from messaging.inbox where queue = 'invoices'").await?;
     system.finish().await
 }
