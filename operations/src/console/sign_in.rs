@@ -87,6 +87,7 @@ pub(super) async fn sign_in(
             "The console takes API keys only, no tokens. An admin makes one with `ops keys create`.",
         ));
     }
+    end(&console, &headers).await?;
     let set = set_cookie(SESSION, secret.expose(), &headers);
     let next = format!("/console/sign-in?came=true&back={}", utf8_percent_encode(own_page(&back), NON_ALPHANUMERIC));
     Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(&next)).into_response())
@@ -94,11 +95,17 @@ pub(super) async fn sign_in(
 
 /// `POST /console/sign-out`
 pub(super) async fn sign_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Answer<Response> {
-    if let Some(secret) = cookie(&headers, SESSION).and_then(|text| Secret::parse(&text)) {
-        console.sessions.end(&secret).await?;
-    }
+    end(&console, &headers).await?;
     let set = format!("{}; Max-Age=0", set_cookie(SESSION, "", &headers));
     Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to("/console/sign-in")).into_response())
+}
+
+/// Ends the session that the browser has, if it has one.
+async fn end(console: &Console, headers: &HeaderMap) -> Answer<()> {
+    if let Some(secret) = cookie(headers, SESSION).and_then(|text| Secret::parse(&text)) {
+        console.sessions.end(&secret).await?;
+    }
+    Ok(())
 }
 
 /// A page of the console; nothing else is gone to.

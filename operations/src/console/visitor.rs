@@ -106,22 +106,31 @@ fn sign_in_and_come_back(parts: &Parts) -> Refusal {
 
 /// The value of a cookie, decoded.
 pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let name = full_name(name, headers);
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let value = pairs.find(|(key, _)| *key == name)?.1;
     percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned).filter(|text| !text.is_empty())
 }
 
-/// A cookie that no script and no other site's page gets at. It is sent over plain HTTP to this machine only, and never where a proxy
-/// is in between: a proxy may ask for this machine's name.
+/// A cookie that no script and no other site's page gets at.
 pub(super) fn set_cookie(name: &str, value: &str, headers: &HeaderMap) -> String {
+    let (name, value) = (full_name(name, headers), utf8_percent_encode(value, NON_ALPHANUMERIC));
+    let secure = if is_on_this_machine(headers) { "" } else { "; Secure" };
+    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// Browsers take a name that begins like that only over HTTPS and from this host itself: no other host of the domain can plant it.
+fn full_name(name: &str, headers: &HeaderMap) -> String {
+    if is_on_this_machine(headers) { name.to_owned() } else { format!("__Host-{name}") }
+}
+
+/// Cookies are sent over plain HTTP to this machine only, and never where a proxy is in between: a proxy may ask for this machine's name.
+fn is_on_this_machine(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     let proxies = ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
-    let is_direct = !proxies.iter().any(|name| headers.contains_key(*name));
-    let secure = if is_direct && runtime::config::is_this_machine(host) { "" } else { "; Secure" };
-    let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
-    format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict{secure}")
+    runtime::config::is_this_machine(host) && !proxies.iter().any(|name| headers.contains_key(*name))
 }
 
 #[cfg(test)]
@@ -137,11 +146,17 @@ mod tests {
     #[test]
     fn a_cookie_is_read_back() {
         let set = set_cookie(NAME, "मीरा; Path=/", &HeaderMap::new());
+        assert!(set.starts_with("__Host-"), "{set}");
         let pair = set.split_once(';').expect("a pair").0.to_owned();
         let headers =
             HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(format!("a=b; {pair}")).expect("text"))]);
         assert_eq!(cookie(&headers, NAME).as_deref(), Some("मीरा; Path=/"));
         assert_eq!(cookie(&headers, SESSION), None);
+        assert_eq!(
+            cookie(&with(header::COOKIE, "articurated_name=x"), NAME),
+            None,
+            "another host of the domain may have set it"
+        );
     }
 
     #[test]

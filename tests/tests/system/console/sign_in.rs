@@ -15,7 +15,7 @@ use super::{Browser, Page};
 async fn guarded() -> Result<System> {
     System::start(|options| {
         options.access.auth = Some(Auth::Required);
-        options.access.rate_limit_per_address = NonZeroU32::new(3);
+        options.access.rate_limit_per_address = NonZeroU32::new(5);
     })
     .await
 }
@@ -99,6 +99,13 @@ async fn a_session_ends_and_a_role_sees_what_it_may() -> Result<()> {
         ("update access.api_keys set expires_at = clock_timestamp() where name = 'anita'", "the key"),
     ] {
         sign_in(&mut browser, operator.key.expose_secret()).await?.expect(200);
+        sign_in(&mut browser, operator.key.expose_secret()).await?.expect(200);
+        let sessions = "select count(*) from access.sessions where expires_at > clock_timestamp() and last_seen_at > now() - interval '1 hour'";
+        assert_eq!(
+            tests::books::count(&system.database.pool, sessions).await?,
+            1,
+            "a sign-in ends the session before it"
+        );
         crate::operations::execute(&system.database.pool, end).await?;
         assert!(browser.open("/console").await?.path.starts_with("/console/sign-in"), "ended by {of}");
     }
@@ -110,7 +117,7 @@ async fn keys_are_not_guessed() -> Result<()> {
     let system = guarded().await?;
     let mut browser = Browser::of(&system)?;
     let mut statuses = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..40 {
         statuses.push(
             sign_in(&mut browser, "ak_live_abcdefghjk_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").await?.status,
         );
