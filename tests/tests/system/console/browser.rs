@@ -45,6 +45,8 @@ impl Person {
             // Chromium's sandbox does not start as root.
             .sandbox(!Uid::effective().is_root())
             .window_size(Some((WIDTHS[0], 1_000)))
+            // Without a word from Chromium for so long, its connection counts as lost.
+            .idle_browser_timeout(2 * SOON)
             .build()?;
         let browser = Browser::new(options)?;
         let tab = browser.new_tab()?;
