@@ -121,9 +121,9 @@ impl Access {
     /// # Errors
     /// 429 with the time after which it may come again.
     pub fn check_address(&self, address: Option<IpAddr>) -> Result<(), Box<Response>> {
-        match (&self.0, address) {
-            (Checks::All(checker), Some(address)) => checker.limits.addresses.check(&of_one_client(address)),
-            (Checks::All(_), None) | (Checks::None { .. }, _) => Ok(()),
+        match &self.0 {
+            Checks::All(checker) => checker.check_address(address),
+            Checks::None { .. } => Ok(()),
         }
     }
 
@@ -245,9 +245,7 @@ impl Checker {
 
     /// An attempt that fails counts for its address. One that is over its limit is refused before it costs a look-up or a signature.
     async fn principal(&self, credentials: &str, address: Option<IpAddr>) -> Result<Arc<Principal>, Box<Response>> {
-        if let Some(address) = address {
-            self.limits.addresses.check(&of_one_client(address))?;
-        }
+        self.check_address(address)?;
         if let Some(key) = ApiKey::parse(credentials) {
             let stored = if let Some(known) = self.keys.remembered(&key) {
                 known.key
@@ -284,6 +282,10 @@ impl Checker {
             return Err(forbidden("the API key may not be used from this address"));
         }
         Ok(stored.principal.clone())
+    }
+
+    fn check_address(&self, address: Option<IpAddr>) -> Result<(), Box<Response>> {
+        address.map_or(Ok(()), |address| self.limits.addresses.check(&of_one_client(address)))
     }
 
     /// Counts a request for its address.

@@ -71,8 +71,8 @@ impl Sessions {
         Self { pool }
     }
 
-    /// Signs in with a key that may be used, for at most 12 hours, and removes sessions that are over. `None`: there is no such key.
-    pub async fn start(&self, key: &ApiKey, secret: &Secret) -> sqlx::Result<Option<()>> {
+    /// Signs in with a key that may be used, for at most 12 hours, and removes sessions that are over. False: there is no such key.
+    pub async fn start(&self, key: &ApiKey, secret: &Secret) -> sqlx::Result<bool> {
         sqlx::query!(
             "delete from access.sessions where expires_at < clock_timestamp() or last_seen_at < clock_timestamp() - interval '1 hour'"
         )
@@ -90,7 +90,7 @@ impl Sessions {
         )
         .execute(&self.pool)
         .await?;
-        Ok((started.rows_affected() == 1).then_some(()))
+        Ok(started.rows_affected() == 1)
     }
 
     /// Who is signed in with this secret, and calls from this address. An hour without a request ends a session.

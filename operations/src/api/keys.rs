@@ -27,8 +27,6 @@ use crate::write::keys::{self, MadeKey, NewKey};
 
 /// The longest list.
 const MOST: i64 = 1_000;
-/// How long a rotated key still works, if the request does not say.
-const OVERLAP_SECONDS: u64 = 86_400;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -159,7 +157,7 @@ async fn rotate_key(
     ApiJson(body): ApiJson<RotationBody>,
 ) -> Result<(StatusCode, Json<MadeKey>), ApiError> {
     let operator = operator(caller, context, &body.reason)?;
-    let overlap = Duration::from_secs(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
+    let overlap = body.overlap_seconds.map_or(keys::USUAL_OVERLAP, Duration::from_secs);
     Ok((StatusCode::CREATED, Json(keys::rotate(&api.pool, id, overlap, operator).await?)))
 }
 

@@ -26,8 +26,6 @@ use crate::write::webhooks::{self, EndpointWithSecret, Recovered, Started, Wante
 
 /// The longest list.
 const MOST: i64 = 1_000;
-/// How long an earlier secret still signs, if the request does not say.
-const OVERLAP_SECONDS: u64 = 86_400;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -197,7 +195,7 @@ async fn rotate_webhook(
     ApiJson(body): ApiJson<RotateWebhookBody>,
 ) -> Result<Json<EndpointWithSecret>, ApiError> {
     let operator = operator(caller, context, &body.reason)?;
-    let overlap = Duration::from_secs(body.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
+    let overlap = body.overlap_seconds.map_or(webhooks::USUAL_OVERLAP, Duration::from_secs);
     Ok(Json(webhooks::rotate(&api.pool, id, overlap, api.surroundings.clock.now(), operator).await?))
 }
 

@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Console;
+use super::document::encoded;
 use super::page::{Frame, page};
 use super::refusal::{Answer, Refusal};
 use super::visitor::{NAME, Visitor, set_cookie};
@@ -89,15 +90,22 @@ struct Wanted {
     customer_email: Option<Email>,
 }
 
+/// What a form was filled in with.
+pub(super) type Sent<T> = Result<Form<T>, FormRejection>;
+
+/// # Errors
+/// 422 for a form that lacks a field.
+pub(super) fn filled_in<T>(form: Sent<T>) -> Answer<T> {
+    let message = "the form lacks a field; load its page again";
+    form.map(|Form(form)| form).map_err(|_| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FORM", message))
+}
+
 /// Who acts and why, of a form that this visitor's page had.
-pub(super) fn operator(visitor: &Visitor, context: RequestContext, form: Option<Justified>) -> Answer<Operator> {
-    let incomplete = || {
-        Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FORM", "the form lacks a field; load its page again")
-    };
-    let Justified { form_token, actor, reason } = form.ok_or_else(incomplete)?;
-    visitor.must_send(&form_token)?;
-    let actor = if visitor.is_known() { visitor.name.clone().unwrap_or_default() } else { actor };
-    Ok(Operator::new(&actor, Source::Console, &reason, Some(context.request_id))?)
+pub(super) fn operator(visitor: &Visitor, context: RequestContext, form: &Justified) -> Answer<Operator> {
+    let Justified { form_token, actor, reason } = form;
+    visitor.must_send(form_token)?;
+    let actor = if visitor.is_known() { visitor.name.as_deref().unwrap_or_default() } else { actor };
+    Ok(Operator::new(actor, Source::Console, reason, Some(context.request_id))?)
 }
 
 /// `POST /console/act`
@@ -106,33 +114,23 @@ pub(super) async fn act(
     visitor: Visitor,
     context: RequestContext,
     headers: HeaderMap,
-    form: Result<Form<Act>, FormRejection>,
+    form: Sent<Act>,
 ) -> Answer<Response> {
-    let (wanted, justified) = match form {
-        Ok(Form(act)) => (Some(act.wanted()?), Some(act.justified)),
-        Err(_) => (None, None),
-    };
-    let (actor, request_id) = (justified.as_ref().map(|form| form.actor.clone()), context.request_id.clone());
-    let operator = operator(&visitor, context, justified)?;
-    let Some(wanted) = wanted else {
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FORM", "no act"));
-    };
+    let act = filled_in(form)?;
+    let (wanted, request_id) = (act.wanted()?, context.request_id.clone());
+    let operator = operator(&visitor, context, &act.justified)?;
     visitor.must("POST", wanted.verb.route())?;
     let refused = wanted.carry_out(&console, &operator).await?;
-    let remember =
-        actor.filter(|_| !visitor.is_known()).map(|name| (header::SET_COOKIE, set_cookie(NAME, name.trim(), &headers)));
+    let remember = || (header::SET_COOKIE, set_cookie(NAME, act.justified.actor.trim(), &headers));
+    let remember = (!visitor.is_known()).then(remember);
     let next = match actions::first_of_request(&console.shared.pool, &request_id).await? {
         Some(id) => {
-            let refused = refused.map(|error| format!("?refused={}", query(&error))).unwrap_or_default();
+            let refused = refused.map(|error| format!("?refused={}", encoded(&error))).unwrap_or_default();
             Redirect::to(&format!("/console/acts/{id}{refused}")).into_response()
         }
         None => nothing_changed(&console, &visitor),
     };
     Ok((remember.map(|cookie| AppendHeaders([cookie])), next).into_response())
-}
-
-fn query(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn nothing_changed(console: &Console, visitor: &Visitor) -> Response {

@@ -2,6 +2,12 @@
 
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+
+/// A text as a part of an address, or of a cookie.
+pub(super) fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}
 
 /// What is around the content.
 #[derive(Debug, Default)]

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Form;
-use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, State};
 use axum::response::Html;
 use chrono::{DateTime, Utc};
@@ -15,9 +13,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Console;
-use super::act::{Justified, operator};
+use super::act::{Justified, Sent, filled_in, operator};
 use super::log::actions_table;
-use super::page::{Frame, act, after, exactly, justification, moment, nothing, page, state, table, told};
+use super::page::{Frame, act, after, exactly, justification, maybe, moment, nothing, page, state, table, told};
 use super::refusal::{Answer, Refusal};
 use super::stuck::retried;
 use super::visitor::Visitor;
@@ -52,10 +50,10 @@ pub(super) async fn reveal(
     visitor: Visitor,
     context: RequestContext,
     Path(id): Path<String>,
-    form: Result<Form<Justified>, FormRejection>,
+    form: Sent<Justified>,
 ) -> Answer<Html<String>> {
     visitor.must_read("events/{id}")?;
-    let operator = operator(&visitor, context, form.ok().map(|Form(form)| form))?;
+    let operator = operator(&visitor, context, &filled_in(form)?)?;
     let shown = reveal::reveal(&console.shared.pool, id_of(&id)?, &operator).await?;
     Ok(whole(&console, &visitor, &shown, true))
 }
@@ -132,10 +130,6 @@ fn acts_on(visitor: &Visitor, event: &Event) -> Markup {
 }
 
 fn job_row(visitor: &Visitor, now: DateTime<Utc>, job: &Job) -> Markup {
-    let at = |at: Option<DateTime<Utc>>| match at {
-        Some(at) => moment(now, at),
-        None => nothing(),
-    };
     html! {
         th scope="row" { (job.queue) }
         td { (state(&job.status)) }
@@ -143,7 +137,7 @@ fn job_row(visitor: &Visitor, now: DateTime<Utc>, job: &Job) -> Markup {
         td { (after(job.received_at, job.started_at)) }
         td { (after(job.received_at, job.finished_at)) }
         td .number { (job.attempts) }
-        td { (at(job.run_at)) }
+        td { (maybe(now, job.run_at)) }
         td { @match &job.lease_owner { Some(owner) => (owner), None => (nothing()) } }
         td .error { (told(job.last_error.as_deref())) }
         td .error { @if let Some(result) = &job.result { code { (redacted(result.clone())) } } }

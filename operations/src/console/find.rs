@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::html;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
+use super::document::encoded;
 use super::page::{Frame, page};
 use super::refusal::Answer;
 use super::visitor::Visitor;
@@ -45,11 +45,8 @@ pub(super) async fn show(
     {
         return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
     }
-    match story::tell(&console.shared.pool, q).await {
-        Ok(story) => {
-            let number = utf8_percent_encode(&story.order_number, NON_ALPHANUMERIC).to_string();
-            Ok(Redirect::to(&format!("/console/orders/{number}")).into_response())
-        }
+    match story::number_of(&console.shared.pool, q).await {
+        Ok(number) => Ok(Redirect::to(&format!("/console/orders/{}", encoded(&number))).into_response()),
         Err(OperationError::OrderNotFound(_)) => Ok(nothing_found(&console, &visitor, q).into_response()),
         Err(error) => Err(error.into()),
     }
@@ -66,7 +63,7 @@ fn jobs_page(q: &str) -> Option<String> {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
             None => value.split_once(' ').unwrap_or((value, "")),
         };
-        parts.push(format!("{param}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        parts.push(format!("{param}={}", encoded(value)));
         rest = after.trim_start();
     }
     Some(format!("/console/jobs?{}", parts.join("&")))

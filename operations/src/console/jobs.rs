@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Console;
-use super::page::{Frame, Part, after, event_link, moment, nothing, page, state, table, told};
+use super::page::{Frame, Part, after, event_link, maybe, moment, page, state, table, told};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::OperationError;
@@ -67,7 +67,7 @@ impl Narrowed {
 }
 
 /// The moment that was `2h` or `1day 3h` ago.
-fn long_ago(now: DateTime<Utc>, span: &str) -> Result<DateTime<Utc>, OperationError> {
+pub(super) fn long_ago(now: DateTime<Utc>, span: &str) -> Result<DateTime<Utc>, OperationError> {
     let wrong = || OperationError::Invalid("since", "must be a time span, as 30min, 2h or 3days".to_owned());
     let span = humantime::parse_duration(span).map_err(|_| wrong())?;
     now.checked_sub_signed(chrono::TimeDelta::from_std(span).map_err(|_| wrong())?).ok_or_else(wrong)
@@ -114,10 +114,6 @@ fn filter_form(narrowed: &Narrowed) -> Markup {
 }
 
 fn row(now: DateTime<Utc>, job: &Job) -> Markup {
-    let at = |at: Option<DateTime<Utc>>| match at {
-        Some(at) => moment(now, at),
-        None => nothing(),
-    };
     html! {
         td { (event_link(job.event_id)) }
         td { (job.queue) }
@@ -125,7 +121,7 @@ fn row(now: DateTime<Utc>, job: &Job) -> Markup {
         td { (state(&job.status)) }
         td { (moment(now, job.received_at)) }
         td .number { (job.attempts) }
-        td { (at(job.run_at)) }
+        td { (maybe(now, job.run_at)) }
         td { (after(job.received_at, job.started_at)) }
         td { (after(job.received_at, job.finished_at)) }
         td .error { (told(job.last_error.as_deref())) }

@@ -1,11 +1,8 @@
 //! The keys of callers, for admins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use access::Role;
-use axum::Form;
-use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, State};
 use axum::response::Html;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,8 +15,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
-use super::act::{Justified, operator};
-use super::page::{Frame, Part, exactly, form, moment, nothing, page, state, table};
+use super::act::{Justified, Sent, filled_in, operator};
+use super::page::{Frame, Part, exactly, form, maybe, moment, page, state, table};
 use super::refusal::{Answer, Refusal};
 use super::visitor::Visitor;
 use crate::read::keys::{self as read, KeyStatus};
@@ -62,13 +59,12 @@ pub(super) async fn create(
     State(console): State<Arc<Console>>,
     visitor: Visitor,
     context: RequestContext,
-    form: Result<Form<New>, FormRejection>,
+    form: Sent<New>,
 ) -> Answer<Html<String>> {
     visitor.must("POST", "keys")?;
-    let (new, justified) =
-        form.ok().map(|Form(form)| (form.parse(console.shared.surroundings.clock.now()), form.justified)).unzip();
-    let operator = operator(&visitor, context, justified)?;
-    let Some(new) = new.transpose()? else { return list(State(console), visitor).await };
+    let new = filled_in(form)?;
+    let operator = operator(&visitor, context, &new.justified)?;
+    let new = new.parse(console.shared.surroundings.clock.now())?;
     let made = keys::create(&console.shared.pool, new, operator).await?;
     whole(&console, &visitor, &this_once(&made)).await
 }
@@ -79,18 +75,18 @@ pub(super) async fn act(
     visitor: Visitor,
     context: RequestContext,
     Path(id): Path<String>,
-    form: Result<Form<Act>, FormRejection>,
+    form: Sent<Act>,
 ) -> Answer<Html<String>> {
     let id =
         Uuid::try_parse(&id).map_err(|_| Refusal::from(ApiError::not_found("KEY_NOT_FOUND", "no key has this id")))?;
-    let (act, justified) = form.ok().map(|Form(Act { verb, justified })| (verb, justified)).unzip();
-    let operator = operator(&visitor, context, justified)?;
-    let told = match act.as_deref() {
-        Some("rotate") => {
+    let Act { verb, justified } = filled_in(form)?;
+    let operator = operator(&visitor, context, &justified)?;
+    let told = match &*verb {
+        "rotate" => {
             visitor.must("POST", "keys/{id}/rotate")?;
-            this_once(&keys::rotate(&console.shared.pool, id, OVERLAP, operator).await?)
+            this_once(&keys::rotate(&console.shared.pool, id, keys::USUAL_OVERLAP, operator).await?)
         }
-        Some("revoke") => {
+        "revoke" => {
             visitor.must("POST", "keys/{id}/revoke")?;
             keys::revoke(&console.shared.pool, id, operator).await?;
             html! { p role="status" .fine { "The key is revoked: no service accepts it after 5 seconds." } }
@@ -99,9 +95,6 @@ pub(super) async fn act(
     };
     whole(&console, &visitor, &told).await
 }
-
-/// For so long a rotated key still works.
-const OVERLAP: Duration = Duration::from_secs(86_400);
 
 impl New {
     fn parse(&self, now: DateTime<Utc>) -> Result<NewKey, ApiError> {
@@ -164,10 +157,6 @@ fn this_once(made: &MadeKey) -> Markup {
 }
 
 fn row(now: DateTime<Utc>, visitor: &Visitor, key: &KeyStatus) -> Markup {
-    let at = |at: Option<DateTime<Utc>>| match at {
-        Some(at) => moment(now, at),
-        None => nothing(),
-    };
     let condition = if key.is_valid {
         "valid"
     } else if key.revoked_at.is_some() {
@@ -186,8 +175,8 @@ fn row(now: DateTime<Utc>, visitor: &Visitor, key: &KeyStatus) -> Markup {
         td { code { (key.prefix) } }
         td { (moment(now, key.created_at)) }
         td { (key.created_by) }
-        td { (at(key.expires_at)) }
-        td { (at(key.last_used_at)) }
+        td { (maybe(now, key.expires_at)) }
+        td { (maybe(now, key.last_used_at)) }
         td { (key.networks.join(" ")) }
         td {
             @if key.is_valid {

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Console;
+use super::document::encoded;
 use super::page::{Frame, Part, exactly, moment, page, table};
 use super::refusal::Answer;
 use super::visitor::Visitor;
@@ -49,10 +50,8 @@ pub(super) async fn show(
 ) -> Answer<Html<String>> {
     visitor.must_read("actions")?;
     let found = actions::matching(&console.shared.pool, narrowed.matching(), SHOWN).await?;
-    let query =
-        [("actor", &narrowed.actor), ("action", &narrowed.action), ("text", &narrowed.text)].map(|(name, value)| {
-            format!("{name}={}", percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC))
-        });
+    let query = [("actor", &narrowed.actor), ("action", &narrowed.action), ("text", &narrowed.text)]
+        .map(|(name, value)| format!("{name}={}", encoded(value)));
     let content = html! {
         form .filter action="/console/log" {
             label { "Who" input name="actor" value=(narrowed.actor); }

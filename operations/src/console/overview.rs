@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::Console;
 use super::log::actions_table;
-use super::page::{Frame, Part, act, moment, nothing, page, state, table};
+use super::page::{Frame, Part, act, maybe, moment, page, state, table};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::doctor::{self, Diagnosis, Severity};
@@ -86,7 +86,7 @@ fn queue_row(now: DateTime<Utc>, visitor: &Visitor, queue: &QueueStatus) -> Mark
         th scope="row" { (queue.name) }
         td { (condition(now, queue)) }
         td .number { (jobs("ready", queue.ready)) }
-        td { @match queue.oldest_ready { Some(at) => (moment(now, at)), None => (nothing()) } }
+        td { (maybe(now, queue.oldest_ready)) }
         td .number { (jobs("running", queue.running)) }
         td .number { (jobs("in_doubt", queue.in_doubt)) }
         td .number { (jobs("dead", queue.dead)) }
@@ -128,7 +128,7 @@ fn outbox(now: DateTime<Utc>, outbox: &OutboxStatus, shards_free: i64) -> Markup
     html! {
         dl {
             dt { "Pending" } dd { (outbox.pending) }
-            dt { "Oldest pending" } dd { @match outbox.oldest_pending { Some(at) => (moment(now, at)), None => (nothing()) } }
+            dt { "Oldest pending" } dd { (maybe(now, outbox.oldest_pending)) }
             dt { "Parked" } dd { (outbox.parked) }
             dt { "Published in the last minute" } dd { (outbox.published_per_minute) }
             dt { "Shards without a relay" } dd { (shards_free) }

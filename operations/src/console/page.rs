@@ -2,7 +2,7 @@
 
 use axum::response::Html;
 use chrono::{DateTime, Utc};
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::Console;
 use super::document::{Document, document};
@@ -133,6 +133,11 @@ pub(super) fn moment(now: DateTime<Utc>, at: DateTime<Utc>) -> Markup {
     html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S%.3f UTC")) { (age(now, at)) @if at <= now { " ago" } } }
 }
 
+/// A moment that may not be.
+pub(super) fn maybe(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> Markup {
+    at.map_or_else(nothing, |at| moment(now, at))
+}
+
 /// A moment to the millisecond.
 pub(super) fn exactly(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(at.to_rfc3339()) { (at.format("%Y-%m-%d %H:%M:%S%.3f")) } }
@@ -167,7 +172,7 @@ pub(super) fn state(name: &str) -> Markup {
     html! { span class={ "state " (kind) } { (name) } }
 }
 
-/// The fields that every form needs: its token, who acts where that is not known, why, and where to come back to.
+/// The fields that every form needs: its token, who acts where that is not known, and why.
 pub(super) fn justification(visitor: &Visitor, id: &str) -> Markup {
     html! {
         input type="hidden" name="form_token" value=(visitor.form_token());
@@ -221,5 +226,5 @@ pub(super) fn told(error: Option<&str>) -> Markup {
 /// The last eight characters of an id, as a link to all of it.
 pub(super) fn event_link(id: uuid::Uuid) -> Markup {
     let text = id.to_string();
-    html! { a href={ "/console/events/" (text) } title=(text) { code { (PreEscaped("…")) (&text[text.len() - 8..]) } } }
+    html! { a href={ "/console/events/" (text) } title=(text) { code { "…" (&text[text.len() - 8..]) } } }
 }

@@ -10,12 +10,12 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use maud::html;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use runtime::ApiError;
 use runtime::http::RequestContext;
 use serde::Deserialize;
 
 use super::Console;
+use super::document::encoded;
 use super::page::{Frame, page};
 use super::refusal::{Answer, Refusal};
 use super::visitor::{SESSION, cookie, set_cookie};
@@ -79,9 +79,9 @@ pub(super) async fn sign_in(
     let secret = Secret::generate().map_err(ApiError::internal)?;
     let started = match ApiKey::parse(key) {
         Some(key) => console.sessions.start(&key, &secret).await?,
-        None => None,
+        None => false,
     };
-    if started.is_none() {
+    if !started {
         return Ok(refused(
             StatusCode::UNAUTHORIZED,
             "The console takes API keys only, no tokens. An admin makes one with `ops keys create`.",
@@ -89,7 +89,7 @@ pub(super) async fn sign_in(
     }
     end(&console, &headers).await?;
     let set = set_cookie(SESSION, secret.expose(), &headers);
-    let next = format!("/console/sign-in?came=true&back={}", utf8_percent_encode(own_page(&back), NON_ALPHANUMERIC));
+    let next = format!("/console/sign-in?came=true&back={}", encoded(own_page(&back)));
     Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(&next)).into_response())
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Console;
 use super::overview::count;
-use super::page::{Frame, Part, act, event_link, moment, nothing, page, state, table, told};
+use super::page::{Frame, Part, act, event_link, maybe, moment, page, state, table, told};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::format::short;
@@ -197,7 +197,7 @@ fn event_row(now: DateTime<Utc>, event: &StuckEvent) -> Markup {
         td { (state(&event.reason)) }
         td { (moment(now, event.occurred_at)) }
         td .number { (event.attempts) }
-        td { @match event.next_attempt_at { Some(at) => (moment(now, at)), None => (nothing()) } }
+        td { (maybe(now, event.next_attempt_at)) }
         td .number { (event.behind) }
         td .error { (told(event.last_error.as_deref())) }
     }
@@ -211,7 +211,7 @@ fn job_row(now: DateTime<Utc>, job: &StuckJob) -> Markup {
         td { (state(&job.reason)) }
         td { (moment(now, job.received_at)) }
         td .number { (job.attempts) }
-        td { @match job.next_attempt_at { Some(at) => (moment(now, at)), None => (nothing()) } }
+        td { (maybe(now, job.next_attempt_at)) }
         td .error { (told(job.last_error.as_deref())) }
     }
 }

@@ -7,10 +7,11 @@ use access::{Caller, Secret};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use runtime::http::client_address;
 
 use super::Console;
+use super::document::encoded;
 use super::refusal::{Answer, Refusal};
 
 /// Holds the secret of the session.
@@ -101,7 +102,7 @@ fn sign_in_and_come_back(parts: &Parts) -> Refusal {
         Method::GET => parts.uri.path_and_query().map_or("/console", |path| path.as_str()),
         _ => "/console",
     };
-    Refusal::SignIn { back: utf8_percent_encode(back, NON_ALPHANUMERIC).to_string() }
+    Refusal::SignIn { back: encoded(back).to_string() }
 }
 
 /// The value of a cookie, decoded.
@@ -115,7 +116,7 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// A cookie that no script and no other site's page gets at.
 pub(super) fn set_cookie(name: &str, value: &str, headers: &HeaderMap) -> String {
-    let (name, value) = (full_name(name, headers), utf8_percent_encode(value, NON_ALPHANUMERIC));
+    let (name, value) = (full_name(name, headers), encoded(value));
     let secure = if is_on_this_machine(headers) { "" } else { "; Secure" };
     format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }

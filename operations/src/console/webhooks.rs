@@ -1,10 +1,7 @@
 //! Where events are sent to, what came of each delivery, and what can be done about it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Form;
-use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Html;
 use chrono::{DateTime, Utc};
@@ -16,8 +13,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
-use super::act::{Justified, operator};
-use super::page::{Frame, Part, event_link, exactly, form, moment, nothing, page, state, table, told};
+use super::act::{Justified, Sent, filled_in, operator};
+use super::jobs::long_ago;
+use super::page::{Frame, Part, event_link, exactly, form, maybe, moment, page, state, table, told};
 use super::refusal::{Answer, Refusal};
 use super::visitor::Visitor;
 use crate::read::webhooks::{self as read, Delivery, Endpoint};
@@ -26,8 +24,6 @@ use crate::write::webhooks::{self, EndpointWithSecret, Wanted};
 
 /// Deliveries on a page.
 const SHOWN: i64 = 100;
-/// For so long the earlier secret signs too.
-const OVERLAP: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct New {
@@ -86,15 +82,11 @@ pub(super) async fn create(
     State(console): State<Arc<Console>>,
     visitor: Visitor,
     context: RequestContext,
-    form: Result<Form<New>, FormRejection>,
+    form: Sent<New>,
 ) -> Answer<Html<String>> {
     visitor.must("POST", "webhooks")?;
-    let (new, justified) = form
-        .ok()
-        .map(|Form(New { url, description, event_types, justified })| ((url, description, event_types), justified))
-        .unzip();
-    let operator = operator(&visitor, context, justified)?;
-    let (url, description, event_types) = new.unwrap_or_default();
+    let New { url, description, event_types, justified } = filled_in(form)?;
+    let operator = operator(&visitor, context, &justified)?;
     let description = Some(description.trim().to_owned()).filter(|text| !text.is_empty());
     let event_types = Some(event_types.split_whitespace().map(str::to_owned).collect());
     let wanted = Wanted { url: Some(url), description, event_types, enabled: None }
@@ -126,13 +118,11 @@ pub(super) async fn act(
     visitor: Visitor,
     context: RequestContext,
     Path(id): Path<String>,
-    form: Result<Form<Act>, FormRejection>,
+    form: Sent<Act>,
 ) -> Answer<Html<String>> {
     let id = id_of(&id)?;
-    let (asked, justified) =
-        form.ok().map(|Form(Act { verb, event_id, since, justified })| ((verb, event_id, since), justified)).unzip();
-    let operator = operator(&visitor, context, justified)?;
-    let (verb, event_id, since) = asked.unwrap_or_default();
+    let Act { verb, event_id, since, justified } = filled_in(form)?;
+    let operator = operator(&visitor, context, &justified)?;
     let told = carry_out(&console, &visitor, id, (&verb, &event_id, &since), operator).await?;
     if verb == "delete" {
         return list(State(console), visitor).await;
@@ -166,11 +156,10 @@ async fn carry_out(
         }
         "recover" => {
             visitor.must("POST", "webhooks/{id}/recover")?;
-            let since = humantime::parse_duration(since)
-                .ok()
-                .and_then(|span| now.checked_sub_signed(chrono::TimeDelta::from_std(span).ok()?));
-            let since = since.filter(|since| since.timestamp() >= 0);
-            let since = since.ok_or_else(|| ApiError::invalid_field("since", "must be a time span, as 2h or 3days"))?;
+            let since = long_ago(now, since)?;
+            if since.timestamp() < 0 {
+                return Err(ApiError::invalid_field("since", "must lead to a time from 1970 on").into());
+            }
             let pool = pool.clone();
             // It goes on when the browser has gone.
             let recovered = tokio::spawn(async move { webhooks::recover(&pool, id, since, operator).await });
@@ -179,7 +168,7 @@ async fn carry_out(
         }
         "rotate" => {
             visitor.must("POST", "webhooks/{id}/rotate-secret")?;
-            secret(&webhooks::rotate(pool, id, OVERLAP, now, operator).await?)
+            secret(&webhooks::rotate(pool, id, webhooks::USUAL_OVERLAP, now, operator).await?)
         }
         "enable" | "disable" => {
             visitor.must("PATCH", "webhooks/{id}")?;
@@ -284,7 +273,7 @@ fn delivery_row(now: DateTime<Utc>, visitor: &Visitor, is_enabled: bool, deliver
         td { (state(&delivery.status.to_lowercase())) }
         td .number { (delivery.attempts) }
         td { (moment(now, delivery.created_at)) }
-        td { @match delivery.next_attempt_at { Some(at) => (moment(now, at)), None => (nothing()) } }
+        td { (maybe(now, delivery.next_attempt_at)) }
         td .error { (told(delivery.last_error.as_deref())) }
         td {
             @if is_enabled && delivery.status != "PENDING" && visitor.may("POST", "webhooks/{id}/deliveries/{event_id}/redeliver") {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -58,7 +59,7 @@ pub async fn of(pool: &PgPool, id: i64) -> Result<Option<Outcome>, OperationErro
         "REPLAY" | "SKIP" => show::of_ids(pool, &ids).await?.into_iter().map(|event| of_event(at, event)).collect(),
         "RETRY" | "DISCARD" | "RELEASE" => {
             let jobs = jobs::of_events(pool, &ids).await?.into_iter();
-            let jobs = jobs.filter(|job| touched.is_none_or_has(job, action.acted_at));
+            let jobs = jobs.filter(|job| touched.has_job(job, action.acted_at));
             let mut lines: Vec<_> = jobs.map(|job| of_job(action.acted_at, job)).collect();
             if touched.has_outbox() {
                 lines.extend(show::of_ids(pool, &ids).await?.into_iter().map(|event| of_event(at, event)));
@@ -84,20 +85,20 @@ struct Touched(BTreeSet<(Uuid, String)>);
 impl Touched {
     /// A discard records its queues, a release where it released something, and a retry of one queue that queue.
     fn by(batches: &[OperatorAction]) -> Self {
-        let of_batch = |batch: &OperatorAction| {
-            let named = |field: &str| batch.target[field].as_array().cloned().unwrap_or_default();
-            let places = named("queues").into_iter().chain(named("released"));
-            let places = places.chain([batch.target["selection"]["queue"].clone()]);
-            let places: Vec<String> = places.filter_map(|place| place.as_str().map(str::to_owned)).collect();
-            let pairs =
-                event_ids(batch).into_iter().flat_map(|id| places.clone().into_iter().map(move |place| (id, place)));
-            pairs.collect::<Vec<_>>()
-        };
-        Self(batches.iter().flat_map(of_batch).collect())
+        let mut touched = BTreeSet::new();
+        for batch in batches {
+            let target = &batch.target;
+            let lists = [&target["queues"], &target["released"]].into_iter().filter_map(Value::as_array).flatten();
+            let places: Vec<&str> = lists.chain([&target["selection"]["queue"]]).filter_map(Value::as_str).collect();
+            for id in event_ids(batch) {
+                touched.extend(places.iter().map(|place| (id, (*place).to_owned())));
+            }
+        }
+        Self(touched)
     }
 
     /// Whether the act has changed this job. A retry of events in all queues does not say where: those are meant that had not ended.
-    fn is_none_or_has(&self, job: &Job, acted_at: DateTime<Utc>) -> bool {
+    fn has_job(&self, job: &Job, acted_at: DateTime<Utc>) -> bool {
         if self.0.is_empty() {
             return job.finished_at.is_none_or(|at| at >= acted_at);
         }

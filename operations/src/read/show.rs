@@ -66,10 +66,7 @@ pub struct Event {
 /// [`OperationError::EventNotFound`] for an id that is neither, or is older than the retention.
 pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
-    let event_ids = ids_of(pool, id).await?;
-    if event_ids.is_empty() {
-        return Err(OperationError::EventNotFound(id));
-    }
+    let event_ids = found(pool, id).await?;
     let mut events = of_ids(pool, &event_ids).await?;
     for job in jobs::of_events(pool, &event_ids).await? {
         if let Some(event) = events.iter_mut().find(|event| event.event_id == job.event_id) {
@@ -77,6 +74,15 @@ pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
         }
     }
     Ok(Shown { at, events, actions: actions::of_events(pool, &event_ids).await? })
+}
+
+/// The ids of the events that [`show`] shows.
+///
+/// # Errors
+/// As [`show`].
+pub(crate) async fn found(pool: &PgPool, id: Uuid) -> Result<Vec<Uuid>, OperationError> {
+    let event_ids = ids_of(pool, id).await?;
+    if event_ids.is_empty() { Err(OperationError::EventNotFound(id)) } else { Ok(event_ids) }
 }
 
 /// Whether the log has an event with this id.

@@ -175,11 +175,7 @@ pub struct StoryDocument {
 /// # Errors
 /// [`OperationError::OrderNotFound`].
 pub async fn tell(pool: &PgPool, of: &str) -> Result<Story, OperationError> {
-    let not_found = || OperationError::OrderNotFound(of.chars().take(LONGEST).collect());
-    if of.chars().count() > LONGEST || of.chars().any(char::is_control) {
-        return Err(not_found());
-    }
-    let order_id = look_up::find(pool, of).await?.ok_or_else(not_found)?;
+    let order_id = order_of(pool, of).await?;
     let head = sqlx::query!(
         r#"
         select clock_timestamp() as "at!", order_number, state, version, currency, total_minor
@@ -209,6 +205,24 @@ pub async fn tell(pool: &PgPool, of: &str) -> Result<Story, OperationError> {
         documents: look_up::documents(pool, order_id).await?,
         actions: actions.collect(),
     })
+}
+
+/// The number of the order that is meant, as for [`tell`].
+///
+/// # Errors
+/// As [`tell`].
+pub async fn number_of(pool: &PgPool, of: &str) -> Result<String, OperationError> {
+    let order_id = order_of(pool, of).await?;
+    let number = sqlx::query_scalar!("select order_number from command.orders where id = $1", order_id);
+    Ok(number.fetch_one(pool).await?)
+}
+
+async fn order_of(pool: &PgPool, of: &str) -> Result<Uuid, OperationError> {
+    let not_found = || OperationError::OrderNotFound(of.chars().take(LONGEST).collect());
+    if of.chars().count() > LONGEST || of.chars().any(char::is_control) {
+        return Err(not_found());
+    }
+    look_up::find(pool, of).await?.ok_or_else(not_found)
 }
 
 impl From<Event> for StoryEvent {

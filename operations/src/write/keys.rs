@@ -24,6 +24,8 @@ use crate::OperationError;
 const MAX_NAME: usize = 64;
 /// Most networks of one key.
 const MAX_NETWORKS: usize = 50;
+/// For so long a rotated key still works, unless another time is asked for.
+pub const USUAL_OVERLAP: Duration = Duration::from_secs(86_400);
 /// Longest time for which a rotated key still works.
 pub const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 86_400);
 

@@ -14,8 +14,7 @@ use crate::read::show::{self, Shown};
 /// # Errors
 /// As [`show::show`]; then nothing is recorded.
 pub async fn reveal(pool: &PgPool, id: Uuid, operator: &Operator) -> Result<Shown, OperationError> {
-    let found = show::show(pool, id).await?;
-    let (operator, ids) = (operator.clone(), found.events.iter().map(|event| event.event_id).collect::<Vec<_>>());
+    let (operator, ids) = (operator.clone(), show::found(pool, id).await?);
     in_transaction(pool, move |conn| {
         Box::pin(async move { record(conn, &operator, Action::Reveal, json!({ "event_ids": ids }), 0).await })
     })

@@ -28,6 +28,8 @@ use crate::read::webhooks::{Endpoint, endpoint};
 const MAX_URL: usize = 2_048;
 const MAX_DESCRIPTION: usize = 255;
 const SECRET_BYTES: usize = 32;
+/// For so long the earlier secret signs too, unless another time is asked for.
+pub const USUAL_OVERLAP: Duration = Duration::from_secs(86_400);
 /// Longest time for which an earlier secret still signs.
 pub const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 
