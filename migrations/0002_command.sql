@@ -118,6 +118,9 @@ create index refunds_order on command.refunds (order_id);
 create index refunds_failed on command.refunds (updated_at) where status = 'FAILED';
 -- The gateway may call back about a retry by the event that it was asked for.
 create index refunds_waiting on command.refunds (waiting_event_id) where waiting_event_id is not null;
+-- Customers ask with what their bank shows them.
+create index refunds_transaction on command.refunds (transaction_id) where transaction_id is not null;
+create index refunds_gateway_reference on command.refunds (gateway_reference) where gateway_reference is not null;
 grant select, insert, update on command.refunds to articurated_command;
 grant select, update (status, version, in_doubt_since, delayed_at, waiting_event_id, transaction_id, gateway_reference, failure, updated_at, processed_at)
     on command.refunds to articurated_workers;

@@ -868,7 +868,8 @@ create table messaging.operator_actions (
     action        text        not null constraint operator_actions_action_known check (action in
                               ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
                                'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS', 'CREATE_WEBHOOK', 'CHANGE_WEBHOOK', 'DELETE_WEBHOOK',
-                               'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK', 'REVEAL')),
+                               'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK', 'REVEAL', 'INVESTIGATE',
+                               'CLOSE_INVESTIGATION', 'START_BULK', 'CANCEL_BULK')),
     target        jsonb       not null,
     reason        text        not null constraint operator_actions_reason_length check (char_length(reason) between 1 and 1000),
     rows_changed  bigint      not null constraint operator_actions_rows_not_negative check (rows_changed >= 0),
@@ -882,6 +883,68 @@ create trigger operator_actions_no_truncate
     before truncate on messaging.operator_actions
     for each statement execute function command.refuse_change();
 grant insert on messaging.operator_actions to articurated_operator;
+
+-- How long jobs took, minute by minute, for the plots of the console: written once a minute by a process `ops`, and kept for eight days.
+--   minute            jobs that were due in it
+--   jobs, done, dead  how many of them, how many were done two minutes later, and how many dead
+--   *_p50, *_p99      milliseconds: from the commit to the queue (arrive), from being due to the start (wait), and to the end (run)
+create table messaging.hop_figures (
+    minute      timestamptz not null,
+    queue       text        not null,
+    jobs        integer     not null,
+    done        integer     not null,
+    dead        integer     not null,
+    arrive_p50  real,
+    arrive_p99  real,
+    wait_p50    real,
+    wait_p99    real,
+    run_p50     real,
+    run_p99     real,
+    constraint hop_figures_pkey primary key (minute, queue)
+);
+grant insert, delete on messaging.hop_figures to articurated_operator;
+
+-- Events that a person looks into, so that others see who it is. It keeps nothing from happening to them.
+create table messaging.investigations (
+    event_id  uuid        not null constraint investigations_pkey primary key,
+    actor     text        not null constraint investigations_actor_length check (char_length(actor) between 1 and 128),
+    reason    text        not null constraint investigations_reason_length check (char_length(reason) between 1 and 1000),
+    began_at  timestamptz not null default clock_timestamp()
+);
+grant insert, update, delete on messaging.investigations to articurated_operator;
+
+-- Acts on all that a filter matches, in batches. A batch, its record and its progress are one transaction: what stops in between is
+-- continued by any process, and nothing is done twice.
+--   selection      what it acts on: a filter of dead jobs, or a selection of events
+--   matched        how many there were at the start; counting ends at a limit, and then `is_counted` is false
+--   per_second     most rows in a second
+--   place          where the next batch begins; null before the first
+--   waits_for      why the last batch was not done
+--   request_id     of the request that started it; its records have it, too
+create table messaging.bulk_acts (
+    id             uuid        not null constraint bulk_acts_pkey primary key,
+    act            text        not null constraint bulk_acts_act_known check (act in ('REPLAY', 'RETRY', 'DISCARD')),
+    selection      jsonb       not null,
+    matched        bigint      not null constraint bulk_acts_matched_not_negative check (matched >= 0),
+    is_counted     boolean     not null,
+    per_second     integer     constraint bulk_acts_rate_positive check (per_second > 0),
+    status         text        not null default 'RUNNING' constraint bulk_acts_status_known check
+                               (status in ('RUNNING', 'DONE', 'CANCELLED', 'FAILED')),
+    place          jsonb,
+    acted          bigint      not null default 0 constraint bulk_acts_acted_not_negative check (acted >= 0),
+    waits_for      text,
+    next_batch_at  timestamptz not null default clock_timestamp(),
+    actor          text        not null constraint bulk_acts_actor_length check (char_length(actor) between 1 and 128),
+    source         text        not null constraint bulk_acts_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
+    reason         text        not null constraint bulk_acts_reason_length check (char_length(reason) between 1 and 1000),
+    request_id     text,
+    created_at     timestamptz not null default clock_timestamp(),
+    finished_at    timestamptz,
+    constraint bulk_acts_finished check ((status = 'RUNNING') = (finished_at is null))
+);
+create index bulk_acts_running on messaging.bulk_acts (next_batch_at) where status = 'RUNNING';
+create index bulk_acts_newest on messaging.bulk_acts (created_at desc);
+grant insert, update on messaging.bulk_acts to articurated_operator;
 
 grant select on all tables in schema messaging to articurated_operator;
 -- But not the secrets of webhooks.

@@ -71,9 +71,20 @@ pub(crate) struct Options {
     /// Seconds that count as a minute; fewer test the benchmark, and the figures mean nothing
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(3..=60))]
     minute_seconds: u64,
+    /// Which stages to run; all, if none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Traffics>,
     /// Folder for the database, which stays there: the next run with it starts from its settled events
     #[arg(long)]
     keep: Option<PathBuf>,
+}
+
+/// The traffic of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Traffics {
+    Orders,
+    Batches,
+    OwnWrites,
 }
 
 /// What a stage has measured, minute by minute. The first minute has no snapshot.
@@ -118,10 +129,9 @@ async fn measure(system: &System, options: &Options) -> Result<Value> {
         minute: Duration::from_secs(options.minute_seconds),
         database: &database,
     };
-    let stages = System::run(services(system, &database), async |address| {
-        stages(&watch, &sample, address, options.minutes).await
-    })
-    .await?;
+    let stages =
+        System::run(services(system, &database), async |address| stages(&watch, &sample, address, options).await)
+            .await?;
     settled_events::check(&database).await?;
     let not_flat = summary(&stages);
     let stages = stages.iter().map(
@@ -141,31 +151,36 @@ fn services(system: &System, database: &Database) -> standalone::Options {
     options
 }
 
-async fn stages(watch: &Watch<'_>, sample: &Value, address: SocketAddr, minutes: u32) -> Result<Vec<Stage>> {
+async fn stages(watch: &Watch<'_>, sample: &Value, address: SocketAddr, options: &Options) -> Result<Vec<Stage>> {
     let mut stages = Vec::new();
+    let wanted = |traffic| options.only.is_empty() || options.only.contains(&traffic);
     let traffic = |turn, connections, per_second| Traffic::new(address, connections, Pace::Open { per_second }, turn);
-    let orders = traffic(Turn::UntilDelivered, CONNECTIONS, ORDERS_PER_SECOND).start();
-    tokio::time::sleep(watch.minute / 4).await;
-    for (name, held) in
-        [("orders A1", false), ("orders B1, snapshot", true), ("orders A2", false), ("orders B2, snapshot", true)]
-    {
-        stages.push(stage(watch, &orders, name, held, minutes).await?);
+    if wanted(Traffics::Orders) {
+        let orders = traffic(Turn::UntilDelivered, CONNECTIONS, ORDERS_PER_SECOND).start();
+        tokio::time::sleep(watch.minute / 4).await;
+        for (name, held) in
+            [("orders A1", false), ("orders B1, snapshot", true), ("orders A2", false), ("orders B2, snapshot", true)]
+        {
+            stages.push(stage(watch, &orders, name, held, options.minutes).await?);
+        }
+        orders.stop().await?;
     }
-    orders.stop().await?;
-
-    let batches = Batches::start(watch.database, sample).await?;
-    tokio::time::sleep(watch.minute / 4).await;
-    let name = format!("{} batches/s, snapshot", batches::PER_SECOND);
-    stages.push(stage(watch, &batches, &name, true, minutes).await?);
-    batches.stop(watch.database).await?;
-
-    let own_writes = traffic(Turn::OwnWrite, own_writes::CONNECTIONS, own_writes::PER_SECOND).start();
-    tokio::time::sleep(watch.minute / 4).await;
-    let name = format!("own writes at {}/s", own_writes::PER_SECOND);
-    let half = minutes.div_ceil(2);
-    stages.push(stage(watch, &own_writes, &format!("{name} A"), false, half).await?);
-    stages.push(stage(watch, &own_writes, &format!("{name} B, snapshot"), true, half).await?);
-    own_writes.stop().await?;
+    if wanted(Traffics::Batches) {
+        let batches = Batches::start(watch.database, sample).await?;
+        tokio::time::sleep(watch.minute / 4).await;
+        let name = format!("{} batches/s, snapshot", batches::PER_SECOND);
+        stages.push(stage(watch, &batches, &name, true, options.minutes).await?);
+        batches.stop(watch.database).await?;
+    }
+    if wanted(Traffics::OwnWrites) {
+        let own_writes = traffic(Turn::OwnWrite, own_writes::CONNECTIONS, own_writes::PER_SECOND).start();
+        tokio::time::sleep(watch.minute / 4).await;
+        let name = format!("own writes at {}/s", own_writes::PER_SECOND);
+        let half = options.minutes.div_ceil(2);
+        stages.push(stage(watch, &own_writes, &format!("{name} A"), false, half).await?);
+        stages.push(stage(watch, &own_writes, &format!("{name} B, snapshot"), true, half).await?);
+        own_writes.stop().await?;
+    }
     // What the last stage has made is part of what is checked at the end.
     crate::settled::until_settled(watch.database).await?;
     Ok(stages)

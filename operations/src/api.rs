@@ -3,6 +3,8 @@
 mod read;
 mod write;
 mod answers;
+mod bulk;
+mod investigate;
 mod keys;
 mod webhooks;
 
@@ -24,7 +26,8 @@ use crate::Shared;
 struct Documented;
 
 fn router() -> OpenApiRouter<Arc<Shared>> {
-    let routes = read::routes().merge(write::routes()).merge(keys::routes()).merge(webhooks::routes());
+    let acts = write::routes().merge(bulk::routes()).merge(investigate::routes());
+    let routes = read::routes().merge(acts).merge(keys::routes()).merge(webhooks::routes());
     OpenApiRouter::with_openapi(Documented::openapi()).nest("/api/v1/ops", routes)
 }
 

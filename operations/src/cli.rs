@@ -3,6 +3,8 @@
 
 mod read;
 mod write;
+mod bulk;
+mod investigate;
 mod audit;
 mod doctor;
 mod keys;
@@ -46,6 +48,11 @@ pub enum Command {
     Retry(write::Retry),
     /// Ends the dead jobs of an event without their effect; in an ordered queue the later events go on
     Discard(write::Discard),
+    /// Acts on all that a filter matches, in batches that survive a restart
+    #[command(subcommand)]
+    Bulk(Box<bulk::Command>),
+    /// Puts your name at events, so that others see who looks into them
+    Investigate(investigate::Investigate),
     /// Stops the consumers of a queue from starting jobs
     Pause(write::Pause),
     /// Ends a pause
@@ -92,6 +99,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Jobs(arguments) => (arguments.run().await, 1),
         Command::Retry(arguments) => (arguments.run().await, 1),
         Command::Discard(arguments) => (arguments.run().await, 1),
+        Command::Bulk(command) => (command.run().await, 1),
+        Command::Investigate(arguments) => (arguments.run().await, 1),
         Command::Pause(arguments) => (arguments.run().await, 1),
         Command::Resume(arguments) => (arguments.run().await, 1),
         Command::Actions(arguments) => (arguments.run().await, 1),

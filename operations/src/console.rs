@@ -1,9 +1,9 @@
 //! The console: pages for people who look after the system, under `/console`.
 //!
 //! - `visitor`: who looks; `sign_in`: how they come in;
-//! - `document` and `page`: what is around every page, and what pages have in common; `refusal`: why there is none;
-//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `schedules`, `webhooks`, `keys`, `audit`, `log`: the pages;
-//! - `act`: everything that changes something; `outcome`: what came of it.
+//! - `document` and `page`: what is around every page, and what pages have in common; `filter`: what is in their addresses; `plots`: pictures of the last hour or day; `refusal`: why there is none;
+//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `processes`, `schedules`, `webhooks`, `keys`, `audit`, `log`: the pages;
+//! - `act`: what changes named things, `bulk`: what changes all that a filter matches; `outcome`: what came of it.
 //!
 //! Each page is whole without a script. Who may see a page, or act, is who may call the operation of the API that does the same, by the
 //! table in the crate `access`. Invariant: a change comes from a form with a token and a reason, and answers with what came of it.
@@ -11,19 +11,23 @@
 mod visitor;
 mod sign_in;
 mod document;
+mod filter;
 mod page;
+mod plots;
 mod overview;
 mod find;
 mod stuck;
 mod jobs;
 mod event;
 mod story;
+mod processes;
 mod schedules;
 mod webhooks;
 mod keys;
 mod audit;
 mod log;
 mod act;
+mod bulk;
 mod outcome;
 mod refusal;
 mod settings;
@@ -75,6 +79,7 @@ pub fn routes(shared: Shared, access: &Access, settings: ConsoleSettings) -> Res
         .route("/console/jobs", get(jobs::show))
         .route("/console/events/{id}", get(event::show).post(event::reveal))
         .route("/console/orders/{of}", get(story::show))
+        .route("/console/processes", get(processes::show))
         .route("/console/schedules", get(schedules::show))
         .route("/console/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/console/webhooks/{id}", get(webhooks::show).post(webhooks::act))
@@ -85,6 +90,10 @@ pub fn routes(shared: Shared, access: &Access, settings: ConsoleSettings) -> Res
         .route("/console/log.csv", get(log::csv))
         .route("/console/acts/{id}", get(outcome::show))
         .route("/console/act", post(act::act))
+        .route("/console/bulk", get(bulk::list).post(bulk::begin))
+        .route("/console/bulk/new", get(bulk::show_new))
+        .route("/console/bulk/{id}", get(bulk::show))
+        .route("/console/bulk/{id}/cancel", post(bulk::end))
         .route("/console/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/console/sign-out", post(sign_in::sign_out))
         .with_state(Arc::new(console))

@@ -38,6 +38,12 @@ pub enum OperationError {
          keeps the relay from sending them (ops doctor, ops stuck), then replay again"
     )]
     ReplayStalled { shard: i16, replayed: u64 },
+    #[error("nothing matches: no event or dead job is left that this act could change")]
+    NothingSelected,
+    #[error("no bulk act has the id {0}")]
+    BulkActNotFound(Uuid),
+    #[error("the bulk act {id} has ended already: {status}")]
+    BulkActEnded { id: Uuid, status: String },
     #[error("no order and no key belongs to the customer {0:?}")]
     CustomerNotFound(String),
     #[error("nothing was erased: {0}")]

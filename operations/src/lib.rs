@@ -5,6 +5,7 @@
 //! - [`audit`]: checks everything that must hold after any fault;
 //! - [`seal`]: seals the audit outside of the database;
 //! - [`doctor`]: names what keeps events from arriving, and the remedy;
+//! - [`figures`]: how long jobs took, rolled up minute by minute;
 //! - [`cli`], [`api`] and [`console`]: arguments, requests, tables, JSON and pages around all of these.
 //!
 //! Invariant: `cli`, `api` and `console` hold no SQL and do not know each other.
@@ -14,6 +15,7 @@ pub mod write;
 pub mod audit;
 pub mod seal;
 pub mod doctor;
+pub mod figures;
 pub mod cli;
 pub mod api;
 pub mod console;

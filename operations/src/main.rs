@@ -15,7 +15,9 @@ use operations::audit::Sources;
 use operations::cli;
 use operations::console::{self, ConsoleSettings};
 use operations::doctor::Surroundings;
+use operations::figures;
 use operations::seal::{self, SealSettings};
+use operations::write::bulk;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
 use runtime::health::{self, Check};
 use runtime::process::Server;
@@ -105,6 +107,8 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let clock = Clock::system();
     let access = Access::start(&config.access, config.bind_address, &pool, &clock, tasks).await?;
     seal::start(&config.seal, config.sources.seal_store_url.as_deref(), &pool, &clock, tasks).await?;
+    bulk::run(&pool, tasks);
+    figures::run(&pool, tasks);
     let surroundings = Surroundings { transport, retention, clock };
     let shared = Shared::new(pool, config.sources.clone(), surroundings, config.webhook_allow_private);
     let pages = console::routes(shared.clone(), &access, config.console.clone())?;

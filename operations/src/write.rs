@@ -3,7 +3,9 @@
 //! - [`replay`], [`skip`]: events in the outbox;
 //! - [`release`]: events and jobs that wait;
 //! - [`retry`], [`discard`]: dead jobs;
+//! - [`bulk`]: all that a filter matches, in batches that survive a restart;
 //! - [`pause`]: whole queues;
+//! - [`investigate`]: who looks into what;
 //! - [`reveal`]: looking at what an event says of a customer;
 //! - [`keys`]: the keys of callers;
 //! - [`webhooks`]: where events are sent to.
@@ -16,6 +18,8 @@ pub mod release;
 pub mod retry;
 pub mod discard;
 pub mod pause;
+pub mod bulk;
+pub mod investigate;
 pub mod reveal;
 pub mod keys;
 pub mod webhooks;
@@ -23,6 +27,7 @@ pub mod export;
 pub mod erase;
 mod erasure;
 
+pub mod dead;
 mod hints;
 mod record;
 

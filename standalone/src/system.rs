@@ -272,6 +272,8 @@ impl Running {
             let access = Access::start(&options.access, address, &pool, clock, tasks).await?;
             let seals = options.operations.seal_store_url.as_deref();
             operations::seal::start(&options.seal, seals, &pool, &options.clock, tasks).await?;
+            operations::write::bulk::run(&pool, tasks);
+            operations::figures::run(&pool, tasks);
             router = router.merge(options.operations(pool, &access)?);
         }
         Ok((router, checks))

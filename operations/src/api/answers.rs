@@ -36,10 +36,11 @@ pub(super) enum WriteErrors {
     /// `MALFORMED_JSON`.
     #[response(status = 400)]
     Malformed(ErrorBody),
-    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND`, `KEY_NOT_FOUND`, `WEBHOOK_NOT_FOUND` or `DELIVERY_NOT_FOUND`.
+    /// `EVENT_NOT_FOUND`, `JOB_NOT_FOUND`, `QUEUE_NOT_FOUND`, `KEY_NOT_FOUND`, `WEBHOOK_NOT_FOUND`, `DELIVERY_NOT_FOUND` or `BULK_ACT_NOT_FOUND`.
     #[response(status = 404)]
     NotFound(ErrorBody),
     /// `EVENT_NOT_SKIPPABLE`, `NOTHING_TO_RELEASE`, `JOB_NOT_DEAD`, `KEY_EXISTS`, `KEY_REVOKED`, `WEBHOOK_DISABLED`, `DELIVERY_UNDER_WAY`, `LOG_NOT_READ`,
+    /// `NOTHING_SELECTED`, `BULK_ACT_ENDED`,
     /// or `REPLAY_STALLED`: a part is replayed.
     #[response(status = 409)]
     Conflict(ErrorBody),
@@ -175,6 +176,12 @@ impl From<OperationError> for ApiError {
             OperationError::ReplayStalled { replayed, .. } => {
                 Self::conflict("REPLAY_STALLED", message).with_details(json!({ "replayed": replayed }))
             }
+            OperationError::BulkActNotFound(id) => {
+                Self::not_found("BULK_ACT_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::BulkActEnded { id, .. } => {
+                Self::conflict("BULK_ACT_ENDED", message).with_details(json!({ "id": id }))
+            }
             OperationError::CustomerNotFound(_) => Self::not_found("CUSTOMER_NOT_FOUND", message),
             OperationError::NotErasable(_)
             | OperationError::NotAtRest { .. }
@@ -192,6 +199,7 @@ impl From<OperationError> for ApiError {
             }
             OperationError::DeliveryUnderWay => Self::conflict("DELIVERY_UNDER_WAY", message),
             OperationError::LogNotRead => Self::conflict("LOG_NOT_READ", message),
+            OperationError::NothingSelected => Self::conflict("NOTHING_SELECTED", message),
             OperationError::Database(error) => error.into(),
         }
     }

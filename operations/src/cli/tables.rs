@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::format::table;
 use crate::format::{age, age_of, or_dash, short};
 use crate::read::actions::OperatorAction;
+use crate::read::investigations::Investigation;
 use crate::read::jobs::Job;
 use crate::read::queues::QueueStatus;
 use crate::read::schedules::{ScheduleRun, ScheduleStatus};
@@ -100,13 +101,16 @@ fn outcome(run: &ScheduleRun) -> String {
 }
 
 pub(super) fn stuck(report: &Stuck) -> String {
-    let Stuck { at, events_total, events, jobs_total, jobs } = report;
+    let Stuck { at, events_total, events, jobs_total, jobs, investigations } = report;
     let mut parts = Vec::new();
     if !events.is_empty() {
         parts.push(stuck_events(*at, events) + &more(*events_total, events.len()));
     }
     if !jobs.is_empty() {
         parts.push(stuck_jobs(*at, jobs) + &more(*jobs_total, jobs.len()));
+    }
+    if !investigations.is_empty() {
+        parts.push(self::investigations(*at, investigations));
     }
     if parts.is_empty() { "nothing is stuck".to_owned() } else { parts.join("\n\n") }
 }
@@ -146,6 +150,14 @@ fn stuck_jobs(at: DateTime<Utc>, jobs: &[StuckJob]) -> String {
     table(header, rows)
 }
 
+fn investigations(at: DateTime<Utc>, investigations: &[Investigation]) -> String {
+    let header = ["looks into", "who", "since", "why"];
+    let rows = investigations
+        .iter()
+        .map(|one| [one.event_id.to_string(), one.actor.clone(), age(at, one.began_at), short(&one.reason)]);
+    table(header, rows)
+}
+
 fn more(total: i64, shown: usize) -> String {
     let more = total - i64::try_from(shown).unwrap_or(i64::MAX);
     if more > 0 { format!("\n and {more} more") } else { String::new() }
@@ -179,6 +191,9 @@ pub(super) fn shown(shown: &Shown) -> String {
     let of_all: Vec<Job> = shown.events.iter().flat_map(|event| event.jobs.clone()).collect();
     if !of_all.is_empty() {
         parts.push(jobs(shown.at, &of_all));
+    }
+    if !shown.investigations.is_empty() {
+        parts.push(investigations(shown.at, &shown.investigations));
     }
     if !shown.actions.is_empty() {
         parts.push(actions(&shown.actions));

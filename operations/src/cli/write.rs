@@ -16,7 +16,7 @@ use crate::write::{Changed, Operator, Source, discard, pause, release, skip};
 
 /// Who acts.
 #[derive(Debug, Args)]
-struct Actor {
+pub(super) struct Actor {
     /// Who acts, for the record. Unset: the user's name.
     #[arg(long, env = "OPERATOR")]
     actor: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Justified {
 }
 
 impl Actor {
-    fn operator(self, reason: &str) -> anyhow::Result<Operator> {
+    pub(super) fn operator(self, reason: &str) -> anyhow::Result<Operator> {
         let user = || std::env::var("USER").ok();
         let actor = self.actor.or_else(user).context("who acts is unknown: give --actor, or set OPERATOR")?;
         Ok(Operator::new(&actor, Source::Cli, reason, None)?)
@@ -66,7 +66,7 @@ pub struct Replay {
 }
 
 /// `100` and `100/s` mean the same.
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     text.trim_end_matches("/s")
         .parse()
         .map_err(|_| "expected a number of events per second, as 100 or 100/s".to_owned())

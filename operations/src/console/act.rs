@@ -24,7 +24,7 @@ use crate::OperationError;
 use crate::read::actions;
 use crate::write::replay::{self, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Operator, Source, discard, pause, release, skip};
+use crate::write::{Operator, Source, discard, investigate, pause, release, skip};
 
 /// Events that one form names.
 const MOST: usize = 1_000;
@@ -39,6 +39,8 @@ enum Verb {
     Discard,
     Pause,
     Resume,
+    Investigate,
+    Close,
 }
 
 impl Verb {
@@ -52,6 +54,8 @@ impl Verb {
             Self::Discard => "events/{id}/discard",
             Self::Pause => "queues/{queue}/pause",
             Self::Resume => "queues/{queue}/resume",
+            Self::Investigate => "investigations",
+            Self::Close => "investigations/close",
         }
     }
 }
@@ -121,8 +125,7 @@ pub(super) async fn act(
     let operator = operator(&visitor, context, &act.justified)?;
     visitor.must("POST", wanted.verb.route())?;
     let refused = wanted.carry_out(&console, &operator).await?;
-    let remember = || (header::SET_COOKIE, set_cookie(NAME, act.justified.actor.trim(), &headers));
-    let remember = (!visitor.is_known()).then(remember);
+    let remember = remembered(&visitor, &act.justified, &headers);
     let next = match actions::first_of_request(&console.shared.pool, &request_id).await? {
         Some(id) => {
             let refused = refused.map(|error| format!("?refused={}", encoded(&error))).unwrap_or_default();
@@ -130,7 +133,12 @@ pub(super) async fn act(
         }
         None => nothing_changed(&console, &visitor),
     };
-    Ok((remember.map(|cookie| AppendHeaders([cookie])), next).into_response())
+    Ok((remember.map(|cookie| AppendHeaders([(header::SET_COOKIE, cookie)])), next).into_response())
+}
+
+/// The cookie that spares a person without a key from giving the name once more.
+pub(super) fn remembered(visitor: &Visitor, form: &Justified, headers: &HeaderMap) -> Option<String> {
+    (!visitor.is_known()).then(|| set_cookie(NAME, form.actor.trim(), headers))
 }
 
 fn nothing_changed(console: &Console, visitor: &Visitor) -> Response {
@@ -183,6 +191,8 @@ impl Wanted {
                 let selection = DeadJobs { event_ids, queue, all: false, customer_email };
                 retry::retry(pool, &selection, operator).await?;
             }
+            (Verb::Investigate, _) => drop(investigate::begin(pool, &event_ids, operator).await?),
+            (Verb::Close, _) => drop(investigate::close(pool, &event_ids, operator).await?),
             (Verb::Pause, Some(queue)) => drop(pause::pause(pool, queue, operator.clone()).await?),
             (Verb::Resume, Some(queue)) => drop(pause::resume(pool, queue, operator.clone()).await?),
             (Verb::Pause | Verb::Resume, None) => {}

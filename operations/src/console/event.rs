@@ -60,7 +60,7 @@ pub(super) async fn reveal(
 
 fn whole(console: &Console, visitor: &Visitor, shown: &Shown, is_revealed: bool) -> Html<String> {
     let content = html! {
-        @for event in &shown.events { (one(visitor, shown.at, event, is_revealed)) }
+        @for event in &shown.events { (investigated(visitor, shown, event)) (one(visitor, shown.at, event, is_revealed)) }
         h2 { "Operator actions on it" }
         (actions_table(shown.at, &shown.actions))
     };
@@ -71,6 +71,29 @@ fn whole(console: &Console, visitor: &Visitor, shown: &Shown, is_revealed: bool)
         }
     };
     page(&Frame::of(console, &title).for_visitor(visitor), &content)
+}
+
+/// Who looks into it, or the way to say so.
+fn investigated(visitor: &Visitor, shown: &Shown, event: &Event) -> Markup {
+    let found = shown.investigations.iter().find(|one| one.event_id == event.event_id);
+    let fields = |verb: &str| {
+        html! { input type="hidden" name="act" value=(verb); input type="hidden" name="event_ids" value=(event.event_id); }
+    };
+    let id = |verb: &str| format!("{verb}-{}", event.event_id);
+    html! {
+        @if let Some(found) = found {
+            p .investigated { (state("under investigation")) " by " (found.actor) ", " (moment(shown.at, found.began_at)) ": " (found.reason) }
+        }
+        div .acts {
+            @if visitor.may("POST", "investigations") {
+                (act(visitor, &id("investigate"), if found.is_some() { "I take it over" } else { "I look into it" },
+                     "Others see your name at it. It keeps nothing from happening.", &fields("investigate")))
+            }
+            @if found.is_some() && visitor.may("POST", "investigations/close") {
+                (act(visitor, &id("close"), "No one looks into it", "The name is taken off.", &fields("close")))
+            }
+        }
+    }
 }
 
 fn one(visitor: &Visitor, now: DateTime<Utc>, event: &Event, is_revealed: bool) -> Markup {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
 use maud::html;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
 use super::document::encoded;
-use super::page::{Frame, page};
+use super::page::{Frame, moment, page, state, table};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::OperationError;
+use crate::read::find::{self, FoundOrder};
 use crate::read::{show, story};
 
 /// What can be asked of jobs, and what the page of the jobs calls it.
@@ -46,10 +48,37 @@ pub(super) async fn show(
         return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
     }
     match story::number_of(&console.shared.pool, q).await {
-        Ok(number) => Ok(Redirect::to(&format!("/console/orders/{}", encoded(&number))).into_response()),
-        Err(OperationError::OrderNotFound(_)) => Ok(nothing_found(&console, &visitor, q).into_response()),
+        Ok(number) => Ok(story_of(&number)),
+        Err(OperationError::OrderNotFound(_)) => {
+            let (now, orders) = (console.shared.surroundings.clock.now(), find::orders(&console.shared.pool, q).await?);
+            Ok(match &orders[..] {
+                [] => nothing_found(&console, &visitor, q).into_response(),
+                [only] => story_of(&only.order_number),
+                orders => many(&console, &visitor, q, now, orders).into_response(),
+            })
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+fn story_of(order_number: &str) -> Response {
+    Redirect::to(&format!("/console/orders/{}", encoded(order_number))).into_response()
+}
+
+fn many(console: &Console, visitor: &Visitor, q: &str, now: DateTime<Utc>, orders: &[FoundOrder]) -> Html<String> {
+    let rows = orders.iter().map(|order| {
+        html! {
+            th scope="row" { a href={ "/console/orders/" (encoded(&order.order_number)) } { (order.order_number) } }
+            td { (state(&order.state)) }
+            td { (moment(now, order.created_at)) }
+            td { (order.by) }
+        }
+    });
+    let content = html! {
+        (table("Orders", &["Order", "State", "Placed", "Found by"], &rows.collect::<Vec<_>>()))
+        @if i64::try_from(orders.len()).is_ok_and(|shown| shown >= find::MOST) { p .quiet { "The newest " (find::MOST) " are shown." } }
+    };
+    page(&Frame::of(console, "Find").for_visitor(visitor).searching(q), &content)
 }
 
 /// The address of the page of these jobs. `None`: no jobs are asked for.
@@ -75,6 +104,7 @@ fn nothing_found(console: &Console, visitor: &Visitor, q: &str) -> Html<String> 
         p { "What can be found:" }
         dl {
             dt { "An order" } dd { "by its number or id, or the id of its return, refund or document, or the number of its invoice or credit note" }
+            dt { "Orders" } dd { "by the e-mail address or the id of a customer, a tracking number, or the transaction of a payment or refund" }
             dt { "An event" } dd { "by its id, while the log keeps it" }
             dt { "Jobs" } dd { code { "state:dead queue:refunds type:return.completed error:\"timed out\" since:2h" } ", each part where it is needed" }
         }

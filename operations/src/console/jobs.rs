@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Console;
+use super::filter::{long_ago, of_dead_jobs};
 use super::page::{Frame, Part, after, event_link, maybe, moment, page, state, table, told};
 use super::refusal::Answer;
 use super::visitor::Visitor;
@@ -66,13 +67,6 @@ impl Narrowed {
     }
 }
 
-/// The moment that was `2h` or `1day 3h` ago.
-pub(super) fn long_ago(now: DateTime<Utc>, span: &str) -> Result<DateTime<Utc>, OperationError> {
-    let wrong = || OperationError::Invalid("since", "must be a time span, as 30min, 2h or 3days".to_owned());
-    let span = humantime::parse_duration(span).map_err(|_| wrong())?;
-    now.checked_sub_signed(chrono::TimeDelta::from_std(span).map_err(|_| wrong())?).ok_or_else(wrong)
-}
-
 /// `GET /console/jobs`
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
@@ -88,6 +82,10 @@ pub(super) async fn show(
         @else {
             (table("Jobs", &["Event", "Queue", "Type", "State", "Came", "Attempts", "Runs at", "Started", "Finished", "Last error"],
                    &found.jobs.iter().map(|job| row(found.at, job)).collect::<Vec<_>>()))
+        }
+        @if narrowed.status == "dead" && !found.jobs.is_empty() && visitor.may("POST", "bulk-acts") {
+            @let like = |act: &str| of_dead_jobs(act, &narrowed.queue, &narrowed.event_type, &narrowed.error, &narrowed.since);
+            p { "All that match: " a href=(like("retry")) { "retry …" } " or " a href=(like("discard")) { "discard …" } }
         }
         @if i64::try_from(found.jobs.len()).is_ok_and(|shown| shown >= SHOWN) { p .quiet { "The latest " (SHOWN) " are shown." } }
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::Html;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use super::Console;
 use super::log::actions_table;
 use super::page::{Frame, Part, act, maybe, moment, page, state, table};
+use super::plots::{Asked, plots};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::doctor::{self, Diagnosis, Severity};
@@ -18,17 +19,24 @@ use crate::read::status::{self, OutboxStatus, RelayStatus};
 use crate::read::stuck::{self, PATIENCE, Stuck};
 
 /// `GET /console`
-pub(super) async fn show(State(console): State<Arc<Console>>, visitor: Visitor) -> Answer<Html<String>> {
+pub(super) async fn show(
+    State(console): State<Arc<Console>>,
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Answer<Html<String>> {
     visitor.must_read("status")?;
     let status = status::status(&console.shared.pool).await?;
     let stuck = stuck::stuck(&console.shared.pool, PATIENCE, 1).await?;
     let diagnosis = doctor::diagnose(&console.shared.pool, &console.shared.surroundings).await?;
     let now = status.at;
+    let plots = plots(&console.shared.pool, now, &asked).await?;
     let content = html! {
         (needs_a_person(&diagnosis, &stuck))
         h2 { "Queues" }
         (table("Queues", &["Queue", "State", "Ready", "Oldest ready", "Running", "In doubt", "Dead", "Blocked", ""],
                &status.queues.iter().map(|queue| queue_row(now, &visitor, queue)).collect::<Vec<_>>()))
+        h2 { "Throughput and hops" }
+        (plots)
         h2 { "Outbox" }
         (outbox(now, &status.outbox, status.shards_free))
         (table("Relays", &["Relay", "Shards", "Lease ends"], &status.relays.iter().map(|relay| relay_row(now, relay)).collect::<Vec<_>>()))

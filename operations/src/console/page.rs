@@ -16,6 +16,8 @@ pub(super) enum Part {
     Overview,
     Stuck,
     Jobs,
+    Bulk,
+    Processes,
     Schedules,
     Webhooks,
     Audit,
@@ -24,8 +26,18 @@ pub(super) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] =
-        [Self::Overview, Self::Stuck, Self::Jobs, Self::Schedules, Self::Webhooks, Self::Audit, Self::Keys, Self::Log];
+    const ALL: [Self; 10] = [
+        Self::Overview,
+        Self::Stuck,
+        Self::Jobs,
+        Self::Bulk,
+        Self::Processes,
+        Self::Schedules,
+        Self::Webhooks,
+        Self::Audit,
+        Self::Keys,
+        Self::Log,
+    ];
 
     /// What it is called, where it is, the key that leads to it after `g`, and the operation of the API that shows the same.
     const fn describe(self) -> (&'static str, &'static str, &'static str, &'static str) {
@@ -33,6 +45,8 @@ impl Part {
             Self::Overview => ("Overview", "/console", "o", "status"),
             Self::Stuck => ("Stuck", "/console/stuck", "s", "stuck"),
             Self::Jobs => ("Jobs", "/console/jobs", "j", "jobs"),
+            Self::Bulk => ("Bulk acts", "/console/bulk", "b", "bulk-acts"),
+            Self::Processes => ("Processes", "/console/processes", "p", "status"),
             Self::Schedules => ("Schedules", "/console/schedules", "c", "schedules"),
             Self::Webhooks => ("Webhooks", "/console/webhooks", "w", "webhooks"),
             Self::Audit => ("Audit", "/console/audit", "a", "audit"),
@@ -86,7 +100,7 @@ fn of_visitor(visitor: &Visitor, query: &str) -> Markup {
     html! {
         form role="search" action="/console/find" {
             label .hidden for="q" { "Find an order, event or job" }
-            input #q type="search" name="q" value=(query) placeholder="Order, invoice, event, state:dead queue:refunds …";
+            input #q type="search" name="q" value=(query) placeholder="Order, e-mail, invoice, event, state:dead …";
             button { "Find" }
         }
         @if let (true, Some(name)) = (visitor.is_known(), &visitor.name) {
@@ -165,8 +179,21 @@ pub(super) fn state(name: &str) -> Markup {
         }
         "dead" | "parked" | "failed" | "violated" | "refused" | "problem" | "unroutable" | "too_large"
         | "attempts_spent" | "undecodable" => "bad",
-        "in_doubt" | "not checked" | "disabled" | "waiting" | "held" | "back_off" | "warning" | "paused" | "outage"
-        | "lease_expired" | "overdue" | "blocked" => "doubtful",
+        "in_doubt"
+        | "under investigation"
+        | "running"
+        | "cancelled"
+        | "not checked"
+        | "disabled"
+        | "waiting"
+        | "held"
+        | "back_off"
+        | "warning"
+        | "paused"
+        | "outage"
+        | "lease_expired"
+        | "overdue"
+        | "blocked" => "doubtful",
         _ => "plain",
     };
     html! { span class={ "state " (kind) } { (name) } }

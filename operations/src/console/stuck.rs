@@ -13,12 +13,14 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
+use super::filter::of_dead_jobs;
 use super::overview::count;
 use super::page::{Frame, Part, act, event_link, maybe, moment, page, state, table, told};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::format::short;
-use crate::read::redacted::without_addresses;
+use crate::read::investigations::Investigation;
+use crate::read::redacted::{HIDDEN, without_addresses};
 use crate::read::stuck::{self, PATIENCE, Stuck, StuckEvent, StuckJob};
 
 /// Events, and jobs, on the page.
@@ -66,16 +68,17 @@ pub(super) async fn show(
 }
 
 fn all(visitor: &Visitor, found: &Stuck) -> Markup {
-    let Stuck { at, events_total, events, jobs_total, jobs } = found;
+    let Stuck { at, events_total, events, jobs_total, jobs, .. } = found;
     let groups = groups(found);
+    let names = names(&found.investigations);
     let shown = |shown: usize, total: i64| i64::try_from(shown).is_ok_and(|shown| shown < total);
     html! {
         h2 { "By cause" }
         @if shown(events.len(), *events_total) || shown(jobs.len(), *jobs_total) {
             p .alert { "The groups are made of the oldest " (SHOWN) " events and jobs; there are " (events_total + jobs_total)
-                ". What is done about a group is done about those. For all of a queue: " code { "ops retry --queue" } "." }
+                ". What is done about a group is done about those. For all of them: " a href="/console/bulk" { "bulk acts" } "." }
         }
-        @for (number, group) in groups.iter().enumerate() { (group_of(visitor, *at, number, group)) }
+        @for (number, group) in groups.iter().enumerate() { (group_of(visitor, *at, number, group, &names)) }
         @if !events.is_empty() {
             h2 { (count(*events_total, "event")) " not out" }
             (table("Events", &["Event", "Type", "Reason", "Since", "Attempts", "Next attempt", "Behind it", "Last error"],
@@ -99,6 +102,12 @@ fn kind_of(error: &str) -> String {
         if core.contains(|c: char| c.is_ascii_digit()) { word.replacen(core, "#", 1) } else { word.to_owned() }
     });
     short(&same.collect::<String>())
+}
+
+/// The longest part of a kind of error that all errors of the kind have.
+fn literal(kind: &str) -> &str {
+    let parts = kind.trim_end_matches('…').split('#').flat_map(|part| part.split(HIDDEN)).map(str::trim);
+    parts.max_by_key(|part| part.len()).unwrap_or_default()
 }
 
 fn groups(found: &Stuck) -> Vec<Group<'_>> {
@@ -128,7 +137,19 @@ fn groups(found: &Stuck) -> Vec<Group<'_>> {
     groups
 }
 
-fn group_of(visitor: &Visitor, now: DateTime<Utc>, number: usize, group: &Group<'_>) -> Markup {
+/// Who looks into each event.
+fn names(investigations: &[Investigation]) -> BTreeMap<Uuid, &str> {
+    investigations.iter().map(|one| (one.event_id, &*one.actor)).collect()
+}
+
+fn group_of(
+    visitor: &Visitor,
+    now: DateTime<Utc>,
+    number: usize,
+    group: &Group<'_>,
+    names: &BTreeMap<Uuid, &str>,
+) -> Markup {
+    let looked_into: BTreeSet<&str> = group.event_ids.iter().filter_map(|id| names.get(id).copied()).collect();
     let size = i64::try_from(group.event_ids.len()).unwrap_or(i64::MAX);
     html! {
         section .group {
@@ -140,6 +161,7 @@ fn group_of(visitor: &Visitor, now: DateTime<Utc>, number: usize, group: &Group<
                 ", the oldest " (moment(now, group.oldest))
             }
             @if let Some(error) = &group.error { p .quiet { (error) } }
+            @if !looked_into.is_empty() { p .investigated { (state("under investigation")) " by " (looked_into.into_iter().collect::<Vec<_>>().join(", ")) } }
             div .acts { (acts_on(visitor, number, group)) }
         }
     }
@@ -173,12 +195,16 @@ fn acts_on(visitor: &Visitor, number: usize, group: &Group<'_>) -> Markup {
             (Some(_), "DEAD") => {
                 (offer("retry", "jobs/retry", "Retry", retried(group.queue)))
                 (offer("discard", "events/{id}/discard", "Discard", "They stay undone, for good."))
+                @if visitor.may("POST", "bulk-acts") {
+                    a .act href=(of_dead_jobs("retry", group.queue.unwrap_or_default(), "", group.error.as_deref().map_or("", literal), "")) { "All like these …" }
+                }
             },
             (Some(queue), "BACK_OFF" | "IN_DOUBT" | "LEASE_EXPIRED") if queue.parse::<Queue>().is_ok() => {
                 (offer("release", "events/{id}/release", "Run now", "Their wait ends: a worker takes them next. A queue that is paused, or whose dependency is down, still waits."))
             },
             _ => { p .quiet { "They go on by themselves once their queue does." } },
         }
+        (offer("investigate", "investigations", "I look into it", "Others see your name at it. It keeps nothing from happening."))
     }
 }
 
@@ -218,7 +244,7 @@ fn job_row(now: DateTime<Utc>, job: &StuckJob) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::kind_of;
+    use super::{kind_of, literal};
 
     #[test]
     fn errors_that_differ_in_numbers_are_one_kind() {
@@ -226,5 +252,8 @@ mod tests {
         assert_eq!(one, "gateway answered # for refund #-#-#-#-#: try again");
         assert_eq!(one, kind_of("gateway answered 500 for refund 01b22211-1394-7a03-9164-d7cb142a3190: try again"));
         assert_ne!(kind_of("timeout"), kind_of("refused"));
+        assert_eq!(literal(&one), "gateway answered");
+        assert_eq!(literal("timeout"), "timeout");
+        assert_eq!(literal(""), "");
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::Console;
 use super::act::{Justified, Sent, filled_in, operator};
-use super::jobs::long_ago;
+use super::filter::long_ago;
 use super::page::{Frame, Part, event_link, exactly, form, maybe, moment, page, state, table, told};
 use super::refusal::{Answer, Refusal};
 use super::visitor::Visitor;

@@ -13,6 +13,8 @@ use crate::OperationError;
 const SHOWN_OF_ONE: i64 = 100;
 /// Batches of one act that are looked at.
 const BATCHES: i64 = 1_000;
+/// Batches of a bulk act that are looked at.
+const BATCHES_OF_BULK: i64 = 20;
 
 /// One operator action.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -117,6 +119,25 @@ pub async fn with_its_batches(pool: &PgPool, id: i64) -> sqlx::Result<Vec<Operat
         "#,
         id,
         BATCHES,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The first batches of a bulk act that began at this time.
+pub async fn of_bulk(pool: &PgPool, id: Uuid, since: DateTime<Utc>) -> sqlx::Result<Vec<OperatorAction>> {
+    sqlx::query_as!(
+        OperatorAction,
+        r#"
+        select id, acted_at, actor, source, action, target, reason, rows_changed, request_id
+        from messaging.operator_actions
+        where acted_at >= $2 and target ->> 'bulk_act' = $1 and target ? 'event_ids'
+        order by acted_at
+        limit $3
+        "#,
+        id.to_string(),
+        since,
+        BATCHES_OF_BULK,
     )
     .fetch_all(pool)
     .await

@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::actions::{self, OperatorAction};
+use super::bulk::BulkAct;
 use super::jobs::{self, Job};
 use super::show::{self, Event};
 use crate::OperationError;
@@ -45,8 +46,16 @@ pub struct Line {
 
 /// What came of the act with this number. `None`: there is none.
 pub async fn of(pool: &PgPool, id: i64) -> Result<Option<Outcome>, OperationError> {
+    of_batches(pool, actions::with_its_batches(pool, id).await?).await
+}
+
+/// What came of the first batches of a bulk act. `None`: it has done none.
+pub async fn of_bulk(pool: &PgPool, act: &BulkAct) -> Result<Option<Outcome>, OperationError> {
+    of_batches(pool, actions::of_bulk(pool, act.id, act.created_at).await?).await
+}
+
+async fn of_batches(pool: &PgPool, batches: Vec<OperatorAction>) -> Result<Option<Outcome>, OperationError> {
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
-    let batches = actions::with_its_batches(pool, id).await?;
     let mut ids: Vec<Uuid> = batches.iter().flat_map(event_ids).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -148,6 +157,8 @@ pub fn sentence(action: &str, lines: &[Line]) -> String {
         "DISCARD" => "discarded",
         "PAUSE" => return "The queue was paused: no worker starts a job of it until it is resumed.".to_owned(),
         "RESUME" => return "The queue was resumed.".to_owned(),
+        "INVESTIGATE" => return "It has your name now: others see who looks into it.".to_owned(),
+        "CLOSE_INVESTIGATION" => return "It has no name any more.".to_owned(),
         other => return format!("{other} is done."),
     };
     if lines.is_empty() {

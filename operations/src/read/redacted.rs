@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// What takes the place of a text.
-const HIDDEN: &str = "(hidden)";
+pub(crate) const HIDDEN: &str = "(hidden)";
 /// Fields whose texts say what happened, and never to whom. All other texts are hidden, also of fields that a later release adds.
 const SHOWN: [&str; 24] = [
     "currency",

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::actions::{self, OperatorAction};
+use super::investigations::{self, Investigation};
 use super::jobs::{self, Job};
 use crate::OperationError;
 
@@ -23,6 +24,8 @@ pub struct Shown {
     pub events: Vec<Event>,
     /// Operator actions on any of these events, oldest first.
     pub actions: Vec<OperatorAction>,
+    /// Who looks into any of these events.
+    pub investigations: Vec<Investigation>,
 }
 
 /// An event: its row in the outbox, its way out, and its job in each queue.
@@ -73,7 +76,9 @@ pub async fn show(pool: &PgPool, id: Uuid) -> Result<Shown, OperationError> {
             event.jobs.push(job);
         }
     }
-    Ok(Shown { at, events, actions: actions::of_events(pool, &event_ids).await? })
+    let actions = actions::of_events(pool, &event_ids).await?;
+    let investigations = investigations::of_events(pool, &event_ids).await?;
+    Ok(Shown { at, events, actions, investigations })
 }
 
 /// The ids of the events that [`show`] shows.

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::investigations::{self, Investigation};
 use crate::OperationError;
 
 /// The age at which a waiting event or job counts as stuck, unless the operator gives another.
@@ -29,6 +30,8 @@ pub struct Stuck {
     pub jobs_total: i64,
     /// Oldest first.
     pub jobs: Vec<StuckJob>,
+    /// Who looks into these events, and into the events of these jobs.
+    pub investigations: Vec<Investigation>,
 }
 
 /// An event that is not published.
@@ -75,7 +78,9 @@ pub async fn stuck(pool: &PgPool, older_than: Duration, limit: i64) -> Result<St
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
     let (events_total, events) = events(pool, older_than, limit).await?;
     let (jobs_total, jobs) = jobs(pool, older_than, limit).await?;
-    Ok(Stuck { at, events_total, events, jobs_total, jobs })
+    let event_ids = events.iter().map(|event| event.event_id).chain(jobs.iter().map(|job| job.event_id));
+    let investigations = investigations::of_events(pool, &event_ids.collect::<Vec<_>>()).await?;
+    Ok(Stuck { at, events_total, events, jobs_total, jobs, investigations })
 }
 
 /// Reads the events that wait, up to the limit, and all that are exceptions: a relay stops before these are too many.

@@ -56,6 +56,16 @@ impl Operator {
         Ok(Self { actor, source, reason, request_id })
     }
 
+    /// As it was recorded: it was checked then.
+    pub(super) fn of_record(actor: String, source: &str, reason: String, request_id: Option<String>) -> Self {
+        let source = [Source::Cli, Source::Rest, Source::Console].into_iter().find(|known| known.as_str() == source);
+        Self { actor, source: source.unwrap_or(Source::Rest), reason, request_id }
+    }
+
+    pub(super) fn source(&self) -> &'static str {
+        self.source.as_str()
+    }
+
     pub(super) fn actor(&self) -> &str {
         &self.actor
     }
@@ -93,6 +103,10 @@ pub(super) enum Action {
     RedeliverWebhook,
     RecoverWebhook,
     Reveal,
+    Investigate,
+    CloseInvestigation,
+    StartBulk,
+    CancelBulk,
 }
 
 impl Action {
@@ -119,6 +133,10 @@ impl Action {
             Self::RedeliverWebhook => "REDELIVER_WEBHOOK",
             Self::RecoverWebhook => "RECOVER_WEBHOOK",
             Self::Reveal => "REVEAL",
+            Self::Investigate => "INVESTIGATE",
+            Self::CloseInvestigation => "CLOSE_INVESTIGATION",
+            Self::StartBulk => "START_BULK",
+            Self::CancelBulk => "CANCEL_BULK",
         }
     }
 }

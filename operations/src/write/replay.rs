@@ -18,9 +18,10 @@ use super::skip::WAS_SKIPPED;
 use super::{Changed, hints};
 use crate::OperationError;
 
-use selection::{Page, WINDOW, find};
+use selection::WINDOW;
 
 pub use selection::Selection;
+pub(super) use selection::{Page, find};
 
 /// Events replayed in one transaction.
 const BATCH: i64 = 500;
@@ -115,7 +116,7 @@ fn time_for(events: u64, rate: NonZeroU32) -> Duration {
 
 /// What one transaction did.
 #[derive(Debug)]
-enum Batch {
+pub(super) enum Batch {
     /// It replayed so many events. There is no next page at the end.
     Replayed { events: u64, next: Option<Page> },
     /// Nothing: too many events of this shard are not out.
@@ -130,22 +131,31 @@ async fn replay_batch(
 ) -> Result<Batch, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
-            let found = find(conn, &selection, page).await?;
-            let mut event_ids: Vec<Uuid> = found.groups.into_iter().flat_map(|group| group.event_ids).collect();
-            event_ids.sort_unstable();
-            if let Some(shard) = full_shard(conn, &event_ids).await? {
-                return Ok(Batch::NoRoom { shard });
-            }
-            set_waiting(conn, &event_ids).await?;
-            let events = event_ids.len() as u64;
-            if events > 0 {
+            let (batch, event_ids) = send(conn, &selection, page).await?;
+            if !event_ids.is_empty() {
                 let target = json!({ "selection": selection, "event_ids": event_ids });
-                record(conn, &operator, Action::Replay, target, events).await?;
+                record(conn, &operator, Action::Replay, target, event_ids.len() as u64).await?;
             }
-            Ok(Batch::Replayed { events, next: found.next })
+            Ok(batch)
         })
     })
     .await
+}
+
+/// Makes the events of a page due. Returns them.
+pub(super) async fn send(
+    conn: &mut PgConnection,
+    selection: &Selection,
+    page: Page,
+) -> Result<(Batch, Vec<Uuid>), OperationError> {
+    let found = find(conn, selection, page).await?;
+    let mut event_ids: Vec<Uuid> = found.groups.into_iter().flat_map(|group| group.event_ids).collect();
+    event_ids.sort_unstable();
+    if let Some(shard) = full_shard(conn, &event_ids).await? {
+        return Ok((Batch::NoRoom { shard }, Vec::new()));
+    }
+    set_waiting(conn, &event_ids).await?;
+    Ok((Batch::Replayed { events: event_ids.len() as u64, next: found.next }, event_ids))
 }
 
 /// A shard that would get more exceptions from these events, and has too many that are open.

@@ -1,5 +1,6 @@
 //! Retrying dead jobs.
 
+use chrono::{DateTime, Utc};
 use contracts::{Email, Queue};
 use runtime::database::in_transaction;
 use serde::Serialize;
@@ -8,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::record::{Action, Operator, record};
-use super::{Changed, hints};
+use super::{Changed, dead, hints};
 use crate::OperationError;
 use crate::read::jobs::{self, JobStatus};
 
@@ -33,13 +34,11 @@ pub struct DeadJobs {
 /// When the selection is empty, or one of its events has no dead job. Then nothing is retried.
 pub async fn retry(pool: &PgPool, selection: &DeadJobs, operator: &Operator) -> Result<Changed, OperationError> {
     check(pool, selection).await?;
+    // What dies once more meanwhile is not taken again.
+    let until = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?;
     let mut rows_changed = 0;
-    loop {
-        let retried = retry_batch(pool, selection.clone(), operator.clone()).await?;
+    while let Some(retried) = retry_batch(pool, selection.clone(), until, operator.clone()).await? {
         rows_changed += retried;
-        if retried == 0 {
-            break;
-        }
     }
     for queue in Queue::ALL {
         if selection.queue.is_none_or(|selected| selected == queue) {
@@ -73,10 +72,20 @@ async fn check(pool: &PgPool, selection: &DeadJobs) -> Result<(), OperationError
     Ok(())
 }
 
-async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> Result<u64, OperationError> {
+/// Returns how many jobs it retried. `None`: nothing was left.
+async fn retry_batch(
+    pool: &PgPool,
+    selection: DeadJobs,
+    until: DateTime<Utc>,
+    operator: Operator,
+) -> Result<Option<u64>, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
-            let retried = set_in_doubt(conn, &selection).await?;
+            let picked = pick(conn, &selection, until).await?;
+            if picked.1.is_empty() {
+                return Ok(None);
+            }
+            let retried = dead::revive(conn, &picked).await?;
             let rows = retried.len() as u64;
             if rows > 0 {
                 if let (Some(email), [event_id]) = (&selection.customer_email, retried.as_slice()) {
@@ -89,7 +98,7 @@ async fn retry_batch(pool: &PgPool, selection: DeadJobs, operator: Operator) -> 
                 }
                 record(conn, &operator, Action::Retry, target, rows).await?;
             }
-            Ok(rows)
+            Ok(Some(rows))
         })
     })
     .await
@@ -110,31 +119,27 @@ async fn correct(conn: &mut PgConnection, event_id: Uuid, email: &Email) -> sqlx
     Ok(())
 }
 
-/// The jobs of dead letters that another operator retries at the same moment are left to that one.
-async fn set_in_doubt(conn: &mut PgConnection, selection: &DeadJobs) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
+/// Queues and events of the dead jobs that are next.
+async fn pick(
+    conn: &mut PgConnection,
+    selection: &DeadJobs,
+    until: DateTime<Utc>,
+) -> sqlx::Result<(Vec<String>, Vec<Uuid>)> {
+    let rows = sqlx::query!(
         r#"
-        with picked as materialized (
-            select queue, event_id
-            from messaging.dead_letters
-            where (cardinality($1::uuid[]) = 0 or event_id = any($1)) and ($2::text is null or queue = $2)
-            order by died_at
-            limit $3
-        ), revived as (
-            delete from messaging.dead_letters as letter using picked
-            where letter.queue = picked.queue and letter.event_id = picked.event_id
-            returning letter.queue, letter.event_id
-        )
-        update messaging.inbox as job
-        set status = 'in_doubt', attempts = 0, deaths = least(job.deaths, 1), run_at = messaging.due_now(job.queue), finished_at = null
-        from revived
-        where job.queue = revived.queue and job.event_id = revived.event_id and status = 'dead'
-        returning job.event_id
+        select queue, event_id
+        from messaging.dead_letters
+        where (cardinality($1::uuid[]) = 0 or event_id = any($1)) and ($2::text is null or queue = $2)
+          and died_at <= $3
+        order by died_at
+        limit $4
         "#,
         &selection.event_ids,
         selection.queue.map(Queue::as_str),
+        until,
         BATCH,
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.queue, row.event_id)).unzip())
 }

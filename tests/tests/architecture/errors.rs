@@ -15,7 +15,9 @@ fn codes() -> BTreeSet<String> {
             for rest in source.text.split(start).skip(1) {
                 let arguments: String = rest.chars().take(160).collect();
                 let arguments = arguments.split(");").next().unwrap_or_default();
-                let quoted = arguments.split('"').skip(1).step_by(2);
+                // The last one may be cut.
+                let whole = arguments.matches('"').count() / 2;
+                let quoted = arguments.split('"').skip(1).step_by(2).take(whole);
                 codes.extend(quoted.filter(|text| is_code(text)).map(str::to_owned));
             }
         }

@@ -3,6 +3,7 @@
 mod acts;
 mod admin;
 mod browser;
+mod bulk;
 mod pages;
 mod sign_in;
 
@@ -13,6 +14,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use tests::System;
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
 
 /// A browser without scripts.
 #[derive(Debug)]
@@ -68,7 +73,6 @@ impl Browser {
     }
 
     fn filled_in(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
-        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let request = self.request(Method::POST, path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         request.body(fields.join("&"))

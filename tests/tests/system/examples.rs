@@ -199,7 +199,7 @@ async fn every_example_does_what_it_shows() -> Result<()> {
 
 /// Operations whose body no example can have: it is signed about one invoice or one refund; or comes from the gateway; or is about what
 /// has gone wrong.
-const WITHOUT: [&str; 8] = [
+const WITHOUT: [&str; 11] = [
     "register_order_e_invoice",
     "callback",
     "gateway_refund",
@@ -208,6 +208,9 @@ const WITHOUT: [&str; 8] = [
     "release_event",
     "skip_event",
     "redeliver",
+    "cancel_bulk_act",
+    "begin_investigation",
+    "close_investigation",
 ];
 
 async fn play_orders(play: &mut Play<'_>) -> Result<()> {
@@ -280,7 +283,16 @@ async fn play_operations(play: &mut Play<'_>) -> Result<()> {
     play.play("get_export").await?;
     let key = play.play("create_key").await?;
     play.mean(Stands::Key, &key["id"])?;
-    for act in ["rotate_key", "revoke_key", "pause_queue", "resume_queue", "replay_events", "retry_jobs"] {
+    for act in [
+        "rotate_key",
+        "revoke_key",
+        "pause_queue",
+        "resume_queue",
+        "replay_events",
+        "retry_jobs",
+        "preview_bulk_act",
+        "start_bulk_act",
+    ] {
         play.play(act).await?;
     }
     let webhook = play.play("create_webhook").await?;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System, description};
 
 /// The operations of requirements R4, R5, R8, R10, R14 and R16.
-const OPERATIONS: [&str; 92] = [
+const OPERATIONS: [&str; 99] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -71,6 +71,13 @@ const OPERATIONS: [&str; 92] = [
     "post /api/v1/ops/queues/{queue}/pause",
     "post /api/v1/ops/queues/{queue}/resume",
     "get /api/v1/ops/actions",
+    "get /api/v1/ops/bulk-acts",
+    "post /api/v1/ops/bulk-acts",
+    "post /api/v1/ops/bulk-acts/preview",
+    "get /api/v1/ops/bulk-acts/{id}",
+    "post /api/v1/ops/bulk-acts/{id}/cancel",
+    "post /api/v1/ops/investigations",
+    "post /api/v1/ops/investigations/close",
     "get /api/v1/ops/schedules",
     "get /api/v1/ops/audit",
     "get /api/v1/ops/doctor",

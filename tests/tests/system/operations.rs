@@ -2,6 +2,7 @@
 
 mod actions;
 mod audit;
+pub(crate) mod bulk;
 mod doctor;
 mod replays;
 mod seals;

@@ -36,6 +36,10 @@ fn action() -> OperatorAction {
     }
 }
 
+fn looks_into() -> Investigation {
+    Investigation { event_id: id(1), actor: "anita".to_owned(), reason: "asks the bank".to_owned(), began_at: ago(60) }
+}
+
 fn queue(name: &str) -> QueueStatus {
     QueueStatus {
         name: name.to_owned(),
@@ -156,24 +160,47 @@ fn what_is_stuck() {
         next_attempt_at: None,
         behind: 4,
     };
-    let report = Stuck { at: at(), events_total: 4, events: vec![event], jobs_total: 1, jobs: vec![job] };
+    let report = Stuck {
+        at: at(),
+        events_total: 4,
+        events: vec![event],
+        jobs_total: 1,
+        jobs: vec![job],
+        investigations: vec![looks_into()],
+    };
     insta::assert_snapshot!("stuck", stuck(&report));
     insta::assert_json_snapshot!("stuck_json", report);
-    let nothing = Stuck { at: at(), events_total: 0, events: Vec::new(), jobs_total: 0, jobs: Vec::new() };
+    let nothing = Stuck {
+        at: at(),
+        events_total: 0,
+        events: Vec::new(),
+        jobs_total: 0,
+        jobs: Vec::new(),
+        investigations: Vec::new(),
+    };
     assert_eq!(stuck(&nothing), "nothing is stuck");
 }
 
 #[test]
 fn one_event_with_its_job_and_the_actions() {
-    let report =
-        Shown { at: at(), events: vec![Event { jobs: vec![job()], ..event(2, false) }], actions: vec![action()] };
+    let report = Shown {
+        at: at(),
+        events: vec![Event { jobs: vec![job()], ..event(2, false) }],
+        actions: vec![action()],
+        investigations: Vec::new(),
+    };
     insta::assert_snapshot!("show_event", shown(&report));
     insta::assert_json_snapshot!("show_event_json", report);
 }
 
 #[test]
 fn the_events_of_an_aggregate() {
-    let report = Shown { at: at(), events: vec![event(1, true), event(2, false)], actions: Vec::new() };
+    let report = Shown {
+        at: at(),
+        events: vec![event(1, true), event(2, false)],
+        actions: Vec::new(),
+        investigations: Vec::new(),
+    };
     insta::assert_snapshot!("show_aggregate", shown(&report));
 }
 

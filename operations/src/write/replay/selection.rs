@@ -40,7 +40,7 @@ pub struct Selection {
 impl Selection {
     /// # Errors
     /// For an empty selection, a time span that ends before it begins, and ids that no event has.
-    pub(super) async fn check(&self, pool: &PgPool) -> Result<(), OperationError> {
+    pub(crate) async fn check(&self, pool: &PgPool) -> Result<(), OperationError> {
         let Self { ids, event_type, aggregate_id, from, to, parked } = self;
         let given = !ids.is_empty() || event_type.is_some() || aggregate_id.is_some() || *parked;
         if !given && from.is_none() && to.is_none() {
@@ -66,8 +66,8 @@ impl Selection {
 }
 
 /// Where a statement looks: at so many events of the log, in the order of their ids.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Page {
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Page {
     after: Uuid,
     end: Uuid,
     window: i64,
@@ -80,7 +80,7 @@ impl Page {
     ///
     /// Ids come from clocks that may be ahead of the database's. The time in an id is about the time at which the event
     /// occurred; a day is more than they ever differ.
-    pub(super) async fn first(pool: &PgPool, selection: &Selection, limit: i64) -> sqlx::Result<Self> {
+    pub(crate) async fn first(pool: &PgPool, selection: &Selection, limit: i64) -> sqlx::Result<Self> {
         let bounds = sqlx::query!(
             r#"
             select messaging.lowest_event_id(greatest($1::timestamptz - interval '1 day', to_timestamp(0))) as "after!",
@@ -94,29 +94,34 @@ impl Page {
         .await?;
         Ok(Self { after: bounds.after, end: bounds.end, window: WINDOW, limit })
     }
+
+    /// The same page, with so many events at most.
+    pub(crate) const fn with_limit(self, limit: i64) -> Self {
+        Self { limit, ..self }
+    }
 }
 
 /// Selected events of one type in one state.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) event_type: String,
-    pub(super) state: String,
-    pub(super) event_ids: Vec<Uuid>,
+pub(crate) struct Group {
+    pub(crate) event_type: String,
+    pub(crate) state: String,
+    pub(crate) event_ids: Vec<Uuid>,
 }
 
 /// What one statement found.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) groups: Vec<Group>,
+pub(crate) struct Found {
+    pub(crate) groups: Vec<Group>,
     /// None at the end.
-    pub(super) next: Option<Page>,
+    pub(crate) next: Option<Page>,
 }
 
 /// Finds the next selected events.
 ///
 /// It looks at the events with the given ids, at the parked ones, or else at a window of the log. An event that no relay has
 /// tried is among the pending ones; only those above the marks can be.
-pub(super) async fn find(conn: &mut PgConnection, selection: &Selection, page: Page) -> sqlx::Result<Found> {
+pub(crate) async fn find(conn: &mut PgConnection, selection: &Selection, page: Page) -> sqlx::Result<Found> {
     let rows = sqlx::query!(
         r#"
         with seen as materialized (

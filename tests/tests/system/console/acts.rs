@@ -8,7 +8,7 @@ use tests::waiting::SOON;
 use tests::{System, books, eventually, shop};
 use uuid::Uuid;
 
-use super::Browser;
+use super::{Browser, encoded};
 use crate::operations::execute;
 
 /// Follows the page of an act until it says this.
@@ -193,6 +193,34 @@ async fn an_order_is_found_by_all_its_names() -> Result<()> {
         found.has(&format!("<h1>Order {number}</h1>")).has("return.completed").has(&invoice).has("job credit_notes");
     }
     browser.open("/console/find?q=nothing-like-it").await?.expect(200).has("Nothing is called");
+
+    let shop = &system.api;
+    let shipped = shop::order_in(shop, OrderState::ProcessingInWarehouse).await?;
+    let parcel = json!({ "carrier": "India Post", "tracking_number": "EE123456789IN" });
+    shop.post(&format!("/orders/{}/ship", shipped.id), &parcel).await?.expect(200);
+    let paid = json!({ "payment_transaction_id": "upi-77" });
+    let another = shop::order_in(shop, OrderState::PendingPayment).await?;
+    shop.post(&format!("/orders/{}/pay", another.id), &paid).await?.expect(200);
+    books::settled(&system.database.pool).await?;
+    let refund: String =
+        sqlx::query_scalar("select transaction_id from command.refunds where transaction_id is not null")
+            .fetch_one(&system.database.pool)
+            .await?;
+    for (name, order) in [
+        (&*refund, &number),
+        ("EE123456789IN", &shipped.order_number.to_string()),
+        ("upi-77", &another.order_number.to_string()),
+    ] {
+        browser
+            .open(&format!("/console/find?q={}", encoded(name)))
+            .await?
+            .expect(200)
+            .has(&format!("<h1>Order {order}</h1>"));
+    }
+    for (name, by) in [("meera@example.com", "e-mail"), ("cust-1", "customer")] {
+        let many = browser.open(&format!("/console/find?q={}", encoded(name))).await?.expect(200);
+        many.has("<h1>Find</h1>").has(&number).has(&shipped.order_number.to_string()).has(&format!("<td>{by}</td>"));
+    }
     system.finish().await
 }
 
