@@ -35,15 +35,38 @@ grant select on access.api_keys to articurated_command, articurated_query, artic
 grant update (last_used_at) on access.api_keys to articurated_command, articurated_query;
 grant insert, update on access.api_keys to articurated_operator;
 
--- Who is signed in to the console. The browser has the secret, here is its SHA-256. A session ends with its key.
+-- Who is signed in to the console. The browser has the secret, here is its SHA-256.
+--   key_id       of those who came in with a key: the session ends with it
+--   issuer, subject, name, role   of those who came in through the identity provider, as it told them. The name is what is shown;
+--                issuer and subject are who it is
 create table access.sessions (
     hash         bytea       not null constraint sessions_pkey primary key constraint sessions_hash_is_sha256 check (octet_length(hash) = 32),
-    key_id       uuid        not null constraint sessions_key_fkey references access.api_keys,
+    key_id       uuid        constraint sessions_key_fkey references access.api_keys,
+    issuer       text,
+    subject      text        constraint sessions_subject_fits check (char_length(subject) between 1 and 64),
+    name         text        constraint sessions_name_fits check (char_length(name) between 1 and 60),
+    role         text        constraint sessions_role_known check (role in ('staff', 'manager', 'reporting', 'operator', 'admin')),
     created_at   timestamptz not null default clock_timestamp(),
     last_seen_at timestamptz not null default clock_timestamp(),
-    expires_at   timestamptz not null
+    expires_at   timestamptz not null,
+    constraint sessions_of_key_or_person check
+        (case when key_id is null then issuer is not null and subject is not null and role is not null
+              else issuer is null and subject is null and name is null and role is null end)
 );
 grant select, insert, update, delete on access.sessions to articurated_operator;
+
+-- Sign-ins at the identity provider that are under way. Each ends once: its row goes when the browser comes back, or when its time is over.
+--   hash         SHA-256 of the secret in the browser's cookie, of which state, nonce and code verifier are made
+--   back         the page of the console where the person wanted to go
+--   session_hash the session that the browser had before; it ends when the sign-in succeeds
+create table access.sign_ins (
+    hash         bytea       not null constraint sign_ins_pkey primary key constraint sign_ins_hash_is_sha256 check (octet_length(hash) = 32),
+    back         text        not null constraint sign_ins_back_fits check (char_length(back) <= 2000),
+    session_hash bytea,
+    expires_at   timestamptz not null
+);
+create index sign_ins_expires_at on access.sign_ins (expires_at);
+grant select, insert, delete on access.sign_ins to articurated_operator;
 
 -- The key that consistency tokens are signed with. It is made here, once for each database, and leaves it only in the memory of the
 -- services that make tokens and read them.

@@ -1,15 +1,18 @@
 //! The console: pages for people who look after the system, under `/console`.
 //!
-//! - `visitor`: who looks; `sign_in`: how they come in;
-//! - `document` and `page`: what is around every page, and what pages have in common; `filter`: what is in their addresses; `plots`: pictures of the last hour or day; `refusal`: why there is none;
+//! - `visitor`: who looks; `cookies`: what their browser keeps; `sign_in`: how they come in, with a key or at the identity `provider`;
+//! - `document` and `page`: what is around every page, and what pages have in common; `filter`: what is in their addresses; `plots`:
+//!   pictures of the last hour or day; `refusal`: why there is none;
 //! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `processes`, `schedules`, `webhooks`, `keys`, `audit`, `log`: the pages;
 //! - `act`: what changes named things, `bulk`: what changes all that a filter matches; `outcome`: what came of it.
 //!
 //! Each page is whole without a script. Who may see a page, or act, is who may call the operation of the API that does the same, by the
 //! table in the crate `access`. Invariant: a change comes from a form with a token and a reason, and answers with what came of it.
 
+mod cookies;
 mod visitor;
 mod sign_in;
+mod provider;
 mod document;
 mod filter;
 mod page;
@@ -34,13 +37,13 @@ mod settings;
 
 use std::sync::Arc;
 
-use access::api_key::NoRandomness;
-use access::{Access, Secret, Sessions};
+use access::{Access, Provider, Secret, Sessions, SignIns};
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use runtime::Tasks;
 
 use crate::Shared;
 
@@ -58,6 +61,9 @@ struct Console {
     shared: Shared,
     access: Access,
     sessions: Sessions,
+    sign_ins: SignIns,
+    /// Where people may sign in instead of with a key.
+    provider: Option<Provider>,
     /// Ties forms to this process where there are no sessions.
     secret: Secret,
     settings: ConsoleSettings,
@@ -66,12 +72,21 @@ struct Console {
 /// The pages.
 ///
 /// # Errors
-/// When the operating system has no random numbers.
-pub fn routes(shared: Shared, access: &Access, settings: ConsoleSettings) -> Result<Router, NoRandomness> {
+/// When the settings cannot be, or the operating system has no random numbers.
+pub async fn routes(
+    shared: Shared,
+    access: &Access,
+    settings: ConsoleSettings,
+    tasks: &Tasks,
+) -> anyhow::Result<Router> {
+    let provider = Provider::start(&settings.provider, shared.surroundings.clock.clone(), tasks).await?;
+    settings.check(access.is_checked(), provider.is_some())?;
     let style: Arc<str> = format!("{}{STYLE}", settings.style()).into();
-    let sessions = Sessions::new(shared.pool.clone());
+    let issuer = provider.as_ref().map(Provider::issuer);
+    let sessions = Sessions::new(shared.pool.clone(), settings.console_session_hours, issuer);
+    let sign_ins = SignIns::new(shared.pool.clone());
     let secret = Secret::generate()?;
-    let console = Console { shared, access: access.clone(), sessions, secret, settings };
+    let console = Console { shared, access: access.clone(), sessions, sign_ins, provider, secret, settings };
     let pages = Router::new()
         .route("/console", get(overview::show))
         .route("/console/find", get(find::show))
@@ -95,6 +110,8 @@ pub fn routes(shared: Shared, access: &Access, settings: ConsoleSettings) -> Res
         .route("/console/bulk/{id}", get(bulk::show))
         .route("/console/bulk/{id}/cancel", post(bulk::end))
         .route("/console/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/console/sign-in/provider", get(provider::start))
+        .route("/console/sign-in/callback", get(provider::come_back))
         .route("/console/sign-out", post(sign_in::sign_out))
         .with_state(Arc::new(console))
         .layer(map_response(keep_private));

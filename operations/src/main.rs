@@ -111,7 +111,7 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     figures::run(&pool, tasks);
     let surroundings = Surroundings { transport, retention, clock };
     let shared = Shared::new(pool, config.sources.clone(), surroundings, config.webhook_allow_private);
-    let pages = console::routes(shared.clone(), &access, config.console.clone())?;
+    let pages = console::routes(shared.clone(), &access, config.console.clone(), tasks).await?;
     let router = api::routes(shared, &access).merge(pages).merge(health::routes(checks));
     Ok(Server { listener, router })
 }

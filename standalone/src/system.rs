@@ -132,7 +132,7 @@ impl Options {
     }
 
     /// The operators' API and console. Its audits know the invoice store and the gateway of the other parts.
-    fn operations(&self, pool: PgPool, access: &Access) -> Result<Router> {
+    async fn operations(&self, pool: PgPool, access: &Access, tasks: &Tasks) -> Result<Router> {
         let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_keys } =
             self.operations.clone();
         let store = &self.workers.store.invoice_store_url;
@@ -147,7 +147,7 @@ impl Options {
         let surroundings = Surroundings { transport, retention, clock: self.clock.clone() };
         let allow_private_webhooks = self.workers.webhooks.webhook_allow_private;
         let shared = operations::Shared::new(pool, sources, surroundings, allow_private_webhooks);
-        let pages = operations::console::routes(shared.clone(), access, self.console.clone())?;
+        let pages = operations::console::routes(shared.clone(), access, self.console.clone(), tasks).await?;
         Ok(operations::api::routes(shared, access).merge(pages))
     }
 }
@@ -274,7 +274,7 @@ impl Running {
             operations::seal::start(&options.seal, seals, &pool, &options.clock, tasks).await?;
             operations::write::bulk::run(&pool, tasks);
             operations::figures::run(&pool, tasks);
-            router = router.merge(options.operations(pool, &access)?);
+            router = router.merge(options.operations(pool, &access, tasks).await?);
         }
         Ok((router, checks))
     }

@@ -1,7 +1,7 @@
 //! The shared library of the whole-system tests.
 //!
 //! - [`services`]: one private Postgres and one private RabbitMQ per run, a database and a vhost per test;
-//! - [`servers`]: S3 and SMTP;
+//! - [`servers`]: S3, SMTP and OpenID Connect;
 //! - [`system`]: a running system on such a database;
 //! - [`api`]: its HTTP client, and answers with assertions;
 //! - [`shop`]: orders and returns, brought into any state by real commands;

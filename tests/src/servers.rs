@@ -1,4 +1,4 @@
-//! Real servers for S3 and SMTP, one per test. `scripts/setup.sh test` installs them.
+//! Real servers for S3, SMTP and OpenID Connect, one per test. `scripts/setup.sh test` installs them.
 
 use std::fs;
 use std::io::Write as _;
@@ -96,6 +96,38 @@ impl S3 {
 }
 
 impl Drop for S3 {
+    fn drop(&mut self) {
+        self.child.signal(Signal::SIGKILL);
+    }
+}
+
+/// An OpenID provider. It treats the subject `forged` specially: see `tests/servers/identity_provider.py`.
+#[derive(Debug)]
+pub struct IdentityProvider {
+    child: Child,
+    api: Api,
+    /// Under this name it is of another site than what is at 127.0.0.1: a browser's sites know no ports.
+    pub issuer: String,
+}
+
+impl IdentityProvider {
+    /// On this port. It has new keys, and one client: `console`, with the secret `hush%41`, to which browsers come back at this address.
+    pub fn start(port: u16, callback: &str) -> Result<Self> {
+        let mut command = bound_to_parent(Signal::SIGKILL, program("python")?);
+        command.arg(root().join("tests/servers/identity_provider.py")).arg(port.to_string()).arg(callback);
+        let child = serve("identity_provider.py", command, port)?;
+        let issuer = format!("http://localhost:{port}");
+        Ok(Self { child, api: Api::new(&issuer)?, issuer })
+    }
+
+    /// What its ID tokens say of this subject.
+    pub async fn says(&self, subject: &str, claims: &Value) -> Result<()> {
+        self.api.call(Method::PUT, &format!("/users/{subject}")).json(claims).send().await?.expect(204);
+        Ok(())
+    }
+}
+
+impl Drop for IdentityProvider {
     fn drop(&mut self) {
         self.child.signal(Signal::SIGKILL);
     }

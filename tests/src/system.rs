@@ -1,5 +1,6 @@
 //! A running system for one test, with access to its database, API and gateway.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use access::ConsistencyKey;
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use contracts::Queue;
 use messaging::{TransportConfig, intake};
 use runtime::Tasks;
-use standalone::{Options, Part, Running};
+use standalone::{Options, Part, Ports, Running};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -35,15 +36,25 @@ impl System {
         Self::start_on(Database::new().await?, adjust).await
     }
 
+    /// The same, on this port.
+    pub async fn start_at(port: u16, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
+        Self::start_on_port(Database::new().await?, port, adjust).await
+    }
+
     /// The same, on a prepared database.
     pub async fn start_on(database: Database, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
+        Self::start_on_port(database, 0, adjust).await
+    }
+
+    async fn start_on_port(database: Database, port: u16, adjust: impl FnOnce(&mut Options)) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut options = Options::new(database.url.clone());
         options.parts = WITHOUT_WORKERS.to_vec();
         let store = folder.path().join("invoices");
         store.to_str().context("a plain path")?.clone_into(&mut options.workers.store.invoice_store_url);
         adjust(&mut options);
-        let running = Box::pin(standalone::start(options.clone())).await?;
+        let ports = Ports::bind(IpAddr::V4(Ipv4Addr::LOCALHOST), port, 0).await?;
+        let running = Box::pin(standalone::start_on(ports, options.clone(), CancellationToken::new())).await?;
         let api = Api::new(&format!("{}/api/v1", running.base_url))?;
         let gateway = Api::new(&running.gateway_url)?;
         Ok(Self { api, gateway, database, options, running, folder })

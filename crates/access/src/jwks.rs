@@ -1,12 +1,13 @@
 //! The public keys of the identity provider (RFC 7517), read from a file or an address. A background task reads them again; no request
-//! waits for that.
+//! to the API waits for that.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
@@ -15,6 +16,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::discovery::Discovery;
+use crate::fetch;
+
 /// How often the keys are read again.
 const REFRESH: Duration = Duration::from_secs(300);
 /// The shortest time between two reads. A token with an unknown key asks for one.
@@ -22,15 +26,25 @@ const AT_LEAST: Duration = Duration::from_secs(10);
 /// For how long the keys of the last read count. A provider that was taken over may not answer any more.
 const COUNT_FOR: Duration = Duration::from_secs(86_400);
 /// How long one read may take.
-const WITHIN: Duration = Duration::from_secs(10);
-/// The longest key set that is read, in bytes.
-const LONGEST: usize = 256 * 1024;
+const WITHIN: Duration = fetch::WITHIN;
 
 /// Where the keys are.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     File(PathBuf),
     Url(Url),
+    /// Where the provider says that they are.
+    Issuer(Arc<Discovery>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+            Self::Issuer(discovery) => discovery.issuer.fmt(f),
+        }
+    }
 }
 
 /// A key, with the one algorithm it is for.
@@ -118,8 +132,10 @@ impl Jwks {
             Arc::new(Self { source, current: RwLock::new((Arc::default(), Instant::now())), asked: Notify::new() });
         match jwks.read().await {
             Ok(()) => {}
-            Err(error) if matches!(jwks.source, Source::Url(_)) => jwks.complain(&error),
-            Err(error) => return Err(error.context("JWKS_FILE cannot be used")),
+            Err(error) if matches!(jwks.source, Source::File(_)) => {
+                return Err(error.context("JWKS_FILE cannot be used"));
+            }
+            Err(error) => jwks.complain(&error),
         }
         tasks.spawn("keys of the identity provider", jwks.clone().run(tasks.shutdown.clone()));
         Ok(jwks)
@@ -161,10 +177,14 @@ impl Jwks {
     }
 
     fn complain(&self, error: &anyhow::Error) {
-        tracing::warn!(source = ?self.source, error = format!("{error:#}"), "could not read the keys of the identity provider");
+        tracing::warn!(source = %self.source, error = format!("{error:#}"), "could not read the keys of the identity provider");
     }
 
-    async fn read(&self) -> anyhow::Result<()> {
+    /// Reads the keys now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) async fn read(&self) -> anyhow::Result<()> {
         let text = timeout(WITHIN, self.text()).await.with_context(|| format!("no answer within {WITHIN:?}"))??;
         let known = self.current();
         let keys = if text == known.text { known } else { Arc::new(self.parse(text)?) };
@@ -175,7 +195,7 @@ impl Jwks {
     fn parse(&self, text: String) -> anyhow::Result<KeySet> {
         let set = KeySet::parse(text)?;
         if set.is_empty() {
-            tracing::warn!(source = ?self.source, "the identity provider has no key for RS256, ES256 or EdDSA; no token is accepted");
+            tracing::warn!(source = %self.source, "the identity provider has no key for RS256, ES256 or EdDSA; no token is accepted");
         } else {
             tracing::info!(keys = set.by_id.len(), "read the keys of the identity provider");
         }
@@ -183,24 +203,13 @@ impl Jwks {
     }
 
     async fn text(&self) -> anyhow::Result<String> {
-        let url = match &self.source {
+        match &self.source {
             Source::File(path) => {
                 let bytes = tokio::fs::read(path).await.with_context(|| path.display().to_string())?;
-                return String::from_utf8(bytes).context("not UTF-8");
+                String::from_utf8(bytes).context("not UTF-8")
             }
-            Source::Url(url) => url.clone(),
-        };
-        runtime::tls::install();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        let mut answer = client.get(url).send().await?;
-        if answer.status() != reqwest::StatusCode::OK {
-            bail!("answered {}", answer.status());
+            Source::Url(url) => fetch::text(url.clone()).await,
+            Source::Issuer(discovery) => fetch::text(discovery.read().await?).await,
         }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            ensure!(bytes.len() + chunk.len() <= LONGEST, "longer than {LONGEST} bytes");
-            bytes.extend_from_slice(&chunk);
-        }
-        String::from_utf8(bytes).context("not UTF-8")
     }
 }

@@ -65,7 +65,8 @@ impl FromStr for Role {
 /// A caller who has proved who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The actor in the audit: the name of the key, or the subject of the token. At most 64 characters.
+    /// The actor in the audit: the name of the key, or the subject of the token, both at most 64 characters. In the console also the name
+    /// of a person with the subject behind it, at most 127.
     pub name: String,
     pub role: Role,
     /// Of the role `customer` only, and always there.
@@ -74,7 +75,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// `kind` tells principals of different kinds apart that have the same name: `key` or `jwt`.
+    /// `kind` tells principals of different kinds apart that have the same name: `key`, `jwt` or `person`.
     pub(crate) fn new(kind: &'static str, name: String, role: Role, customer_id: Option<CustomerId>) -> Self {
         let scope = format!("{kind}:{name}");
         Self { name, role, customer_id, scope }

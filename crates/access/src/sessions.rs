@@ -1,90 +1,56 @@
-//! Who is signed in to the console. A person signs in with a key; the browser keeps a secret of 256 bits in a cookie, and the database
-//! has its SHA-256. A session is its key's: it may no more than the key, from nowhere else, and ends with it.
+//! Who is signed in to the console: with a key, or at the identity provider. The browser keeps a secret of 256 bits in a cookie, and the
+//! database has its SHA-256.
+//!
+//! - The session of a key is its key's: it may no more than the key, from nowhere else, and ends with it.
+//! - The session of a person has the name and the role that the provider told at the sign-in. It counts while the settings name the same
+//!   issuer.
 
-use std::fmt;
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use subtle::ConstantTimeEq;
 
-use crate::api_key::{ApiKey, NoRandomness, random};
+use crate::api_key::ApiKey;
 use crate::keyring::{self, StoredKey};
-use crate::principal::Principal;
+use crate::principal::{Principal, Role};
+use crate::provider::Person;
+use crate::secret::Secret;
+use crate::sign_ins::Earlier;
 
-const SECRET_BYTES: usize = 32;
-
-/// What the browser keeps.
-#[derive(Clone)]
-pub struct Secret(SecretString);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(_)")
-    }
-}
-
-impl Secret {
-    /// # Errors
-    /// When the operating system has no random numbers.
-    pub fn generate() -> Result<Self, NoRandomness> {
-        Ok(Self(URL_SAFE_NO_PAD.encode(random::<SECRET_BYTES>()?).into()))
-    }
-
-    /// `None`: we have not made this.
-    pub fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        (bytes.len() == SECRET_BYTES).then(|| Self(text.to_owned().into()))
-    }
-
-    /// For the cookie.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.expose()).into()
-    }
-
-    /// What each form carries. A page of another site cannot know it, and it does not tell the secret.
-    pub fn form_token(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(format!("form:{}", self.expose())))
-    }
-
-    /// Whether a form carries the token of this secret.
-    pub fn is_of_form(&self, token: &str) -> bool {
-        self.form_token().as_bytes().ct_eq(token.as_bytes()).into()
-    }
+/// Who is signed in, and how the console calls them.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub principal: Principal,
+    /// The name of the key or of the person.
+    pub shown: String,
 }
 
 /// The sessions in the database.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     pool: PgPool,
+    /// How long a session lasts.
+    hours: i32,
+    /// Whose sessions of persons count.
+    issuer: Option<String>,
 }
 
 impl Sessions {
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    /// Sessions last so many hours. Those of persons count if this issuer knows them.
+    pub fn new(pool: PgPool, hours: u8, issuer: Option<&str>) -> Self {
+        Self { pool, hours: hours.into(), issuer: issuer.map(str::to_owned) }
     }
 
-    /// Signs in with a key that may be used, for at most 12 hours, and removes sessions that are over. False: there is no such key.
+    /// Signs in with a key that may be used, and removes sessions that are over. False: there is no such key.
     pub async fn start(&self, key: &ApiKey, secret: &Secret) -> sqlx::Result<bool> {
-        sqlx::query!(
-            "delete from access.sessions where expires_at < clock_timestamp() or last_seen_at < clock_timestamp() - interval '1 hour'"
-        )
-        .execute(&self.pool)
-        .await?;
+        self.remove_ended().await?;
         let started = sqlx::query!(
             r#"
             insert into access.sessions (hash, key_id, expires_at)
-            select $1, id, clock_timestamp() + interval '12 hours' from access.api_keys
-            where prefix = $2 and hash = $3 and (revoked_at is null or revoked_at > clock_timestamp())
+            select $1, id, clock_timestamp() + make_interval(hours => $2) from access.api_keys
+            where prefix = $3 and hash = $4 and (revoked_at is null or revoked_at > clock_timestamp())
             "#,
             &secret.hash(),
+            self.hours,
             key.prefix(),
             key.hash(),
         )
@@ -93,49 +59,78 @@ impl Sessions {
         Ok(started.rows_affected() == 1)
     }
 
+    /// Signs in a person of the issuer in place of the session that the browser had before, and removes sessions that are over.
+    pub async fn start_person(&self, person: &Person, secret: &Secret, earlier: &Earlier) -> sqlx::Result<()> {
+        self.remove_ended().await?;
+        let started = sqlx::query!(
+            r#"
+            with ended as (delete from access.sessions where hash = $1)
+            insert into access.sessions (hash, issuer, subject, name, role, expires_at)
+            values ($2, $3, $4, $5, $6, clock_timestamp() + make_interval(hours => $7))
+            "#,
+            earlier.0.as_deref(),
+            &secret.hash(),
+            self.issuer,
+            person.subject,
+            person.name,
+            person.role.as_str(),
+            self.hours,
+        );
+        started.execute(&self.pool).await.map(drop)
+    }
+
+    async fn remove_ended(&self) -> sqlx::Result<()> {
+        let removed = sqlx::query!(
+            "delete from access.sessions where expires_at < clock_timestamp() or last_seen_at < clock_timestamp() - interval '1 hour'"
+        );
+        removed.execute(&self.pool).await.map(drop)
+    }
+
     /// Who is signed in with this secret, and calls from this address. An hour without a request ends a session.
-    pub async fn find(&self, secret: &Secret, address: Option<IpAddr>) -> sqlx::Result<Option<Principal>> {
-        let row = sqlx::query_as!(
-            keyring::Row,
+    pub async fn find(&self, secret: &Secret, address: Option<IpAddr>) -> sqlx::Result<Option<Session>> {
+        let row = sqlx::query!(
             r#"
             with seen as (
                 update access.sessions set last_seen_at = clock_timestamp()
                 where hash = $1 and last_seen_at < clock_timestamp() - interval '1 minute'
                   and last_seen_at >= clock_timestamp() - interval '1 hour'
             )
-            select key.id, name, role, customer_id, networks, key.expires_at
-            from access.sessions as session join access.api_keys as key on key.id = key_id
+            select key_id, subject, session.name, session.role,
+                   key.name as "key_name?", key.role as "key_role?", key.customer_id, key.networks as "networks?", key.expires_at as "key_expires_at?"
+            from access.sessions as session left join access.api_keys as key on key.id = key_id
             where session.hash = $1 and session.expires_at > clock_timestamp()
               and last_seen_at >= clock_timestamp() - interval '1 hour'
               and (revoked_at is null or revoked_at > clock_timestamp())
               and (key.expires_at is null or key.expires_at > clock_timestamp())
+              and (key_id is not null or issuer = $2)
             "#,
             &secret.hash(),
+            self.issuer,
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(key) = row.map(StoredKey::read).transpose()? else { return Ok(None) };
-        Ok(key.may_come_from(address).then(|| (*key.principal).clone()))
+        let Some(row) = row else { return Ok(None) };
+        if let (Some(id), Some(name), Some(role)) = (row.key_id, row.key_name, row.key_role) {
+            let networks = row.networks.unwrap_or_default();
+            let row =
+                keyring::Row { id, name, role, customer_id: row.customer_id, networks, expires_at: row.key_expires_at };
+            let key = StoredKey::read(row)?;
+            let principal = (*key.principal).clone();
+            let shown = principal.name.clone();
+            return Ok(key.may_come_from(address).then_some(Session { principal, shown }));
+        }
+        let (Some(subject), Some(role)) = (row.subject, row.role) else { return Ok(None) };
+        let role: Role = role.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let person = Person { subject, name: row.name, role };
+        Ok(Some(Session { principal: person.principal(), shown: person.name.unwrap_or(person.subject) }))
     }
 
-    /// Signs out.
-    pub async fn end(&self, secret: &Secret) -> sqlx::Result<()> {
-        sqlx::query!("delete from access.sessions where hash = $1", &secret.hash()).execute(&self.pool).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_belongs_to_one_secret() {
-        let [one, other] = [(); 2].map(|()| Secret::generate().expect("random numbers"));
-        assert!(one.is_of_form(&one.form_token()));
-        assert!(!one.is_of_form(&other.form_token()) && !one.is_of_form("") && !one.is_of_form(one.expose()));
-        let read = Secret::parse(one.expose()).expect("a secret");
-        assert_eq!(read.form_token(), one.form_token());
-        assert!(Secret::parse("").is_none() && Secret::parse(&one.expose()[1..]).is_none());
-        assert!(!format!("{one:?}").contains(one.expose()));
+    /// Signs out. True: it was the session of a person, who may still be signed in at the provider.
+    pub async fn end(&self, secret: &Secret) -> sqlx::Result<bool> {
+        let ended = sqlx::query_scalar!(
+            r#"delete from access.sessions where hash = $1 returning key_id is null as "of_person!""#,
+            &secret.hash()
+        );
+        Ok(ended.fetch_optional(&self.pool).await?.unwrap_or_default())
     }
 }

@@ -8,25 +8,26 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use contracts::{CustomerId, is_control};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use reqwest::Url;
-use runtime::config::is_this_machine;
 use runtime::{Clock, Tasks};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::fetch;
 use crate::jwks::{Jwks, KeySet, Source};
 use crate::principal::{Principal, Role};
 use crate::ring_provider;
 
 /// How much the clocks of the provider and of this machine may differ, in seconds.
-const SKEW: u64 = 60;
+pub(crate) const SKEW: u64 = 60;
 /// The longest token that is looked at, in bytes. The servers of most providers stay below half of it.
-const LONGEST: usize = 8 * 1024;
+pub(crate) const LONGEST: usize = 8 * 1024;
 /// The longest name of an actor.
 const LONGEST_NAME: usize = 64;
 /// Tokens that were verified are remembered: a signature costs more than the rest of a request.
@@ -106,7 +107,7 @@ impl TokenSettings {
         let Self { jwt_issuer, jwt_audience, jwks_url, jwks_file, .. } = self;
         let source = match (jwks_url, jwks_file) {
             (None, None) => None,
-            (Some(url), None) => Some(Source::Url(checked(url.clone())?)),
+            (Some(url), None) => Some(Source::Url(fetch::checked(url.clone(), "JWKS_URL")?)),
             (None, Some(path)) => Some(Source::File(path.clone())),
             (Some(_), Some(_)) => bail!("JWKS_URL and JWKS_FILE are both set; set one of them"),
         };
@@ -116,16 +117,6 @@ impl TokenSettings {
             _ => bail!("tokens need JWT_ISSUER, JWT_AUDIENCE, and JWKS_URL or JWKS_FILE: set all three, or none"),
         }
     }
-}
-
-/// Keys that came over an open network may be an attacker's.
-fn checked(url: Url) -> anyhow::Result<Url> {
-    let here = url.host_str().is_some_and(is_this_machine);
-    ensure!(
-        url.scheme() == "https" || (url.scheme() == "http" && here),
-        "JWKS_URL must begin with https:// (http:// only for this machine)"
-    );
-    Ok(url)
 }
 
 impl Tokens {
@@ -188,22 +179,17 @@ impl Tokens {
     }
 
     fn verify(&self, token: &str, keys: &KeySet) -> Result<(Principal, u64), Refused> {
-        let header = decode_header(token).map_err(|_| Refused::because("the token cannot be read"))?;
-        let Some(key) = keys.find(header.kid.as_deref()) else {
-            self.jwks.ask();
-            return Err(Refused::because("the issuer has no such key; if it is new, try again in a minute"));
-        };
-        let mut validation = self.validation.clone();
-        validation.algorithms = vec![key.algorithm];
-        let claims = decode::<Claims>(token, &key.key, &validation).map_err(|error| explained(error.kind()))?.claims;
+        let claims: Claims = signed(token, keys, &self.validation).map_err(|why| {
+            if why == NotSigned::UnknownKey {
+                self.jwks.ask();
+            }
+            Refused::because(why)
+        })?;
         Ok((self.read(&claims)?, claims.expires_at))
     }
 
     fn read(&self, claims: &Claims) -> Result<Principal, Refused> {
-        let fits = |name: &str| (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(is_control);
-        if !fits(&claims.sub) {
-            return Err(Refused::because(format!("sub must have 1 to {LONGEST_NAME} characters")));
-        }
+        check_subject(&claims.sub).map_err(Refused::because)?;
         let role = self.role(claims)?;
         let customer_id = match role {
             Role::Customer => Some(self.customer_id(claims)?),
@@ -213,7 +199,7 @@ impl Tokens {
     }
 
     fn role(&self, claims: &Claims) -> Result<Role, Refused> {
-        let named: Vec<&str> = match claim(claims, &self.role_claim) {
+        let named: Vec<&str> = match claim(&claims.others, &self.role_claim) {
             Some(Value::String(role)) => vec![role],
             Some(Value::Array(roles)) => roles.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
@@ -227,21 +213,29 @@ impl Tokens {
     }
 
     fn customer_id(&self, claims: &Claims) -> Result<CustomerId, Refused> {
-        let id = claim(claims, &self.customer_claim).and_then(Value::as_str);
+        let id = claim(&claims.others, &self.customer_claim).and_then(Value::as_str);
         let id = id.ok_or_else(|| Refused::because(format!("the claim {} is missing", self.customer_claim)))?;
         CustomerId::parse(id).map_err(|error| Refused::because(format!("the claim {}: {error}", self.customer_claim)))
     }
 }
 
-fn claim<'c>(claims: &'c Claims, name: &str) -> Option<&'c Value> {
-    let Some(pointer) = name.strip_prefix('/') else { return claims.others.get(name) };
+/// The subject becomes the name of an actor.
+pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
+    let fits = (1..=LONGEST_NAME).contains(&subject.chars().count()) && !subject.chars().any(is_control);
+    if fits { Ok(()) } else { Err(format!("sub must have 1 to {LONGEST_NAME} characters")) }
+}
+
+/// A claim by its name, or by a JSON pointer.
+pub(crate) fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    let Some(pointer) = name.strip_prefix('/') else { return claims.get(name) };
     // RFC 6901.
     let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
-    let first = claims.others.get(&parts.next()?)?;
+    let first = claims.get(&parts.next()?)?;
     parts.try_fold(first, |value, part| value.get(&part))
 }
 
-fn validation(issuer: &str, audience: &str) -> Validation {
+/// What every token must say: who made it, for whom, about whom, and until when it counts.
+pub(crate) fn validation(issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation::new(jsonwebtoken::Algorithm::RS256);
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[audience]);
@@ -251,13 +245,33 @@ fn validation(issuer: &str, audience: &str) -> Validation {
     validation
 }
 
-fn explained(kind: &ErrorKind) -> Refused {
-    Refused::because(match kind {
+/// Why a token says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotSigned {
+    #[error("the issuer has no such key; if it is new, try again in a minute")]
+    UnknownKey,
+    #[error("the signature is wrong")]
+    WrongSignature,
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What a token says that one of these keys has signed.
+pub(crate) fn signed<C: DeserializeOwned>(token: &str, keys: &KeySet, validation: &Validation) -> Result<C, NotSigned> {
+    let header = decode_header(token).map_err(|_| NotSigned::Invalid("the token cannot be read".to_owned()))?;
+    let key = keys.find(header.kid.as_deref()).ok_or(NotSigned::UnknownKey)?;
+    let mut validation = validation.clone();
+    validation.algorithms = vec![key.algorithm];
+    decode::<C>(token, &key.key, &validation).map(|token| token.claims).map_err(|error| explained(error.kind()))
+}
+
+fn explained(kind: &ErrorKind) -> NotSigned {
+    NotSigned::Invalid(match kind {
+        ErrorKind::InvalidSignature => return NotSigned::WrongSignature,
         ErrorKind::ExpiredSignature => "the token has expired".to_owned(),
         ErrorKind::ImmatureSignature => "the token is not valid yet".to_owned(),
         ErrorKind::InvalidIssuer => "the token is of another issuer".to_owned(),
         ErrorKind::InvalidAudience => "the token is for another audience".to_owned(),
-        ErrorKind::InvalidSignature => "the signature is wrong".to_owned(),
         ErrorKind::InvalidAlgorithm => "the token has another algorithm than its key".to_owned(),
         ErrorKind::MissingRequiredClaim(claim) => format!("the claim {claim} is missing"),
         _ => "the token cannot be read".to_owned(),

@@ -16,10 +16,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Console;
+use super::cookies::{NAME, set_cookie};
 use super::document::encoded;
 use super::page::{Frame, page};
 use super::refusal::{Answer, Refusal};
-use super::visitor::{NAME, Visitor, set_cookie};
+use super::visitor::Visitor;
 use crate::OperationError;
 use crate::read::actions;
 use crate::write::replay::{self, Selection};
@@ -108,8 +109,7 @@ pub(super) fn filled_in<T>(form: Sent<T>) -> Answer<T> {
 pub(super) fn operator(visitor: &Visitor, context: RequestContext, form: &Justified) -> Answer<Operator> {
     let Justified { form_token, actor, reason } = form;
     visitor.must_send(form_token)?;
-    let actor = if visitor.is_known() { visitor.name.as_deref().unwrap_or_default() } else { actor };
-    Ok(Operator::new(actor, Source::Console, reason, Some(context.request_id))?)
+    Ok(Operator::new(visitor.actor(actor), Source::Console, reason, Some(context.request_id))?)
 }
 
 /// `POST /console/act`

@@ -15,11 +15,13 @@ pub(super) struct Document<'a> {
     pub(super) title: &'a str,
     /// The name of the installation.
     pub(super) installation: &'a str,
+    /// Where the browser goes on to by itself, if not empty.
+    pub(super) next: &'a str,
 }
 
 /// A whole document: what is in the bar, below it, and at the end of the page is for those who are let in.
 pub(super) fn document(document: &Document<'_>, [bar, below, end]: [Markup; 3], content: &Markup) -> Html<String> {
-    let Document { title, installation } = document;
+    let Document { title, installation, next } = document;
     let whole = html! {
         (DOCTYPE)
         html lang="en" {
@@ -27,6 +29,7 @@ pub(super) fn document(document: &Document<'_>, [bar, below, end]: [Markup; 3], 
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) @if !installation.is_empty() { " · " (installation) } }
+                @if !next.is_empty() { meta http-equiv="refresh" content={ "0; url=" (next) }; }
                 link rel="stylesheet" href="/console/style.css";
                 script src="/console/shortcuts.js" defer {}
             }

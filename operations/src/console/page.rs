@@ -93,7 +93,7 @@ pub(super) fn page(frame: &Frame<'_>, content: &Markup) -> Html<String> {
         Some(visitor) => [of_visitor(visitor, query), navigation(visitor, part), help()],
         None => Default::default(),
     };
-    document(&Document { title, installation }, around, content)
+    document(&Document { title, installation, ..Document::default() }, around, content)
 }
 
 fn of_visitor(visitor: &Visitor, query: &str) -> Markup {

@@ -16,6 +16,8 @@ pub(super) enum Refusal {
         back: String,
     },
     Told(Box<ApiError>),
+    /// A sign-in at the identity provider has failed.
+    NotSignedIn(Box<ApiError>),
 }
 
 pub(super) type Answer<T> = Result<T, Refusal>;
@@ -55,11 +57,13 @@ impl From<sqlx::Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let error = match self {
+        let (error, is_sign_in) = match self {
             Self::SignIn { back } => return Redirect::to(&format!("/console/sign-in?back={back}")).into_response(),
-            Self::Told(error) => error,
+            Self::Told(error) => (error, false),
+            Self::NotSignedIn(error) => (error, true),
         };
         let title = match error.status {
+            _ if is_sign_in => "Not signed in",
             StatusCode::NOT_FOUND => "Not found",
             StatusCode::FORBIDDEN => "Not allowed",
             status if status.is_server_error() => "Not available",
@@ -67,8 +71,11 @@ impl IntoResponse for Refusal {
         };
         let content = html! {
             p role="alert" .alert { (error.message) }
-            p { code { (error.code) } "." @if error.status.is_client_error() { " Nothing was changed." } }
-            p { a href="/console" { "Back to the overview" } }
+            p { code { (error.code) } "." @if error.status.is_client_error() && !is_sign_in { " Nothing was changed." } }
+            p {
+                @if is_sign_in { a href="/console/sign-in" { "Back to the sign-in" } }
+                @else { a href="/console" { "Back to the overview" } }
+            }
         };
         (error.status, document(&Document { title, ..Document::default() }, Default::default(), &content))
             .into_response()

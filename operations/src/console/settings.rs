@@ -1,9 +1,12 @@
-//! What tells the consoles of several installations apart.
+//! What tells the consoles of several installations apart, and how people come in.
 
 use std::str::FromStr;
 
-/// How this installation is called in the console.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+use access::ProviderSettings;
+use anyhow::ensure;
+
+/// How this installation is called in the console, and how people sign in.
+#[derive(Debug, Clone, clap::Args)]
 pub struct ConsoleSettings {
     /// Name of this installation in the console, as `production`; at most 40 characters.
     #[arg(long, env = "CONSOLE_NAME", default_value = "ArtiCurated", value_parser = name)]
@@ -12,11 +15,27 @@ pub struct ConsoleSettings {
     /// another.
     #[arg(long, env = "CONSOLE_COLOUR", default_value = "#5b3a29")]
     pub console_colour: Colour,
+    /// Hours after which a session of the console ends at the latest, 1 to 24.
+    #[arg(long, env = "CONSOLE_SESSION_HOURS", default_value_t = SESSION_HOURS, value_parser = clap::value_parser!(u8).range(1..=24))]
+    pub console_session_hours: u8,
+    /// Whether people may sign in with API keys. `false` needs an identity provider.
+    #[arg(long, env = "CONSOLE_KEY_SIGN_IN", default_value_t = true, action = clap::ArgAction::Set)]
+    pub console_key_sign_in: bool,
+    #[command(flatten)]
+    pub provider: ProviderSettings,
 }
+
+const SESSION_HOURS: u8 = 12;
 
 impl Default for ConsoleSettings {
     fn default() -> Self {
-        Self { console_name: "ArtiCurated".to_owned(), console_colour: Colour([0x5b, 0x3a, 0x29]) }
+        Self {
+            console_name: "ArtiCurated".to_owned(),
+            console_colour: Colour([0x5b, 0x3a, 0x29]),
+            console_session_hours: SESSION_HOURS,
+            console_key_sign_in: true,
+            provider: ProviderSettings::default(),
+        }
     }
 }
 
@@ -55,6 +74,20 @@ impl Colour {
 }
 
 impl ConsoleSettings {
+    /// # Errors
+    /// When no one could sign in, or would have to.
+    pub(super) fn check(&self, is_checked: bool, has_provider: bool) -> anyhow::Result<()> {
+        ensure!(
+            is_checked || !has_provider,
+            "OIDC_ISSUER is set, but AUTH=none asks no one who they are: set AUTH=required, or remove OIDC_ISSUER"
+        );
+        ensure!(
+            self.console_key_sign_in || has_provider,
+            "CONSOLE_KEY_SIGN_IN=false needs an identity provider: set OIDC_ISSUER, or no one can sign in to the console"
+        );
+        Ok(())
+    }
+
     /// The colours of the bar, for the style sheet.
     pub(super) fn style(&self) -> String {
         let Colour([red, green, blue]) = self.console_colour;
@@ -71,6 +104,17 @@ mod tests {
         for (colour, text) in [("#000000", "#fff"), ("#ffffff", "#000"), ("#5b3a29", "#fff"), ("#ffcc00", "#000")] {
             assert_eq!(colour.parse::<Colour>().expect("a colour").text(), text, "{colour}");
         }
+    }
+
+    #[test]
+    fn some_way_in_is_left_open() {
+        let of = |console_key_sign_in: bool, is_checked: bool, has_provider: bool| {
+            ConsoleSettings { console_key_sign_in, ..ConsoleSettings::default() }
+                .check(is_checked, has_provider)
+                .is_ok()
+        };
+        assert!(of(true, true, false) && of(true, true, true) && of(false, true, true) && of(true, false, false));
+        assert!(!of(false, true, false) && !of(true, false, true) && !of(false, false, false));
     }
 
     #[test]

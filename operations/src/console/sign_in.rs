@@ -1,24 +1,25 @@
-//! How people come in: with a key.
+//! How people come in: with a key, or through the identity provider. And how they leave.
 
 use std::sync::Arc;
 
-use access::Secret;
 use access::api_key::ApiKey;
+use access::{Provider, Secret};
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
-use maud::html;
+use maud::{Markup, html};
 use runtime::ApiError;
 use runtime::http::RequestContext;
 use serde::Deserialize;
 
 use super::Console;
+use super::cookies::{SESSION, cookie, forget_cookie, set_cookie};
 use super::document::encoded;
+use super::overview::count;
 use super::page::{Frame, page};
 use super::refusal::{Answer, Refusal};
-use super::visitor::{SESSION, cookie, set_cookie};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Coming {
@@ -27,6 +28,9 @@ pub(super) struct Coming {
     /// The visitor has just signed in.
     #[serde(default)]
     came: bool,
+    /// The visitor has just signed out, and may still be signed in at the provider.
+    #[serde(default)]
+    left: bool,
 }
 
 /// `GET /console/sign-in`
@@ -38,6 +42,9 @@ pub(super) async fn show(
     let has_session = cookie(&headers, SESSION).is_some();
     if !console.access.is_checked() || coming.came && has_session {
         return Redirect::to(own_page(&coming.back)).into_response();
+    }
+    if coming.left {
+        return left(&console).into_response();
     }
     let told = coming
         .came
@@ -62,6 +69,10 @@ pub(super) async fn sign_in(
     let Ok(Form(Credentials { key, back })) = form else {
         return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_FORM", "the form has no field `key`"));
     };
+    if !console.settings.console_key_sign_in {
+        let message = "keys do not sign in here: CONSOLE_KEY_SIGN_IN is false; sign in at the identity provider";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "KEY_SIGN_IN_OFF", message));
+    }
     let refused = |status: StatusCode, told: &str| (status, self::form(&console, &back, Some(told))).into_response();
     let key = key.trim();
     console.access.count(None, context.ip_address).map_err(Refusal::too_many)?;
@@ -89,23 +100,27 @@ pub(super) async fn sign_in(
     }
     end(&console, &headers).await?;
     let set = set_cookie(SESSION, secret.expose(), &headers);
-    let next = format!("/console/sign-in?came=true&back={}", encoded(own_page(&back)));
-    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(&next)).into_response())
+    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(&after_sign_in(&back))).into_response())
+}
+
+/// Where a browser goes that has just got a session: to the page that says so if it did not keep it, and else on.
+pub(super) fn after_sign_in(back: &str) -> String {
+    format!("/console/sign-in?came=true&back={}", encoded(own_page(back)))
 }
 
 /// `POST /console/sign-out`
 pub(super) async fn sign_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Answer<Response> {
-    end(&console, &headers).await?;
-    let set = format!("{}; Max-Age=0", set_cookie(SESSION, "", &headers));
-    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to("/console/sign-in")).into_response())
+    let next = if end(&console, &headers).await? { "/console/sign-in?left=true" } else { "/console/sign-in" };
+    let set = forget_cookie(SESSION, &headers);
+    Ok((AppendHeaders([(header::SET_COOKIE, set)]), Redirect::to(next)).into_response())
 }
 
-/// Ends the session that the browser has, if it has one.
-async fn end(console: &Console, headers: &HeaderMap) -> Answer<()> {
-    if let Some(secret) = cookie(headers, SESSION).and_then(|text| Secret::parse(&text)) {
-        console.sessions.end(&secret).await?;
+/// Ends the session that the browser has, if it has one. True: it was one of the identity provider.
+async fn end(console: &Console, headers: &HeaderMap) -> Answer<bool> {
+    match cookie(headers, SESSION).and_then(|text| Secret::parse(&text)) {
+        Some(secret) => Ok(console.sessions.end(&secret).await?),
+        None => Ok(false),
     }
-    Ok(())
 }
 
 /// A page of the console; nothing else is gone to.
@@ -116,18 +131,55 @@ pub(super) fn own_page(back: &str) -> &str {
 }
 
 fn form(console: &Console, back: &str, told: Option<&str>) -> Html<String> {
+    let has_keys = console.settings.console_key_sign_in;
     let content = html! {
         @if let Some(told) = told { p role="alert" .alert { (told) } }
+        @if let Some(provider) = &console.provider {
+            (way_to(provider, back))
+            @if has_keys { h2 { "Or with a key" } }
+        }
+        @if has_keys { (key_form(back, console.provider.is_none())) }
+        p .quiet { "A session lasts " (count(console.settings.console_session_hours.into(), "hour")) ", or an hour without a request." }
+    };
+    page(&Frame::of(console, "Sign in"), &content)
+}
+
+fn key_form(back: &str, is_first: bool) -> Markup {
+    html! {
         form method="post" action="/console/sign-in" .sign-in {
             input type="hidden" name="back" value=(own_page(back));
             label for="key" { "API key" }
-            input #key type="password" name="key" required autocomplete="current-password" autofocus placeholder="ak_live_…";
+            input #key type="password" name="key" required autocomplete="current-password" autofocus[is_first] placeholder="ak_live_…";
             button { "Sign in" }
         }
-        p .quiet { "A key of the role operator or admin; an admin makes one with " code { "ops keys create NAME --role operator" }
-            ". A session lasts 12 hours, or an hour without a request." }
+        p .quiet { "A key of the role operator or admin; an admin makes one with " code { "ops keys create NAME --role operator" } "." }
+    }
+}
+
+/// A link, because a form may not lead to another site (`form-action`).
+fn way_to(provider: &Provider, back: &str) -> Markup {
+    html! {
+        @if provider.is_known() {
+            p { a .button href={ "/console/sign-in/provider?back=" (encoded(own_page(back))) } { "Sign in at " (provider.issuer()) } }
+        } @else {
+            p role="status" .alert {
+                "The identity provider " (provider.issuer()) " cannot be reached. It is asked again every 10 seconds. "
+                a href={ "/console/sign-in?back=" (encoded(own_page(back))) } { "Look again" } ". " code { "PROVIDER_UNAVAILABLE" }
+            }
+        }
+    }
+}
+
+fn left(console: &Console) -> Html<String> {
+    let provider = console.provider.as_ref().and_then(|provider| Some((provider.issuer(), provider.end_session()?)));
+    let content = html! {
+        p role="status" .fine { "You are signed out of the console." }
+        @if let Some((issuer, end_session)) = provider {
+            p { "You may still be signed in at " (issuer) ". " a href=(end_session) { "Sign out there too" } }
+        }
+        p { a href="/console/sign-in" { "Sign in" } }
     };
-    page(&Frame::of(console, "Sign in"), &content)
+    page(&Frame::of(console, "Signed out"), &content)
 }
 
 #[cfg(test)]

@@ -1,29 +1,24 @@
 //! Who looks at a page.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
+use access::sessions::Session;
 use access::{Caller, Secret};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
-use percent_encoding::percent_decode_str;
+use axum::http::{Method, StatusCode};
 use runtime::http::client_address;
 
 use super::Console;
+use super::cookies::{NAME, SESSION, cookie};
 use super::document::encoded;
 use super::refusal::{Answer, Refusal};
-
-/// Holds the secret of the session.
-pub(super) const SESSION: &str = "articurated_console";
-/// Holds the name that a person without a key has given.
-pub(super) const NAME: &str = "articurated_name";
 
 /// Who looks at a page.
 #[derive(Debug)]
 pub(super) struct Visitor {
     pub(super) caller: Caller,
-    /// What they are called in the operator log, as far as it is known.
+    /// What they are called, as far as it is known.
     pub(super) name: Option<String>,
     /// The secret that ties forms to the session, or with `AUTH=none` to this process.
     secret: Secret,
@@ -70,9 +65,17 @@ impl Visitor {
         Err(Refusal::new(StatusCode::FORBIDDEN, "FORM_EXPIRED", message))
     }
 
-    /// Whether they have come in with a key.
+    /// Whether they have signed in.
     pub(super) fn is_known(&self) -> bool {
         matches!(self.caller, Caller::Known(_))
+    }
+
+    /// What the operator log calls them, where it is known. `given` is what they call themselves.
+    pub(super) fn actor<'a>(&'a self, given: &'a str) -> &'a str {
+        match &self.caller {
+            Caller::Known(principal) => &principal.name,
+            Caller::Unchecked => given,
+        }
     }
 }
 
@@ -89,10 +92,9 @@ impl FromRequestParts<Arc<Console>> for Visitor {
         let address = client_address(&parts.extensions);
         console.access.check_address(address).map_err(Refusal::too_many)?;
         let found = console.sessions.find(&secret, address).await?;
-        console.access.count(found.as_ref(), address).map_err(Refusal::too_many)?;
-        let principal = found.ok_or_else(|| sign_in_and_come_back(parts))?;
-        let name = Some(principal.name.clone());
-        Ok(Self { caller: Caller::Known(Arc::new(principal)), name, secret })
+        console.access.count(found.as_ref().map(|session| &session.principal), address).map_err(Refusal::too_many)?;
+        let Session { principal, shown } = found.ok_or_else(|| sign_in_and_come_back(parts))?;
+        Ok(Self { caller: Caller::Known(Arc::new(principal)), name: Some(shown), secret })
     }
 }
 
@@ -103,74 +105,4 @@ fn sign_in_and_come_back(parts: &Parts) -> Refusal {
         _ => "/console",
     };
     Refusal::SignIn { back: encoded(back).to_string() }
-}
-
-/// The value of a cookie, decoded.
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let name = full_name(name, headers);
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let value = pairs.find(|(key, _)| *key == name)?.1;
-    percent_decode_str(value).decode_utf8().ok().map(Cow::into_owned).filter(|text| !text.is_empty())
-}
-
-/// A cookie that no script and no other site's page gets at.
-pub(super) fn set_cookie(name: &str, value: &str, headers: &HeaderMap) -> String {
-    let (name, value) = (full_name(name, headers), encoded(value));
-    let secure = if is_on_this_machine(headers) { "" } else { "; Secure" };
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
-}
-
-/// Browsers take a name that begins like that only over HTTPS and from this host itself: no other host of the domain can plant it.
-fn full_name(name: &str, headers: &HeaderMap) -> String {
-    if is_on_this_machine(headers) { name.to_owned() } else { format!("__Host-{name}") }
-}
-
-/// Cookies are sent over plain HTTP to this machine only, and never where a proxy is in between: a proxy may ask for this machine's name.
-fn is_on_this_machine(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    let proxies = ["forwarded", "via", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip"];
-    runtime::config::is_this_machine(host) && !proxies.iter().any(|name| headers.contains_key(*name))
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    fn with(name: header::HeaderName, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn a_cookie_is_read_back() {
-        let set = set_cookie(NAME, "मीरा; Path=/", &HeaderMap::new());
-        assert!(set.starts_with("__Host-"), "{set}");
-        let pair = set.split_once(';').expect("a pair").0.to_owned();
-        let headers =
-            HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(format!("a=b; {pair}")).expect("text"))]);
-        assert_eq!(cookie(&headers, NAME).as_deref(), Some("मीरा; Path=/"));
-        assert_eq!(cookie(&headers, SESSION), None);
-        assert_eq!(
-            cookie(&with(header::COOKIE, "articurated_name=x"), NAME),
-            None,
-            "another host of the domain may have set it"
-        );
-    }
-
-    #[test]
-    fn a_cookie_crosses_no_network_in_the_clear() {
-        for (host, secure) in
-            [("127.0.0.1:8000", false), ("localhost", false), ("[::1]:8003", false), ("ops.example.in", true)]
-        {
-            let set = set_cookie(SESSION, "x", &with(header::HOST, host));
-            assert_eq!(set.contains("; Secure"), secure, "{host}");
-            assert!(set.contains("; HttpOnly; SameSite=Strict"), "{set}");
-        }
-        let mut through_a_proxy = with(header::HOST, "127.0.0.1:8003");
-        through_a_proxy.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9"));
-        assert!(set_cookie(SESSION, "x", &through_a_proxy).contains("; Secure"));
-    }
 }

@@ -5,6 +5,7 @@ mod admin;
 mod browser;
 mod bulk;
 mod pages;
+mod provider;
 mod sign_in;
 
 use std::collections::BTreeMap;
@@ -59,10 +60,13 @@ impl Browser {
                 let (name, value) = pair.split_once('=').context("a cookie")?;
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
-            let Some(next) = response.headers().get(LOCATION) else {
-                return Ok(Page { status: response.status().as_u16(), path, text: response.text().await? });
-            };
-            next.to_str()?.clone_into(&mut path);
+            if let Some(next) = response.headers().get(LOCATION) {
+                next.to_str()?.clone_into(&mut path);
+            } else {
+                let (status, text) = (response.status().as_u16(), response.text().await?);
+                let Some(next) = goes_on(&text) else { return Ok(Page { status, path, text }) };
+                path = next;
+            }
             request = self.request(Method::GET, &path);
         }
         bail!("the redirects do not end: {path}")
@@ -82,6 +86,12 @@ impl Browser {
     async fn send(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<Page> {
         self.follow(self.filled_in(path, fields), path).await
     }
+}
+
+/// Where a page goes on to by itself.
+fn goes_on(page: &str) -> Option<String> {
+    let (_, rest) = page.split_once("<meta http-equiv=\"refresh\" content=\"0; url=")?;
+    Some(rest.split('"').next()?.replace("&amp;", "&"))
 }
 
 impl Page {

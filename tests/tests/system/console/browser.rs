@@ -32,13 +32,13 @@ const TOO_WIDE: &str = "[...document.body.querySelectorAll('*')]
     .map(part => part.outerHTML.slice(0, 200))";
 
 /// Chromium, and one page in it.
-struct Person {
-    tab: Arc<Tab>,
+pub(super) struct Person {
+    pub(super) tab: Arc<Tab>,
     _browser: Browser,
 }
 
 impl Person {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let path = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_the_path);
         let options = LaunchOptions::default_builder()
             .path(Some(path.context("no Chromium on the PATH")?))
@@ -54,13 +54,13 @@ impl Person {
         Ok(Self { tab, _browser: browser })
     }
 
-    fn open(&self, url: &str) -> Result<()> {
+    pub(super) fn open(&self, url: &str) -> Result<()> {
         self.tab.navigate_to(url)?.wait_until_navigated()?;
         self.until("document.readyState === 'complete'")
     }
 
     /// What an expression is worth in the page.
-    fn value(&self, expression: &str) -> Result<Value> {
+    pub(super) fn value(&self, expression: &str) -> Result<Value> {
         let evaluate = Runtime::Evaluate {
             expression: expression.to_owned(),
             return_by_value: Some(true),
@@ -87,7 +87,7 @@ impl Person {
     }
 
     /// Waits until an expression is true. While a page is left there is nothing to ask.
-    fn until(&self, condition: &str) -> Result<()> {
+    pub(super) fn until(&self, condition: &str) -> Result<()> {
         let started = std::time::Instant::now();
         while !self.value(condition).is_ok_and(|value| value == true) {
             ensure!(started.elapsed() < SOON, "never: {condition}: {:?}", self.value("document.body.innerText"));
@@ -96,12 +96,12 @@ impl Person {
         Ok(())
     }
 
-    fn strike(&self, keys: &[&str]) -> Result<()> {
+    pub(super) fn strike(&self, keys: &[&str]) -> Result<()> {
         keys.iter().try_for_each(|key| self.tab.press_key(key).map(drop))
     }
 
     /// Moves on with the tabulator until this is reached.
-    fn tab_to(&self, focused: &str) -> Result<()> {
+    pub(super) fn tab_to(&self, focused: &str) -> Result<()> {
         for _ in 0..TIMES {
             self.strike(&["Tab"])?;
             if self.value(&format!("(element => {focused})(document.activeElement)"))? == true {
@@ -111,7 +111,7 @@ impl Person {
         anyhow::bail!("the tabulator does not lead to {focused}")
     }
 
-    fn look(&self, dark: bool, width: u32) -> Result<()> {
+    pub(super) fn look(&self, dark: bool, width: u32) -> Result<()> {
         let scheme = if dark { "dark" } else { "light" };
         let feature = Emulation::MediaFeature { name: "prefers-color-scheme".to_owned(), value: scheme.to_owned() };
         self.tab.call_method(Emulation::SetEmulatedMedia { media: None, features: Some(vec![feature]) })?;
@@ -135,7 +135,7 @@ impl Person {
     }
 
     /// What is wrong with the page for those who do not see it well. All that axe-core knows counts.
-    fn wrong(&self, axe: &str) -> Result<Vec<String>> {
+    pub(super) fn wrong(&self, axe: &str) -> Result<Vec<String>> {
         self.value(&format!("{axe};true"))?;
         let run = "axe.run().then(found => found.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html + ' ' + n.failureSummary).join('; ')))";
         Ok(serde_json::from_value(self.value(run)?)?)
