@@ -25,7 +25,7 @@ const TIMES: usize = 200;
 const WIDTHS: [u32; 2] = [1_280, 390];
 
 /// The pages of which `docs/console` has pictures.
-const PICTURES: [&str; 5] = ["overview", "stuck", "event", "story", "act"];
+const PICTURES: [&str; 6] = ["overview", "stuck", "event", "story", "act", "bulk-new"];
 /// What reaches beyond the screen and cannot be scrolled by itself.
 const TOO_WIDE: &str = "[...document.body.querySelectorAll('*')]
     .filter(part => !part.closest('.scroll, pre, .hidden, .skip') && part.getBoundingClientRect().right > document.documentElement.clientWidth)
@@ -156,6 +156,15 @@ fn on_the_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists())
 }
 
+/// Figures of an hour, with a wave in it: the plots have something to draw.
+async fn fill_figures(system: &System) -> Result<()> {
+    let figures = "insert into messaging.hop_figures
+        select date_trunc('minute', clock_timestamp()) - make_interval(mins => n), 'notifications', 300 + (200 * sin(n / 9.0))::integer, 300,
+               case when n = 20 then 40 else 0 end, 2 + sin(n / 5.0), 9 + 3 * sin(n / 3.0), 3, 14 + n % 7, 40, case when n between 18 and 22 then 900 else 120 end
+        from generate_series(3, 58) as n on conflict do nothing";
+    crate::operations::execute(&system.database.pool, figures).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_is_for_everyone() -> Result<()> {
     let system = System::start(|_| {}).await?;
@@ -168,6 +177,13 @@ async fn every_page_is_for_everyone() -> Result<()> {
     let endpoint = format!("/console/webhooks/{}", made["id"].as_str().context("an id")?);
     let new = serde_json::json!({ "name": "shop-front", "role": "staff", "reason": "a test" });
     crate::operations::act(&system.api, "/ops/keys", &new).await?.expect(201);
+    let new =
+        serde_json::json!({ "act": "replay", "events": { "event_type": "order.created" }, "reason": "a new consumer" });
+    let started = crate::operations::act(&system.api, "/ops/bulk-acts", &new).await?.expect(202).json();
+    let bulk = format!("/console/bulk/{}", started["id"].as_str().context("an id")?);
+    let looks = serde_json::json!({ "event_ids": [id], "reason": "asks the mail provider" });
+    crate::operations::act(&system.api, "/ops/investigations", &looks).await?.expect(200);
+    fill_figures(&system).await?;
     books::projected(&system.database.pool, SOON).await?;
     let base = system.base_url().to_owned();
     let pages = BTreeMap::from([
@@ -176,6 +192,10 @@ async fn every_page_is_for_everyone() -> Result<()> {
         ("jobs", "/console/jobs".to_owned()),
         ("event", format!("/console/events/{id}")),
         ("story", format!("/console/orders/{}", returned.order_number)),
+        ("bulk", "/console/bulk".to_owned()),
+        ("bulk-new", "/console/bulk/new?act=retry&queue=notifications&error=said".to_owned()),
+        ("bulk-act", bulk),
+        ("processes", "/console/processes".to_owned()),
         ("schedules", "/console/schedules".to_owned()),
         ("webhooks", "/console/webhooks".to_owned()),
         ("webhook", endpoint),
