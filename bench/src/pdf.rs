@@ -47,7 +47,8 @@ async fn invoice(system: &System) -> Result<String> {
         }
         Ok(serde_json::from_slice(&answer)?)
     };
-    let order: OrderDocument = system.during(&database, &[Part::Command], TransportConfig::default(), work).await?;
+    let order: OrderDocument =
+        Box::pin(system.during(&database, &[Part::Command], TransportConfig::default(), work)).await?;
     system.drop(database).await?;
     let view = InvoiceView {
         order: &order,

@@ -87,24 +87,42 @@ pub async fn audit_chain(pool: &PgPool, sources: &Sources) -> sqlx::Result<Repor
 /// # Errors
 /// Only when the database cannot be read. The report names everything else that cannot be read.
 pub async fn audit(pool: &PgPool, scope: &Scope) -> sqlx::Result<Report> {
+    audit_and_tell(pool, scope, |_| ()).await
+}
+
+/// As [`audit`], and tells what it begins to check.
+///
+/// # Errors
+/// As [`audit`].
+pub async fn audit_and_tell(pool: &PgPool, scope: &Scope, begins: impl Fn(&'static str)) -> sqlx::Result<Report> {
     let mut findings = Findings::default();
+    begins("the gateway's ledger and the invoice store");
     let paid_before = refunds::ledger(&scope.sources, &mut findings).await;
     let filed_before = invoices::filed(pool, &scope.sources, &mut findings).await?;
 
     let mut snapshot = Snapshot::begin(pool).await?;
+    begins("transitions");
     transitions::check(&mut snapshot, &mut findings).await?;
+    begins("delivery");
     delivery::check(&mut snapshot, scope, &mut findings).await?;
+    begins("effects");
     effects::check(&mut snapshot, &mut findings).await?;
+    begins("refunds");
     refunds::check(&mut snapshot, &mut findings).await?;
+    begins("read models");
     read_models::check(pool, &mut snapshot, scope, &mut findings).await?;
+    begins("documents");
     invoices::check(&mut snapshot, &mut findings).await?;
+    begins("leftovers");
     leftovers::check(&mut snapshot, &mut findings).await?;
     let ours = if paid_before.is_some() { refunds::ours(&mut snapshot).await? } else { Vec::new() };
     let documents = if filed_before.is_some() { invoices::documents(&mut snapshot).await? } else { Vec::new() };
+    begins("the chain and its seals");
     chain::check(&mut snapshot, &mut findings).await?;
     seals::check(&mut snapshot, &scope.sources, &mut findings).await?;
     let (at, since) = snapshot.end().await?;
 
+    begins("payments and PDFs outside of the database");
     if let Some(before) = paid_before {
         refunds::compare(&scope.sources, &ours, &before, &mut findings).await;
     }

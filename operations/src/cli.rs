@@ -10,12 +10,16 @@ mod doctor;
 mod keys;
 mod customer;
 mod seal;
+mod watch;
+mod progress;
 mod tables;
+mod terminal;
 mod format;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use runtime::config::DatabaseConfig;
 use runtime::database;
@@ -24,6 +28,13 @@ use sqlx::PgPool;
 
 use crate::ROLE;
 use crate::reach::reach;
+
+use format::Page;
+
+/// Begins the error for a database that cannot be reached.
+const UNUSABLE: &str = "the database (DATABASE_URL) cannot be used: ";
+/// A watch does not wait longer than this for its connection; then it says why.
+const WATCH_WAITS: Duration = Duration::from_secs(2);
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -112,7 +123,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Doctor(arguments) => (arguments.run().await, 1),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        terminal::say_error(&error);
         ExitCode::from(failure)
     })
 }
@@ -122,18 +133,30 @@ impl Common {
     /// operator actions itself.
     async fn connect(&self) -> anyhow::Result<PgPool> {
         // A process waits for its database to start; a person wants to know now.
-        reach(&self.database.database_url).await.context("the database (DATABASE_URL) cannot be used")?;
+        self.reach().await?;
         database::connect_to_read(&self.database, ROLE, "ops").await
     }
 
-    /// Prints a report as JSON or as a table. A reader that has seen enough may close the pipe.
-    fn print<T: Serialize>(&self, report: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<ExitCode> {
-        use std::io::{ErrorKind, Write};
+    /// The same with one connection, for which no one waits long.
+    async fn connect_once(&self) -> anyhow::Result<PgPool> {
+        self.reach().await?;
+        let acquire_timeout = self.database.acquire_timeout.min(WATCH_WAITS);
+        let database = DatabaseConfig { max_connections: 1, acquire_timeout, ..self.database.clone() };
+        database::connect_to_read(&database, ROLE, "ops").await
+    }
 
-        let text = if self.json { serde_json::to_string_pretty(report)? } else { table(report).trim_end().to_owned() };
-        match writeln!(std::io::stdout(), "{text}") {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(ExitCode::SUCCESS),
+    async fn reach(&self) -> anyhow::Result<()> {
+        let reached = reach(&self.database.database_url).await;
+        reached.map_err(|error| anyhow!("{UNUSABLE}{error}\n       → {}", error.remedy()))
+    }
+
+    /// Prints a report as JSON, or as a page.
+    fn print<T: Serialize, P: Into<Page>>(&self, report: &T, page: impl FnOnce(&T) -> P) -> anyhow::Result<ExitCode> {
+        if self.json {
+            terminal::print_json(report, false)?;
+        } else {
+            terminal::print_page(&page(report).into())?;
         }
+        Ok(ExitCode::SUCCESS)
     }
 }

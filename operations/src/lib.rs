@@ -24,6 +24,7 @@ mod error;
 mod format;
 mod reach;
 mod shared;
+mod values;
 
 pub use error::OperationError;
 pub use shared::Shared;

@@ -1,13 +1,18 @@
 //! `ops [run | status | stuck | show | order | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | keys |
-//! customer | audit | seal | doctor]`
+//! customer | audit | seal | doctor | completions SHELL]`
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use access::{Access, AccessSettings};
 use anyhow::Result;
-use clap::{Args, FromArgMatches, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
+use clap_complete::Shell;
+use colorchoice_clap::Color;
 use messaging::{RetentionConfig, TransportConfig};
 use operations::Shared;
 use operations::api;
@@ -65,6 +70,8 @@ enum Action {
     Run(Box<Run>),
     #[command(flatten)]
     Operate(Box<cli::Command>),
+    /// Prints a script with which a shell completes commands, options, queues and states
+    Completions { shell: Shell },
 }
 
 #[tokio::main]
@@ -78,25 +85,49 @@ async fn main() -> ExitCode {
             .await
         }
         Action::Operate(command) => cli::run(*command).await,
+        Action::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "ops", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
     }
 }
 
 /// The settings of `run` are also accepted without the word, so that `ops` alone serves. The other commands must not
 /// ask for them.
-fn parse() -> Action {
-    let command = Action::augment_subcommands(Run::augment_args(clap::Command::new("ops")))
+fn command() -> clap::Command {
+    Action::augment_subcommands(Run::augment_args(Color::augment_args(clap::Command::new("ops"))))
         .version(env!("CARGO_PKG_VERSION"))
         .about("ArtiCurated's operations: what operators see and do, on the command line and over HTTP")
-        .args_conflicts_with_subcommands(true)
         .subcommand_negates_reqs(true)
         .subcommand_required(false)
-        .arg_required_else_help(false);
-    let matches = runtime::secrets::matches(command).unwrap_or_else(|error| error.exit());
+        .arg_required_else_help(false)
+        .mut_arg("color", |color| {
+            color
+                .help("Whether what is printed has colours [default: on a terminal]")
+                .hide_default_value(true)
+                .display_order(1_000)
+        })
+}
+
+fn parse() -> Action {
+    let matches = runtime::secrets::matches(command()).unwrap_or_else(|error| error.exit());
     let parsed = match matches.subcommand() {
         None => Run::from_arg_matches(&matches).map(|settings| Action::Run(Box::new(settings))),
-        Some(_) => Action::from_arg_matches(&matches),
+        Some((name, _)) => before_subcommand(&matches, name).and_then(|()| Action::from_arg_matches(&matches)),
     };
-    parsed.unwrap_or_else(|error| error.exit())
+    let action = parsed.unwrap_or_else(|error| error.exit());
+    Color::from_arg_matches(&matches).unwrap_or_default().write_global();
+    action
+}
+
+/// A setting of `run` before another command would have no effect. Only `--color` is for all of them.
+fn before_subcommand(matches: &ArgMatches, name: &str) -> Result<(), clap::Error> {
+    let mut command = command();
+    let given = |id: &str| id != "color" && matches.value_source(id) == Some(ValueSource::CommandLine);
+    let setting = command.get_arguments().find(|argument| given(argument.get_id().as_str()));
+    let Some(setting) = setting.and_then(clap::Arg::get_long) else { return Ok(()) };
+    let message = format!("--{setting} has no effect before the command {name}: it is a setting of `ops run`");
+    Err(command.error(ErrorKind::ArgumentConflict, message))
 }
 
 async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {

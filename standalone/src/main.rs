@@ -131,7 +131,7 @@ async fn play(settings: &Demo, shutdown: CancellationToken) -> Result<()> {
         }
         script.open_shop(&mut options)?;
         options.workers.store.invoice_store_url = invoices.display().to_string();
-        play_with(options, &script, &invoices, shutdown, started).await
+        Box::pin(play_with(options, &script, &invoices, shutdown, started)).await
     }
     .await;
     services.stop().await;

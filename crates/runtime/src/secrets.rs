@@ -79,8 +79,14 @@ fn secrets(command: &Command) -> Vec<(Id, String)> {
     secret.filter_map(|one| Some((one.get_id().clone(), one.get_env()?.to_str()?.to_owned()))).collect()
 }
 
-/// clap's error about a value shows the value.
+/// clap's error about a value shows the value, and its error about a secret that is not set asks for an argument.
 fn without_value(command: &Command, error: Error) -> Error {
+    if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+        && let Some(name) = missing.iter().find_map(|shown| named(command, shown))
+    {
+        let message = format!("{name} is not set: put it into the environment, or into a file that {name}_FILE names");
+        return command.clone().error(error.kind(), message);
+    }
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return error };
     let Some(name) = named(command, shown) else { return error };
     let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));

@@ -6,6 +6,7 @@ use access::Caller;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use chrono::{DateTime, Datelike, Utc};
 use contracts::Queue;
 use runtime::http::RequestContext;
 use runtime::{ApiError, ErrorBody};
@@ -138,6 +139,14 @@ pub(super) fn limit(given: Option<i64>, default: i64, most: i64) -> Result<i64, 
     let limit = given.unwrap_or(default);
     let wrong = || ApiError::invalid_field("limit", format!("must be from 1 to {most}"));
     (1..=most).contains(&limit).then_some(limit).ok_or_else(wrong)
+}
+
+/// A moment of a year that people use and Postgres can store.
+pub(super) fn instant(field: &str, text: &str) -> Result<DateTime<Utc>, ApiError> {
+    // In a query string an unescaped `+` means a space: `T18:30:00+05:30` arrives as `T18:30:00 05:30`.
+    let at = DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok().map(|at| at.to_utc());
+    let wrong = || ApiError::invalid_field(field, "must be a time as 2026-11-21T10:00:00Z, of the years 1900 to 9999");
+    at.filter(|at| (1900..=9999).contains(&at.year())).ok_or_else(wrong)
 }
 
 impl From<OperationError> for ApiError {

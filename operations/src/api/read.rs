@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use contracts::Queue;
+use contracts::{EventType, Queue};
 use runtime::http::ApiQuery;
 use runtime::{ApiError, ErrorBody};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{EventId, OrderName, ReadErrors, limit};
+use super::answers::{EventId, OrderName, ReadErrors, instant, limit};
 use crate::Shared;
 use crate::audit::Report;
 use crate::doctor::{self, Diagnosis};
@@ -28,6 +28,8 @@ use crate::read::stuck::{self, Stuck};
 
 /// The longest list.
 const MOST: i64 = 1_000;
+/// The longest text that is looked for in errors, in characters.
+const LONGEST_ERROR: usize = 200;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -107,22 +109,58 @@ struct JobParams {
     /// Unset: `dead` and `in_doubt`.
     #[param(inline)]
     status: Option<JobStatus>,
+    /// Only jobs of events of this type.
+    #[param(schema_with = event_type)]
+    event_type: Option<String>,
+    /// Only jobs whose last error contains this text, in upper or lower case.
+    #[param(min_length = 1, max_length = 200)]
+    error: Option<String>,
+    /// Only jobs that came at this time or later. RFC 3339, of the years 1900 to 9999.
+    #[param(value_type = Option<String>, format = DateTime, pattern = "^(19|[2-9][0-9])", example = "2026-11-21T10:00:00Z")]
+    since: Option<String>,
     #[param(minimum = 1, maximum = 1000, default = 50)]
     limit: Option<i64>,
 }
 
+impl JobParams {
+    fn filter(self) -> Result<Filter, ApiError> {
+        if self.event_type.as_ref().is_some_and(|name| name.parse::<EventType>().is_err()) {
+            let known = EventType::ALL.map(EventType::as_str).join(", ");
+            return Err(ApiError::invalid_field("event_type", format!("must be one of {known}")));
+        }
+        let length = self.error.as_ref().map_or(1, |text| text.chars().count());
+        if !(1..=LONGEST_ERROR).contains(&length) {
+            return Err(ApiError::invalid_field("error", format!("must have 1 to {LONGEST_ERROR} characters")));
+        }
+        Ok(Filter {
+            queue: self.queue,
+            statuses: self.status.into_iter().collect(),
+            limit: limit(self.limit, 50, MOST)?,
+            event_type: self.event_type,
+            error: self.error,
+            since: self.since.map(|text| instant("since", &text)).transpose()?,
+        })
+    }
+}
+
+/// The types of events, in the API description.
+fn event_type() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+    let names = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(EventType::ALL.map(EventType::as_str)));
+    names.description(Some("Only jobs of events of this type.")).into()
+}
+
 /// Jobs
 ///
-/// The latest arrivals first.
+/// The latest arrivals first. Of done and discarded jobs, only the newest 50,000 of each queue are looked at.
 #[utoipa::path(get, path = "/jobs", tag = "Operations", params(JobParams),
     responses((status = 200, body = Jobs), ReadErrors))]
 async fn list_jobs(
     State(api): State<Arc<Shared>>,
     ApiQuery(params): ApiQuery<JobParams>,
 ) -> Result<Json<Jobs>, ApiError> {
-    let statuses = params.status.into_iter().collect();
-    let filter = Filter { queue: params.queue, statuses, limit: limit(params.limit, 50, MOST)?, ..Filter::default() };
-    Ok(Json(jobs::list(&api.pool, &filter).await?))
+    Ok(Json(jobs::list(&api.pool, &params.filter()?).await?))
 }
 
 /// A list.

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::Args;
 use messaging::TransportConfig;
 
-use super::Common;
-use super::format::table;
-use crate::audit::{self, Checked, Report, Scope, Sources, Status, Verdict};
+use super::format::{Cell, Line, Page, Tone, table};
+use super::{Common, progress};
+use crate::audit::{Checked, Report, Scope, Sources, Status, Verdict};
 
 #[derive(Debug, Args)]
 pub struct Audit {
@@ -30,8 +30,7 @@ impl Audit {
         let Self { common, transport, sources, drained, chain } = self;
         let scope = Scope { sources, drained, broker: transport.rabbitmq_url.is_some() };
         let pool = common.connect().await?;
-        let report =
-            if chain { audit::audit_chain(&pool, &scope.sources).await? } else { audit::audit(&pool, &scope).await? };
+        let report = progress::audit(&pool, &scope, chain).await?;
         common.print(&report, show)?;
         Ok(ExitCode::from(match report.verdict {
             Verdict::Holds => 0,
@@ -41,30 +40,33 @@ impl Audit {
     }
 }
 
-fn show(report: &Report) -> String {
+fn show(report: &Report) -> Page {
     let status = |rule: &Checked| match rule.status {
-        Status::Holds => "ok".to_owned(),
-        Status::NotChecked => "not checked".to_owned(),
-        Status::Violated => format!("{} violation(s)", rule.violations),
+        Status::Holds => Cell::state("ok"),
+        Status::NotChecked => Cell::maybe(Some("not checked".to_owned()), Tone::Doubtful),
+        Status::Violated => Cell::maybe(Some(format!("{} violation(s)", rule.violations)), Tone::Bad),
     };
-    let rows = report.rules.iter().map(|rule| [rule.rule.to_string(), rule.title.to_owned(), status(rule)]);
-    let mut lines = vec![table(["", "what must hold", ""], rows), String::new()];
+    let rows =
+        report.rules.iter().map(|rule| [rule.rule.to_string().into(), rule.title.to_owned().into(), status(rule)]);
+    let mut lines = Vec::new();
     for rule in &report.rules {
-        let number = rule.rule;
-        lines.extend(rule.examples.iter().map(|example| format!("{number:>3}  {example}")));
+        let number = format!("{:>3}  ", rule.rule);
+        let line = |text: &str| Line::after(&number, None).text(text, None);
+        lines.extend(rule.examples.iter().map(|example| line(example)));
         let more = rule.violations.saturating_sub(rule.examples.len() as u64);
         if more > 0 {
-            lines.push(format!("{number:>3}  and {more} more"));
+            lines.push(line(&format!("and {more} more")));
         }
-        lines.extend(rule.not_checked.iter().map(|what| format!("{number:>3}  not checked: {what}")));
+        lines.extend(rule.not_checked.iter().map(|what| line(&format!("not checked: {what}"))));
     }
-    lines.join("\n")
+    Page::from(table(["", "what must hold", ""], rows)).with(lines)
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
 
+    use super::super::format::check;
     use super::*;
 
     #[test]
@@ -95,7 +97,7 @@ mod tests {
                 rule(10, "the backlog is zero", Status::NotChecked, 0, &[], &["the backlog (--drained)"]),
             ],
         };
-        insta::assert_snapshot!("audit", show(&report));
+        check("audit", &show(&report));
         insta::assert_json_snapshot!("audit_json", report);
     }
 }

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Common;
-use super::format::table;
+use super::format::{Cell, Page, Table, table};
 use super::write::{Actor, Justified, rate};
 use crate::OperationError;
 use crate::format::short;
@@ -122,8 +122,8 @@ impl Command {
             Self::List(list) => {
                 let acts = bulk::list(&list.common.connect().await?, list.limit).await?;
                 list.common.print(&acts, |acts| match acts.data.as_slice() {
-                    [] => "no bulk acts".to_owned(),
-                    acts => acts_table(acts),
+                    [] => Page::from("no bulk acts".to_owned()),
+                    acts => acts_table(acts).into(),
                 })
             }
             Self::Show(show) => {
@@ -187,47 +187,41 @@ fn how_far(act: &BulkAct) -> String {
     format!("{act_name} {}: {status}, {} of {more}{}{waits}", act.id, act.acted, act.matched)
 }
 
-fn acts_table(acts: &[BulkAct]) -> String {
+fn acts_table(acts: &[BulkAct]) -> Table {
     let header = ["act", "id", "began", "status", "done", "of", "by", "why"];
     let rows = acts.iter().map(|act| {
         [
-            act.act.to_lowercase(),
-            act.id.to_string(),
-            act.created_at.format("%Y-%m-%d %H:%M:%S").to_string(),
-            act.status.to_lowercase(),
-            act.acted.to_string(),
-            format!("{}{}", if act.is_counted { "" } else { ">" }, act.matched),
-            act.actor.clone(),
-            short(&act.reason),
+            Cell::from(act.act.to_lowercase()),
+            Cell::from(act.id.to_string()),
+            Cell::from(act.created_at.format("%Y-%m-%d %H:%M:%S").to_string()),
+            Cell::state(act.status.to_lowercase()),
+            Cell::from(act.acted.to_string()),
+            Cell::from(format!("{}{}", if act.is_counted { "" } else { ">" }, act.matched)),
+            Cell::from(act.actor.clone()),
+            Cell::from(short(&act.reason)),
         ]
     });
     table(header, rows)
 }
 
-fn preview_table(found: &BulkPreview) -> String {
-    let groups =
-        found.groups.iter().map(|group| [group.of.clone(), group.event_type.clone(), group.number.to_string()]);
+fn preview_table(found: &BulkPreview) -> Page {
+    let groups = found.groups.iter();
+    let groups = groups.map(|group| [group.of.clone(), group.event_type.clone(), group.number.to_string()]);
     let more = if found.is_counted { "" } else { "more than " };
     let sample = found.sample.iter().map(|one| {
-        [
-            one.event_id.to_string(),
-            one.of.clone(),
-            one.event_type.clone(),
-            short(one.last_error.as_deref().unwrap_or("-")),
-        ]
+        let error = short(one.last_error.as_deref().unwrap_or("-"));
+        [one.event_id.to_string(), one.of.clone(), one.event_type.clone(), error]
     });
-    let parts = [
-        table(["queue or state", "type", "number"], groups),
-        table(["some of them", "queue or state", "type", "error"], sample),
-        format!(" all that match: {more}{}", found.matched),
-    ];
-    parts.join("\n\n")
+    Page::from(table(["queue or state", "type", "number"], groups))
+        .with(table(["some of them", "queue or state", "type", "error"], sample))
+        .with(format!(" all that match: {more}{}", found.matched))
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::format::check;
     use super::*;
     use crate::write::bulk::{BulkGroup, Sampled};
 
@@ -243,7 +237,7 @@ mod tests {
         }];
         let at = "2026-11-21T10:00:00Z".parse().expect("a time");
         let found = BulkPreview { at, matched: 12, is_counted: true, groups, sample };
-        insta::assert_snapshot!("bulk_preview", preview_table(&found));
+        check("bulk_preview", &preview_table(&found));
     }
 
     #[test]
@@ -270,6 +264,6 @@ mod tests {
             how_far(&act),
             "retry 00000000-0000-0000-0000-000000000007: running, 500 of more than 1200: the database is away"
         );
-        insta::assert_snapshot!("bulk_acts", acts_table(&[act]));
+        check("bulk_acts", &acts_table(&[act]).into());
     }
 }

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use contracts::CustomerId;
 use runtime::Clock;
 
-use super::Common;
 use super::write::Justified;
+use super::{Common, terminal};
 use crate::write::erase::{self, Erased};
 use crate::write::export::export;
 
@@ -60,7 +60,7 @@ impl Command {
             Self::Export(Customer { common, id, justified }) => {
                 let operator = justified.operator()?;
                 let exported = export(&common.connect().await?, &id, clock.now(), operator).await?;
-                println!("{}", serde_json::to_string_pretty(&exported)?);
+                terminal::print_json(&exported, false)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Erase(Erase { customer: Customer { common, id, justified }, tax_document_years }) => {

@@ -6,7 +6,8 @@ use clap::Args;
 use messaging::{RetentionConfig, TransportConfig};
 use runtime::Clock;
 
-use super::Common;
+use super::format::{Line, Page, Tone};
+use super::{Common, UNUSABLE};
 use crate::doctor::{self, Diagnosis, Severity, Surroundings};
 
 #[derive(Debug, Args)]
@@ -25,32 +26,39 @@ impl Doctor {
         let surroundings = Surroundings { transport, retention, clock: Clock::system() };
         let diagnosis = match common.connect().await {
             Ok(pool) => doctor::diagnose(&pool, &surroundings).await?,
-            Err(error) => doctor::without_database(&format!("{error:#}"), &surroundings).await,
+            Err(error) => {
+                // The diagnosis says what cannot be used, and has a remedy of its own.
+                let text = format!("{error:#}");
+                let why = text.lines().next().unwrap_or_default();
+                doctor::without_database(why.strip_prefix(UNUSABLE).unwrap_or(why), &surroundings).await
+            }
         };
         common.print(&diagnosis, show)?;
         Ok(if diagnosis.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-fn show(diagnosis: &Diagnosis) -> String {
-    let lines = diagnosis.findings.iter().map(|finding| {
-        let word = match finding.severity {
-            Severity::Problem => "PROBLEM",
-            Severity::Warning => "warning",
+fn show(diagnosis: &Diagnosis) -> Page {
+    let mut lines = Vec::new();
+    for finding in &diagnosis.findings {
+        let (word, tone) = match finding.severity {
+            Severity::Problem => ("PROBLEM", Tone::Bad),
+            Severity::Warning => ("warning", Tone::Doubtful),
         };
-        format!("{word}  {}\n         → {}", finding.cause, finding.remedy)
-    });
-    let mut lines: Vec<_> = lines.collect();
-    if diagnosis.healthy {
-        lines.push("no problems found".to_owned());
+        lines.push(Line::after(&format!("{word}  "), Some(tone)).text(&finding.cause, None));
+        lines.push(Line::after("         → ", None).text(&finding.remedy, None));
     }
-    lines.join("\n")
+    if diagnosis.healthy {
+        lines.push(Line::after("", None).text("no problems found", Some(Tone::Good)));
+    }
+    Page::default().with(lines)
 }
 
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
 
+    use super::super::format::{Look, check};
     use super::*;
     use crate::doctor::Finding;
 
@@ -70,9 +78,9 @@ mod tests {
                 finding(Severity::Warning, "QUEUE_PAUSED", "anita paused the queue refunds", "ops resume refunds"),
             ],
         };
-        insta::assert_snapshot!("doctor", show(&diagnosis));
+        check("doctor", &show(&diagnosis));
         insta::assert_json_snapshot!("doctor_json", diagnosis);
         let healthy = Diagnosis { healthy: true, findings: Vec::new(), ..diagnosis };
-        assert_eq!(show(&healthy), "no problems found");
+        assert_eq!(show(&healthy).lay_out(Look::PLAIN), "no problems found");
     }
 }

@@ -13,10 +13,11 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::Common;
-use super::format::table;
+use super::format::{Cell, Table, table};
 use super::write::Justified;
 use crate::format::{age_of, or_dash};
 use crate::read::keys::{self as read, KeyStatus, Keys};
+use crate::values;
 use crate::write::keys::{self, MadeKey, NewKey};
 
 #[derive(Debug, Subcommand)]
@@ -49,8 +50,8 @@ pub struct Create {
     /// The actor in the audit, as `shop-front` or `meera`; one valid key has it.
     #[arg(long)]
     name: String,
-    /// customer, staff, manager, reporting, operator or admin.
-    #[arg(long)]
+    /// What its caller may do.
+    #[arg(long, value_parser = values::role())]
     role: Role,
     /// Whose orders and returns it sees: for the role customer, and required there.
     #[arg(long, value_name = "ID", value_parser = CustomerId::parse)]
@@ -133,19 +134,19 @@ fn made_key(made: &MadeKey) -> String {
     lines.join("\n")
 }
 
-fn list(now: DateTime<Utc>, keys: &Keys) -> String {
+fn list(now: DateTime<Utc>, keys: &Keys) -> Table {
     let header = ["key", "name", "role", "customer", "from", "made", "by", "used", "state"];
     let rows = keys.data.iter().map(|key| {
         [
-            key.id.to_string(),
-            key.name.clone(),
-            key.role.clone(),
-            or_dash(key.customer_id.clone()),
-            if key.networks.is_empty() { "everywhere".to_owned() } else { key.networks.join(" ") },
-            age_of(now, Some(key.created_at)),
-            key.created_by.clone(),
-            age_of(now, key.last_used_at),
-            state(now, key),
+            key.id.to_string().into(),
+            key.name.clone().into(),
+            key.role.clone().into(),
+            or_dash(key.customer_id.clone()).into(),
+            if key.networks.is_empty() { "everywhere".to_owned() } else { key.networks.join(" ") }.into(),
+            age_of(now, Some(key.created_at)).into(),
+            key.created_by.clone().into(),
+            age_of(now, key.last_used_at).into(),
+            Cell::state(state(now, key)),
         ]
     });
     table(header, rows)

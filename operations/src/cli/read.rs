@@ -3,24 +3,34 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+use chrono::TimeDelta;
 use clap::Args;
 use contracts::Queue;
+use runtime::Clock;
 use uuid::Uuid;
 
+use super::format::Page;
+use super::watch::{self, Watch};
 use super::{Common, tables};
 use crate::read::jobs::{self, Filter, JobStatus};
 use crate::read::{actions, schedules, show, status, story, stuck};
+use crate::values;
 
 #[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 #[derive(Debug, Args)]
 pub struct Stuck {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    watch: Watch,
     /// Seconds after which a waiting event or job counts as stuck.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = runtime::config::seconds)]
     older_than: Duration,
@@ -33,6 +43,8 @@ pub struct Stuck {
 pub struct Show {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    watch: Watch,
     /// Id of an event, order, return, document or refund.
     id: Uuid,
 }
@@ -41,6 +53,8 @@ pub struct Show {
 pub struct Order {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    watch: Watch,
     /// Order number, or number of an invoice or a credit note, or id of the order or of one of its returns, refunds, documents or events.
     of: String,
 }
@@ -49,11 +63,22 @@ pub struct Order {
 pub struct Jobs {
     #[command(flatten)]
     common: Common,
-    #[arg(long)]
+    #[command(flatten)]
+    watch: Watch,
+    #[arg(long, value_parser = values::queue())]
     queue: Option<Queue>,
     /// May be given several times; by default `dead` and `in_doubt`.
     #[arg(long = "status")]
     statuses: Vec<JobStatus>,
+    /// Only those of events of this type.
+    #[arg(long = "type", value_name = "TYPE", value_parser = values::event_type(), hide_possible_values = true)]
+    event_type: Option<String>,
+    /// Only those whose last error contains this, in upper or lower case.
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Only those that came within this time, as 30min, 2h or 3days.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
 }
@@ -70,43 +95,57 @@ pub struct Actions {
 pub struct Schedules {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = status::status(&self.common.connect().await?).await?;
-        self.common.print(&report, tables::status)
+        watch::read(&self.common, self.watch, async |pool| Ok(status::status(pool).await?), tables::status).await
     }
 }
 
 impl Stuck {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = stuck::stuck(&self.common.connect().await?, self.older_than, self.limit).await?;
-        self.common.print(&report, tables::stuck)
+        let read = async |pool: &_| Ok(stuck::stuck(pool, self.older_than, self.limit).await?);
+        watch::read(&self.common, self.watch, read, tables::stuck).await
     }
 }
 
 impl Show {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = show::show(&self.common.connect().await?, self.id).await?;
-        self.common.print(&report, tables::shown)
+        watch::read(&self.common, self.watch, async |pool| Ok(show::show(pool, self.id).await?), tables::shown).await
     }
 }
 
 impl Order {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = story::tell(&self.common.connect().await?, &self.of).await?;
-        self.common.print(&report, tables::story)
+        watch::read(&self.common, self.watch, async |pool| Ok(story::tell(pool, &self.of).await?), tables::story).await
     }
 }
 
 impl Jobs {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = Filter { queue: self.queue, statuses: self.statuses, limit: self.limit, ..Filter::default() };
-        let report = jobs::list(&self.common.connect().await?, &filter).await?;
-        self.common.print(&report, |report| match report.jobs.as_slice() {
-            [] => "no such jobs".to_owned(),
-            jobs => tables::jobs(report.at, jobs),
+        let read = async |pool: &_| Ok(jobs::list(pool, &self.filter()?).await?);
+        let page = |report: &jobs::Jobs| match report.jobs.as_slice() {
+            [] => Page::from("no such jobs".to_owned()),
+            jobs => tables::jobs(report.at, jobs).into(),
+        };
+        watch::read(&self.common, self.watch, read, page).await
+    }
+
+    fn filter(&self) -> anyhow::Result<Filter> {
+        let since = self.since.map(|time| {
+            let ago = TimeDelta::from_std(time).ok().and_then(|time| Clock::system().now().checked_sub_signed(time));
+            ago.context("--since is too long ago")
+        });
+        Ok(Filter {
+            queue: self.queue,
+            statuses: self.statuses.clone(),
+            limit: self.limit,
+            event_type: self.event_type.clone(),
+            error: self.error.clone(),
+            since: since.transpose()?,
         })
     }
 }
@@ -115,18 +154,18 @@ impl Actions {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let report = actions::list(&self.common.connect().await?, self.limit).await?;
         self.common.print(&report, |report| match report.data.as_slice() {
-            [] => "no operator actions".to_owned(),
-            actions => tables::actions(actions),
+            [] => Page::from("no operator actions".to_owned()),
+            actions => tables::actions(actions).into(),
         })
     }
 }
 
 impl Schedules {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let report = schedules::list(&self.common.connect().await?).await?;
-        self.common.print(&report, |report| match report.schedules.as_slice() {
-            [] => "no schedules".to_owned(),
-            schedules => tables::schedules(report.at, schedules),
-        })
+        let page = |report: &schedules::Schedules| match report.schedules.as_slice() {
+            [] => Page::from("no schedules".to_owned()),
+            schedules => tables::schedules(report.at, schedules).into(),
+        };
+        watch::read(&self.common, self.watch, async |pool| Ok(schedules::list(pool).await?), page).await
     }
 }

@@ -8,8 +8,9 @@ use clap::Args;
 use contracts::{Email, Queue};
 use uuid::Uuid;
 
-use super::Common;
-use super::format::table;
+use super::format::{Page, table};
+use super::{Common, progress};
+use crate::values;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
 use crate::write::{Changed, Operator, Source, discard, pause, release, skip};
@@ -90,7 +91,7 @@ struct JobsOfEvent {
     /// Id of the event.
     id: Uuid,
     /// Only its job in this queue.
-    #[arg(long)]
+    #[arg(long, value_parser = values::queue())]
     queue: Option<Queue>,
     #[command(flatten)]
     justified: Justified,
@@ -110,7 +111,7 @@ pub struct Retry {
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<Uuid>,
     /// Only those of this queue.
-    #[arg(long)]
+    #[arg(long, value_parser = values::queue())]
     queue: Option<Queue>,
     /// Retries all dead jobs.
     #[arg(long)]
@@ -132,7 +133,7 @@ pub struct Discard {
 pub struct Pause {
     #[command(flatten)]
     common: Common,
-    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
+    #[arg(value_parser = values::queue())]
     queue: Queue,
     #[command(flatten)]
     justified: Justified,
@@ -142,7 +143,7 @@ pub struct Pause {
 pub struct Resume {
     #[command(flatten)]
     common: Common,
-    #[arg(help = "invoices, credit_notes, refunds, notifications or projections")]
+    #[arg(value_parser = values::queue())]
     queue: Queue,
     #[command(flatten)]
     justified: Justified,
@@ -156,8 +157,7 @@ impl Replay {
             return common.print(&replay::preview(&pool, &selection).await?, preview_table);
         }
         let operator = actor.operator(&reason.unwrap_or_default())?;
-        let changed = replay::replay(&pool, &selection, rate, &operator).await?;
-        common.print(&changed, |changed| format!("events replayed: {}", changed.rows_changed))
+        progress::replay(&common, &pool, &selection, rate, &operator).await
     }
 }
 
@@ -217,15 +217,16 @@ fn outcome(changed: Changed, queue: Queue, now: &str, before: &str) -> String {
     if changed.rows_changed > 0 { format!("the queue {queue} is {now}") } else { format!("the queue {queue} {before}") }
 }
 
-fn preview_table(preview: &Preview) -> String {
+fn preview_table(preview: &Preview) -> Page {
     let header = ["type", "state", "events"];
     let groups = preview.groups.iter();
     let rows = groups.map(|group| [group.event_type.clone(), group.state.clone(), group.events.to_string()]);
-    format!("{}\n events that would be replayed: {}", table(header, rows), preview.events)
+    Page::from(table(header, rows)).then(format!(" events that would be replayed: {}", preview.events))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::format::check;
     use super::*;
     use crate::write::replay::Group;
 
@@ -237,7 +238,7 @@ mod tests {
             events,
         };
         let groups = vec![group("order.paid", "PUBLISHED", 12), group("order.shipped", "UNROUTABLE", 1)];
-        insta::assert_snapshot!("replay_preview", preview_table(&Preview { events: 13, groups }));
+        check("replay_preview", &preview_table(&Preview { events: 13, groups }));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod selection;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use runtime::database::in_transaction;
@@ -80,12 +81,31 @@ pub async fn replay(
     per_second: Option<NonZeroU32>,
     operator: &Operator,
 ) -> Result<Changed, OperationError> {
+    let (changed, _) = replay_while(pool, selection, per_second, operator, |_| ControlFlow::Continue(())).await?;
+    Ok(changed)
+}
+
+/// As [`replay`], and tells `progress` before each batch how many events are replayed. A break ends it there, and then the answer is false:
+/// it is not complete.
+///
+/// # Errors
+/// As [`replay`].
+pub async fn replay_while(
+    pool: &PgPool,
+    selection: &Selection,
+    per_second: Option<NonZeroU32>,
+    operator: &Operator,
+    mut progress: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<(Changed, bool), OperationError> {
     selection.check(pool).await?;
     let started = Instant::now();
     let limit = per_second.map_or(BATCH, |rate| BATCH.min(i64::from(rate.get())));
     let mut page = Page::first(pool, selection, limit).await?;
     let (mut rows_changed, mut stalled_since) = (0, None);
     loop {
+        if progress(rows_changed).is_break() {
+            return Ok((Changed { rows_changed }, false));
+        }
         let (replayed, next) = match replay_batch(pool, selection.clone(), page, operator.clone()).await? {
             Batch::Replayed { events, next } => (events, next),
             Batch::NoRoom { shard } => {
@@ -101,7 +121,7 @@ pub async fn replay(
         if replayed > 0 {
             hints::wake_relays(pool).await;
         }
-        let Some(next) = next else { return Ok(Changed { rows_changed }) };
+        let Some(next) = next else { return Ok((Changed { rows_changed }, true)) };
         page = next;
         if let Some(rate) = per_second {
             tokio::time::sleep_until((started + time_for(rows_changed, rate)).into()).await;

@@ -7,6 +7,8 @@ mod doctor;
 mod replays;
 mod seals;
 mod stories;
+mod jobs;
+mod terminal;
 
 use anyhow::{Context, Result};
 use contracts::OrderState;

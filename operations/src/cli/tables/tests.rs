@@ -4,7 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::super::format::check;
 use super::*;
+use crate::cli::format::Look;
 use crate::read::jobs::Jobs;
 use crate::read::schedules::Schedules;
 use crate::read::status::{OutboxStatus, RelayStatus};
@@ -128,7 +130,7 @@ fn the_status() {
         queues: vec![down, paused, queue("refunds")],
         actions: vec![action()],
     };
-    insta::assert_snapshot!("status", status(&report));
+    check("status", &status(&report));
     insta::assert_json_snapshot!("status_json", report);
 }
 
@@ -168,7 +170,7 @@ fn what_is_stuck() {
         jobs: vec![job],
         investigations: vec![looks_into()],
     };
-    insta::assert_snapshot!("stuck", stuck(&report));
+    check("stuck", &stuck(&report));
     insta::assert_json_snapshot!("stuck_json", report);
     let nothing = Stuck {
         at: at(),
@@ -178,7 +180,7 @@ fn what_is_stuck() {
         jobs: Vec::new(),
         investigations: Vec::new(),
     };
-    assert_eq!(stuck(&nothing), "nothing is stuck");
+    assert_eq!(stuck(&nothing).lay_out(Look::PLAIN), "nothing is stuck");
 }
 
 #[test]
@@ -189,7 +191,7 @@ fn one_event_with_its_job_and_the_actions() {
         actions: vec![action()],
         investigations: Vec::new(),
     };
-    insta::assert_snapshot!("show_event", shown(&report));
+    check("show_event", &shown(&report));
     insta::assert_json_snapshot!("show_event_json", report);
 }
 
@@ -201,7 +203,7 @@ fn the_events_of_an_aggregate() {
         actions: Vec::new(),
         investigations: Vec::new(),
     };
-    insta::assert_snapshot!("show_aggregate", shown(&report));
+    check("show_aggregate", &shown(&report));
 }
 
 #[test]
@@ -228,7 +230,7 @@ fn the_state_of_an_event() {
 #[test]
 fn a_list_of_jobs() {
     let report = Jobs { at: at(), jobs: vec![job()] };
-    insta::assert_snapshot!("jobs", jobs(report.at, &report.jobs));
+    check("jobs", &jobs(report.at, &report.jobs).into());
     insta::assert_json_snapshot!("jobs_json", report);
 }
 
@@ -262,7 +264,7 @@ fn the_schedules() {
         ..failed.clone()
     };
     let report = Schedules { at: at(), schedules: vec![failed, off] };
-    insta::assert_snapshot!("schedules", schedules(report.at, &report.schedules));
+    check("schedules", &schedules(report.at, &report.schedules).into());
     insta::assert_json_snapshot!("schedules_json", report);
 }
 
@@ -316,6 +318,6 @@ fn the_story_of_an_order() {
         }],
         actions: vec![action().into()],
     };
-    insta::assert_snapshot!("story", story(&report));
+    check("story", &story(&report));
     insta::assert_json_snapshot!("story_json", report);
 }

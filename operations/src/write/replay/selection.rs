@@ -21,7 +21,7 @@ pub struct Selection {
     #[schema(max_items = 1000)]
     pub ids: Vec<Uuid>,
     /// Events of this type, as order.shipped.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = crate::values::event_type(), hide_possible_values = true)]
     pub event_type: Option<String>,
     /// Events of this order, return, document or refund.
     #[arg(long = "aggregate", value_name = "ID")]
