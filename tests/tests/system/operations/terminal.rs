@@ -8,6 +8,7 @@ use contracts::OrderState;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use standalone::Part;
 use tests::books::count;
 use tests::waiting::{SOON, eventually, eventually_equal};
@@ -154,14 +155,15 @@ async fn a_watch_goes_on_while_its_database_is_away_and_leaves_a_clean_terminal(
     let after: i32 = sqlx::query_scalar(process).fetch_one(pool).await?;
     assert_eq!(after, before, "one connection for all readings");
 
-    let allow = async |yes: bool| {
-        let set = format!("update pg_database set datallowconn = {yes} where datname = current_database()");
-        execute(pool, &set).await
-    };
-    allow(false).await?;
-    execute(pool, &format!("select pg_terminate_backend(pid) from ({process}) as watch")).await?;
+    // On one connection: no other one is let in meanwhile.
+    let mut own = pool.acquire().await?;
+    let allowed = |yes: bool| format!("update pg_database set datallowconn = {yes} where datname = current_database()");
+    sqlx::raw_sql(AssertSqlSafe(allowed(false))).execute(&mut *own).await?;
+    let cut = format!("select pg_terminate_backend(pid) from ({process}) as watch");
+    sqlx::raw_sql(AssertSqlSafe(cut)).execute(&mut *own).await?;
     let gone = terminal.shows(seen, "cannot be used").await?;
-    allow(true).await?;
+    sqlx::raw_sql(AssertSqlSafe(allowed(true))).execute(&mut *own).await?;
+    drop(own);
     eventually("the screen without the error", SOON, async || {
         let drawn = terminal.text();
         let last = drawn[gone..].rsplit("\u{1b}[?2026h").next().unwrap_or_default().to_owned();
