@@ -256,9 +256,9 @@ async fn a_mistake_is_answered_with_what_to_do() -> Result<()> {
     let (database, _) = untold_order().await?;
     for (arguments, said) in [
         (&["pause", "refund", "--reason", "x"][..], "'refunds'"),
-        (&["jobs", "--status", "ded"], "'dead'"),
-        (&["jobs", "--type", "order.shiped"], "'order.shipped'"),
-        (&["staus"], "'status'"),
+        (&["jobs", "--status", "deadx"], "'dead'"),
+        (&["jobs", "--type", "order.shippedx"], "'order.shipped'"),
+        (&["statusx"], "'status'"),
         (&["--ops-port", "1", "status"], "has no effect"),
     ] {
         let refused = ops(&database, arguments).await?.exited(2);
