@@ -103,7 +103,7 @@ fn command() -> clap::Command {
         .arg_required_else_help(false)
         .mut_arg("color", |color| {
             color
-                .help("Whether what is printed has colours [default: on a terminal]")
+                .help("Whether what is printed has colours; unset: on a terminal")
                 .hide_default_value(true)
                 .display_order(1_000)
         })

@@ -130,11 +130,11 @@ pub async fn start(
     bulk::get(pool, id).await?.ok_or(OperationError::BulkActNotFound(id))
 }
 
-/// What dies once more while the act is under way is not taken again.
+/// What occurs, or dies once more, while the act is under way is left alone.
 fn up_to_now(work: BulkWork, counted: &BulkPreview) -> BulkWork {
     let until = |jobs: DeadFilter| DeadFilter { died_until: jobs.died_until.or(Some(counted.at)), ..jobs };
     match work {
-        BulkWork::Replay(events) => BulkWork::Replay(events),
+        BulkWork::Replay(events) => BulkWork::Replay(Selection { to: events.to.or(Some(counted.at)), ..events }),
         BulkWork::Retry(jobs) => BulkWork::Retry(until(jobs)),
         BulkWork::Discard(jobs) => BulkWork::Discard(until(jobs)),
     }

@@ -154,6 +154,7 @@ async fn events_are_replayed_up_to_now_by_the_command_line() -> Result<()> {
         (&json!("DONE"), &json!(1), &json!("CLI")),
         "{done}"
     );
+    assert!(done["selection"]["to"].is_string(), "what occurs later is left alone: {done}");
     let id = done["id"].as_str().context("an id")?;
     let shown = ops(&system.database, &["bulk", "show", id]).await?.exited(0).out;
     assert!(shown.contains("done, 1 of 1"), "{shown}");
