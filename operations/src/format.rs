@@ -1,6 +1,11 @@
 //! Ages and short texts, for people.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// The moment that was so long ago. None: before all time.
+pub(crate) fn before(now: DateTime<Utc>, span: std::time::Duration) -> Option<DateTime<Utc>> {
+    now.checked_sub_signed(TimeDelta::from_std(span).ok()?)
+}
 
 /// How long before `now` `then` was, in the largest unit that fits twice: `95 s`, `2 min`, `3 h`.
 pub(crate) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::answers::{ActorHeader, WriteErrors, operator};
 use crate::Shared;
-use crate::write::{Changed, investigate};
+use crate::write::{Changed, Operator, investigate};
 
 /// Events that one request names.
 const MOST: usize = 1_000;
@@ -34,11 +34,12 @@ struct EventsBody {
 }
 
 impl EventsBody {
-    fn checked(self) -> Result<Self, ApiError> {
+    /// The events, and who names them.
+    fn named(self, caller: Caller, context: RequestContext) -> Result<(Vec<Uuid>, Operator), ApiError> {
         if self.event_ids.len() > MOST {
             return Err(ApiError::invalid_field("event_ids", format!("must be at most {MOST}")));
         }
-        Ok(self)
+        Ok((self.event_ids, operator(caller, context, &self.reason)?))
     }
 }
 
@@ -53,9 +54,8 @@ async fn begin_investigation(
     context: RequestContext,
     ApiJson(body): ApiJson<EventsBody>,
 ) -> Result<Json<Changed>, ApiError> {
-    let body = body.checked()?;
-    let operator = operator(caller, context, &body.reason)?;
-    Ok(Json(investigate::begin(&api.pool, &body.event_ids, &operator).await?))
+    let (event_ids, operator) = body.named(caller, context)?;
+    Ok(Json(investigate::begin(&api.pool, &event_ids, &operator).await?))
 }
 
 /// Take the names off events
@@ -67,7 +67,6 @@ async fn close_investigation(
     context: RequestContext,
     ApiJson(body): ApiJson<EventsBody>,
 ) -> Result<Json<Changed>, ApiError> {
-    let body = body.checked()?;
-    let operator = operator(caller, context, &body.reason)?;
-    Ok(Json(investigate::close(&api.pool, &body.event_ids, &operator).await?))
+    let (event_ids, operator) = body.named(caller, context)?;
+    Ok(Json(investigate::close(&api.pool, &event_ids, &operator).await?))
 }

@@ -1,22 +1,24 @@
 //! `ops bulk retry | discard | replay | list | show | cancel`.
 
-use std::io::{IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use contracts::Queue;
 use runtime::{Clock, Ids};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Common;
 use super::format::{Cell, Page, Table, table};
 use super::write::{Actor, Justified, rate};
+use super::{Common, progress};
 use crate::OperationError;
-use crate::format::short;
+use crate::format::{before, short};
 use crate::read::bulk::{self, BulkAct};
+use crate::read::outcome;
+use crate::values;
 use crate::write::bulk::{BulkPreview, BulkWork, Stepped, cancel, preview, start, step};
 use crate::write::dead::DeadFilter;
 use crate::write::replay::Selection;
@@ -64,7 +66,7 @@ struct How {
 #[derive(Debug, Args)]
 pub struct OfJobs {
     /// Only jobs of this queue.
-    #[arg(long)]
+    #[arg(long, value_parser = values::queue())]
     queue: Option<Queue>,
     /// Only jobs for events of this type, as order.shipped.
     #[arg(long = "type", value_name = "TYPE")]
@@ -141,7 +143,8 @@ impl Command {
 impl OfJobs {
     async fn run(self, work: impl FnOnce(DeadFilter) -> BulkWork) -> anyhow::Result<ExitCode> {
         let Self { queue, event_type, error, since, how } = self;
-        let since = since.map(|span| Clock::system().now() - span);
+        let since = since.map(|span| before(Clock::system().now(), span).context("--since is too long ago"));
+        let since = since.transpose()?;
         how.run(work(DeadFilter { queue, event_type, error, since, died_until: None })).await
     }
 }
@@ -163,20 +166,16 @@ impl How {
 /// Does the batches until the act has ended. Stopped in between, the act goes on where a process `ops` runs.
 async fn carried_out(pool: &PgPool, act: BulkAct) -> anyhow::Result<BulkAct> {
     let mut act = act;
-    let is_watched = std::io::stderr().is_terminal();
+    let bar = progress::bar(act.matched.unsigned_abs(), outcome::done(&act.act))?;
+    bar.set_message("; Ctrl-C leaves it to the process ops");
     while act.status == "RUNNING" {
         if let Stepped::Idle(wait) = step(pool).await? {
             tokio::time::sleep(wait.min(LOOK_EVERY)).await;
         }
         act = bulk::get(pool, act.id).await?.ok_or(OperationError::BulkActNotFound(act.id))?;
-        if is_watched {
-            eprint!("\r{} of {} … Ctrl-C leaves it to the process ops", act.acted, act.matched);
-            std::io::stderr().flush()?;
-        }
+        bar.set_position(act.acted.unsigned_abs());
     }
-    if is_watched {
-        eprintln!();
-    }
+    bar.finish_and_clear();
     Ok(act)
 }
 

@@ -28,9 +28,7 @@ pub(super) async fn replay(
     operator: &Operator,
 ) -> anyhow::Result<ExitCode> {
     let bar = if is_shown() {
-        let style = "{bar:30} {human_pos} of {human_len} events replayed, {per_sec:.0}, {eta} left";
-        let events = replay::preview(pool, selection).await?.events;
-        ProgressBar::new(events).with_style(ProgressStyle::with_template(style)?)
+        bar(replay::preview(pool, selection).await?.events, "events replayed")?
     } else {
         ProgressBar::hidden()
     };
@@ -45,6 +43,15 @@ pub(super) async fn replay(
     let said = if complete { "events replayed" } else { "interrupted; events replayed until then" };
     let done = common.print(&changed, |Changed { rows_changed }| format!("{said}: {rows_changed}"))?;
     Ok(if complete { done } else { ExitCode::from(INTERRUPTED) })
+}
+
+/// How many of so many are `done`, as `retried`. Hidden where stderr is no terminal.
+pub(super) fn bar(number: u64, done: &str) -> anyhow::Result<ProgressBar> {
+    if !is_shown() {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = format!("{{bar:30}} {{human_pos}} of {{human_len}} {done}, {{per_sec:.0}}, {{eta}} left{{msg}}");
+    Ok(ProgressBar::new(number).with_style(ProgressStyle::with_template(&style)?))
 }
 
 /// Audits, and says what is checked at the moment.

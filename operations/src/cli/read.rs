@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::TimeDelta;
 use clap::Args;
 use contracts::Queue;
 use runtime::Clock;
@@ -13,6 +12,7 @@ use uuid::Uuid;
 use super::format::Page;
 use super::watch::{self, Watch};
 use super::{Common, tables};
+use crate::format::before;
 use crate::read::jobs::{self, Filter, JobStatus};
 use crate::read::{actions, schedules, show, status, story, stuck};
 use crate::values;
@@ -135,10 +135,7 @@ impl Jobs {
     }
 
     fn filter(&self) -> anyhow::Result<Filter> {
-        let since = self.since.map(|time| {
-            let ago = TimeDelta::from_std(time).ok().and_then(|time| Clock::system().now().checked_sub_signed(time));
-            ago.context("--since is too long ago")
-        });
+        let since = self.since.map(|time| before(Clock::system().now(), time).context("--since is too long ago"));
         Ok(Filter {
             queue: self.queue,
             statuses: self.statuses.clone(),

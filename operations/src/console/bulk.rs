@@ -9,16 +9,15 @@ use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use contracts::Queue;
 use maud::{Markup, html};
-use runtime::ApiError;
 use runtime::http::RequestContext;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
 use super::act::{Justified, Sent, filled_in, operator, remembered};
-use super::filter::Wanted;
+use super::filter::{self, Wanted};
 use super::page::{Frame, Part, event_link, exactly, form, justification, maybe, moment, page, state, table, told};
-use super::refusal::{Answer, Refusal};
+use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::OperationError;
 use crate::read::bulk::{self, BulkAct};
@@ -108,7 +107,7 @@ pub(super) async fn show_new(
     let content = html! {
         @if found.matched == 0 { p role="status" { "Nothing matches." } }
         @else {
-            p role="status" { strong { @if !found.is_counted { "More than " } (found.matched) } " would be " (verb.done()) "." }
+            p role="status" { strong { @if !found.is_counted { "More than " } (found.matched) } " would be " (outcome::done(verb.as_str())) "." }
             (table("Of these kinds", &[if verb == BulkVerb::Replay { "State" } else { "Queue" }, "Type", "Number"],
                    &found.groups.iter().map(|group| html! { td { (group.of) } td { code { (group.event_type) } } td .number { (group.number) } }).collect::<Vec<_>>()))
             (sample(&found))
@@ -206,8 +205,7 @@ pub(super) async fn begin(
 }
 
 fn id_of(path: &str) -> Answer<Uuid> {
-    let not_found = || ApiError::not_found("BULK_ACT_NOT_FOUND", "no bulk act has this id: it is not a UUID");
-    Uuid::try_parse(path).map_err(|_| Refusal::from(not_found()))
+    filter::id_of(path, "BULK_ACT_NOT_FOUND", "bulk act")
 }
 
 /// `GET /console/bulk/{id}`: how far it is, and what came of it.
@@ -242,16 +240,11 @@ pub(super) async fn show(
 }
 
 fn progress(act: &BulkAct, is_under_way: bool) -> Markup {
-    let done = match act.act.as_str() {
-        "REPLAY" => "replayed",
-        "RETRY" => "retried",
-        _ => "discarded",
-    };
     let class = if act.status == "FAILED" { "alert" } else { "fine" };
     html! {
         p role="status" class=(class) {
             (state(&act.status)) " "
-            strong { (act.acted) " of " @if !act.is_counted { "more than " } (act.matched) " " (done) "." }
+            strong { (act.acted) " of " @if !act.is_counted { "more than " } (act.matched) " " (outcome::done(&act.act)) "." }
             @if is_under_way { span data-follow { " " a href={ "/console/bulk/" (act.id) } { "Look again" } } }
         }
         @if act.status == "RUNNING" && act.is_counted {

@@ -7,16 +7,16 @@ use axum::response::Html;
 use chrono::{DateTime, Utc};
 use contracts::Queue;
 use maud::{Markup, html};
-use runtime::ApiError;
 use runtime::http::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Console;
 use super::act::{Justified, Sent, filled_in, operator};
+use super::filter;
 use super::log::actions_table;
 use super::page::{Frame, act, after, exactly, justification, maybe, moment, nothing, page, state, table, told};
-use super::refusal::{Answer, Refusal};
+use super::refusal::Answer;
 use super::stuck::retried;
 use super::visitor::Visitor;
 use crate::read::jobs::Job;
@@ -25,8 +25,7 @@ use crate::read::show::{self, Event, Shown};
 use crate::write::reveal;
 
 fn id_of(path: &str) -> Answer<Uuid> {
-    let not_found = || ApiError::not_found("EVENT_NOT_FOUND", "no event has this id: it is not a UUID");
-    Uuid::try_parse(path).map_err(|_| Refusal::from(not_found()))
+    filter::id_of(path, "EVENT_NOT_FOUND", "event")
 }
 
 /// `GET /console/events/{id}`. What names a customer is hidden.
@@ -76,22 +75,14 @@ fn whole(console: &Console, visitor: &Visitor, shown: &Shown, is_revealed: bool)
 /// Who looks into it, or the way to say so.
 fn investigated(visitor: &Visitor, shown: &Shown, event: &Event) -> Markup {
     let found = shown.investigations.iter().find(|one| one.event_id == event.event_id);
-    let fields = |verb: &str| {
-        html! { input type="hidden" name="act" value=(verb); input type="hidden" name="event_ids" value=(event.event_id); }
-    };
-    let id = |verb: &str| format!("{verb}-{}", event.event_id);
     html! {
         @if let Some(found) = found {
             p .investigated { (state("under investigation")) " by " (found.actor) ", " (moment(shown.at, found.began_at)) ": " (found.reason) }
         }
         div .acts {
-            @if visitor.may("POST", "investigations") {
-                (act(visitor, &id("investigate"), if found.is_some() { "I take it over" } else { "I look into it" },
-                     "Others see your name at it. It keeps nothing from happening.", &fields("investigate")))
-            }
-            @if found.is_some() && visitor.may("POST", "investigations/close") {
-                (act(visitor, &id("close"), "No one looks into it", "The name is taken off.", &fields("close")))
-            }
+            (offer(visitor, event, "investigate", "investigations", if found.is_some() { "I take it over" } else { "I look into it" },
+                   "Others see your name at it. It keeps nothing from happening."))
+            @if found.is_some() { (offer(visitor, event, "close", "investigations/close", "No one looks into it", "The name is taken off.")) }
         }
     }
 }
@@ -133,21 +124,23 @@ fn way_out(event: &Event) -> Markup {
     }
 }
 
+/// A form for an act on an event, for those who may act.
+fn offer(visitor: &Visitor, event: &Event, verb: &str, route: &str, name: &str, explained: &str) -> Markup {
+    let id = event.event_id;
+    let fields =
+        html! { input type="hidden" name="act" value=(verb); input type="hidden" name="event_ids" value=(id); };
+    html! { @if visitor.may("POST", route) { (act(visitor, &format!("{verb}-{id}"), name, explained, &fields)) } }
+}
+
 fn acts_on(visitor: &Visitor, event: &Event) -> Markup {
-    let fields = |verb: &str| {
-        html! { input type="hidden" name="act" value=(verb); input type="hidden" name="event_ids" value=(event.event_id); }
-    };
-    let offer = |verb: &str, route: &str, name: &str, explained: &str| {
-        html! { @if visitor.may("POST", route) { (act(visitor, &format!("{verb}-{}", event.event_id), name, explained, &fields(verb))) } }
-    };
     let waits = event.exception.as_deref() == Some("WAITING");
     html! {
         @if event.published || event.exception.is_some() {
-            (offer("replay", "replay", "Replay", "The relay sends it again. What a consumer has already it drops."))
+            (offer(visitor, event, "replay", "replay", "Replay", "The relay sends it again. What a consumer has already it drops."))
         }
-        @if waits { (offer("release", "events/{id}/release", "Send now", "Its wait ends: it is due at once.")) }
+        @if waits { (offer(visitor, event, "release", "events/{id}/release", "Send now", "Its wait ends: it is due at once.")) }
         @if !event.published && event.exception.as_deref() != Some("SKIPPED") {
-            (offer("skip", "events/{id}/skip", "Skip", "No job runs it, and its order goes on without it."))
+            (offer(visitor, event, "skip", "events/{id}/skip", "Skip", "No job runs it, and its order goes on without it."))
         }
     }
 }

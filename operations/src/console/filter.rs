@@ -1,14 +1,24 @@
-//! What pages have in their addresses: which jobs or events are meant, and since when.
+//! What pages have in their addresses: whose page it is, which jobs or events are meant, and since when.
 
 use chrono::{DateTime, Utc};
 use contracts::Queue;
+use runtime::ApiError;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::document::encoded;
+use super::refusal::{Answer, Refusal};
 use crate::OperationError;
+use crate::format::before;
 use crate::write::bulk::{BulkVerb, BulkWork};
 use crate::write::dead::DeadFilter;
 use crate::write::replay::Selection;
+
+/// The id in a page's address; 404 with this code for what is none.
+pub(super) fn id_of(path: &str, code: &'static str, kind: &str) -> Answer<Uuid> {
+    let not_found = || ApiError::not_found(code, format!("no {kind} has this id: it is not a UUID"));
+    Uuid::try_parse(path).map_err(|_| Refusal::from(not_found()))
+}
 
 /// What is done to what; the address of a preview has it, so it can be kept and passed on.
 #[derive(Debug, Default, Deserialize)]
@@ -69,5 +79,5 @@ pub(super) fn of_dead_jobs(act: &str, queue: &str, event_type: &str, error: &str
 pub(super) fn long_ago(now: DateTime<Utc>, span: &str) -> Result<DateTime<Utc>, OperationError> {
     let wrong = || OperationError::Invalid("since", "must be a time span, as 30min, 2h or 3days".to_owned());
     let span = humantime::parse_duration(span).map_err(|_| wrong())?;
-    now.checked_sub_signed(chrono::TimeDelta::from_std(span).map_err(|_| wrong())?).ok_or_else(wrong)
+    before(now, span).ok_or_else(wrong)
 }

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use super::page::{exactly, table};
 use super::refusal::Answer;
 use crate::OperationError;
-use crate::figures::{self, Figure};
+use crate::figures::{self, Figure, Hop};
 
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
@@ -32,34 +32,37 @@ pub(super) struct Asked {
 struct Line {
     name: &'static str,
     class: &'static str,
-    of: fn(&Figure) -> Option<f64>,
+    points: Vec<(DateTime<Utc>, Option<f64>)>,
 }
 
-/// What is plotted, over which time.
-struct Plot<'a> {
+/// What is plotted.
+struct Plot {
     title: &'static str,
     /// As `ms`.
     unit: &'static str,
-    lines: &'a [Line],
+    lines: [Line; 2],
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers of jobs in a minute")]
-const JOBS: [Line; 2] = [
-    Line { name: "due", class: "p50", of: |figure| Some(figure.jobs as f64) },
-    Line { name: "dead", class: "dead", of: |figure| Some(figure.dead as f64) },
-];
-const ARRIVE: [Line; 2] = [
-    Line { name: "p50", class: "p50", of: |figure| figure.arrive.p50.map(f64::from) },
-    Line { name: "p99", class: "p99", of: |figure| figure.arrive.p99.map(f64::from) },
-];
-const WAIT: [Line; 2] = [
-    Line { name: "p50", class: "p50", of: |figure| figure.wait.p50.map(f64::from) },
-    Line { name: "p99", class: "p99", of: |figure| figure.wait.p99.map(f64::from) },
-];
-const RUN: [Line; 2] = [
-    Line { name: "p50", class: "p50", of: |figure| figure.run.p50.map(f64::from) },
-    Line { name: "p99", class: "p99", of: |figure| figure.run.p99.map(f64::from) },
-];
+impl Line {
+    fn of(figures: &[Figure], name: &'static str, class: &'static str, value: impl Fn(&Figure) -> Option<f64>) -> Self {
+        Self { name, class, points: figures.iter().map(|figure| (figure.at, value(figure))).collect() }
+    }
+}
+
+impl Plot {
+    #[expect(clippy::cast_precision_loss, reason = "numbers of jobs in a minute")]
+    fn of_jobs(title: &'static str, figures: &[Figure]) -> Self {
+        let due = Line::of(figures, "due", "p50", |figure| Some(figure.jobs as f64));
+        let dead = Line::of(figures, "dead", "dead", |figure| Some(figure.dead as f64));
+        Self { title, unit: "", lines: [due, dead] }
+    }
+
+    fn of_hop(title: &'static str, figures: &[Figure], hop: fn(&Figure) -> Hop) -> Self {
+        let p50 = Line::of(figures, "p50", "p50", |figure| hop(figure).p50.map(f64::from));
+        let p99 = Line::of(figures, "p99", "p99", |figure| hop(figure).p99.map(f64::from));
+        Self { title, unit: "ms", lines: [p50, p99] }
+    }
+}
 
 /// The plots, and the form that chooses them.
 pub(super) async fn plots(pool: &PgPool, now: DateTime<Utc>, asked: &Asked) -> Answer<Markup> {
@@ -70,10 +73,10 @@ pub(super) async fn plots(pool: &PgPool, now: DateTime<Utc>, asked: &Asked) -> A
     let (span, minutes) = if asked.span == "day" { (TimeDelta::days(1), 15) } else { (TimeDelta::hours(1), 1) };
     let figures = figures::since(pool, now - span, minutes, queue.map(Queue::as_str)).await?;
     let all = [
-        Plot { title: if minutes == 1 { "Jobs per minute" } else { "Jobs per 15 minutes" }, unit: "", lines: &JOBS },
-        Plot { title: "From the commit to the queue", unit: "ms", lines: &ARRIVE },
-        Plot { title: "From being due to the start", unit: "ms", lines: &WAIT },
-        Plot { title: "From the start to the end", unit: "ms", lines: &RUN },
+        Plot::of_jobs(if minutes == 1 { "Jobs per minute" } else { "Jobs per 15 minutes" }, &figures),
+        Plot::of_hop("From the commit to the queue", &figures, |figure| figure.arrive),
+        Plot::of_hop("From being due to the start", &figures, |figure| figure.wait),
+        Plot::of_hop("From the start to the end", &figures, |figure| figure.run),
     ];
     Ok(html! {
         form .filter action="/console" {
@@ -86,21 +89,21 @@ pub(super) async fn plots(pool: &PgPool, now: DateTime<Utc>, asked: &Asked) -> A
         }
         @if figures.is_empty() { p { "There are no figures yet: the first minute is there three minutes after a start." } }
         @else {
-            div .plots { @for plot in &all { (drawn(plot, &figures, (now - span, now))) } }
+            div .plots { @for plot in &all { (drawn(plot, (now - span, now))) } }
             (as_table(&figures))
         }
     })
 }
 
-fn drawn(plot: &Plot<'_>, figures: &[Figure], (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Markup {
-    let values = figures.iter().flat_map(|figure| plot.lines.iter().filter_map(|line| (line.of)(figure)));
+fn drawn(plot: &Plot, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Markup {
+    let values = plot.lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, value)| *value));
     let top = scale(values.fold(0.0, f64::max));
     let latest = plot.lines.iter().map(|line| {
-        let value = figures.iter().rev().find_map(|figure| (line.of)(figure));
+        let value = line.points.iter().rev().find_map(|(_, value)| *value);
         format!("{} {}", line.name, value.map_or_else(|| "–".to_owned(), |value| number(value, plot.unit)))
     });
     let latest = latest.collect::<Vec<_>>().join(", ");
-    let lines = plot.lines.iter().map(|line| polyline(line, figures, (from, to), top)).collect::<String>();
+    let lines = plot.lines.iter().map(|line| polyline(line, (from, to), top)).collect::<String>();
     let (right, floor) = (WIDTH - 4.0, HEIGHT - BOTTOM);
     let svg = format!(
         r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{}: {latest}"><path class="axis" d="M{LEFT} {TOP}V{floor}H{right}"/><text x="{}" y="{}" class="end">{}</text><text x="{}" y="{floor}" class="end">0</text><text x="{LEFT}" y="{}">{}</text><text x="{right}" y="{}" class="end">{}</text>{lines}</svg>"#,
@@ -116,7 +119,7 @@ fn drawn(plot: &Plot<'_>, figures: &[Figure], (from, to): (DateTime<Utc>, DateTi
     );
     html! {
         figure {
-            figcaption { strong { (plot.title) } " " @for line in plot.lines { span .key .(line.class) { (line.name) } " " } span .quiet { "latest: " (latest) } }
+            figcaption { strong { (plot.title) } " " @for line in &plot.lines { span .key .(line.class) { (line.name) } " " } span .quiet { "latest: " (latest) } }
             // All its parts are numbers and our own words.
             (PreEscaped(svg))
         }
@@ -124,15 +127,15 @@ fn drawn(plot: &Plot<'_>, figures: &[Figure], (from, to): (DateTime<Utc>, DateTi
 }
 
 /// A line with a gap where there are no figures.
-fn polyline(line: &Line, figures: &[Figure], (from, to): (DateTime<Utc>, DateTime<Utc>), top: f64) -> String {
+fn polyline(line: &Line, (from, to): (DateTime<Utc>, DateTime<Utc>), top: f64) -> String {
     let width = (to - from).as_seconds_f64().max(1.0);
     let mut is_drawing = false;
-    let points = figures.iter().map(|figure| {
-        let Some(value) = (line.of)(figure) else {
+    let points = line.points.iter().map(|(at, value)| {
+        let Some(value) = value else {
             is_drawing = false;
             return String::new();
         };
-        let x = LEFT + (figure.at - from).as_seconds_f64().max(0.0) / width * (WIDTH - 4.0 - LEFT);
+        let x = LEFT + (*at - from).as_seconds_f64().max(0.0) / width * (WIDTH - 4.0 - LEFT);
         let y = HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - TOP);
         // A value without a neighbour is a dot.
         let point = if is_drawing { format!("L{x:.1} {y:.1}") } else { format!("M{x:.1} {y:.1}h0") };
@@ -184,7 +187,6 @@ fn as_table(figures: &[Figure]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Hop;
 
     #[test]
     fn a_scale_ends_at_a_round_number() {
@@ -199,16 +201,9 @@ mod tests {
     fn a_line_has_a_gap_where_there_are_no_figures() {
         let from = DateTime::UNIX_EPOCH;
         let to = from + TimeDelta::minutes(60);
-        let figure = |minute, p50| Figure {
-            at: from + TimeDelta::minutes(minute),
-            jobs: 1,
-            dead: 0,
-            arrive: Hop { p50, p99: p50 },
-            wait: Hop::default(),
-            run: Hop::default(),
-        };
-        let figures = [figure(0, Some(5.0)), figure(1, Some(10.0)), figure(2, None), figure(3, Some(0.0))];
-        let path = polyline(&ARRIVE[0], &figures, (from, to), 10.0);
+        let points = [(0, Some(5.0)), (1, Some(10.0)), (2, None), (3, Some(0.0))];
+        let points = points.map(|(minute, value)| (from + TimeDelta::minutes(minute), value)).to_vec();
+        let path = polyline(&Line { name: "p50", class: "p50", points }, (from, to), 10.0);
         assert_eq!(path, r#"<path class="line p50" d="M64.0 54.0h0L72.9 8.0M90.6 100.0h0"/>"#);
     }
 }

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::Console;
 use super::act::{Justified, Sent, filled_in, operator};
-use super::filter::long_ago;
+use super::filter::{self, long_ago};
 use super::page::{Frame, Part, event_link, exactly, form, maybe, moment, page, state, table, told};
-use super::refusal::{Answer, Refusal};
+use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::read::webhooks::{self as read, Delivery, Endpoint};
 use crate::write::Operator;
@@ -97,8 +97,7 @@ pub(super) async fn create(
 }
 
 fn id_of(path: &str) -> Answer<Uuid> {
-    let not_found = || ApiError::not_found("WEBHOOK_NOT_FOUND", "no webhook endpoint has this id: it is not a UUID");
-    Uuid::try_parse(path).map_err(|_| Refusal::from(not_found()))
+    filter::id_of(path, "WEBHOOK_NOT_FOUND", "webhook endpoint")
 }
 
 /// `GET /console/webhooks/{id}`

@@ -147,14 +147,22 @@ fn of_job(acted_at: DateTime<Utc>, job: Job) -> Line {
     Line { event_id: job.event_id, queue: Some(job.queue), state, at: job.finished_at, error: job.last_error, is_final }
 }
 
-/// As `3 replayed: 2 delivered, 1 parked again (UNROUTABLE).`
-pub fn sentence(action: &str, lines: &[Line]) -> String {
-    let done = match action {
+/// What an act has done, as `replayed`.
+pub fn done(action: &str) -> &'static str {
+    match action {
         "REPLAY" => "replayed",
         "SKIP" => "skipped",
         "RELEASE" => "released",
         "RETRY" => "retried",
         "DISCARD" => "discarded",
+        _ => "done",
+    }
+}
+
+/// As `3 replayed: 2 delivered, 1 parked again (UNROUTABLE).`
+pub fn sentence(action: &str, lines: &[Line]) -> String {
+    let done = match action {
+        "REPLAY" | "SKIP" | "RELEASE" | "RETRY" | "DISCARD" => done(action),
         "PAUSE" => return "The queue was paused: no worker starts a job of it until it is resumed.".to_owned(),
         "RESUME" => return "The queue was resumed.".to_owned(),
         "INVESTIGATE" => return "It has your name now: others see who looks into it.".to_owned(),

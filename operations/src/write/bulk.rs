@@ -90,15 +90,6 @@ impl BulkVerb {
             Self::Discard => "DISCARD",
         }
     }
-
-    /// What it has done, as `retried`.
-    pub(crate) const fn done(self) -> &'static str {
-        match self {
-            Self::Replay => "replayed",
-            Self::Retry => "retried",
-            Self::Discard => "discarded",
-        }
-    }
 }
 
 /// Starts an act. It takes what is there now, and not what comes later.

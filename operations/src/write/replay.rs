@@ -107,7 +107,7 @@ pub async fn replay_while(
             return Ok((Changed { rows_changed }, false));
         }
         let (replayed, next) = match replay_batch(pool, selection.clone(), page, operator.clone()).await? {
-            Batch::Replayed { events, next } => (events, next),
+            Batch::Replayed { event_ids, next } => (event_ids.len() as u64, next),
             Batch::NoRoom { shard } => {
                 if stalled_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
                     return Err(OperationError::ReplayStalled { shard, replayed: rows_changed });
@@ -137,8 +137,8 @@ fn time_for(events: u64, rate: NonZeroU32) -> Duration {
 /// What one transaction did.
 #[derive(Debug)]
 pub(super) enum Batch {
-    /// It replayed so many events. There is no next page at the end.
-    Replayed { events: u64, next: Option<Page> },
+    /// It replayed these events. There is no next page at the end.
+    Replayed { event_ids: Vec<Uuid>, next: Option<Page> },
     /// Nothing: too many events of this shard are not out.
     NoRoom { shard: i16 },
 }
@@ -151,8 +151,10 @@ async fn replay_batch(
 ) -> Result<Batch, OperationError> {
     in_transaction(pool, move |conn| {
         Box::pin(async move {
-            let (batch, event_ids) = send(conn, &selection, page).await?;
-            if !event_ids.is_empty() {
+            let batch = send(conn, &selection, page).await?;
+            if let Batch::Replayed { event_ids, .. } = &batch
+                && !event_ids.is_empty()
+            {
                 let target = json!({ "selection": selection, "event_ids": event_ids });
                 record(conn, &operator, Action::Replay, target, event_ids.len() as u64).await?;
             }
@@ -162,20 +164,16 @@ async fn replay_batch(
     .await
 }
 
-/// Makes the events of a page due. Returns them.
-pub(super) async fn send(
-    conn: &mut PgConnection,
-    selection: &Selection,
-    page: Page,
-) -> Result<(Batch, Vec<Uuid>), OperationError> {
+/// Makes the events of a page due.
+pub(super) async fn send(conn: &mut PgConnection, selection: &Selection, page: Page) -> Result<Batch, OperationError> {
     let found = find(conn, selection, page).await?;
     let mut event_ids: Vec<Uuid> = found.groups.into_iter().flat_map(|group| group.event_ids).collect();
     event_ids.sort_unstable();
     if let Some(shard) = full_shard(conn, &event_ids).await? {
-        return Ok((Batch::NoRoom { shard }, Vec::new()));
+        return Ok(Batch::NoRoom { shard });
     }
     set_waiting(conn, &event_ids).await?;
-    Ok((Batch::Replayed { events: event_ids.len() as u64, next: found.next }, event_ids))
+    Ok(Batch::Replayed { event_ids, next: found.next })
 }
 
 /// A shard that would get more exceptions from these events, and has too many that are open.

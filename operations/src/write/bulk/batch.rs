@@ -116,14 +116,13 @@ impl Act {
     async fn replay(&self, conn: &mut PgConnection, events: &Selection, limit: i64) -> Result<Done, OperationError> {
         let missing = || OperationError::Invalid("place", "is missing".to_owned());
         let page: Page = read(self.place.as_ref().ok_or_else(missing)?)?;
-        let (batch, event_ids) = replay::send(conn, events, page.with_limit(limit)).await?;
-        Ok(match batch {
-            Batch::Replayed { next, .. } => {
+        Ok(match replay::send(conn, events, page.with_limit(limit)).await? {
+            Batch::Replayed { event_ids, next } => {
                 Done { event_ids, next: next.map(|page| json!(page)), waits_for: None, more: json!({}) }
             }
             Batch::NoRoom { shard } => {
                 let waits_for = format!("too many events of the shard {shard} are not out: ops doctor says why");
-                Done { event_ids, next: self.place.clone(), waits_for: Some(waits_for), more: json!({}) }
+                Done { event_ids: Vec::new(), next: self.place.clone(), waits_for: Some(waits_for), more: json!({}) }
             }
         })
     }
