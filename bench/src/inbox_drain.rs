@@ -11,6 +11,7 @@ use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
+use runtime::telemetry::MessagingSystem;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +97,7 @@ async fn work(database: &Database, jobs: &Backlog, plan: &Plan) -> Result<f64> {
     let pool = database.workers().await?;
     let config = WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),

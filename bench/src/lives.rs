@@ -216,6 +216,8 @@ mod tests {
             unknown: None,
             occurred_at: chrono::DateTime::UNIX_EPOCH,
             received_at: chrono::DateTime::UNIX_EPOCH,
+            started_at: None,
+            is_first: true,
             attempts: 1,
             deaths: 0,
             probes: None,

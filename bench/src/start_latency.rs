@@ -15,6 +15,7 @@ use messaging::inbox::Job;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use messaging::{TransportConfig, intake};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Clock, Tasks};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -116,6 +117,7 @@ fn since(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 fn start_worker(pool: &PgPool, transport: TransportConfig, seen: &Seen, tasks: &Tasks) {
     let config = WorkerConfig {
         queue: Queue::Notifications,
+        system: MessagingSystem::Postgresql,
         slots: SLOTS,
         policy: RetryPolicy::DOCUMENTS,
         owner: "bench".to_owned(),

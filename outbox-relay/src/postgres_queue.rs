@@ -2,16 +2,20 @@
 
 use messaging::log::LookAt;
 use runtime::database::{limited, refuses_the_data};
-use runtime::faults;
+use runtime::telemetry::{Message, MessagingSystem};
+use runtime::{Clock, faults};
 use sqlx::PgPool;
 
 use crate::error::RelayError;
 use crate::outcome::Outcome;
 use crate::position::Position;
-use crate::row::trace_published;
+use crate::row::trace_sent;
 use crate::store::exceptions;
-use crate::store::forward::{Forwarded, Routes, Source, forward};
+use crate::store::forward::{Forwarded, Routes, Source, Traced, forward};
 use crate::store::look::look;
+
+/// Where events go, in traces: one statement writes the rows of all queues.
+const DESTINATION: &str = "inbox";
 
 /// The way to the inboxes of the same database.
 #[derive(Debug)]
@@ -20,17 +24,19 @@ pub(crate) struct PostgresQueue {
     relay: String,
     routes: Routes,
     max_attempts: i32,
+    clock: Clock,
 }
 
 impl PostgresQueue {
     pub(crate) fn new(pool: PgPool, relay: String, max_attempts: i32) -> Self {
-        Self { pool, relay, routes: Routes::new(), max_attempts }
+        Self { pool, relay, routes: Routes::new(), max_attempts, clock: Clock::system() }
     }
 
     /// Forwards one batch of up to `rows` events.
     pub(crate) async fn tick(&self, position: &mut Position, rows: i64) -> Result<Outcome, RelayError> {
         let look_at = limited(position.look_at(&self.pool)).await?;
         faults::point("relay.batch.ready");
+        let started = self.clock.now();
         let forwarded = limited(forward(&self.pool, self.source(position, &look_at), &self.routes, rows)).await;
         faults::point("relay.batch.forwarded");
         let forwarded = match forwarded {
@@ -44,7 +50,12 @@ impl PostgresQueue {
         let covered = position.saw(&look_at, &forwarded.positions, forwarded.stopped_at_limit);
         position.handled(covered);
         limited(position.store(&self.pool)).await?;
-        forwarded.traceparents.iter().for_each(|parent| trace_published(Some(parent)));
+        let times = (started, forwarded.confirmed_at.unwrap_or(started));
+        for Traced { event_id, event_type, traceparent, is_new } in &forwarded.traced {
+            let (system, destination) = (MessagingSystem::Postgresql, DESTINATION);
+            let message = Message { system, destination, id: *event_id, event: event_type };
+            trace_sent(message, Some(traceparent), *is_new, times, None);
+        }
         metrics::counter!("outbox_published_total").increment(forwarded.sent.unsigned_abs());
         Ok(match forwarded {
             Forwarded { stopped_at_limit: true, .. } => Outcome::Forwarded,

@@ -1,8 +1,10 @@
-//! One event on its way out: its retries, and its place in the trace.
+//! One event on its way out: its retries, and its span.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use runtime::backoff::Backoff;
+use runtime::telemetry::{self, Cause, Message, Sent};
 
 /// The wait before an event that the broker or the database refused is retried.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
@@ -12,12 +14,15 @@ pub(crate) fn retry_delay(attempts: i32) -> Duration {
     RETRY.delay(u32::try_from(attempts).unwrap_or(1))
 }
 
-/// Adds the relay's span to the trace of an event, if the trace is sampled.
-pub(crate) fn trace_published(traceparent: Option<&str>) {
-    if traceparent.is_none_or(|parent| !parent.ends_with("-01")) {
-        return;
-    }
-    let span = tracing::info_span!("relay.event.publish");
-    runtime::telemetry::continue_trace(&span, traceparent);
-    span.in_scope(|| {});
+/// Records the span of an event that was sent, if its trace is recorded. The first time belongs to the trace of the command. What was an
+/// exception has been tried before, or is replayed.
+pub(crate) fn trace_sent(
+    message: Message<'_>,
+    traceparent: Option<&str>,
+    is_new: bool,
+    (started, ended): (DateTime<Utc>, DateTime<Utc>),
+    error: Option<&'static str>,
+) {
+    let cause = if is_new { Cause::Parent(traceparent) } else { Cause::Link(traceparent) };
+    telemetry::record_sent(&Sent { message, cause, started, ended, error });
 }

@@ -122,7 +122,7 @@ pub(crate) async fn record(
     relay: &str,
     leases: &Leases,
     outcome: &Outcome,
-    sent_at: DateTime<Utc>,
+    (sent_at, confirmed_at): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<i64> {
     let all = || outcome.sent.iter().chain(&outcome.held);
     let (Some(lowest), Some(highest)) = (all().min(), all().max()) else { return Ok(0) };
@@ -161,9 +161,9 @@ pub(crate) async fn record(
                   and not exists (select from resolved where resolved.event_id = open.event_id)
                 order by aggregate_id, aggregate_version)
         ), batch as (
-            insert into messaging.relay_batches (batch_id, relay, shards, epochs, positions, last_position, sent_at)
+            insert into messaging.relay_batches (batch_id, relay, shards, epochs, positions, last_position, sent_at, confirmed_at)
             select messaging.new_id(), $6, array(select shard from held), array(select epoch from held),
-                   array_agg(position order by position), max(position), $7
+                   array_agg(position order by position), max(position), $7, $10
             from sent having count(*) > 0
         )
         select count(*) as "recorded!" from sent
@@ -177,6 +177,7 @@ pub(crate) async fn record(
         sent_at,
         lowest,
         highest,
+        confirmed_at,
     )
     .fetch_one(pool)
     .await

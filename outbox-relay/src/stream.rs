@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use messaging::log::Covered;
-use messaging::rabbitmq::{BrokerError, Publisher};
+use messaging::rabbitmq::{BrokerError, EXCHANGE, Publisher};
 use runtime::database::limited;
+use runtime::telemetry::{Message, MessagingSystem};
 use runtime::{Clock, faults};
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -19,7 +20,7 @@ use crate::broker::{self, Published};
 use crate::error::RelayError;
 use crate::outcome::Outcome;
 use crate::position::Position;
-use crate::row::trace_published;
+use crate::row::trace_sent;
 use crate::store::look::{Candidate, look};
 use crate::store::{self, Pending, exceptions};
 
@@ -54,6 +55,7 @@ struct Unrecorded {
     failed: Vec<exceptions::Failed>,
     covered: Covered,
     sent_at: DateTime<Utc>,
+    confirmed_at: DateTime<Utc>,
 }
 
 impl Stream {
@@ -88,7 +90,8 @@ impl Stream {
             let more = batch.stopped_at_limit;
             // If it was read ahead, the batch before it is not recorded yet.
             self.record(position).await?;
-            self.unrecorded = Some(self.answered(&batch, Published::default()));
+            let now = self.clock.now();
+            self.unrecorded = Some(answered(&batch, Published::default(), (now, now)));
             self.record(position).await?;
             return Ok(if more { Outcome::Forwarded } else { outcome });
         }
@@ -98,7 +101,12 @@ impl Stream {
             None => Publisher::connect(&self.url).await?,
         };
         let read_ahead = batch.stopped_at_limit;
-        let (sent, ahead) = tokio::join!(broker::publish(&publisher, &batch.events, self.max_attempts), async {
+        let (sent_at, clock, max_attempts) = (self.clock.now(), self.clock.clone(), self.max_attempts);
+        let publish = async {
+            let sent = broker::publish(&publisher, &batch.events, max_attempts).await;
+            (sent, clock.now())
+        };
+        let ((sent, confirmed_at), ahead) = tokio::join!(publish, async {
             // Recording first: what it makes of the batch before, the next one must see.
             record(&self.pool, &self.relay, position, &mut self.unrecorded).await?;
             if read_ahead { read(&self.pool, position, rows).await.map(Some) } else { Ok(None) }
@@ -109,23 +117,22 @@ impl Stream {
         if matches!(sent.interrupted, None | Some(BrokerError::Blocked)) {
             self.publisher = Some(publisher);
         }
-        self.follow_up(batch, sent, ahead, position).await
+        self.follow_up(batch, sent, (sent_at, confirmed_at), ahead, position).await
     }
 
     async fn follow_up(
         &mut self,
         batch: Batch,
         mut sent: Published,
+        times: (DateTime<Utc>, DateTime<Utc>),
         ahead: sqlx::Result<Option<Batch>>,
         position: &mut Position,
     ) -> Result<Outcome, RelayError> {
-        for row in &batch.events {
-            trace_published(row.event.as_ref().ok().and_then(|event| event.headers.traceparent.as_deref()));
-        }
+        trace(&batch, &sent, times);
         let interrupted = sent.interrupted.take();
         let mut waiting = sent.held_back.clone();
         waiting.extend(batch.blocked.iter().map(|candidate| candidate.aggregate_id));
-        let mut unrecorded = self.answered(&batch, sent);
+        let mut unrecorded = answered(&batch, sent, times);
         if let Some(error) = interrupted {
             // What is confirmed is certain. The rest of the batch is read again, so the mark must not pass it.
             unrecorded.outcome.held.clear();
@@ -144,19 +151,45 @@ impl Stream {
     async fn record(&mut self, position: &mut Position) -> sqlx::Result<()> {
         record(&self.pool, &self.relay, position, &mut self.unrecorded).await
     }
+}
 
-    /// What is to be recorded of a batch: the confirmed, the failed, and those that were not sent because of them.
-    fn answered(&self, batch: &Batch, sent: Published) -> Unrecorded {
-        let gone: HashSet<Uuid> =
-            sent.confirmed.iter().copied().chain(sent.failed.iter().map(|failed| failed.event_id)).collect();
-        let behind = batch.events.iter().map(|row| row.candidate.event_id).filter(|id| !gone.contains(id));
-        let held = batch.blocked.iter().map(|candidate| candidate.event_id).chain(behind).collect();
-        Unrecorded {
-            outcome: store::Outcome { sent: sent.confirmed, held },
-            failed: sent.failed,
-            covered: batch.covered,
-            sent_at: self.clock.now(),
+/// What is to be recorded of a batch: the confirmed, the failed, and those that were not sent because of them. `times` are those of
+/// sending and of the broker's confirmation.
+fn answered(batch: &Batch, sent: Published, (sent_at, confirmed_at): (DateTime<Utc>, DateTime<Utc>)) -> Unrecorded {
+    let gone: HashSet<Uuid> =
+        sent.confirmed.iter().copied().chain(sent.failed.iter().map(|failed| failed.event_id)).collect();
+    let behind = batch.events.iter().map(|row| row.candidate.event_id).filter(|id| !gone.contains(id));
+    let held = batch.blocked.iter().map(|candidate| candidate.event_id).chain(behind).collect();
+    Unrecorded {
+        outcome: store::Outcome { sent: sent.confirmed, held },
+        failed: sent.failed,
+        covered: batch.covered,
+        sent_at,
+        confirmed_at,
+    }
+}
+
+/// Records the spans of the events that the broker has answered for, of those whose trace is recorded.
+fn trace(batch: &Batch, sent: &Published, times: (DateTime<Utc>, DateTime<Utc>)) {
+    let recorded = |row: &&Pending| {
+        let headers = row.event.as_ref().ok().map(|event| &event.headers);
+        headers.is_some_and(|headers| headers.traceparent.as_ref().is_some_and(|parent| parent.ends_with("-01")))
+    };
+    let mut recorded = batch.events.iter().filter(recorded).peekable();
+    if recorded.peek().is_none() {
+        return;
+    }
+    let confirmed: HashSet<Uuid> = sent.confirmed.iter().copied().collect();
+    for row in recorded {
+        let Ok(event) = &row.event else { continue };
+        let failed = sent.failed.iter().any(|failed| failed.event_id == event.event_id);
+        if !failed && !confirmed.contains(&event.event_id) {
+            continue;
         }
+        let (system, destination) = (MessagingSystem::Rabbitmq, EXCHANGE);
+        let message = Message { system, destination, id: event.event_id, event: &event.event_type };
+        let traceparent = event.headers.traceparent.as_deref();
+        trace_sent(message, traceparent, row.candidate.is_new, times, failed.then_some("refused"));
     }
 }
 
@@ -212,12 +245,13 @@ async fn record_sent_only(
     position: &mut Position,
     unrecorded: &mut Option<Unrecorded>,
 ) -> sqlx::Result<()> {
-    let Some(Unrecorded { outcome, failed, sent_at, .. }) = unrecorded else { return Ok(()) };
+    let Some(Unrecorded { outcome, failed, sent_at, confirmed_at, .. }) = unrecorded else { return Ok(()) };
     for failed in failed.iter() {
         exceptions::record(pool, position.leases(), failed).await?;
     }
     if !outcome.sent.is_empty() || !outcome.held.is_empty() {
-        let recorded = limited(store::record(pool, relay, position.leases(), outcome, *sent_at)).await?;
+        let recorded =
+            limited(store::record(pool, relay, position.leases(), outcome, (*sent_at, *confirmed_at))).await?;
         faults::point("relay.batch.marked");
         metrics::counter!("outbox_published_total").increment(recorded.unsigned_abs());
         if usize::try_from(recorded).unwrap_or(0) < outcome.sent.len() {

@@ -19,8 +19,9 @@ use messaging::inbox::{self, Job, RetriedFrom};
 use messaging::log::{self, Payload};
 use messaging::unknown;
 use runtime::database::refuses_the_data;
-use runtime::{Clock, faults};
+use runtime::{Clock, faults, telemetry};
 use sqlx::{PgConnection, PgPool};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use announcements::Announcements;
@@ -111,7 +112,7 @@ impl Projector {
     fn write<'a>(&'a self, jobs: &'a [Job]) -> BoxFuture<'a, sqlx::Result<LeftOut>> {
         async move {
             let (batch, undecodable) = Batch::decode(jobs);
-            match self.write_batch(&batch).await {
+            match self.write_batch(jobs, &batch).await {
                 Err(error) if refuses_the_data(&error) => {
                     if let [job] = jobs {
                         return Ok(LeftOut::from([(job.event_id, NotApplied::Dead(error.to_string()))]));
@@ -135,8 +136,36 @@ impl Projector {
         .boxed()
     }
 
-    #[tracing::instrument(name = "read_model.batch.write", skip_all, fields(events = batch.event_ids().len()))]
-    async fn write_batch(&self, batch: &Batch<'_>) -> sqlx::Result<()> {
+    /// One span for the batch, with links to the traces of its events.
+    async fn write_batch(&self, jobs: &[Job], batch: &Batch<'_>) -> sqlx::Result<()> {
+        let span = tracing::info_span!(
+            parent: None,
+            "read_model.batch.write",
+            otel.kind = "consumer",
+            otel.name = "process projections",
+            events = batch.event_ids().len(),
+        );
+        let traceparents = jobs.iter().map(|job| job.headers.traceparent.as_deref());
+        telemetry::take_messages(&span, Queue::Projections.as_str(), traceparents);
+        let written = self.try_write_batch(batch).instrument(span.clone()).await;
+        if written.is_err() {
+            telemetry::fail(&span, "database");
+        }
+        written
+    }
+
+    #[tracing::instrument(
+        name = "read_model.rows.write",
+        skip_all,
+        fields(
+            otel.kind = "client",
+            otel.name = "INSERT read models",
+            db.system.name = "postgresql",
+            db.operation.name = "INSERT",
+            db.query.summary = "INSERT read models",
+        )
+    )]
+    async fn try_write_batch(&self, batch: &Batch<'_>) -> sqlx::Result<()> {
         let mut tx = self.read.as_ref().unwrap_or(&self.messaging).begin().await?;
         write_models(&mut tx, batch).await?;
         faults::point("projector.batch.ready");

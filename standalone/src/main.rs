@@ -100,8 +100,7 @@ async fn run_demo(settings: Demo) -> ExitCode {
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
         log_filter: settings.log.clone(),
-        otlp_endpoint: settings.otlp_endpoint.clone(),
-        ..TelemetryConfig::default()
+        traces: settings.traces.clone(),
     };
     process::run("demo", &log, async |shutdown| Box::pin(play(&settings, shutdown)).await).await
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Command, Parser, Subcommand, ValueEnum};
 use messaging::TransportConfig;
-use runtime::config::{TelemetryConfig, secret};
+use runtime::config::{TelemetryConfig, TracesConfig, secret};
 use secrecy::SecretString;
 
 /// ArtiCurated's order and returns management, all processes in one.
@@ -94,8 +94,8 @@ pub struct Demo {
     /// Log filter; quieter than elsewhere, because the demo prints its own progress
     #[arg(long, env = "LOG", default_value = "warn,sqlx=error")]
     pub log: String,
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    pub traces: TracesConfig,
 }
 
 #[derive(Debug, Args)]

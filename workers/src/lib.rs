@@ -71,8 +71,7 @@ pub async fn start(
 ) -> anyhow::Result<(Router, Vec<Check>)> {
     settings.check_supplier()?;
     let (pool, clock, ids) = (pool.clone(), clock.clone(), ids.clone());
-    let files = storage::open(&settings.store.invoice_store_url).await?;
-    let brand = settings.brand();
+    let (files, brand) = (storage::open(&settings.store.invoice_store_url).await?, settings.brand());
     let mailer = Mailer::new(&settings.mail, brand.clone(), settings.return_window_days, files.clone())?;
     let gateway = Gateway::new(&settings.gateway_url, settings.gateway_timeout)?;
     let renderer = Renderer::start(settings.pdf.clone());
@@ -108,6 +107,7 @@ pub async fn start(
     let isolation = Isolation::new();
     let config = |queue, slots: u16, policy| WorkerConfig {
         queue,
+        system: transport.system(),
         slots: slots.into(),
         policy,
         owner: name.to_owned(),

@@ -21,6 +21,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use runtime::health::Check;
+use runtime::telemetry::MessagingSystem;
 use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use consumer::BATCH;
@@ -60,6 +61,13 @@ pub struct TransportConfig {
     /// RabbitMQ's AMQP URL. Unset: the queue in Postgres, which needs no broker.
     #[arg(long, env = "RABBITMQ_URL", hide_env_values = true)]
     pub rabbitmq_url: Option<SecretString>,
+}
+
+impl TransportConfig {
+    /// Its name in traces.
+    pub const fn system(&self) -> MessagingSystem {
+        if self.rabbitmq_url.is_some() { MessagingSystem::Rabbitmq } else { MessagingSystem::Postgresql }
+    }
 }
 
 /// What went wrong at the broker. The caller drops the connection and opens a new one.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use contracts::Queue;
 use runtime::backoff::Backoff;
 use runtime::database::limited;
+use runtime::telemetry::MessagingSystem;
 use runtime::{Tasks, faults};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
@@ -58,6 +59,8 @@ const RECLAIM: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     pub queue: Queue,
+    /// What brings its jobs, for their traces.
+    pub system: MessagingSystem,
     /// Jobs at a time.
     pub slots: usize,
     pub policy: RetryPolicy,
@@ -76,6 +79,8 @@ pub struct WorkerConfig {
 pub struct Worker<H> {
     pool: PgPool,
     config: WorkerConfig,
+    /// `process invoices`
+    span_name: String,
     handler: H,
     /// Whether the queue is ordered, once that is known.
     ordered: OnceCell<bool>,
@@ -101,6 +106,7 @@ impl<H: Handler> Worker<H> {
         let completions = Completions::new(pool.clone(), config.queue);
         Arc::new(Self {
             pool,
+            span_name: format!("process {}", config.queue),
             config,
             handler,
             ordered: OnceCell::new(),

@@ -1,6 +1,8 @@
 //! Settings that every process has. Each struct is flattened into the process's own. Every setting is a long flag and
 //! an environment variable; `Default` holds the same values for tests and for code that starts several processes.
 
+mod traces;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::addresses::literal;
+
+pub use traces::{OtlpHeaders, OtlpProtocol, Pairs, TraceSampler, TracesConfig};
 
 const DATABASE_URL: &str = "postgres://127.0.0.1:5432/articurated";
 const MAX_CONNECTIONS: u32 = 16;
@@ -69,18 +73,14 @@ pub struct TelemetryConfig {
     /// As `RUST_LOG`: a level, or a comma-separated list of `target=level`.
     #[arg(long = "log", env = "LOG", default_value = "info")]
     pub log_filter: String,
-    /// Base address of an OTLP collector that accepts `http/protobuf`, e.g. `http://127.0.0.1:4318`. Unset: traces
-    /// are not exported.
-    #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
-    /// The share of traces that start here and are exported, 0 to 1.
-    #[arg(long = "trace-sample-ratio", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = ratio)]
-    pub sample_ratio: f64,
+    #[command(flatten)]
+    pub traces: TracesConfig,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log_format: LogFormat::default(), log_filter: "info".to_owned(), otlp_endpoint: None, sample_ratio: 1.0 }
+        let (log_format, log_filter) = (LogFormat::default(), "info".to_owned());
+        Self { log_format, log_filter, traces: TracesConfig::default() }
     }
 }
 
@@ -241,8 +241,6 @@ mod tests {
             ["--http-request-timeout-seconds", "0"],
             ["--http-request-timeout-seconds", "soon"],
             ["--http-request-timeout-seconds", "-1"],
-            ["--trace-sample-ratio", "1.5"],
-            ["--trace-sample-ratio", "NaN"],
         ] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,7 +17,11 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::http::accept;
 use crate::metrics;
+
+/// What Prometheus asks for when it keeps exemplars.
+const OPEN_METRICS: &str = "application/openmetrics-text";
 
 /// How long one check may take before it counts as failed.
 const CHECK_AT_MOST: Duration = Duration::from_secs(2);
@@ -121,11 +125,16 @@ async fn ready(State(checks): State<Arc<Checks>>) -> Response {
     (status, Json(json!({ "status": word, "checks": words }))).into_response()
 }
 
-async fn scrape(State(checks): State<Arc<Checks>>) -> impl IntoResponse {
+async fn scrape(State(checks): State<Arc<Checks>>, headers: HeaderMap) -> impl IntoResponse {
     for pool in checks.all.iter().filter_map(|check| check.pool.as_ref()) {
         report(pool);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::render())
+    let (content_type, text) = if accept::prefers(&headers, OPEN_METRICS, "text/plain") {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::render_open())
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", metrics::render())
+    };
+    ([(header::CONTENT_TYPE, content_type), (header::VARY, "accept")], text)
 }
 
 fn report(pool: &PgPool) {

@@ -1,5 +1,8 @@
 //! Prometheus metrics: the recorder, the buckets, and the histograms of HTTP requests.
 
+mod exemplars;
+mod openmetrics;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -8,7 +11,13 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use metrics::{Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry::trace::TraceId;
 
+pub use exemplars::Durations;
+use exemplars::Exemplars;
+
+/// The label of unknown methods.
+const OTHER: &str = "OTHER";
 const HTTP_DURATION: &str = "http_server_request_duration_seconds";
 /// Histograms collect raw samples until they are folded into buckets. A scrape does that, but a process may never be
 /// scraped.
@@ -60,6 +69,11 @@ pub fn render() -> String {
     without(text, &HIDDEN.read().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The same in the format of OpenMetrics 1.0, with exemplars: recorded traces in which such a time was measured.
+pub fn render_open() -> String {
+    openmetrics::with_exemplars(&render(), exemplars::find)
+}
+
 /// Shows gauges, or hides them. The recorder cannot forget a gauge, and a process that no longer keeps a figure up to date
 /// must not go on showing the last one.
 pub fn show(gauges: &[&'static str], shown: bool) {
@@ -95,11 +109,12 @@ pub(crate) struct Routes {
 
 /// One route and method.
 pub(crate) struct Route {
+    /// Of its spans. Without a route it is the method alone.
     name: String,
     path: Box<str>,
     method: &'static str,
     service: &'static str,
-    by_status: RwLock<Vec<(StatusCode, Histogram)>>,
+    by_status: RwLock<Vec<(StatusCode, Histogram, Arc<Exemplars>)>>,
 }
 
 impl Routes {
@@ -109,7 +124,7 @@ impl Routes {
 
     /// `path` is the route's template. `None` stands for every path without a route: they share one label.
     pub(crate) fn get(&self, path: Option<&str>, method: &Method) -> Arc<Route> {
-        let path = path.unwrap_or("unmatched");
+        let (path, is_route) = (path.unwrap_or("unmatched"), path.is_some());
         let method = method_label(method);
         let known = |routes: &HashMap<Box<str>, Vec<Arc<Route>>>| {
             routes.get(path)?.iter().find(|route| route.method == method).cloned()
@@ -120,7 +135,7 @@ impl Routes {
         let mut routes = self.by_path.write().unwrap_or_else(PoisonError::into_inner);
         known(&routes).unwrap_or_else(|| {
             let route = Arc::new(Route {
-                name: format!("{method} {path}"),
+                name: span_name(method, is_route.then_some(path)),
                 path: path.into(),
                 method,
                 service: self.service,
@@ -144,11 +159,13 @@ impl Route {
         &self.name
     }
 
-    pub(crate) fn record(&self, status: StatusCode, elapsed: Duration) {
+    /// `recorded` is the trace of the request, if it is recorded.
+    pub(crate) fn record(&self, status: StatusCode, elapsed: Duration, recorded: Option<TraceId>) {
         let seconds = elapsed.as_secs_f64();
         let known = self.by_status.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, histogram)) = known.iter().find(|(known, _)| *known == status) {
+        if let Some((_, histogram, exemplars)) = known.iter().find(|(known, ..)| *known == status) {
             histogram.record(seconds);
+            exemplars.note(seconds, recorded);
             return;
         }
         drop(known);
@@ -160,9 +177,19 @@ impl Route {
             "status" => status.as_str().to_owned(),
         );
         histogram.record(seconds);
+        let labels =
+            [("service", self.service), ("route", &self.path), ("method", self.method), ("status", status.as_str())];
+        let exemplars = exemplars::of(HTTP_DURATION, &labels);
+        exemplars.note(seconds, recorded);
         // Two requests may both get here. The second entry is never found and does no harm.
-        self.by_status.write().unwrap_or_else(PoisonError::into_inner).push((status, histogram));
+        self.by_status.write().unwrap_or_else(PoisonError::into_inner).push((status, histogram, exemplars));
     }
+}
+
+/// As OpenTelemetry's conventions for HTTP have it.
+fn span_name(method: &str, route: Option<&str>) -> String {
+    let method = if method == OTHER { "HTTP" } else { method };
+    route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"))
 }
 
 /// A client can send any word as a method; unknown ones share a label.
@@ -175,7 +202,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
-        _ => "OTHER",
+        _ => OTHER,
     }
 }
 

@@ -1,32 +1,42 @@
 //! Logs and traces.
 
-mod export;
 mod json;
+mod trace;
+mod sampling;
+mod times;
+mod export;
+mod http;
+mod messages;
 
 use std::io::IsTerminal;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use opentelemetry::trace::{
-    SpanContext, SpanId, Status, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
-};
-use opentelemetry::{Context, Value};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing::Span;
-use tracing_opentelemetry::OpenTelemetrySpanExt;
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use crate::config::{LogFormat, TelemetryConfig};
+use crate::config::{LogFormat, TelemetryConfig, TracesConfig};
 use crate::request_id::current_request_id;
 use crate::{metrics, tls};
 
+pub(crate) use http::{HttpRequest, http_served};
+pub use http::{http_answered, http_call, http_failed};
+pub use messages::{Message, MessagingSystem, Sent, job_received, record_sent, take_messages};
+pub use times::{finished_at, started_at};
+pub use trace::{Cause, fail, follow, is_recorded, link, set_attribute, trace_id, traceparent};
+
 /// How long the end of the process may wait for the last spans to be exported.
 const FLUSH_AT_MOST: Duration = Duration::from_secs(5);
+
+/// For spans whose times are known only afterwards. Empty while no traces are exported.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Holds the spans that must be exported before the process ends.
 #[derive(Debug)]
@@ -53,7 +63,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     tls::install();
     let filter = EnvFilter::try_new(&config.log_filter)
         .with_context(|| format!("LOG={:?} is not a log filter; try info, or info,sqlx=warn", config.log_filter))?;
-    let (traces, export_error) = tracer_provider(service, config);
+    let (traces, export_error) = tracer_provider(service, &config.traces);
     let spans = tracing_opentelemetry::layer()
         .with_tracer(traces.tracer(service))
         .with_location(false)
@@ -76,6 +86,10 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         .is_ok();
     if first {
         log_panics();
+        if config.traces.endpoint.is_some() && export_error.is_none() {
+            // It is empty, because only the first call gets here.
+            let _ = TRACER.set(traces.tracer(service));
+        }
     }
     if let Some(error) = export_error {
         tracing::warn!(error, "traces are not exported");
@@ -91,14 +105,12 @@ fn shows_no_event(line: &tracing::Metadata<'_>) -> bool {
     !target.starts_with("lapin") || *line.level() <= LevelFilter::INFO && target != "lapin::returned_messages"
 }
 
-fn tracer_provider(service: &'static str, config: &TelemetryConfig) -> (SdkTracerProvider, Option<String>) {
-    let resource = Resource::builder().with_service_name(service).build();
-    let builder = SdkTracerProvider::builder().with_resource(resource);
-    let exporter = config.otlp_endpoint.as_deref().map(export::Exporter::new);
+fn tracer_provider(service: &'static str, config: &TracesConfig) -> (SdkTracerProvider, Option<String>) {
+    let builder = SdkTracerProvider::builder().with_resource(resource(service, config));
+    let exporter = config.endpoint.as_deref().map(|endpoint| export::Exporter::new(endpoint, config));
     match exporter {
         Some(Ok(exporter)) => {
-            let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
-            (builder.with_sampler(sampler).with_batch_exporter(exporter).build(), None)
+            (builder.with_sampler(sampling::sampler(config)).with_batch_exporter(exporter).build(), None)
         }
         // Without a collector, spans still get ids, for logs and stored rows, but record nothing.
         none_or_error => {
@@ -106,6 +118,20 @@ fn tracer_provider(service: &'static str, config: &TelemetryConfig) -> (SdkTrace
             (builder.with_sampler(Sampler::AlwaysOff).build(), error)
         }
     }
+}
+
+/// Who exports.
+fn resource(service: &'static str, config: &TracesConfig) -> Resource {
+    let attributes = config.resource_attributes.iter().flat_map(|pairs| pairs.0.clone());
+    let attributes: Vec<_> = attributes.map(|(name, value)| KeyValue::new(name, value)).collect();
+    let named = attributes.iter().find(|attribute| attribute.key.as_str() == "service.name");
+    let named = named.map(|attribute| attribute.value.to_string());
+    let name = config.service_name.clone().or(named).unwrap_or_else(|| service.to_owned());
+    Resource::builder()
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attributes(attributes)
+        .with_service_name(name)
+        .build()
 }
 
 /// Logs a panic like any other error, with the request in which it happened.
@@ -119,59 +145,6 @@ fn log_panics() {
             tracing::error!(error = message, location, request_id, "panic");
         }));
     });
-}
-
-/// The W3C `traceparent` of the current span, to be sent or stored with the work that it causes.
-pub fn traceparent() -> Option<String> {
-    let context = Context::current();
-    let span = context.span();
-    let span = span.span_context();
-    span.is_valid().then(|| format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8()))
-}
-
-/// The current trace's id, 32 hexadecimal digits.
-pub fn trace_id() -> Option<String> {
-    let context = Context::current();
-    let span = context.span();
-    let span = span.span_context();
-    span.is_valid().then(|| span.trace_id().to_string())
-}
-
-/// Makes `span` a child of the remote span that `traceparent` names. Must be called before the span is entered. An
-/// invalid `traceparent` is ignored, as W3C Trace Context requires.
-pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
-    let Some(parent) = traceparent.and_then(parse_traceparent) else { return };
-    // An error means that no subscriber records spans.
-    let _ = span.set_parent(Context::new().with_remote_span_context(parent));
-}
-
-/// W3C Trace Context, level 1: `version-traceid-spanid-flags`, lower-case hexadecimal.
-fn parse_traceparent(text: &str) -> Option<SpanContext> {
-    let mut parts = text.split('-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let well_formed = [(version, 2), (trace, 32), (span, 16), (flags, 2)].into_iter().all(|(part, length)| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    if !well_formed || version == "ff" || (version == "00" && parts.next().is_some()) {
-        return None;
-    }
-    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
-    let context = SpanContext::new(
-        TraceId::from_hex(trace).ok()?,
-        SpanId::from_hex(span).ok()?,
-        flags,
-        true,
-        TraceState::default(),
-    );
-    context.is_valid().then_some(context)
-}
-
-pub(crate) fn set_attribute(span: &Span, key: &'static str, value: impl Into<Value>) {
-    span.set_attribute(key, value);
-}
-
-pub(crate) fn mark_failed(span: &Span) {
-    span.set_status(Status::error(""));
 }
 
 #[cfg(test)]

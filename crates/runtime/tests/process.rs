@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
 use nix::sys::signal::{Signal, raise};
-use runtime::config::{HttpLimits, TelemetryConfig};
+use runtime::config::{HttpLimits, TelemetryConfig, TracesConfig};
 use runtime::process::Server;
 use runtime::{Tasks, http, process};
 use tokio::net::TcpListener;
@@ -77,8 +77,8 @@ async fn end(ending: &str, collector: SocketAddr) -> Result<Output> {
 async fn the_process() {
     let ending = env::var(ENDING).expect("started by the test above");
     let collector: SocketAddr = env::var(COLLECTOR).expect("an address").parse().expect("an address");
-    let telemetry =
-        TelemetryConfig { otlp_endpoint: Some(format!("http://{collector}")), ..TelemetryConfig::default() };
+    let traces = TracesConfig { endpoint: Some(format!("http://{collector}")), ..TracesConfig::default() };
+    let telemetry = TelemetryConfig { traces, ..TelemetryConfig::default() };
     let code = process::run("doomed", &telemetry, async |shutdown| {
         let drain_within = Duration::from_secs(5);
         let start = async |tasks: &Tasks| start(tasks, &ending, collector).await;

@@ -21,6 +21,8 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, ObjectStoreExt};
 use runtime::health::Check;
+use runtime::telemetry;
+use tracing::Instrument;
 
 use names::location;
 use s3::Bucket;
@@ -192,22 +194,40 @@ impl InvoiceStore {
     /// written under another name and renamed, so a crash leaves no half-written invoice under the real name.
     pub async fn put(&self, name: &str, content: Bytes) -> Result<(), StoreError> {
         let location = location(name)?;
-        in_time(name, self.store.put(&location, content.into())).await?;
+        self.traced("PUT", in_time(name, self.store.put(&location, content.into()))).await?;
         if let Place::Folder(folder) = &self.place {
             folder::remove_unfinished(folder, name);
         }
         Ok(())
     }
 
+    /// A call of a bucket has a span; one of a folder has none. The span covers the client's own retries.
+    async fn traced<T>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let Place::Bucket(bucket) = &self.place else { return call.await };
+        let span = tracing::info_span!("storage.file.call", otel.kind = "client", otel.name = method);
+        telemetry::set_attribute(&span, "http.request.method", method);
+        telemetry::set_attribute(&span, "aws.s3.bucket", bucket.name().to_owned());
+        let done = call.instrument(span.clone()).await;
+        if matches!(done, Err(StoreError::Failed(_))) {
+            telemetry::http_failed(&span, "storage");
+        }
+        done
+    }
+
     /// Removes a file for good.
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        in_time(name, self.store.delete(&location(name)?)).await
+        let location = location(name)?;
+        self.traced("DELETE", in_time(name, self.store.delete(&location))).await
     }
 
     /// Opens a file for reading.
     pub async fn get(&self, name: &str) -> Result<StoredFile, StoreError> {
         let location = location(name)?;
-        let found = in_time(name, self.store.get(&location)).await?;
+        let found = self.traced("GET", in_time(name, self.store.get(&location))).await?;
         let (size, name) = (found.meta.size, name.to_owned());
         let content = found.into_stream().map_err(move |error| failed(&name, error)).boxed();
         Ok(StoredFile { size, content })

@@ -53,6 +53,10 @@ impl Bucket {
         Ok(Self { name: name.to_owned(), prefix })
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Without a trailing slash.
     pub(crate) fn url(&self) -> String {
         let url = format!("s3://{}/{}", self.name, self.prefix);

@@ -1,14 +1,19 @@
 //! The record of operator actions: who, when, why. One row per action, in the action's transaction; the table is
 //! append-only.
 
+use runtime::telemetry;
 use serde_json::Value;
 use sqlx::PgConnection;
+use tracing::Span;
+use uuid::Uuid;
 
 use crate::OperationError;
 
 /// Longest name of an actor and longest reason, in characters; the table has the same limits.
 const MAX_ACTOR: usize = 128;
 const MAX_REASON: usize = 1_000;
+/// Links of one act to the traces of its events.
+const MOST_LINKS: usize = 32;
 
 /// Who acts, from where, and why.
 #[derive(Debug, Clone)]
@@ -150,6 +155,7 @@ pub(super) async fn record(
     target: Value,
     rows_changed: u64,
 ) -> sqlx::Result<()> {
+    link(conn, &target["event_ids"]).await?;
     let Operator { actor, source, reason, request_id } = operator;
     let action = action.as_str();
     sqlx::query!(
@@ -169,6 +175,31 @@ pub(super) async fn record(
     .await?;
     tracing::info!(actor, action, rows_changed, reason, "operator action");
     Ok(())
+}
+
+/// An act has a trace of its own, with links to those of the events that it is about.
+async fn link(conn: &mut PgConnection, events: &Value) -> sqlx::Result<()> {
+    let span = Span::current();
+    let ids: Vec<Uuid> = events.as_array().into_iter().flatten().filter_map(id).take(MOST_LINKS).collect();
+    if ids.is_empty() || !telemetry::is_recorded(&span) {
+        return Ok(());
+    }
+    let traceparents = sqlx::query_scalar!(
+        r#"
+        select traceparent as "traceparent!" from messaging.outbox
+        where event_id = any($1) and traceparent like '%-01'
+        order by event_id
+        "#,
+        &ids,
+    );
+    for traceparent in traceparents.fetch_all(conn).await? {
+        telemetry::link(&span, &traceparent);
+    }
+    Ok(())
+}
+
+fn id(value: &Value) -> Option<Uuid> {
+    Uuid::try_parse(value.as_str()?).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The statement of the Postgres queue.
 
+use chrono::{DateTime, Utc};
 use contracts::{EventType, Queue};
 use messaging::log::LookAt;
 use messaging::unknown;
@@ -59,8 +60,20 @@ pub(crate) struct Forwarded {
     pub(crate) sent: i64,
     /// Events that became exceptions.
     pub(crate) failed: i64,
-    /// `traceparent` of the events that went out and whose trace is sampled.
-    pub(crate) traceparents: Vec<String>,
+    /// When their batch was recorded.
+    pub(crate) confirmed_at: Option<DateTime<Utc>>,
+    /// Those of them whose trace is recorded.
+    pub(crate) traced: Vec<Traced>,
+}
+
+/// An event that went out, for its trace.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    pub(crate) event_id: Uuid,
+    pub(crate) event_type: String,
+    pub(crate) traceparent: String,
+    /// It is no exception.
+    pub(crate) is_new: bool,
 }
 
 impl Forwarded {
@@ -73,7 +86,8 @@ impl Forwarded {
     pub(crate) fn add(&mut self, one: Self) {
         self.sent += one.sent;
         self.failed += one.failed;
-        self.traceparents.extend(one.traceparents);
+        self.confirmed_at = self.confirmed_at.max(one.confirmed_at);
+        self.traced.extend(one.traced);
     }
 }
 
@@ -197,10 +211,17 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
             select messaging.new_id(), $4, array(select shard from held), array(select epoch from held),
                    array_agg(position order by position), max(position), clock_timestamp()
             from sent having count(*) > 0
+            returning confirmed_at
+        ), traced as materialized (
+            select event_id, event_type, traceparent, not is_due as is_new from sent where traceparent like '%-01'
         )
         select array(select position from seen order by position) as "positions!",
                (select count(*) from sent) as "sent!", (select count(*) from excepted) as "failed!",
-               coalesce((select array_agg(traceparent) from sent where traceparent like '%-01'), '{}') as "traceparents!",
+               (select confirmed_at from recorded) as confirmed_at,
+               array(select event_id from traced order by event_id) as "traced_ids!",
+               array(select event_type from traced order by event_id) as "traced_types!",
+               array(select traceparent from traced order by event_id) as "traceparents!",
+               array(select is_new from traced order by event_id) as "traced_new!",
                (select count(pg_notify('inbox_' || queue, '')) from (select distinct queue from delivered) as woken) as "woken!"
         "#,
         &standing.leases.shards,
@@ -225,11 +246,19 @@ pub(crate) async fn forward(pool: &PgPool, source: Source<'_>, routes: &Routes, 
     )
     .fetch_one(pool)
     .await?;
+    let traced = row.traced_ids.into_iter().zip(row.traced_types).zip(row.traceparents).zip(row.traced_new);
+    let traced = traced.map(|(((event_id, event_type), traceparent), is_new)| Traced {
+        event_id,
+        event_type,
+        traceparent,
+        is_new,
+    });
     Ok(Forwarded {
         stopped_at_limit: i64::try_from(row.positions.len()).is_ok_and(|seen| seen >= limit),
         positions: row.positions,
         sent: row.sent,
         failed: row.failed,
-        traceparents: row.traceparents,
+        confirmed_at: row.confirmed_at,
+        traced: traced.collect(),
     })
 }

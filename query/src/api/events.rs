@@ -99,7 +99,7 @@ pub(super) async fn list_events(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let streams = accept::prefers(&headers, "text/event-stream");
+    let streams = accept::prefers(&headers, "text/event-stream", "application/json");
     let Request { wanted, cursor, limit } = Request::parse(&uri, &headers, streams)?;
     let live = match streams.then(|| api.feed.listen()) {
         Some(None) => return Err(too_many_listeners()),

@@ -13,6 +13,7 @@ use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, PATIENCE
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use runtime::config::DatabaseConfig;
+use runtime::telemetry::MessagingSystem;
 use runtime::{Clock, Tasks, database};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -43,6 +44,7 @@ pub async fn work(database: &DatabaseConfig, name: &str, seed: u64) -> Result<()
     let owner = name.to_owned();
     let config = WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots: SLOTS,
         policy: POLICY,
         owner,

@@ -11,6 +11,7 @@ use messaging::inbox::Job;
 use messaging::retry::{RetryPolicy, Then};
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::Tasks;
+use runtime::telemetry::MessagingSystem;
 use serde_json::json;
 use sqlx::PgConnection;
 use tests::events::{deliver, event};
@@ -25,7 +26,8 @@ const QUEUE: Queue = Queue::Notifications;
 fn config(slots: usize) -> WorkerConfig {
     let policy = RetryPolicy { unit: std::time::Duration::from_millis(1), waits: &[1, 1, 1], then: Then::GiveUp };
     let (owner, isolation) = ("worker".to_owned(), Isolation::new());
-    WorkerConfig { queue: QUEUE, slots, policy, owner, isolation, patience: SOON, relay: None }
+    let system = MessagingSystem::Postgresql;
+    WorkerConfig { queue: QUEUE, system, slots, policy, owner, isolation, patience: SOON, relay: None }
 }
 
 /// Fails at first, and then does its job.

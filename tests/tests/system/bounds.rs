@@ -9,6 +9,7 @@ use messaging::inbox::{self, Job};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use runtime::Tasks;
+use runtime::telemetry::MessagingSystem;
 use serde_json::json;
 use sqlx::PgPool;
 use tests::Database;
@@ -37,6 +38,7 @@ fn config(slots: usize) -> WorkerConfig {
     let owner = "worker".to_owned();
     WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots,
         policy: RetryPolicy::DOCUMENTS,
         owner,

@@ -13,6 +13,7 @@ use embedded::child::{Child, Signal, bound_to_parent};
 use messaging::inbox::{self, Claim, Job, WorkerLease};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, PATIENCE, Worker, WorkerConfig};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
@@ -165,6 +166,7 @@ async fn a_suspect_runs_beside_no_job_of_any_queue() -> Result<()> {
     for queue in [Queue::Notifications, Queue::Invoices] {
         let config = WorkerConfig {
             queue,
+            system: MessagingSystem::Postgresql,
             slots: 4,
             policy: RetryPolicy::DOCUMENTS,
             owner: "worker".to_owned(),

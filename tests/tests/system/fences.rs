@@ -15,6 +15,7 @@ use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Effect, Failure, Handler, Isolation, Outcome, PATIENCE, Worker, WorkerConfig};
 use operations::write::replay::{self, Selection};
 use operations::write::{Operator, Source, skip};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -50,7 +51,7 @@ async fn claim(pool: &PgPool, owner: &str) -> Result<Vec<Job>> {
 async fn complete(pool: &PgPool, job: &Job) -> Result<bool> {
     let key = (job.event_id, job.claim_id);
     let done = inbox::complete(&mut *pool.acquire().await?, QUEUE, &[key], &[&json!({})]).await?;
-    Ok(done == [key])
+    Ok(done.keys().eq([&key]))
 }
 
 #[tokio::test]
@@ -165,6 +166,7 @@ impl Signing {
     fn config(&self) -> WorkerConfig {
         WorkerConfig {
             queue: QUEUE,
+            system: MessagingSystem::Postgresql,
             slots: 1,
             policy: RetryPolicy::DOCUMENTS,
             owner: self.name.to_owned(),

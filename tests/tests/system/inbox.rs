@@ -10,6 +10,7 @@ use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use messaging::{Hint, Wakeup, outbox};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Clock, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
@@ -40,6 +41,7 @@ impl Handler for Gated {
 fn config(owner: &str, patience: Duration) -> WorkerConfig {
     WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots: 4,
         policy: RetryPolicy::DOCUMENTS,
         owner: owner.to_owned(),

@@ -12,6 +12,7 @@ use messaging::retry::{RetryPolicy, Then};
 use messaging::worker::{Completed, Failure, Handler, Isolation, Outcome, Worker, WorkerConfig};
 use operations::read::stuck;
 use operations::write::{Operator, Source, skip};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Clock, Ids, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
@@ -63,6 +64,7 @@ impl Handler for Scripted {
 fn worker(pool: PgPool, handler: Scripted) -> Arc<Worker<Scripted>> {
     let config = WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots: 8,
         policy: RetryPolicy { unit: Duration::from_millis(1), waits: &[1, 1, 1], then: Then::GiveUp },
         owner: "worker".to_owned(),

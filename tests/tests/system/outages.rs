@@ -10,6 +10,7 @@ use contracts::Queue;
 use messaging::inbox::{self, Claim, Claimed, Job, WorkerLease};
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, PATIENCE, Worker, WorkerConfig};
+use runtime::telemetry::MessagingSystem;
 use runtime::{Ids, Tasks};
 use serde_json::json;
 use sqlx::PgPool;
@@ -45,7 +46,8 @@ impl Handler for Dependent {
 fn config(owner: &str) -> WorkerConfig {
     let policy = RetryPolicy { unit: Duration::from_millis(1_200), ..RetryPolicy::DOCUMENTS };
     let (owner, isolation) = (owner.to_owned(), Isolation::new());
-    WorkerConfig { queue: QUEUE, slots: SLOTS, policy, owner, isolation, patience: PATIENCE, relay: None }
+    let system = MessagingSystem::Postgresql;
+    WorkerConfig { queue: QUEUE, system, slots: SLOTS, policy, owner, isolation, patience: PATIENCE, relay: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ use messaging::leases::Consumer;
 use messaging::retry::RetryPolicy;
 use messaging::worker::{Completed, Failure, Handler, Isolation, Worker, WorkerConfig};
 use runtime::config::DatabaseConfig;
+use runtime::telemetry::MessagingSystem;
 use runtime::{Clock, Ids, Tasks, database};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -119,6 +120,7 @@ async fn a_worker_halves_a_claim_that_takes_too_long() -> Result<()> {
     let ours = database::connect(&impatient(&database), Some("articurated_workers"), "impatient").await?;
     let config = WorkerConfig {
         queue: QUEUE,
+        system: MessagingSystem::Postgresql,
         slots: usize::try_from(BATCH)?,
         policy: RetryPolicy::DOCUMENTS,
         owner: "worker".to_owned(),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use contracts::{GatewayRefund, GatewayRefundRequest, IDEMPOTENCY_KEY_HEADER};
 use reqwest::redirect::Policy;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use runtime::http::REQUEST_ID_HEADER;
+use runtime::telemetry;
+use tracing::Span;
 use uuid::Uuid;
 
 /// Longest wait for a connection.
@@ -50,27 +52,31 @@ impl Gateway {
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 
+    /// A call in the trace of the current span.
+    fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.base);
+        telemetry::http_call(&Span::current(), &method, &url);
+        let call = self.client.request(method, url);
+        match telemetry::traceparent() {
+            Some(traceparent) => call.header("traceparent", traceparent),
+            None => call,
+        }
+    }
+
     /// Asks for a refund under an idempotency key.
-    #[tracing::instrument(name = "gateway.refund.call", skip_all, fields(key = %key))]
+    #[tracing::instrument(name = "gateway.refund.call", skip_all, fields(otel.kind = "client", otel.name = "POST /refund", key = %key))]
     pub(crate) async fn refund(
         &self,
         key: Uuid,
         request: &GatewayRefundRequest,
         request_id: Option<&str>,
     ) -> Result<GatewayRefund, GatewayError> {
-        let mut call = self
-            .client
-            .post(format!("{}/refund", self.base))
-            .header(IDEMPOTENCY_KEY_HEADER, key.to_string())
-            .json(request);
-        for (name, value) in
-            [("traceparent", runtime::telemetry::traceparent()), (REQUEST_ID_HEADER, request_id.map(ToOwned::to_owned))]
-        {
-            if let Some(value) = value {
-                call = call.header(name, value);
-            }
+        let mut call = self.call(Method::POST, "/refund");
+        call = call.header(IDEMPOTENCY_KEY_HEADER, key.to_string()).json(request);
+        if let Some(request_id) = request_id {
+            call = call.header(REQUEST_ID_HEADER, request_id);
         }
-        let response = call.send().await.map_err(|error| {
+        let response = answer(call).await.map_err(|error| {
             if error.is_connect() { GatewayError::Unavailable(error.to_string()) } else { unknown(error) }
         })?;
         let status = response.status();
@@ -97,9 +103,9 @@ impl Gateway {
 
     /// The refund under an idempotency key, if the gateway made one. A look-up changes nothing, so a gateway that gives no
     /// answer is only not available.
-    #[tracing::instrument(name = "gateway.refund.look_up", skip(self))]
+    #[tracing::instrument(name = "gateway.refund.look_up", skip(self), fields(otel.kind = "client", otel.name = "GET /refund/{key}"))]
     pub(crate) async fn look_up(&self, key: Uuid) -> Result<Option<GatewayRefund>, GatewayError> {
-        let response = self.client.get(format!("{}/refund/{key}", self.base)).send().await;
+        let response = answer(self.call(Method::GET, &format!("/refund/{key}"))).await;
         let response = response.map_err(|error| GatewayError::Unavailable(format!("look-up: {error}")))?;
         match response.status() {
             StatusCode::OK => read(response).await.map(Some),
@@ -111,6 +117,18 @@ impl Gateway {
             status => Err(GatewayError::Unknown(format!("look-up: {status}"))),
         }
     }
+}
+
+/// Sends a call, and records it in the current span.
+async fn answer(call: RequestBuilder) -> reqwest::Result<Response> {
+    let answer = call.send().await;
+    let span = Span::current();
+    match &answer {
+        Ok(answer) => telemetry::http_answered(&span, answer.status().as_u16()),
+        Err(error) if error.is_connect() => telemetry::http_failed(&span, "connect"),
+        Err(error) => telemetry::http_failed(&span, if error.is_timeout() { "timeout" } else { "broken" }),
+    }
+    answer
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "used as a function value for map_err")]

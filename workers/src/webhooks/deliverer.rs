@@ -11,9 +11,11 @@ use access::ConsistencyKey;
 use contracts::{EventDocument, EventName};
 use reqwest::StatusCode;
 use runtime::database::limited;
+use runtime::telemetry::{self, Cause};
 use runtime::{Clock, Ids, Tasks};
 use sqlx::PgPool;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::WebhookSettings;
@@ -126,7 +128,7 @@ impl Deliverer {
                 let secrets = std::iter::once(claimed.secret.as_str()).chain(claimed.previous_secret.as_deref());
                 let target = Target { url: &claimed.url, secrets: secrets.collect() };
                 runtime::faults::point("webhook.claimed");
-                self.sender.send(&target, claimed.event_id, body, self.clock.now()).await
+                self.sender.send(&target, claimed.event_id, body, self.clock.now()).instrument(span_of(&claimed)).await
             }
             Err(error) => Attempt { duration: Duration::ZERO, status: None, error: Some(error), retry_after: None },
         };
@@ -194,6 +196,23 @@ impl Deliverer {
         }
         tx.commit().await
     }
+}
+
+/// A delivery belongs to the trace of the command at the first attempt, and has a trace of its own at each later one. The endpoint is
+/// told of neither.
+fn span_of(claimed: &Claimed) -> Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "webhook.event.send",
+        otel.kind = "client",
+        otel.name = "POST",
+        event.id = %claimed.event_id,
+        endpoint.id = %claimed.endpoint_id,
+        attempt = claimed.attempts,
+    );
+    let traceparent = claimed.traceparent.as_deref();
+    telemetry::follow(&span, if claimed.attempts == 1 { Cause::Parent(traceparent) } else { Cause::Link(traceparent) });
+    span
 }
 
 /// An address may contain a secret; its host does not.

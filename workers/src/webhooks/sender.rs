@@ -14,9 +14,11 @@ use chrono::{DateTime, Utc};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Method, StatusCode, Url};
 use runtime::addresses::{is_public, literal};
+use runtime::telemetry;
 use standardwebhooks::Webhook;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::WebhookSettings;
@@ -94,10 +96,16 @@ impl Sender {
     ) -> Result<(StatusCode, Option<Duration>), String> {
         let url = self.checked(target.url)?;
         let signature = signature(&target.secrets, id, at, body.as_bytes())?;
+        let span = Span::current();
+        // The rest of the address may contain a secret.
+        telemetry::http_call(&span, &Method::POST, &url.origin().ascii_serialization());
         let sent = self.client.post(url).header(CONTENT_TYPE, "application/json");
         let sent = sent.header("webhook-id", id.to_string()).header("webhook-timestamp", at.timestamp().to_string());
-        let answer =
-            sent.header("webhook-signature", signature).body(body).send().await.map_err(|error| words(&error))?;
+        let answer = sent.header("webhook-signature", signature).body(body).send().await.map_err(|error| {
+            telemetry::http_failed(&span, if error.is_timeout() { "timeout" } else { "broken" });
+            words(&error)
+        })?;
+        telemetry::http_answered(&span, answer.status().as_u16());
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Ok((answer.status(), retry_after.map(Duration::from_secs)))
     }

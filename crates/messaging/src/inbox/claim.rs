@@ -63,6 +63,8 @@ pub(super) struct ClaimRow {
     pub(super) aggregate_id: Option<Uuid>,
     pub(super) aggregate_version: Option<i32>,
     pub(super) received_at: Option<DateTime<Utc>>,
+    pub(super) started_at: Option<DateTime<Utc>>,
+    pub(super) is_first: Option<bool>,
     pub(super) attempts: Option<i32>,
     pub(super) deaths: Option<i16>,
     pub(super) probes: Option<i32>,
@@ -116,12 +118,15 @@ macro_rules! claim_statement {
                 started_at = case when deaths = 0 then clock_timestamp() end
             from due
             where job.queue = $1 and job.event_id = any(array(select event_id from due)) and job.event_id = due.event_id
-            returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, attempts,
-                      deaths, due.status = 'in_doubt' as in_doubt
+            returning job.event_id, job.aggregate_id, job.aggregate_version, received_at, run_at, started_at, attempts,
+                      deaths, due.status = 'in_doubt' as in_doubt,
+                      -- Each attempt that ended, and each end of a worker, has left its error.
+                      attempts = 1 and due.status = 'ready' and last_error is null as is_first
         )
         select look as "look!", timeline as "timeline!", first_left, "# + $out_of_turn + r#" as out_of_turn,
                started.event_id as "event_id?", started.aggregate_id as "aggregate_id?",
-               started.aggregate_version as "aggregate_version?", received_at as "received_at?", attempts as "attempts?",
+               started.aggregate_version as "aggregate_version?", received_at as "received_at?", started_at as "started_at?",
+               is_first as "is_first?", attempts as "attempts?",
                deaths as "deaths?", (select failures from probe) as probes, in_doubt as "in_doubt?", event_type as "event_type?",
                aggregate_type as "aggregate_type?", payload_text as "payload?", headers as "headers?: _", occurred_at as "occurred_at?"
         from may cross join left_over left join started on true
@@ -175,7 +180,7 @@ pub(super) fn claimed(rows: Vec<ClaimRow>, queue: Queue, claim_id: Uuid) -> Clai
     let first_left = rows.first().and_then(|row| row.first_left);
     let out_of_turn = rows.first().and_then(|row| row.out_of_turn.clone()).unwrap_or_default();
     let jobs = rows.into_iter().filter_map(|row| {
-        let (deaths, probes) = (row.deaths?, row.probes);
+        let (deaths, probes, started_at, is_first) = (row.deaths?, row.probes, row.started_at, row.is_first?);
         let row = Row {
             event_id: row.event_id?,
             event_type: row.event_type,
@@ -189,7 +194,7 @@ pub(super) fn claimed(rows: Vec<ClaimRow>, queue: Queue, claim_id: Uuid) -> Clai
             attempts: row.attempts?,
             in_doubt: row.in_doubt?,
         };
-        Some(Job { deaths, probes, ..row.into_job(queue, claim_id) })
+        Some(Job { started_at, is_first, deaths, probes, ..row.into_job(queue, claim_id) })
     });
     Claimed { looked, timeline, jobs: jobs.collect(), first_left, out_of_turn }
 }

@@ -28,6 +28,10 @@ pub struct Job {
     pub unknown: Option<String>,
     pub occurred_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
+    /// When this attempt was started. Null for a job that must wait until it is alone.
+    pub started_at: Option<DateTime<Utc>>,
+    /// Nothing has been tried before, not even what costs no attempt.
+    pub is_first: bool,
     /// Attempts started, this one included; 1 is the first.
     pub attempts: i32,
     /// Worker processes that died while they had started it.
@@ -101,6 +105,8 @@ impl Row {
             unknown,
             occurred_at: self.occurred_at.unwrap_or(self.received_at),
             received_at: self.received_at,
+            started_at: None,
+            is_first: self.attempts <= 1,
             attempts: self.attempts,
             deaths: 0,
             probes: None,

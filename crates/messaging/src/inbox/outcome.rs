@@ -1,7 +1,9 @@
 //! How a job ends: completed with its effect, or failed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use contracts::Queue;
 use runtime::database::interval;
 use serde_json::Value;
@@ -11,8 +13,8 @@ use uuid::Uuid;
 use super::job::Job;
 
 /// Marks claimed jobs as done, in the transaction that writes their effects. `keys` are event ids, each with the claim under
-/// which it was done. Returns those that are done now: the other jobs run under another claim by now, and their effects must
-/// not be written. Two attempts at one job may be among the keys.
+/// which it was done. Returns those that are done now, with the time that their rows have: the other jobs run under another claim by
+/// now, and their effects must not be written. Two attempts at one job may be among the keys.
 ///
 /// The ids stand in the condition once more, here and wherever jobs are looked up by a list. Postgres could otherwise read all jobs
 /// of a partition of which it has no statistics yet.
@@ -21,7 +23,7 @@ pub async fn complete(
     queue: Queue,
     keys: &[(Uuid, Uuid)],
     results: &[&Value],
-) -> sqlx::Result<Vec<(Uuid, Uuid)>> {
+) -> sqlx::Result<HashMap<(Uuid, Uuid), DateTime<Utc>>> {
     let (event_ids, claims): (Vec<Uuid>, Vec<Uuid>) = keys.iter().copied().unzip();
     let done = sqlx::query!(
         r#"
@@ -30,7 +32,7 @@ pub async fn complete(
         from unnest($1::uuid[], $2::uuid[], $3::jsonb[]) as done (event_id, claim_id, result)
         where queue = $4 and job.event_id = any($1) and job.event_id = done.event_id and job.claim_id = done.claim_id
           and status = 'running'
-        returning job.event_id, job.claim_id as "claim_id!"
+        returning job.event_id, job.claim_id as "claim_id!", finished_at as "finished_at!"
         "#,
         &event_ids,
         &claims,
@@ -39,7 +41,7 @@ pub async fn complete(
     )
     .fetch_all(conn)
     .await?;
-    Ok(done.into_iter().map(|job| (job.event_id, job.claim_id)).collect())
+    Ok(done.into_iter().map(|job| ((job.event_id, job.claim_id), job.finished_at)).collect())
 }
 
 /// What happens next to a claimed row that was not completed.

@@ -6,9 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use runtime::database::limited;
+use runtime::metrics::Durations;
+use runtime::telemetry::{self, Cause, Message};
 use runtime::{Clock, faults};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::handler::{Failure, Handler};
 use super::{GiveBack, Worker};
@@ -22,6 +24,11 @@ const MOST_DEATHS: i16 = 4;
 /// How long a job waits that was interrupted: as long as it is old, within these bounds.
 const SOON: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(60);
+
+/// From the commit of an event to its inbox.
+static DELIVERY: Durations = Durations::new("inbox_delivery_seconds", "queue");
+/// Of one attempt.
+static DURATION: Durations = Durations::new("inbox_job_duration_seconds", "queue");
 
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,11 @@ impl Outcome {
             Self::Unrecorded => "unrecorded",
         }
     }
+
+    /// Whether the attempt failed, and not only waits for something.
+    const fn is_error(self) -> bool {
+        !matches!(self, Self::Done | Self::NotYet | Self::UnderWay)
+    }
 }
 
 impl<H: Handler> Worker<H> {
@@ -67,7 +79,10 @@ impl<H: Handler> Worker<H> {
         let (event_id, claim_id) = (job.event_id, job.claim_id);
         let _turn = self.config.isolation.turn(job.is_suspect()).await;
         let span = tracing::info_span!(
+            parent: None,
             "worker.job.run",
+            otel.kind = "consumer",
+            otel.name = self.span_name.as_str(),
             queue = %job.queue,
             event.id = %job.event_id,
             event.kind = %job.event_type,
@@ -75,7 +90,7 @@ impl<H: Handler> Worker<H> {
             attempt = job.attempts,
             request_id = job.headers.request_id.as_deref().unwrap_or_default(),
         );
-        runtime::telemetry::continue_trace(&span, job.headers.traceparent.as_deref());
+        self.trace(&span, &job);
         let outcome = self.attempt_in_span(job).instrument(span).await;
         let is_recorded = match outcome {
             Outcome::LeaseLost | Outcome::Unrecorded => false,
@@ -96,27 +111,46 @@ impl<H: Handler> Worker<H> {
         outcome
     }
 
+    /// The first attempt belongs to the trace of the command; a later one, also an operator's, has its own and a link back.
+    fn trace(&self, span: &Span, job: &Job) {
+        let traceparent = job.headers.traceparent.as_deref();
+        let cause = if job.is_first { Cause::Parent(traceparent) } else { Cause::Link(traceparent) };
+        telemetry::follow(span, cause);
+        let (system, destination) = (self.config.system, job.queue.as_str());
+        let message = Message { system, destination, id: job.event_id, event: &job.event_type };
+        telemetry::job_received(span, &message, job.received_at);
+        if let Some(at) = job.started_at {
+            telemetry::started_at(span, at);
+        }
+    }
+
     async fn attempt_in_span(&self, job: Job) -> Outcome {
         let started = Instant::now();
         let waited = (job.received_at - job.occurred_at).to_std().unwrap_or_default();
-        metrics::histogram!("inbox_delivery_seconds", "queue" => job.queue.as_str()).record(waited);
+        DELIVERY.record(job.queue.as_str(), waited);
         let outcome = match self.carry_out(&job).await {
-            Ok(()) => Outcome::Done,
+            Ok(finished_at) => {
+                telemetry::finished_at(&Span::current(), finished_at);
+                Outcome::Done
+            }
             Err(failure) => self.settle(&job, failure).await,
         };
+        if outcome.is_error() {
+            telemetry::fail(&Span::current(), outcome.name());
+        }
         if job.probes.is_some() {
             self.judge_probe(outcome).await;
         }
         if let (Some(relay), Outcome::Done | Outcome::Dead) = (&self.config.relay, outcome) {
             relay.send();
         }
-        metrics::histogram!("inbox_job_duration_seconds", "queue" => job.queue.as_str()).record(started.elapsed());
+        DURATION.record(job.queue.as_str(), started.elapsed());
         metrics::counter!("inbox_jobs_total", "queue" => job.queue.as_str(), "outcome" => outcome.name()).increment(1);
         outcome
     }
 
-    /// Does the job, unless it is clear that it cannot be done.
-    async fn carry_out(&self, job: &Job) -> Result<(), Failure> {
+    /// Does the job, unless it is clear that it cannot be done. Returns when it was done.
+    async fn carry_out(&self, job: &Job) -> Result<DateTime<Utc>, Failure> {
         if let Some(reason) = &job.undecodable {
             return Err(Failure::Dead(reason.clone()));
         }

@@ -3,10 +3,11 @@
 //! A job whose effect is rows only costs no commit of its own. When the database refuses a group, each half is tried alone,
 //! until the job that causes the refusal is alone: it spoils no other.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use contracts::Queue;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,6 +23,12 @@ use crate::inbox::{self, Job};
 
 /// Most jobs that one commit completes.
 const MOST: usize = 64;
+
+/// When a job was done, as its row says, or why it is not.
+type Outcome = Result<DateTime<Utc>, Failure>;
+
+/// When each job was done, by its event and claim.
+type Done = HashMap<(Uuid, Uuid), DateTime<Utc>>;
 
 /// The completions of one worker.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ struct Finished {
     /// In an ordered queue, the version of the aggregate for which the next one waits.
     settles: Option<(Uuid, i32)>,
     completed: Completed,
-    reply: Mutex<Option<oneshot::Sender<Result<(), Failure>>>>,
+    reply: Mutex<Option<oneshot::Sender<Outcome>>>,
 }
 
 impl Finished {
@@ -50,7 +57,7 @@ impl Finished {
         (self.event_id, self.claim_id)
     }
 
-    fn reply(&self, outcome: Result<(), Failure>) {
+    fn reply(&self, outcome: Outcome) {
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reply) = reply {
             // The receiver is gone when the worker gives up its jobs.
@@ -64,11 +71,11 @@ impl Completions {
         Self { pool, queue, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// Records a job as done, and writes its effect in the same commit.
+    /// Records a job as done, and writes its effect in the same commit. Returns when it was done, as its row says.
     ///
     /// # Errors
     /// [`Failure::LeaseLost`] when the job runs under another claim by now; otherwise what the database said.
-    pub(super) async fn complete(&self, job: &Job, completed: Completed) -> Result<(), Failure> {
+    pub(super) async fn complete(&self, job: &Job, completed: Completed) -> Outcome {
         let (reply, mut outcome) = oneshot::channel();
         let finished = Finished {
             event_id: job.event_id,
@@ -106,8 +113,7 @@ impl Completions {
                 Ok(done) => {
                     faults::point("worker.completion.committed");
                     for finished in &group[part] {
-                        let is_done = done.contains(&finished.key());
-                        finished.reply(if is_done { Ok(()) } else { Err(Failure::LeaseLost) });
+                        finished.reply(done.get(&finished.key()).copied().ok_or(Failure::LeaseLost));
                     }
                 }
                 Err(sqlx::Error::Database(error)) if part.len() > 1 => {
@@ -126,22 +132,21 @@ impl Completions {
         .boxed()
     }
 
-    /// Returns the keys of what is done now.
-    async fn try_commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> sqlx::Result<HashSet<(Uuid, Uuid)>> {
+    /// Returns the keys of what is done now, with the time.
+    async fn try_commit(&self, group: Arc<Vec<Finished>>, part: Range<usize>) -> sqlx::Result<Done> {
         let queue = self.queue;
         in_transaction(&self.pool, move |conn| {
             async move {
                 let group = &group[part];
                 let keys: Vec<(Uuid, Uuid)> = group.iter().map(Finished::key).collect();
                 let results: Vec<&Value> = group.iter().map(|job| &job.completed.result).collect();
-                let done: HashSet<(Uuid, Uuid)> =
-                    inbox::complete(&mut *conn, queue, &keys, &results).await?.into_iter().collect();
-                for finished in group.iter().filter(|finished| done.contains(&finished.key())) {
+                let done = inbox::complete(&mut *conn, queue, &keys, &results).await?;
+                for finished in group.iter().filter(|finished| done.contains_key(&finished.key())) {
                     if let Some(effect) = &finished.completed.effect {
                         effect.write(&mut *conn).await?;
                     }
                 }
-                let ended = group.iter().filter(|finished| done.contains(&finished.key()));
+                let ended = group.iter().filter(|finished| done.contains_key(&finished.key()));
                 let settled: Vec<(Uuid, i32)> = ended.filter_map(|finished| finished.settles).collect();
                 if !settled.is_empty() {
                     inbox::settle(&mut *conn, queue, &settled).await?;

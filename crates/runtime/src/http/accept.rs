@@ -25,8 +25,8 @@ pub fn quality(headers: &HeaderMap, media_type: &str) -> Option<u16> {
     best.map(|(_, quality)| quality)
 }
 
-/// Whether a client names this media type, and wants it at least as much as JSON.
-pub fn prefers(headers: &HeaderMap, media_type: &str) -> bool {
+/// Whether a client names this media type, and wants it at least as much as `other`.
+pub fn prefers(headers: &HeaderMap, media_type: &str, other: &str) -> bool {
     let names = |headers: &HeaderMap| {
         let given = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         given
@@ -34,7 +34,7 @@ pub fn prefers(headers: &HeaderMap, media_type: &str) -> bool {
             .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type))
     };
     let wanted = quality(headers, media_type).unwrap_or(0);
-    names(headers) && wanted > 0 && wanted >= quality(headers, "application/json").unwrap_or(0)
+    names(headers) && wanted > 0 && wanted >= quality(headers, other).unwrap_or(0)
 }
 
 /// `0.5` → 500. What is no number counts as 1.
@@ -82,7 +82,7 @@ mod tests {
             ("*/*", false),
             ("text/csv, */*", true),
         ] {
-            assert_eq!(prefers(&accept(given), "text/csv"), expected, "{given}");
+            assert_eq!(prefers(&accept(given), "text/csv", "application/json"), expected, "{given}");
         }
     }
 }

@@ -20,7 +20,7 @@ use tower_http::CompressionLevel;
 use tower_http::compression::predicate::{NotForContentType, SizeAbove};
 use tower_http::compression::{CompressionLayer, Predicate};
 use tower_http::cors::CorsLayer;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::accept;
 use super::body::{self, Buffers, content_length, overloaded};
@@ -31,7 +31,7 @@ use crate::config::HttpLimits;
 use crate::error::{ApiError, ErrorDetail, PROBLEM};
 use crate::metrics::Routes;
 use crate::request_id::{REQUEST_ID, REQUEST_ID_HEADER, RequestId};
-use crate::telemetry;
+use crate::telemetry::{self, Cause, HttpRequest};
 
 const REQUEST_ID_NAME: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
@@ -115,9 +115,15 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
 async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers(), &middleware.ids);
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = middleware.routes.get(matched.as_ref().map(MatchedPath::as_str), request.method());
+    let asked = HttpRequest {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        version: request.version(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+    };
+    let route = middleware.routes.get(asked.route.as_ref().map(MatchedPath::as_str), &asked.method);
     let span = tracing::info_span!(
+        parent: None,
         "http.server.request",
         otel.kind = "server",
         otel.name = route.name(),
@@ -126,9 +132,9 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
     let peer = peer(request.extensions());
     if middleware.may_continue_traces(peer) {
         let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-        telemetry::continue_trace(&span, traceparent);
+        telemetry::follow(&span, Cause::Parent(traceparent));
     }
-    let wants_problem = accept::prefers(request.headers(), PROBLEM);
+    let wants_problem = accept::prefers(request.headers(), PROBLEM, "application/json");
     let address = address_of_client(peer, request.headers(), &middleware.limits.trusted_proxies);
     request.extensions_mut().insert(RequestInfo {
         request_id: request_id.clone(),
@@ -136,7 +142,7 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
         max_body_bytes: middleware.limits.max_body_bytes,
         buffers: middleware.buffers.clone(),
     });
-    let answer = middleware.answer(request, next, matched.as_ref(), peer);
+    let answer = middleware.answer(request, next, asked.route.as_ref(), peer);
     let mut response = REQUEST_ID.scope(request_id.clone(), answer).instrument(span.clone()).await;
     if let (Some(error), true) = (response.extensions_mut().remove::<ErrorDetail>(), wants_problem) {
         response = as_problem(response, error);
@@ -144,8 +150,8 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
     response.headers_mut().insert(REQUEST_ID_NAME, request_id.to_header());
     protect::add_headers(&mut response);
     let elapsed = started.elapsed();
-    route.record(response.status(), elapsed);
-    finish_span(&span, response.status());
+    let recorded = telemetry::http_served(&span, &asked, response.status());
+    route.record(response.status(), elapsed, recorded);
     tracing::debug!(
         parent: &span,
         route = route.name(),
@@ -154,15 +160,6 @@ async fn handle(State(middleware): State<Arc<Middleware>>, mut request: Request,
         "answered"
     );
     response
-}
-
-/// Sets attributes of the trace span only. A text field of the `tracing` span would make the log layer format all of
-/// them again.
-fn finish_span(span: &Span, status: StatusCode) {
-    telemetry::set_attribute(span, "http.response.status_code", i64::from(status.as_u16()));
-    if status.is_server_error() {
-        telemetry::mark_failed(span);
-    }
 }
 
 impl Middleware {

@@ -3,16 +3,17 @@ use axum::routing::post;
 use opentelemetry::trace::{Span as _, Tracer};
 use tokio::sync::mpsc;
 
+use super::trace::parse;
 use super::*;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[test]
 fn only_a_traceparent_is_one() {
-    let sampled = parse_traceparent(&format!("00-{TRACE}-00f067aa0ba902b7-01")).expect("well formed");
+    let sampled = parse(&format!("00-{TRACE}-00f067aa0ba902b7-01")).expect("well formed");
     assert!(sampled.is_sampled() && sampled.is_remote());
     assert_eq!(sampled.trace_id().to_string(), TRACE);
-    assert!(parse_traceparent(&format!("cc-{TRACE}-00f067aa0ba902b7-00-from-the-future")).is_some());
+    assert!(parse(&format!("cc-{TRACE}-00f067aa0ba902b7-00-from-the-future")).is_some());
     for bad in [
         "",
         "00",
@@ -24,7 +25,7 @@ fn only_a_traceparent_is_one() {
         &format!("00-{TRACE}-0000000000000000-01"),
         &format!("00-{TRACE}-00f067aa0ba902b7-+1"),
     ] {
-        assert!(parse_traceparent(bad).is_none(), "{bad}");
+        assert!(parse(bad).is_none(), "{bad}");
     }
 }
 
@@ -33,14 +34,14 @@ fn a_trace_goes_on_without_a_collector_and_init_may_be_repeated() {
     let config = TelemetryConfig { log_filter: "info".to_owned(), ..TelemetryConfig::default() };
     let guards = [init("first", &config).expect("installed"), init("second", &config).expect("ignored")];
     let span = tracing::info_span!("job");
-    continue_trace(&span, Some(&format!("00-{TRACE}-00f067aa0ba902b7-01")));
+    follow(&span, Cause::Parent(Some(&format!("00-{TRACE}-00f067aa0ba902b7-01"))));
     span.in_scope(|| {
         assert_eq!(trace_id().as_deref(), Some(TRACE));
         let sent = traceparent().expect("a trace");
         assert!(sent.starts_with(&format!("00-{TRACE}-")) && !sent.contains("00f067aa0ba902b7"), "{sent}");
     });
     let fresh = tracing::info_span!("another");
-    continue_trace(&fresh, Some("rubbish"));
+    follow(&fresh, Cause::Parent(Some("rubbish")));
     fresh.in_scope(|| assert_ne!(trace_id().expect("a trace of its own"), TRACE));
     assert_eq!(trace_id(), None);
     guards.into_iter().for_each(TelemetryGuard::shutdown);
@@ -65,14 +66,18 @@ async fn spans_reach_a_collector() -> anyhow::Result<()> {
     let collector = Router::new().route("/v1/traces", post(collect));
     tokio::spawn(async move { axum::serve(listener, collector).await });
 
-    let config = TelemetryConfig { otlp_endpoint: Some(endpoint), ..TelemetryConfig::default() };
+    let resource_attributes = Some(crate::config::Pairs(vec![("team".to_owned(), "parcels".to_owned())]));
+    let config = TracesConfig { endpoint: Some(endpoint), resource_attributes, ..TracesConfig::default() };
     let (traces, error) = tracer_provider("shop", &config);
     assert_eq!(error, None);
-    traces.tracer("shop").start("a-span-by-name").end();
+    let mut span = traces.tracer("shop").start("a-span-by-name");
+    span.set_attribute(KeyValue::new("row.started_at", 1_000_000_i64));
+    span.end();
     // As in `main`: the thread that waits is not one of the runtime's workers.
     tokio::task::spawn_blocking(move || TelemetryGuard { traces }.shutdown()).await?;
     let body = tokio::time::timeout(Duration::from_secs(5), arrivals.recv()).await?.expect("a batch");
     let holds = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
-    assert!(holds("a-span-by-name") && holds("shop"));
+    assert!(holds("a-span-by-name") && holds("shop") && holds("parcels"));
+    assert!(!holds("row.started_at"), "it has become the time of the span");
     Ok(())
 }

@@ -102,7 +102,7 @@ impl Format {
 
     /// The format that the `Accept` header asks for; the parameter `format` goes first.
     fn accepted(headers: &HeaderMap) -> Self {
-        if accept::prefers(headers, "text/csv") { Self::Csv } else { Self::Json }
+        if accept::prefers(headers, "text/csv", "application/json") { Self::Csv } else { Self::Json }
     }
 }
 

@@ -31,6 +31,7 @@ pub(in crate::webhooks) struct Claimed {
     pub(in crate::webhooks) aggregate_type: Option<String>,
     pub(in crate::webhooks) occurred_at: Option<DateTime<Utc>>,
     pub(in crate::webhooks) payload: Option<String>,
+    pub(in crate::webhooks) traceparent: Option<String>,
 }
 
 /// What a look has found.
@@ -174,11 +175,12 @@ async fn start(
                started.event_type as "event_type!", started.aggregate_id as "aggregate_id!",
                started.aggregate_version as "aggregate_version!", started.attempts as "attempts!", started.tries as "tries!", url as "url!", secret as "secret!",
                case when previous_until > clock_timestamp() then previous_secret end as previous_secret, body,
-               event.aggregate_type as "aggregate_type?", event.occurred_at as "occurred_at?", event.payload_text as "payload?"
+               event.aggregate_type as "aggregate_type?", event.occurred_at as "occurred_at?", event.payload_text as "payload?",
+               traceparent as "traceparent?"
         from started
         join messaging.webhook_endpoints as endpoint on endpoint.id = endpoint_id
         left join lateral (
-            select aggregate_type, occurred_at, payload_text from messaging.events where events.event_id = started.event_id limit 1
+            select aggregate_type, occurred_at, payload_text, traceparent from messaging.events where events.event_id = started.event_id limit 1
         ) as event on true
         "#,
         events,
