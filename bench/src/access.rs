@@ -70,13 +70,6 @@ async fn key(database: &Database) -> Result<String> {
 }
 
 /// Each request carries the key, also where it is not looked at: the load generator does the same work in both.
-fn with_key(mut script: Script, key: &str) -> Script {
-    let header = format!("authorization: Bearer {key}\r\n").into_bytes();
-    Box::new(move |into| {
-        let start = into.len();
-        let expected = script(into)?;
-        let line = into[start..].windows(2).position(|two| two == b"\r\n").map_or(into.len(), |at| start + at + 2);
-        into.splice(line..line, header.iter().copied());
-        Some(expected)
-    })
+fn with_key(script: Script, key: &str) -> Script {
+    requests::with_header(script, &format!("authorization: Bearer {key}"))
 }

@@ -5,6 +5,7 @@
 //! - [`pdf`]: our renderer against a bare client ([`cdp`]);
 //! - [`start_latency`], [`api_latency`], [`own_writes`]: latencies under a moderate load;
 //! - [`mod@access`]: with an API key against without; [`slow_sockets`]: beside clients that never finish a request;
+//! - [`traced`]: with recorded traces against without;
 //! - [`audit_chain`]: with the chain of the audit against without;
 //! - [`relay_rabbitmq`], [`relay_postgres`], [`relay_backlog`], [`relay_held_transaction`]: how fast the relay drains a
 //!   [`backlog`], against a bare client ([`raw_amqp`]), against a bare statement, and against itself;
@@ -46,6 +47,7 @@ mod memory;
 mod own_writes;
 mod access;
 mod slow_sockets;
+mod traced;
 mod audit_chain;
 mod held_snapshot;
 mod bytes_per_life;
@@ -120,6 +122,7 @@ enum Subject {
     OwnWrites,
     Access,
     SlowSockets,
+    Tracing,
     AuditChain,
     RelayRabbitmq,
     RelayPostgres,
@@ -158,6 +161,7 @@ impl Subject {
             Self::OwnWrites => "own-writes",
             Self::Access => "access",
             Self::SlowSockets => "slow-sockets",
+            Self::Tracing => "tracing",
             Self::AuditChain => "audit-chain",
             Self::RelayRabbitmq => "relay-rabbitmq",
             Self::RelayPostgres => "relay-postgres",
@@ -196,7 +200,7 @@ async fn main() -> Result<ExitCode> {
     let log = TelemetryConfig {
         log_format: LogFormat::Pretty,
         log_filter: "info,embedded=warn,workers=warn,payment_gateway=warn,schedules=warn,outbox_relay::maintenance=warn,sqlx=error".to_owned(),
-        ..TelemetryConfig::default()
+        traces: traced::export()?,
     };
     let telemetry = telemetry::init("bench", &log)?;
     let succeeded = match &cli.long {
@@ -235,6 +239,7 @@ async fn measure(subject: Subject, system: &mut System, plan: &Plan) -> Result<V
         Subject::OwnWrites => own_writes::measure(system, plan).await,
         Subject::Access => access::measure(system, plan).await,
         Subject::SlowSockets => slow_sockets::measure(system, plan).await,
+        Subject::Tracing => traced::measure(system, plan).await,
         Subject::AuditChain => audit_chain::measure(system, plan).await,
         Subject::RelayRabbitmq => relay_rabbitmq::measure(system, plan).await,
         Subject::RelayPostgres => relay_postgres::measure(system, plan).await,

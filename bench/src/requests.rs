@@ -48,6 +48,18 @@ impl Stock {
     }
 }
 
+/// The same requests with one more header.
+pub(crate) fn with_header(mut script: Script, header: &str) -> Script {
+    let header = format!("{header}\r\n").into_bytes();
+    Box::new(move |into| {
+        let start = into.len();
+        let expected = script(into)?;
+        let line = into[start..].windows(2).position(|two| two == b"\r\n").map_or(into.len(), |at| start + at + 2);
+        into.splice(line..line, header.iter().copied());
+        Some(expected)
+    })
+}
+
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
 }
