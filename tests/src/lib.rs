@@ -2,6 +2,7 @@
 //!
 //! - [`services`]: one private Postgres and one private RabbitMQ per run, a database and a vhost per test;
 //! - [`servers`]: S3, SMTP and OpenID Connect;
+//! - [`collector`]: a collector of traces;
 //! - [`system`]: a running system on such a database;
 //! - [`api`]: its HTTP client, and answers with assertions;
 //! - [`shop`]: orders and returns, brought into any state by real commands;
@@ -18,6 +19,7 @@
 
 pub mod services;
 pub mod servers;
+pub mod collector;
 pub mod system;
 pub mod api;
 pub mod shop;

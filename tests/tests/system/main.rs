@@ -64,6 +64,7 @@ mod schedules;
 mod slow_batches;
 mod takeover;
 mod taxes;
+mod traces;
 mod transitions;
 mod upgrades;
 mod webhooks;
