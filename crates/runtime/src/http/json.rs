@@ -1,11 +1,14 @@
 //! JSON bodies.
 
+mod objects;
+
 use std::collections::VecDeque;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use objects::Objects;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -89,14 +92,20 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+/// A JSON text as a `T`.
+///
+/// # Errors
+/// 400 `MALFORMED_JSON` with line and column, 422 `VALIDATION_FAILED` with the path of each field.
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     if may_contain_nul(text) {
         refuse_nul(text)?;
     }
     if text.trim_ascii_start().starts_with(b"[") {
         return Err(refuse_list(text));
     }
-    serde_json::from_slice(text).map_err(|error| match error.classify() {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let read = T::deserialize(Objects(&mut deserializer)).and_then(|body| deserializer.end().map(|()| body));
+    read.map_err(|error| match error.classify() {
         Category::Data => misfit::<T>(text, &error),
         // serde_json reports a number in place of an enum as a syntax error. Only text that is not JSON has a real one.
         Category::Syntax | Category::Eof | Category::Io => match serde_json::from_slice::<Value>(text) {
@@ -106,7 +115,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// serde accepts a list in place of a struct, field by field in the order of the code. No client should depend on that.
+/// Every body is an object, also one of which any JSON would be read.
 fn refuse_list(text: &[u8]) -> ApiError {
     match serde_json::from_slice::<IgnoredAny>(text) {
         Ok(_) => explain("", "must be an object, not a list").into(),
@@ -135,7 +144,7 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
     let fault = |located: serde_path_to_error::Error<serde_json::Error>| {
         explain(&located.path().to_string(), &located.inner().to_string())
     };
-    let of_text = || match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(text)) {
+    let of_text = || match located::<T, _>(&mut serde_json::Deserializer::from_slice(text)) {
         Err(located) => fault(located),
         Ok(_) => explain("", &error.to_string()),
     };
@@ -143,7 +152,7 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
     let Some(mut body) = body else { return of_text().into() };
     // The members of a value have an order of their own, and all faults must be found in one order. A value has also lost what only the
     // text shows: a member that is there twice.
-    let Err(located) = serde_path_to_error::deserialize::<_, T>(&body) else { return of_text().into() };
+    let Err(located) = located::<T, _>(&body) else { return of_text().into() };
     let mut faults = vec![fault(located)];
     while faults.len() < MOST_FAULTS {
         let next = faults.last().and_then(|fault| next_fault::<T>(&mut body, fault));
@@ -152,7 +161,21 @@ fn misfit<T: DeserializeOwned>(text: &[u8], error: &serde_json::Error) -> ApiErr
             _ => break,
         }
     }
-    ApiError::validation(faults)
+    // What is missing in a value that was put in place of a wrong one, no client has left out.
+    let told = faults.iter().filter(|fault| !faults.iter().any(|other| is_within(&fault.field, &other.field)));
+    ApiError::validation(told.cloned().collect())
+}
+
+/// Whether a path leads into what another one leads to, as `items[0].sku` into `items[0]`.
+fn is_within(path: &str, whole: &str) -> bool {
+    !whole.is_empty() && path.strip_prefix(whole).is_some_and(|rest| rest.starts_with(['.', '[']))
+}
+
+/// Reads with the path of the first fault.
+fn located<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, serde_path_to_error::Error<D::Error>> {
+    serde_path_to_error::deserialize(Objects(deserializer))
 }
 
 /// Mends a fault, and returns the next one. `None`: there is no other, or this one cannot be mended.
@@ -167,7 +190,7 @@ fn next_fault<T: DeserializeOwned>(body: &mut Value, fault: &FieldError) -> Opti
         if !replace(&mut mended, &fault.field, substitute) {
             continue;
         }
-        let Err(located) = serde_path_to_error::deserialize::<_, T>(&mended) else { return None };
+        let Err(located) = located::<T, _>(&mended) else { return None };
         let next = explain(&located.path().to_string(), &located.inner().to_string());
         if next.field != fault.field {
             *body = mended;

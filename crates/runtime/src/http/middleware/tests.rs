@@ -183,6 +183,7 @@ async fn a_misfit_names_its_field() {
         (r#"{"customer":null}"#, "customer", "must be text, not null"),
         (r#"{"customer":"a","customer":"b"}"#, "customer", "is given more than once"),
         ("[\"c\", []]", "", "the request must be an object, not a list"),
+        (r#"{"customer":"c","items":[["s",1]]}"#, "items[0]", "must be an object, not a list"),
         ("7", "", "the request must be an object, not 7"),
         (r#"{"customer":"a\u0000b"}"#, "customer", "must not contain the character U+0000"),
         (
