@@ -1,6 +1,6 @@
 # Every target first installs what is missing (scripts/setup.sh). If nothing is missing, that takes no time.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-long faults ordered upgrade mutants clients fuzz bench bench-years bench-lives coverage sbom reset fmt lint check audit sqlx openapi
+.PHONY: help demo run test test-long faults ordered upgrade mutants clients fuzz bench bench-years bench-lives bench-console coverage sbom reset fmt lint check audit sqlx openapi
 
 # sqlx checks queries against .sqlx/, so compiling needs no database.
 export SQLX_OFFLINE ?= true
@@ -68,6 +68,10 @@ bench-years: ## The queue with ten million settled events, under a snapshot; hou
 bench-lives: ## Two million orders through their whole lives; hours and tens of GB, ORDERS=n for another number
 	@scripts/setup.sh bench
 	@$(CARGO) run --release --bin bench -- lives $(if $(ORDERS),--orders $(ORDERS))
+
+bench-console: ## The pages of the console over ten million events; an hour and 20 GB, KEEP=folder keeps the events
+	@scripts/setup.sh bench
+	@$(CARGO) run --release --bin bench -- console $(if $(KEEP),--keep $(KEEP))
 
 coverage: ## Line coverage by crate; fails below 85 %, or 95 % for state machines and money
 	@scripts/setup.sh coverage

@@ -1,4 +1,5 @@
--- Events $2 to $3 of a backlog, as commands write them, with their audit rows and orders, $4 seconds after they have occurred.
+-- Events $2 to $3 of a backlog, as commands write them, with their audit rows and orders. The first occurred $4 seconds ago,
+-- and each of the others $5 seconds after the one before it.
 -- 1,024 orders at a time take four steps each, so that a thousand other events lie between two steps of an order. The orders are
 -- copies of order $1; the id of an order is its number. Every event has a type that goes to one queue: all those of an order to
 -- the notifications, or all to the invoices. So the relay has a message for each, and the order of the messages can be checked.
@@ -9,7 +10,7 @@ with event as materialized (
            number, states[version] as from_state, states[version + 1] as to_state,
            jsonb_build_object('updated_at', at) || times as progress
     from generate_series($2::bigint, $3::bigint) as n
-    cross join lateral (select now() - $4::double precision * interval '1 second' as at) as occurred
+    cross join lateral (select now() + ((n - $2) * $5::double precision - $4::double precision) * interval '1 second' as at) as occurred
     cross join lateral (
         select (n - 1) / 4096 * 1024 + (n - 1) % 1024 + 1 as "order", ((n - 1) % 4096 / 1024 + 1)::int as version,
                array[null, 'PENDING_PAYMENT', 'PAID', 'PROCESSING_IN_WAREHOUSE', 'SHIPPED'] as states

@@ -18,8 +18,8 @@
 //! - [`load`], [`traffic`], [`requests`], [`client`], [`slice`](mod@slice), [`settled`], [`snapshot`], [`sizes`], [`histogram`],
 //!   [`operators`], [`figures`], [`pgbench`], [`system`], [`report`]: their tools.
 //!
-//! Two commands take long and are not part of the default run: [`years`], the queue with millions of settled events under a
-//! snapshot, and [`lives`], millions of orders through their whole lives.
+//! Three commands take long and are not part of the default run: [`years`], the queue with millions of settled events under a
+//! snapshot; [`lives`], millions of orders through their whole lives; [`console`], its pages over millions of events.
 //!
 //! The servers run in this process, as in `standalone`, with their production settings. The load generator has a thread and
 //! a runtime of its own: like `pgbench` it competes with the servers for the cores, but shares no scheduler with them.
@@ -53,6 +53,7 @@ mod held_snapshot;
 mod bytes_per_life;
 mod years;
 mod lives;
+mod console;
 mod backlog;
 mod raw_amqp;
 mod load;
@@ -109,6 +110,8 @@ enum Long {
     Years(years::Options),
     /// Millions of orders through their whole lives
     Lives(lives::Options),
+    /// The pages and searches of the console over millions of events
+    Console(console::Options),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -206,6 +209,7 @@ async fn main() -> Result<ExitCode> {
     let succeeded = match &cli.long {
         Some(Long::Years(options)) => years::run(&cli.folder, options).await.map(|()| true),
         Some(Long::Lives(options)) => lives::run(&cli.folder, options).await.map(|()| true),
+        Some(Long::Console(options)) => console::run(&cli.folder, options).await.map(|()| true),
         None => run(&cli).await,
     };
     telemetry.shutdown();

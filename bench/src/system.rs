@@ -269,14 +269,25 @@ impl Database {
 pub(crate) async fn append_events(
     connection: &mut PgConnection,
     sample: &Value,
-    (first, last): (u64, u64),
+    range: (u64, u64),
     age: Duration,
+) -> Result<()> {
+    append_events_over_time(connection, sample, range, (age, Duration::ZERO)).await
+}
+
+/// The same, where each event has occurred so long after the one before it. `age` is that of the first.
+pub(crate) async fn append_events_over_time(
+    connection: &mut PgConnection,
+    sample: &Value,
+    (first, last): (u64, u64),
+    (age, between): (Duration, Duration),
 ) -> Result<()> {
     sqlx::query(include_str!("../sql/seed_outbox.sql"))
         .bind(sample)
         .bind(i64::try_from(first)?)
         .bind(i64::try_from(last)?)
         .bind(age.as_secs_f64())
+        .bind(between.as_secs_f64())
         .execute(connection)
         .await
         .context("cannot append events")?;
