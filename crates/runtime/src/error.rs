@@ -84,21 +84,23 @@ impl Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
+impl From<ApiError> for ErrorBody {
+    fn from(error: ApiError) -> Self {
+        let docs = format!("/docs/errors#{}", error.code);
+        let request_id = current_request_id().map(|id| id.to_string()).unwrap_or_default();
+        let ApiError { code, message, details, .. } = error;
+        Self { error: ErrorDetail { code: code.to_owned(), message, details, request_id, docs } }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = ErrorBody {
-            error: ErrorDetail {
-                code: self.code.to_owned(),
-                message: self.message,
-                details: self.details,
-                request_id: current_request_id().map(|id| id.to_string()).unwrap_or_default(),
-                docs: format!("/docs/errors#{}", self.code),
-            },
-        };
-        let mut response = (self.status, axum::Json(&body)).into_response();
+        let status = self.status;
+        let body = ErrorBody::from(self);
+        let mut response = (status, axum::Json(&body)).into_response();
         // The middleware writes it again for a client that asks for problem details.
         response.extensions_mut().insert(body.error);
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -125,10 +125,12 @@ async fn ready(State(checks): State<Arc<Checks>>) -> Response {
     (status, Json(json!({ "status": word, "checks": words }))).into_response()
 }
 
+/// Prometheus asks for OpenMetrics, which alone has exemplars.
 async fn scrape(State(checks): State<Arc<Checks>>, headers: HeaderMap) -> impl IntoResponse {
     for pool in checks.all.iter().filter_map(|check| check.pool.as_ref()) {
         report(pool);
     }
+    metrics::measure_runtime(&tokio::runtime::Handle::current().metrics());
     let (content_type, text) = if accept::prefers(&headers, OPEN_METRICS, "text/plain") {
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::render_open())
     } else {
@@ -144,6 +146,7 @@ fn report(pool: &PgPool) {
     for (state, count) in [("idle", idle), ("used", (size - idle).max(0.0))] {
         ::metrics::gauge!("db_pool_connections", "pool" => name.clone(), "state" => state).set(count);
     }
+    ::metrics::gauge!("db_pool_connections_limit", "pool" => name).set(f64::from(pool.options().get_max_connections()));
 }
 
 #[cfg(test)]

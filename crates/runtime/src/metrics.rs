@@ -53,6 +53,15 @@ fn recorder() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     metrics::describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time from request to answer, by route and status.");
     metrics::describe_gauge!("db_pool_connections", Unit::Count, "Connections of a database pool, by state.");
+    metrics::describe_gauge!(
+        "db_pool_connections_limit",
+        Unit::Count,
+        "The most connections that a database pool opens."
+    );
+    metrics::describe_gauge!("runtime_workers", Unit::Count, "Threads that run the tasks of the process.");
+    metrics::describe_gauge!("runtime_tasks", Unit::Count, "Tasks that have started and not ended.");
+    metrics::describe_gauge!("runtime_queued_tasks", Unit::Count, "Tasks that wait for a thread.");
+    metrics::describe_counter!("runtime_busy_milliseconds_total", "For how long the threads have run tasks, added up.");
     let folding = handle.clone();
     std::thread::Builder::new().name("fold-metrics".to_owned()).spawn(move || {
         loop {
@@ -72,6 +81,17 @@ pub fn render() -> String {
 /// The same in the format of OpenMetrics 1.0, with exemplars: recorded traces in which such a time was measured.
 pub fn render_open() -> String {
     openmetrics::with_exemplars(&render(), exemplars::find)
+}
+
+/// How busy the runtime of this process is, at a scrape.
+pub(crate) fn measure_runtime(runtime: &tokio::runtime::RuntimeMetrics) {
+    let count = |count: usize| u32::try_from(count).map_or(f64::INFINITY, f64::from);
+    let busy: Duration = (0..runtime.num_workers()).map(|worker| runtime.worker_total_busy_duration(worker)).sum();
+    metrics::gauge!("runtime_workers").set(count(runtime.num_workers()));
+    metrics::gauge!("runtime_tasks").set(count(runtime.num_alive_tasks()));
+    metrics::gauge!("runtime_queued_tasks").set(count(runtime.global_queue_depth()));
+    // Counters are whole numbers.
+    metrics::counter!("runtime_busy_milliseconds_total").absolute(u64::try_from(busy.as_millis()).unwrap_or(u64::MAX));
 }
 
 /// Shows gauges, or hides them. The recorder cannot forget a gauge, and a process that no longer keeps a figure up to date

@@ -27,6 +27,8 @@ const LATE: Duration = Duration::from_secs(60);
 
 /// From the commit of an event to its inbox.
 static DELIVERY: Durations = Durations::new("inbox_delivery_seconds", "queue");
+/// From the commit of an event to the start of its first attempt.
+static START: Durations = Durations::new("inbox_start_seconds", "queue");
 /// Of one attempt.
 static DURATION: Durations = Durations::new("inbox_job_duration_seconds", "queue");
 
@@ -127,7 +129,11 @@ impl<H: Handler> Worker<H> {
     async fn attempt_in_span(&self, job: Job) -> Outcome {
         let started = Instant::now();
         let waited = (job.received_at - job.occurred_at).to_std().unwrap_or_default();
-        DELIVERY.record(job.queue.as_str(), waited);
+        let queue = job.queue.as_str();
+        DELIVERY.record(queue, waited);
+        if job.attempts == 1 {
+            START.record(queue, age(&job));
+        }
         let outcome = match self.carry_out(&job).await {
             Ok(finished_at) => {
                 telemetry::finished_at(&Span::current(), finished_at);
@@ -144,7 +150,7 @@ impl<H: Handler> Worker<H> {
         if let (Some(relay), Outcome::Done | Outcome::Dead) = (&self.config.relay, outcome) {
             relay.send();
         }
-        DURATION.record(job.queue.as_str(), started.elapsed());
+        DURATION.record(queue, started.elapsed());
         metrics::counter!("inbox_jobs_total", "queue" => job.queue.as_str(), "outcome" => outcome.name()).increment(1);
         outcome
     }
