@@ -864,7 +864,7 @@ create table messaging.operator_actions (
     id            bigint      not null generated always as identity constraint operator_actions_pkey primary key,
     acted_at      timestamptz not null default clock_timestamp(),
     actor         text        not null constraint operator_actions_actor_length check (char_length(actor) between 1 and 128),
-    source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
+    source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE', 'MCP')),
     action        text        not null constraint operator_actions_action_known check (action in
                               ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
                                'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS', 'CREATE_WEBHOOK', 'CHANGE_WEBHOOK', 'DELETE_WEBHOOK',
@@ -935,7 +935,7 @@ create table messaging.bulk_acts (
     waits_for      text,
     next_batch_at  timestamptz not null default clock_timestamp(),
     actor          text        not null constraint bulk_acts_actor_length check (char_length(actor) between 1 and 128),
-    source         text        not null constraint bulk_acts_source_known check (source in ('CLI', 'REST', 'CONSOLE')),
+    source         text        not null constraint bulk_acts_source_known check (source in ('CLI', 'REST', 'CONSOLE', 'MCP')),
     reason         text        not null constraint bulk_acts_reason_length check (char_length(reason) between 1 and 1000),
     request_id     text,
     created_at     timestamptz not null default clock_timestamp(),

@@ -1,4 +1,4 @@
-//! What operators see and do: one library behind the command line and the REST API.
+//! What operators see and do: one library behind the command line, the REST API, the console and the tools of assistants.
 //!
 //! - [`read`]: how things stand; nothing is changed;
 //! - [`write`](mod@write): operator actions, each recorded in the transaction that carries it out;
@@ -6,9 +6,9 @@
 //! - [`seal`]: seals the audit outside of the database;
 //! - [`doctor`]: names what keeps events from arriving, and the remedy;
 //! - [`figures`]: how long jobs took, rolled up minute by minute;
-//! - [`cli`], [`api`] and [`console`]: arguments, requests, tables, JSON and pages around all of these.
+//! - [`cli`], [`api`], [`console`] and [`mcp`]: arguments, requests, tables, JSON, pages and tools around all of these.
 //!
-//! Invariant: `cli`, `api` and `console` hold no SQL and do not know each other.
+//! Invariant: `cli`, `api`, `console` and `mcp` hold no SQL and do not know each other.
 
 pub mod read;
 pub mod write;
@@ -19,6 +19,7 @@ pub mod figures;
 pub mod cli;
 pub mod api;
 pub mod console;
+pub mod mcp;
 
 mod error;
 mod format;

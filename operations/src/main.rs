@@ -21,6 +21,7 @@ use operations::cli;
 use operations::console::{self, ConsoleSettings};
 use operations::doctor::Surroundings;
 use operations::figures;
+use operations::mcp::{self, McpSettings};
 use operations::seal::{self, SealSettings};
 use operations::write::bulk;
 use runtime::config::{DatabaseConfig, HttpLimits, TelemetryConfig};
@@ -58,6 +59,8 @@ struct Run {
     webhook_allow_private: bool,
     #[command(flatten)]
     console: ConsoleSettings,
+    #[command(flatten)]
+    mcp: McpSettings,
     #[command(flatten)]
     seal: SealSettings,
     #[command(flatten)]
@@ -143,6 +146,7 @@ async fn start(config: &Run, tasks: &Tasks) -> Result<Server> {
     let surroundings = Surroundings { transport, retention, clock };
     let shared = Shared::new(pool, config.sources.clone(), surroundings, config.webhook_allow_private);
     let pages = console::routes(shared.clone(), &access, config.console.clone(), tasks).await?;
-    let router = api::routes(shared, &access).merge(pages).merge(health::routes(checks));
+    let tools = mcp::routes(shared.clone(), &access, &config.mcp, &config.limits);
+    let router = api::routes(shared, &access).merge(pages).merge(tools).merge(health::routes(checks));
     Ok(Server { listener, router })
 }

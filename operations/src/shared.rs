@@ -1,15 +1,19 @@
-//! What the REST API and the console share.
+//! What the REST API, the console and the tools of assistants share.
 
 use std::sync::Arc;
 
+use access::Caller;
+use runtime::http::RequestContext;
 use runtime::{ApiError, Ids};
 use sqlx::PgPool;
+use storage::InvoiceStore;
 use tokio::sync::Semaphore;
 
 use crate::audit::{self, Report, Scope, Sources};
-use crate::doctor::Surroundings;
+use crate::doctor::{self, Diagnosis, Surroundings};
+use crate::write::{Operator, Source};
 
-/// What the handlers of the REST API and of the console share.
+/// What the handlers of all of them share.
 #[derive(Debug, Clone)]
 pub struct Shared {
     pub(crate) pool: PgPool,
@@ -27,6 +31,15 @@ impl Shared {
     pub fn new(pool: PgPool, sources: Sources, surroundings: Surroundings, allow_private_webhooks: bool) -> Self {
         let (ids, audits) = (Ids::system(), Arc::new(Semaphore::new(1)));
         Self { pool, sources, surroundings, ids, allow_private_webhooks, audits }
+    }
+
+    /// The store of the PDFs; `None` when this process was not told where it is.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) async fn documents(&self) -> Result<Option<InvoiceStore>, String> {
+        let Some(url) = &self.sources.invoice_store else { return Ok(None) };
+        storage::open_existing(url).await.map(Some).map_err(|error| error.to_string())
     }
 
     /// Runs an audit to its end, also when the client has gone.
@@ -48,4 +61,30 @@ impl Shared {
         });
         Ok(audit.await.map_err(ApiError::internal)??)
     }
+
+    /// What is wrong, also while the database cannot be read.
+    pub(crate) async fn diagnosis(&self) -> Diagnosis {
+        match doctor::diagnose(&self.pool, &self.surroundings).await {
+            Ok(diagnosis) => diagnosis,
+            Err(error) => {
+                tracing::warn!(%error, "diagnosis without the database");
+                doctor::without_database("it does not answer; the log says why", &self.surroundings).await
+            }
+        }
+    }
+}
+
+/// Who acts and why: the caller, or with `AUTH=none` whom `X-Actor` names.
+pub(crate) fn operator(
+    caller: &Caller,
+    context: &RequestContext,
+    source: Source,
+    reason: &str,
+) -> Result<Operator, ApiError> {
+    let required = || ApiError::invalid_field("X-Actor", "is required: every operator action is recorded");
+    let actor = match caller {
+        Caller::Known(principal) => &principal.name,
+        Caller::Unchecked => context.actor.as_ref().ok_or_else(required)?,
+    };
+    Ok(Operator::new(actor, source, reason, Some(context.request_id.clone()))?)
 }

@@ -80,6 +80,7 @@ fn options(data_dir: &Path) -> Result<Options> {
         relay: from_environment()?,
         operations: from_environment()?,
         console: from_environment()?,
+        mcp: from_environment()?,
         seal: from_environment()?,
         workers: from_environment()?,
         query: from_environment()?,

@@ -10,6 +10,7 @@ use messaging::TransportConfig;
 use operations::audit::Sources;
 use operations::console::ConsoleSettings;
 use operations::doctor::Surroundings;
+use operations::mcp::McpSettings;
 use operations::seal::SealSettings;
 use runtime::config::{DatabaseConfig, HttpLimits};
 use runtime::health::{self, Check};
@@ -68,6 +69,7 @@ pub struct Options {
     /// An audit uses the sources of the other parts, unless these settings name others.
     pub operations: Sources,
     pub console: ConsoleSettings,
+    pub mcp: McpSettings,
     pub seal: SealSettings,
     /// The query service uses the invoice store of the workers.
     pub workers: workers::Settings,
@@ -90,6 +92,7 @@ impl Options {
             relay: outbox_relay::Settings::default(),
             operations: Sources::default(),
             console: ConsoleSettings::default(),
+            mcp: McpSettings::default(),
             seal: SealSettings::default(),
             workers: workers::Settings::default(),
             query: query::Settings::default(),
@@ -131,7 +134,7 @@ impl Options {
         database::connect_admitted(&self.database(part), role, name, admission).await
     }
 
-    /// The operators' API and console. Its audits know the invoice store and the gateway of the other parts.
+    /// The operators' API and console, and the tools of assistants. Its audits know the invoice store and the gateway of the other parts.
     async fn operations(&self, pool: PgPool, access: &Access, tasks: &Tasks) -> Result<Router> {
         let Sources { gateway_url, invoice_store, query_database_url, seal_store_url, seal_public_keys } =
             self.operations.clone();
@@ -148,7 +151,8 @@ impl Options {
         let allow_private_webhooks = self.workers.webhooks.webhook_allow_private;
         let shared = operations::Shared::new(pool, sources, surroundings, allow_private_webhooks);
         let pages = operations::console::routes(shared.clone(), access, self.console.clone(), tasks).await?;
-        Ok(operations::api::routes(shared, access).merge(pages))
+        let tools = operations::mcp::routes(shared.clone(), access, &self.mcp, &self.limits);
+        Ok(operations::api::routes(shared, access).merge(pages).merge(tools))
     }
 }
 

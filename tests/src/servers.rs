@@ -1,4 +1,5 @@
-//! Real servers for S3, SMTP and OpenID Connect, one per test. `scripts/setup.sh test` installs them.
+//! Real servers for S3, SMTP and OpenID Connect, one per test, and what other programs make of our answers. `scripts/setup.sh test` installs
+//! them.
 
 use std::fs;
 use std::io::Write as _;
@@ -39,6 +40,17 @@ pub fn workbook_rows(workbook: &[u8]) -> Result<Vec<Vec<Value>>> {
     let read = Command::new(program("python")?).arg(script).arg(file.path()).output()?;
     ensure!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     Ok(serde_json::from_slice(&read.stdout)?)
+}
+
+/// What an assistant is answered: one call after the other, by the protocol's own client. See `tests/servers/assistant.py`.
+pub fn assistant(job: &Value) -> Result<Value> {
+    let mut command = Command::new(program("python")?);
+    command.arg(root().join("tests/servers/assistant.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    serde_json::to_writer(client.stdin.take().context("its input")?, job)?;
+    let ended = client.wait_with_output()?;
+    ensure!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    Ok(serde_json::from_slice(&ended.stdout)?)
 }
 
 /// axe-core: a script that says what is wrong with a page for those who do not see it well.

@@ -141,11 +141,18 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/ops/keys/{id}/revoke",              [No,     No,   No,     No,       No,      All]),
 ];
 
+/// What is not of the REST API. The endpoint of assistants asks the table again for each of its tools, by the operation that does the same.
+static BESIDE: [Rule; 1] = [rule("POST", "/mcp", [No, No, No, No, All, All])];
+
 /// What may be called without credentials. The gateway signs what it sends, and we sign the links to exports.
 pub const OPEN: [&str; 2] = ["/api/v1/exports/{id}/file", "/gateway/callbacks"];
 
 static BY_ROUTE: LazyLock<HashMap<(&str, &str), &Rule>> =
-    LazyLock::new(|| RULES.iter().map(|rule| ((rule.method, rule.route), rule)).collect());
+    LazyLock::new(|| all().map(|rule| ((rule.method, rule.route), rule)).collect());
+
+fn all() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().chain(&BESIDE)
+}
 
 /// The rule of a route. `HEAD` is answered as `GET`.
 pub fn of(method: &str, route: &str) -> Option<&'static Rule> {
@@ -155,7 +162,7 @@ pub fn of(method: &str, route: &str) -> Option<&'static Rule> {
 
 /// The methods of a route, as in the header `Allow`.
 pub fn methods_of(route: &str) -> Vec<&'static str> {
-    RULES.iter().filter(|rule| rule.route == route).map(|rule| rule.method).collect()
+    all().filter(|rule| rule.route == route).map(|rule| rule.method).collect()
 }
 
 impl Caller {
@@ -185,8 +192,8 @@ mod tests {
 
     #[test]
     fn each_route_is_there_once_and_an_admin_may_call_it() {
-        assert_eq!(BY_ROUTE.len(), RULES.len());
-        for rule in RULES {
+        assert_eq!(BY_ROUTE.len(), RULES.len() + BESIDE.len());
+        for rule in all() {
             assert_eq!(rule.reach(Role::Admin), All, "{} {}", rule.method, rule.route);
             for (role, reach) in rule.roles() {
                 assert_eq!(reach == Own, role == Role::Customer, "{} {}: {role}", rule.method, rule.route);

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::answers::{EventId, OrderName, ReadErrors, instant, limit};
 use crate::Shared;
 use crate::audit::Report;
-use crate::doctor::{self, Diagnosis};
+use crate::doctor::Diagnosis;
 use crate::read::actions::{self, Actions};
 use crate::read::jobs::{self, Filter, JobStatus, Jobs};
 use crate::read::queues::{self, QueueStatus};
@@ -235,11 +235,5 @@ async fn run_audit(
 /// Each finding has its cause and its remedy.
 #[utoipa::path(get, path = "/doctor", tag = "Operations", responses((status = 200, body = Diagnosis), ReadErrors))]
 async fn get_diagnosis(State(api): State<Arc<Shared>>) -> Json<Diagnosis> {
-    Json(match doctor::diagnose(&api.pool, &api.surroundings).await {
-        Ok(diagnosis) => diagnosis,
-        Err(error) => {
-            tracing::warn!(%error, "diagnosis without the database");
-            doctor::without_database("it does not answer; the log says why", &api.surroundings).await
-        }
-    })
+    Json(api.diagnosis().await)
 }

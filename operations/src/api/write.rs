@@ -17,12 +17,9 @@ use uuid::Uuid;
 use super::answers::{ActorHeader, EventId, Justification, QueueName, WriteErrors, operator};
 use crate::OperationError;
 use crate::Shared;
-use crate::write::replay::{self, Preview, Selection};
+use crate::write::replay::{self, MOST_AT_ONCE, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
 use crate::write::{Changed, discard, pause, release, skip};
-
-/// Most events that one request replays, so that it ends before its time-out.
-const MOST_REPLAYED: u64 = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -75,8 +72,8 @@ async fn replay_events(
     }
     let operator = operator(caller, context, &reason.unwrap_or_default())?;
     let selected = replay::preview(&api.pool, &selection).await?;
-    if selected.events > MOST_REPLAYED {
-        return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_REPLAYED }.into());
+    if selected.events > MOST_AT_ONCE {
+        return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_AT_ONCE }.into());
     }
     let changed = replay::replay(&api.pool, &selection, None, &operator).await?;
     Ok(Json(Replayed { dry_run, selected, rows_changed: changed.rows_changed }))

@@ -22,7 +22,7 @@ pub struct OperatorAction {
     pub id: i64,
     pub acted_at: DateTime<Utc>,
     pub actor: String,
-    /// `CLI`, `REST` or `CONSOLE`.
+    /// `CLI`, `REST`, `CONSOLE` or `MCP`.
     pub source: String,
     /// As `REPLAY`, `SKIP`, `RELEASE`, `RETRY`, `DISCARD`, `PAUSE`, `RESUME`, `CREATE_KEY`, `ERASE_CUSTOMER`, `TEST_WEBHOOK` or `REVEAL`.
     pub action: String,
@@ -95,6 +95,24 @@ pub async fn first_of_request(pool: &PgPool, request_id: &str) -> sqlx::Result<O
         select min(id) from messaging.operator_actions
         where request_id = $1 and acted_at > clock_timestamp() - interval '10 minutes'
         "#,
+        request_id,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// The number of the latest action; 0 before the first one.
+pub async fn last(pool: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"select coalesce(max(id), 0) as "last!" from messaging.operator_actions"#)
+        .fetch_one(pool)
+        .await
+}
+
+/// The first action of a request that came after another action.
+pub async fn first_after(pool: &PgPool, last: i64, request_id: &str) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "select min(id) from messaging.operator_actions where id > $1 and request_id = $2",
+        last,
         request_id,
     )
     .fetch_one(pool)

@@ -30,6 +30,7 @@ pub enum Source {
     Cli,
     Rest,
     Console,
+    Mcp,
 }
 
 impl Source {
@@ -38,6 +39,7 @@ impl Source {
             Self::Cli => "CLI",
             Self::Rest => "REST",
             Self::Console => "CONSOLE",
+            Self::Mcp => "MCP",
         }
     }
 }
@@ -63,7 +65,9 @@ impl Operator {
 
     /// As it was recorded: it was checked then.
     pub(super) fn of_record(actor: String, source: &str, reason: String, request_id: Option<String>) -> Self {
-        let source = [Source::Cli, Source::Rest, Source::Console].into_iter().find(|known| known.as_str() == source);
+        let source = [Source::Cli, Source::Rest, Source::Console, Source::Mcp]
+            .into_iter()
+            .find(|known| known.as_str() == source);
         Self { actor, source: source.unwrap_or(Source::Rest), reason, request_id }
     }
 

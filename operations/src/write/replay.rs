@@ -24,6 +24,8 @@ use selection::WINDOW;
 pub use selection::Selection;
 pub(super) use selection::{Page, find};
 
+/// Most events that one request replays, so that it ends before its time-out.
+pub(crate) const MOST_AT_ONCE: u64 = 10_000;
 /// Events replayed in one transaction.
 const BATCH: i64 = 500;
 /// A replay waits while a shard has this many events that are not out. At twice as many the relay would stop there.

@@ -24,7 +24,7 @@ const ASHA: &str = "asha";
 const RAVI: &str = "ravi";
 
 /// A system that asks who calls.
-async fn guarded(adjust: impl FnOnce(&mut Options)) -> Result<System> {
+pub(crate) async fn guarded(adjust: impl FnOnce(&mut Options)) -> Result<System> {
     System::start(|options| {
         options.access.auth = Some(Auth::Required);
         options.access.rate_limit_per_address = NonZeroU32::new(100_000);
@@ -38,7 +38,7 @@ fn operator() -> Result<Operator> {
 }
 
 /// A key for this role; that of a customer is of the customer of that name.
-async fn key(system: &System, name: &str, role: Role) -> Result<MadeKey> {
+pub(crate) async fn key(system: &System, name: &str, role: Role) -> Result<MadeKey> {
     let customer_id = (role == Role::Customer).then(|| CustomerId::parse(name)).transpose()?;
     let new = NewKey::new(name, role, customer_id, Vec::new(), None)?;
     Ok(create(&system.database.pool_as(operations::ROLE).await?, new, operator()?).await?)

@@ -65,7 +65,7 @@ pub(crate) async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
 }
 
 /// An order with three events that no relay has published, and their ids.
-async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
+pub(crate) async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
     let system = System::commands_only().await?;
     shop::order_in(&system.api, OrderState::ProcessingInWarehouse).await?;
     let database = system.stop().await?;
