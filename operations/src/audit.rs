@@ -38,7 +38,7 @@ pub struct Sources {
     /// The payment gateway, whose ledger an audit compares with our refunds. Unset: no comparison.
     #[arg(long = "gateway-url", env = "AUDIT_GATEWAY_URL")]
     pub gateway_url: Option<String>,
-    /// The invoice store, as `INVOICE_STORE_URL`, in which an audit checks every PDF. Unset: no check.
+    /// The invoice store, as `INVOICE_STORE_URL`, in which an audit checks every PDF, and from which the console opens them. Unset: neither.
     #[arg(long = "invoice-store", env = "AUDIT_INVOICE_STORE_URL")]
     pub invoice_store: Option<String>,
     /// Another database for the read models. Unset: they are in `DATABASE_URL`.

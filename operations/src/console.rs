@@ -3,7 +3,8 @@
 //! - `visitor`: who looks; `cookies`: what their browser keeps; `sign_in`: how they come in, with a key or at the identity `provider`;
 //! - `document` and `page`: what is around every page, and what pages have in common; `filter`: what is in their addresses; `plots`:
 //!   pictures of the last hour or day; `refusal`: why there is none;
-//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story`, `processes`, `schedules`, `webhooks`, `keys`, `audit`, `log`: the pages;
+//! - `overview`, `find`, `stuck`, `jobs`, `event`, `story` with its `pdf`s, `processes`, `schedules`, `webhooks`, `keys`, `audit`, `log`:
+//!   the pages;
 //! - `act`: what changes named things, `bulk`: what changes all that a filter matches; `outcome`: what came of it.
 //!
 //! Each page is whole without a script. Who may see a page, or act, is who may call the operation of the API that does the same, by the
@@ -23,6 +24,7 @@ mod stuck;
 mod jobs;
 mod event;
 mod story;
+mod pdf;
 mod processes;
 mod schedules;
 mod webhooks;
@@ -94,6 +96,8 @@ pub async fn routes(
         .route("/console/jobs", get(jobs::show))
         .route("/console/events/{id}", get(event::show).post(event::reveal))
         .route("/console/orders/{of}", get(story::show))
+        .route("/console/returns/{id}", get(story::show_return))
+        .route("/console/documents/{id}", post(pdf::open))
         .route("/console/processes", get(processes::show))
         .route("/console/schedules", get(schedules::show))
         .route("/console/webhooks", get(webhooks::list).post(webhooks::create))

@@ -10,6 +10,12 @@ pub enum OperationError {
     EventNotFound(Uuid),
     #[error("no order has the number or id {0:?}, nor one of its returns, refunds, documents or events")]
     OrderNotFound(String),
+    #[error("no return has the id {0}")]
+    ReturnNotFound(Uuid),
+    #[error("no invoice and no credit note has the id {0}")]
+    DocumentNotFound(Uuid),
+    #[error("there is no PDF of {number}: {why}")]
+    NoPdf { number: String, why: String },
     #[error("the event {id} cannot be skipped: {why}")]
     EventNotSkippable { id: Uuid, why: &'static str },
     #[error("the event {id} has nothing to release: {why}")]

@@ -10,9 +10,11 @@ mod request;
 mod json;
 mod query;
 mod body;
+mod disposition;
 mod explain;
 
-pub use json::{ApiJson, ApiJsonSent, SentJson};
+pub use disposition::inline_disposition;
+pub use json::{ApiJson, ApiJsonSent, SentJson, parse as parse_json};
 pub use middleware::layered;
 pub use query::ApiQuery;
 pub use request::{ACTOR_HEADER, RequestContext, client_address};

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::OperationError;
+use crate::shared;
 use crate::write::{Operator, Source};
 
 /// The errors of endpoints that only read.
@@ -125,13 +126,9 @@ pub(super) struct ActorHeader {
 }
 
 /// Who acts: the caller, or with `AUTH=none` whom `X-Actor` names.
+#[expect(clippy::needless_pass_by_value, reason = "the handlers have no other use for them")]
 pub(super) fn operator(caller: Caller, context: RequestContext, reason: &str) -> Result<Operator, ApiError> {
-    let required = || ApiError::invalid_field("X-Actor", "is required: every operator action is recorded");
-    let actor = match caller {
-        Caller::Known(principal) => principal.name.clone(),
-        Caller::Unchecked => context.actor.ok_or_else(required)?,
-    };
-    Ok(Operator::new(&actor, Source::Rest, reason, Some(context.request_id))?)
+    shared::operator(&caller, &context, Source::Rest, reason)
 }
 
 /// The length of a list, from 1 to `most`.
@@ -159,6 +156,13 @@ impl From<OperationError> for ApiError {
             OperationError::OrderNotFound(of) => {
                 Self::not_found("ORDER_NOT_FOUND", message).with_details(json!({ "of": of }))
             }
+            OperationError::ReturnNotFound(id) => {
+                Self::not_found("RETURN_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::DocumentNotFound(id) => {
+                Self::not_found("DOCUMENT_NOT_FOUND", message).with_details(json!({ "id": id }))
+            }
+            OperationError::NoPdf { .. } => Self::not_found("DOCUMENT_FILE_MISSING", message),
             OperationError::EventNotSkippable { id, .. } => {
                 Self::conflict("EVENT_NOT_SKIPPABLE", message).with_details(json!({ "id": id }))
             }

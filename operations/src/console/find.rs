@@ -47,6 +47,11 @@ pub(super) async fn show(
     {
         return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
     }
+    if let Ok(id) = q.parse::<Uuid>()
+        && story::is_return(&console.shared.pool, id).await?
+    {
+        return Ok(Redirect::to(&format!("/console/returns/{id}")).into_response());
+    }
     match story::number_of(&console.shared.pool, q).await {
         Ok(number) => Ok(story_of(&number)),
         Err(OperationError::OrderNotFound(_)) => {

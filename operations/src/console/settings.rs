@@ -1,9 +1,12 @@
 //! What tells the consoles of several installations apart, and how people come in.
 
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use access::ProviderSettings;
 use anyhow::ensure;
+
+use super::document::encoded;
 
 /// How this installation is called in the console, and how people sign in.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,7 +25,75 @@ pub struct ConsoleSettings {
     #[arg(long, env = "CONSOLE_KEY_SIGN_IN", default_value_t = true, action = clap::ArgAction::Set)]
     pub console_key_sign_in: bool,
     #[command(flatten)]
+    pub links: Links,
+    #[command(flatten)]
     pub provider: ProviderSettings,
+}
+
+/// Where other programs show what the console names.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Links {
+    /// Address of a trace in your tracing tool, with `{trace_id}` for its id, as `https://jaeger.example.in/trace/{trace_id}`. Unset: the
+    /// console shows the id.
+    #[arg(long, env = "CONSOLE_TRACE_URL")]
+    pub console_trace_url: Option<Template<TraceId>>,
+    /// Address of a refund at your payment gateway, with `{transaction_id}` for the gateway's name of it. Unset: the console shows the name.
+    #[arg(long, env = "CONSOLE_REFUND_URL")]
+    pub console_refund_url: Option<Template<TransactionId>>,
+}
+
+/// What stands in an address for the part that differs.
+pub trait Placeholder {
+    const TEXT: &'static str;
+}
+
+/// The id of a trace.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceId;
+
+/// The gateway's name of a refund.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionId;
+
+impl Placeholder for TraceId {
+    const TEXT: &'static str = "{trace_id}";
+}
+
+impl Placeholder for TransactionId {
+    const TEXT: &'static str = "{transaction_id}";
+}
+
+/// An address with a placeholder in it.
+#[derive(Debug, Clone)]
+pub struct Template<P>(String, PhantomData<P>);
+
+impl<P: Placeholder> FromStr for Template<P> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_address = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
+            && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        if is_address && text.contains(P::TEXT) {
+            return Ok(Self(text.to_owned(), PhantomData));
+        }
+        Err(format!("must be an address that begins with https:// or http://, and contain {}", P::TEXT))
+    }
+}
+
+impl<P: Placeholder> Template<P> {
+    fn of(&self, name: &str) -> String {
+        self.0.replace(P::TEXT, &encoded(name).to_string())
+    }
+}
+
+impl Links {
+    pub(super) fn trace(&self, id: &str) -> Option<String> {
+        self.console_trace_url.as_ref().map(|template| template.of(id))
+    }
+
+    pub(super) fn refund(&self, transaction_id: &str) -> Option<String> {
+        self.console_refund_url.as_ref().map(|template| template.of(transaction_id))
+    }
 }
 
 const SESSION_HOURS: u8 = 12;
@@ -34,6 +105,7 @@ impl Default for ConsoleSettings {
             console_colour: Colour([0x5b, 0x3a, 0x29]),
             console_session_hours: SESSION_HOURS,
             console_key_sign_in: true,
+            links: Links::default(),
             provider: ProviderSettings::default(),
         }
     }
@@ -103,6 +175,27 @@ mod tests {
     fn the_name_is_readable_on_every_colour() {
         for (colour, text) in [("#000000", "#fff"), ("#ffffff", "#000"), ("#5b3a29", "#fff"), ("#ffcc00", "#000")] {
             assert_eq!(colour.parse::<Colour>().expect("a colour").text(), text, "{colour}");
+        }
+    }
+
+    #[test]
+    fn a_link_has_the_name_in_it_and_nothing_else_of_it() {
+        let links = Links {
+            console_trace_url: "https://jaeger.example.in/trace/{trace_id}?uiFind={trace_id}".parse().ok(),
+            console_refund_url: None,
+        };
+        let link = "https://jaeger.example.in/trace/4bf9?uiFind=4bf9";
+        assert_eq!((links.trace("4bf9").as_deref(), links.refund("RF-1")), (Some(link), None));
+        let refunds: Template<TransactionId> = "http://gateway/{transaction_id}".parse().expect("a template");
+        assert_eq!(refunds.of("a/../b?c#d\""), "http://gateway/a%2F%2E%2E%2Fb%3Fc%23d%22");
+        for wrong in [
+            "",
+            "https://gateway/refunds",
+            "javascript:{transaction_id}",
+            "gateway/{transaction_id}",
+            "https://a b/{transaction_id}",
+        ] {
+            assert!(wrong.parse::<Template<TransactionId>>().is_err(), "{wrong}");
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Story {
     pub total_minor: i64,
     /// Oldest first; of more than 500 the latest.
     pub steps: Vec<Step>,
+    /// Oldest first.
+    pub returns: Vec<StoryReturn>,
     pub refunds: Vec<StoryRefund>,
     pub documents: Vec<StoryDocument>,
     /// Operator actions on any of these events, oldest first.
@@ -138,6 +140,15 @@ pub struct StoryWebhook {
     pub last_error: Option<String>,
 }
 
+/// Goods of the order that come back.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct StoryReturn {
+    pub id: Uuid,
+    pub state: String,
+    pub version: i32,
+    pub created_at: DateTime<Utc>,
+}
+
 /// Money of the order that is given back.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StoryRefund {
@@ -162,6 +173,8 @@ pub struct StoryDocument {
     pub id: Uuid,
     /// `invoice` or `credit_note`.
     pub kind: String,
+    /// What it documents: the order, or the return or refund that it is a credit note for.
+    pub source_id: Uuid,
     pub number: String,
     pub issued_at: DateTime<Utc>,
     /// When its PDF was stored.
@@ -175,7 +188,20 @@ pub struct StoryDocument {
 /// # Errors
 /// [`OperationError::OrderNotFound`].
 pub async fn tell(pool: &PgPool, of: &str) -> Result<Story, OperationError> {
-    let order_id = order_of(pool, of).await?;
+    told(pool, order_of(pool, of).await?, None).await
+}
+
+/// Tells what of an order's story belongs to this return: its own steps, and those of its refund and its credit note.
+///
+/// # Errors
+/// [`OperationError::ReturnNotFound`].
+pub async fn tell_return(pool: &PgPool, id: Uuid) -> Result<Story, OperationError> {
+    let order_id = sqlx::query_scalar!("select order_id from command.returns where id = $1", id);
+    let order_id = order_id.fetch_optional(pool).await?.ok_or(OperationError::ReturnNotFound(id))?;
+    told(pool, order_id, Some(id)).await
+}
+
+async fn told(pool: &PgPool, order_id: Uuid, only: Option<Uuid>) -> Result<Story, OperationError> {
     let head = sqlx::query!(
         r#"
         select clock_timestamp() as "at!", order_number, state, version, currency, total_minor
@@ -186,6 +212,17 @@ pub async fn tell(pool: &PgPool, of: &str) -> Result<Story, OperationError> {
     .fetch_one(pool)
     .await?;
     let mut rows = look_up::steps(pool, order_id).await?;
+    let mut returns = look_up::returns(pool, order_id).await?;
+    let mut refunds = look_up::refunds(pool, order_id).await?;
+    let mut documents = look_up::documents(pool, order_id).await?;
+    if let Some(only) = only {
+        returns.retain(|one| one.id == only);
+        refunds.retain(|refund| refund.return_id == Some(only));
+        let sources: Vec<Uuid> = refunds.iter().map(|refund| refund.id).chain([only]).collect();
+        documents.retain(|document| sources.contains(&document.source_id));
+        let entities: Vec<Uuid> = documents.iter().map(|document| document.id).chain(sources).collect();
+        rows.retain(|row| entities.contains(&row.entity_id));
+    }
     look_up::find_events(pool, &mut rows, SOON_AFTER).await?;
     look_up::find_events(pool, &mut rows, LATE).await?;
     let ids: Vec<Uuid> = rows.iter().filter_map(|row| row.event_id).collect();
@@ -201,10 +238,21 @@ pub async fn tell(pool: &PgPool, of: &str) -> Result<Story, OperationError> {
         currency: head.currency,
         total_minor: head.total_minor,
         steps,
-        refunds: look_up::refunds(pool, order_id).await?,
-        documents: look_up::documents(pool, order_id).await?,
+        returns,
+        refunds,
+        documents,
         actions: actions.collect(),
     })
+}
+
+/// Whether a return has this id.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_return(pool: &PgPool, id: Uuid) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select exists (select from command.returns where id = $1) as "is!""#, id)
+        .fetch_one(pool)
+        .await
 }
 
 /// The number of the order that is meant, as for [`tell`].

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runtime::http::ApiQuery;
+use runtime::http::{ApiQuery, inline_disposition};
 use runtime::{ApiError, ErrorBody};
 use serde::Deserialize;
 use serde_json::json;
@@ -218,40 +218,8 @@ fn pdf(file: StoredFile, name: &str, etag: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/pdf".to_owned()),
         (header::CONTENT_LENGTH, file.size.to_string()),
-        (header::CONTENT_DISPOSITION, disposition(name)),
+        (header::CONTENT_DISPOSITION, inline_disposition(name)),
         (header::ETAG, etag),
     ];
     (headers, Body::from_stream(file.content)).into_response()
-}
-
-/// The browser shows the PDF, and saves it under this name. `filename` is plain ASCII for old clients, `filename*` is for all
-/// others (RFC 6266, RFC 8187): an order number may be in any script.
-fn disposition(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let encoded: String = name
-        .bytes()
-        .map(|byte| if is_plain(byte.into()) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect();
-    format!("inline; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
-}
-
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_name_makes_a_valid_header() {
-        assert_eq!(
-            disposition("invoice_AC-1.pdf"),
-            "inline; filename=\"invoice_AC-1.pdf\"; filename*=UTF-8''invoice_AC-1.pdf"
-        );
-        assert_eq!(
-            disposition("क\"\r\n.pdf"),
-            "inline; filename=\"____.pdf\"; filename*=UTF-8''%E0%A4%95%22%0D%0A.pdf"
-        );
-    }
 }

@@ -7,6 +7,7 @@ mod bulk;
 mod pages;
 mod provider;
 mod sign_in;
+mod stories;
 
 use std::collections::BTreeMap;
 

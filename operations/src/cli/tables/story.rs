@@ -33,6 +33,13 @@ pub(in crate::cli) fn story(story: &Story) -> Page {
     let steps = table(["at", "after", "what", "how it went", "by"], told.iter().map(Told::row));
     let steps = Content::Either(steps, told.iter().flat_map(Told::lines).collect());
     let mut page = Page::default().with(title).with(steps);
+    if !story.returns.is_empty() {
+        let rows = story
+            .returns
+            .iter()
+            .map(|one| [one.id.to_string().into(), Cell::state(one.state.clone()), time(one.created_at).into()]);
+        page = page.with(table(["return", "state", "asked for"], rows));
+    }
     if !documents.is_empty() {
         let rows = documents.iter().map(|document| {
             let stored = document.stored_at.map(|at| gap(document.issued_at, at));

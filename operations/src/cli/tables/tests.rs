@@ -10,7 +10,7 @@ use crate::cli::format::Look;
 use crate::read::jobs::Jobs;
 use crate::read::schedules::Schedules;
 use crate::read::status::{OutboxStatus, RelayStatus};
-use crate::read::story::{Step, Story, StoryDocument, StoryEvent, StoryRefund};
+use crate::read::story::{Step, Story, StoryDocument, StoryEvent, StoryRefund, StoryReturn};
 
 fn at() -> DateTime<Utc> {
     "2026-11-21T10:00:00Z".parse().expect("a time")
@@ -297,6 +297,7 @@ fn the_story_of_an_order() {
             step(7_203, 2, Some("PENDING_PAYMENT"), "PAID", Some(out)),
             step(7_100, 3, Some("PAID"), "CANCELLED", Some(StoryEvent::from(event(2, false)))),
         ],
+        returns: vec![StoryReturn { id: id(7), state: "REQUESTED".to_owned(), version: 1, created_at: ago(7_150) }],
         refunds: vec![StoryRefund {
             id: id(5),
             return_id: None,
@@ -311,6 +312,7 @@ fn the_story_of_an_order() {
         documents: vec![StoryDocument {
             id: id(6),
             kind: "invoice".to_owned(),
+            source_id: id(4),
             number: "AC/26-27/1".to_owned(),
             issued_at: ago(7_000),
             stored_at: Some(ago(6_998)),

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Step, StoryDocument, StoryEmail, StoryEvent, StoryRefund, StoryWebhook};
+use super::{Step, StoryDocument, StoryEmail, StoryEvent, StoryRefund, StoryReturn, StoryWebhook};
 use crate::read::{jobs, show};
 
 /// The latest steps are told.
@@ -47,7 +47,7 @@ pub(super) async fn find(pool: &PgPool, of: &str) -> sqlx::Result<Option<Uuid>> 
 pub(super) struct Row {
     at: DateTime<Utc>,
     entity_type: String,
-    entity_id: Uuid,
+    pub(super) entity_id: Uuid,
     version: i32,
     from_state: Option<String>,
     to_state: String,
@@ -188,6 +188,16 @@ async fn webhooks(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<StoryWebhook>
     .await
 }
 
+pub(super) async fn returns(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<StoryReturn>> {
+    sqlx::query_as!(
+        StoryReturn,
+        "select id, state, version, created_at from command.returns where order_id = $1 order by created_at, id",
+        order_id,
+    )
+    .fetch_all(pool)
+    .await
+}
+
 pub(super) async fn refunds(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<StoryRefund>> {
     sqlx::query_as!(
         StoryRefund,
@@ -205,14 +215,14 @@ pub(super) async fn documents(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Vec
     sqlx::query_as!(
         StoryDocument,
         r#"
-        select id as "id!", 'invoice' as "kind!", invoice_number as "number!", issued_at as "issued_at!", stored_at, size_bytes
+        select id as "id!", 'invoice' as "kind!", order_id as "source_id!", invoice_number as "number!", issued_at as "issued_at!", stored_at, size_bytes
         from work.invoices where order_id = $1
         union all
-        select id, 'credit_note', credit_note_number, issued_at, stored_at, size_bytes
+        select id, 'credit_note', source_id, credit_note_number, issued_at, stored_at, size_bytes
         from work.credit_notes
         where source_id in (select id from command.returns where order_id = $1
                             union all select id from command.refunds where order_id = $1)
-        order by 4, 3
+        order by 5, 4
         "#,
         order_id,
     )

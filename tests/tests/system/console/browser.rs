@@ -12,6 +12,7 @@ use headless_chrome::protocol::cdp::{Emulation, Runtime};
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use nix::unistd::Uid;
 use serde_json::Value;
+use standalone::Part;
 use tests::programs::root;
 use tests::servers::axe;
 use tests::waiting::SOON;
@@ -192,6 +193,7 @@ async fn every_page_is_for_everyone() -> Result<()> {
         ("jobs", "/console/jobs".to_owned()),
         ("event", format!("/console/events/{id}")),
         ("story", format!("/console/orders/{}", returned.order_number)),
+        ("return", format!("/console/returns/{}", returned.id)),
         ("bulk", "/console/bulk".to_owned()),
         ("bulk-new", "/console/bulk/new?act=retry&queue=notifications&error=said".to_owned()),
         ("bulk-act", bulk),
@@ -231,6 +233,41 @@ async fn every_page_is_for_everyone() -> Result<()> {
         Ok(())
     })
     .await??;
+    system.finish().await
+}
+
+/// One picture per step: one after the other they show how a stuck row is mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_row_is_found_understood_and_mended_in_five_clicks() -> Result<()> {
+    let system = System::start(|options| options.parts = Part::ALL.to_vec()).await?;
+    shop::order_in(&system.api, OrderState::PendingPayment).await?;
+    books::settled(&system.database.pool).await?;
+    let event = dead_mail(&system).await?;
+    let base = system.base_url().to_owned();
+    tokio::task::spawn_blocking(move || -> Result<()> {
+        let person = Person::new()?;
+        let go = |link: &str, arrived: &str| -> Result<()> {
+            person.tab.find_element(link)?.click()?;
+            person.until(&format!("document.readyState === 'complete' && {arrived}"))
+        };
+        person.look(false, WIDTHS[0])?;
+        person.open(&format!("{base}/console"))?;
+        person.picture("mend-1-overview")?;
+        go(".alert a", "location.pathname === '/console/stuck'")?;
+        person.picture("mend-2-stuck")?;
+        go(&format!("a[href='/console/events/{event}']"), "location.pathname.startsWith('/console/events/')")?;
+        ensure!(person.value("document.body.innerText.includes('mail server said 451')")? == true, "it says why");
+        person.tab.find_element_by_xpath("//summary[text()='Edit and retry']")?.click()?;
+        person.tab.find_element("details[open] input[name=actor]")?.type_into("anita")?;
+        person.tab.find_element("details[open] input[name=reason]")?.type_into("the mail server is back")?;
+        person.picture("mend-3-event")?;
+        go("details[open] button", "document.body.innerText.includes('1 retried: 1 done')")?;
+        person.picture("mend-4-what-came-of-it")?;
+        go("a[href='/console']", "document.body.innerText.includes('Nothing needs a person')")
+    })
+    .await??;
+    let acted = "select count(*) from messaging.operator_actions where actor = 'anita' and action = 'RETRY'";
+    assert_eq!(books::count(&system.database.pool, acted).await?, 1);
     system.finish().await
 }
 

@@ -59,6 +59,7 @@ async fn every_page_is_private_runs_nothing_foreign_and_fits_the_outline() -> Re
     for (path, status) in [
         ("/console/events/x", 404),
         ("/console/orders/none", 404),
+        ("/console/returns/x", 404),
         ("/console/acts/1", 404),
         ("/console/acts/x", 404),
         ("/console/webhooks/x", 404),
