@@ -6,7 +6,9 @@ mod document;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use contracts::{Address, CustomerId, Email, EntityType, Hsn, OrderDocument, OrderNumber, OrderState, Sku};
+use contracts::{
+    Address, CustomerId, Email, EntityType, Hsn, OrderDocument, OrderNumber, OrderState, Sku, day_in_india,
+};
 use runtime::ApiError;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -126,12 +128,12 @@ pub(crate) async fn place(app: &App, context: &CommandContext, order: PlaceOrder
     .with_details(json!({ "order_number": number })))
 }
 
-/// `AC-20261121-7K3M9QXP`: the day in UTC, and the id's last 40 bits in Crockford's base 32.
+/// `AC-20261121-7K3M9QXP`: the day in India, and the id's last 40 bits in Crockford's base 32.
 fn generated_number(id: Uuid, at: DateTime<Utc>) -> OrderNumber {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let bits = id.as_u128();
     let tail: String = (0..8).rev().map(|place| char::from(ALPHABET[(bits >> (5 * place)) as usize & 31])).collect();
-    let number = format!("AC-{}-{tail}", at.format("%Y%m%d"));
+    let number = format!("AC-{}-{tail}", day_in_india(at).format("%Y%m%d"));
     OrderNumber::parse(&number).expect("letters, digits and hyphens")
 }
 
@@ -189,5 +191,14 @@ mod tests {
         assert!(
             numbers.iter().all(|number| number.as_str().len() == 20 && number.as_str().starts_with("AC-19700101-"))
         );
+    }
+
+    #[test]
+    fn an_order_after_midnight_in_india_has_the_day_of_its_invoice() {
+        let at = |time: &str| DateTime::parse_from_rfc3339(time).expect("a time").to_utc();
+        for (placed, day) in [("2026-11-28T18:29:59Z", "AC-20261128-"), ("2026-11-28T18:30:00Z", "AC-20261129-")] {
+            let number = generated_number(Uuid::nil(), at(placed));
+            assert!(number.as_str().starts_with(day), "{placed}: {number}");
+        }
     }
 }

@@ -22,9 +22,10 @@ pub const fn is_invisible(letter: char) -> bool {
     )
 }
 
-/// Whether the character ends a line, rings a bell, or controls a terminal in another way.
+/// Whether the character ends a line, rings a bell, controls a terminal in another way, or turns the direction of what follows, so that
+/// a text reads as another one.
 pub fn is_control(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether it is a blank, or a character that no font shows.
@@ -94,10 +95,12 @@ mod tests {
 
     #[test]
     fn the_pattern_names_what_is_refused() {
-        assert_eq!(class(is_control), r"\u0000-\u001f\u007f-\u009f\u2028-\u2029");
+        assert_eq!(class(is_control), r"\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069");
         let line = pattern(|_| false);
         assert!(
-            line.starts_with(r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u2029]*[^\u0000-\u0020\u007f-\u00a0\u00ad"),
+            line.starts_with(
+                r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*[^\u0000-\u0020\u007f-\u00a0\u00ad"
+            ),
             "{line}"
         );
         let prose = pattern(|control| control == '\n');

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::text::{InvalidValue, check_text};
 
@@ -60,7 +61,8 @@ macro_rules! value {
 
 value! {
     /// What customers call an order by: 1 to 32 letters, digits, `.`, `_` or `-`, the first a letter or digit. It is part
-    /// of file names (`invoice_<order_number>.pdf`), so it must be harmless in one.
+    /// of file names (`invoice_<order_number>.pdf`), so it must be harmless in one. It must not be a UUID, or it could be taken for
+    /// the id of another order.
     OrderNumber: order_number
 }
 
@@ -85,6 +87,9 @@ fn order_number(text: &str) -> Result<(), InvalidValue> {
     let accepted = (1..=32).contains(&text.len())
         && text.chars().all(harmless)
         && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if Uuid::try_parse(text).is_ok() {
+        return Err(InvalidValue::new("must not be a UUID, because it could be taken for the id of another order"));
+    }
     if accepted {
         return Ok(());
     }
@@ -122,10 +127,10 @@ mod tests {
 
     #[test]
     fn an_order_number_is_harmless_in_a_file_name() {
-        for good in ["AC-1", "2026.11_x", "A", &"9".repeat(32)] {
+        for good in ["AC-1", "2026.11_x", "A", &"X".repeat(32), &"9".repeat(31)] {
             assert_eq!(OrderNumber::parse(good).map(String::from).as_deref(), Ok(good));
         }
-        for bad in ["", "../x", "a/b", ".hidden", "a b", "é", "-x", "AC\r\nX", &"9".repeat(33)] {
+        for bad in ["", "../x", "a/b", ".hidden", "a b", "é", "-x", "AC\r\nX", &"X".repeat(33), &"9".repeat(32)] {
             assert!(OrderNumber::parse(bad).is_err(), "{bad:?}");
         }
     }

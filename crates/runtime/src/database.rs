@@ -20,7 +20,7 @@ use tracing::Instrument;
 use crate::config::DatabaseConfig;
 use crate::faults;
 
-pub use loss::{ends_connection, interrupts, is_unavailable, note_loss};
+pub use loss::{ends_connection, interrupts, is_unavailable, is_untranslatable, note_loss};
 
 use session::{Access, Session};
 

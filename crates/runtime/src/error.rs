@@ -110,7 +110,17 @@ impl IntoResponse for ApiError {
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         database::note_loss(&error);
-        if database::is_unavailable(&error) { Self::unavailable(error) } else { Self::internal(error) }
+        if database::is_unavailable(&error) {
+            Self::unavailable(error)
+        } else if database::is_untranslatable(&error) {
+            Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "VALIDATION_FAILED",
+                "a text must not contain the character U+0000",
+            )
+        } else {
+            Self::internal(error)
+        }
     }
 }
 

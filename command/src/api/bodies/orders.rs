@@ -24,7 +24,7 @@ use crate::transition::Details;
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct PlaceOrder {
-    /// Unique. Letters, digits, `.`, `_`, `-`. Generated when absent.
+    /// Unique. Letters, digits, `.`, `_`, `-`; no UUID. Generated when absent.
     #[serde(default)]
     #[schema(max_length = 32, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$", example = "AC-2026-000123")]
     order_number: Option<String>,

@@ -42,6 +42,11 @@ pub fn is_unavailable(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether a text of a client had a character that Postgres cannot store: U+0000.
+pub fn is_untranslatable(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "22021"))
+}
+
 /// `SQLSTATE` classes of the Postgres manual, appendix A.
 fn is_transient(sqlstate: &str) -> bool {
     let insufficient_resources = sqlstate.starts_with("53");

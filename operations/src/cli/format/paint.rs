@@ -101,5 +101,5 @@ pub(in crate::cli) fn clean(text: &str) -> Cow<'_, str> {
 }
 
 fn is_harmful(letter: char) -> bool {
-    letter != '\n' && is_control(letter) || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    letter != '\n' && is_control(letter)
 }

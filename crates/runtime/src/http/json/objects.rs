@@ -1,12 +1,18 @@
-//! A deserializer that takes an object, and nothing else, for a struct.
+//! A deserializer that takes what the description of the API says, at any depth, where serde takes more:
 //!
-//! What serde derives also takes a list in place of a struct, field by field in the order of the code. No client should depend on
-//! that order, so a list is refused at any depth. Everything else is passed on.
+//! - a list in place of a struct, field by field in the order of the code;
+//! - `{"refunds": null}` in place of the text `"refunds"` for a variant without content;
+//! - a member that is there twice in a map, of which the last one counts.
+//!
+//! No client should depend on that. Everything else is passed on.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use serde::de::value::StringDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
 };
 
 /// Around a deserializer, a visitor, a seed, or access to parts: so it reaches every depth.
@@ -14,6 +20,18 @@ pub(super) struct Objects<T>(pub(super) T);
 
 /// A visitor of a struct.
 struct Struct<V>(V);
+
+/// A visitor of an enum: a text, or an object with one member.
+struct Enum<V>(V);
+
+/// A variant with what belongs to it.
+struct Content<A>(A);
+
+/// The members of a map, each of them once.
+struct Once<A> {
+    members: A,
+    seen: HashSet<String>,
+}
 
 macro_rules! forward {
     ($($method:ident)*) => {$(
@@ -65,11 +83,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_enum(name, variants, Objects(visitor))
+        self.0.deserialize_any(Enum(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -119,11 +137,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
-        self.0.visit_map(Objects(object))
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, value: A) -> Result<V::Value, A::Error> {
-        self.0.visit_enum(Objects(value))
+        self.0.visit_map(Once { members: object, seen: HashSet::new() })
     }
 }
 
@@ -140,6 +154,109 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Struct<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
         self.0.visit_map(Objects(object))
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Enum<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, variant: &str) -> Result<V::Value, E> {
+        self.0.visit_enum(variant.into_deserializer())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
+        self.0.visit_enum(Content(object))
+    }
+}
+
+impl<'de, A: MapAccess<'de>> EnumAccess<'de> for Content<A> {
+    type Error = A::Error;
+    type Variant = Self;
+
+    fn variant_seed<T: DeserializeSeed<'de>>(mut self, seed: T) -> Result<(T::Value, Self), A::Error> {
+        let variant = self.0.next_key_seed(seed)?;
+        variant.map(|variant| (variant, self)).ok_or_else(|| Error::invalid_type(Unexpected::Map, &"a string"))
+    }
+}
+
+impl<'de, A: MapAccess<'de>> Content<A> {
+    fn read<T: DeserializeSeed<'de>>(mut self, seed: T) -> Result<T::Value, A::Error> {
+        let content = self.0.next_value_seed(Objects(seed))?;
+        match self.0.next_key::<String>()? {
+            None => Ok(content),
+            Some(_) => Err(Error::invalid_value(Unexpected::Map, &"an object with one member")),
+        }
+    }
+}
+
+impl<'de, A: MapAccess<'de>> VariantAccess<'de> for Content<A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        Err(Error::invalid_type(Unexpected::Map, &"a string"))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, A::Error> {
+        self.read(seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, A::Error> {
+        self.read(Tuple(length, visitor))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        self.read(Fields(fields, visitor))
+    }
+}
+
+/// The content of a variant with places.
+struct Tuple<V>(usize, V);
+
+/// The content of a variant with names.
+struct Fields<V>(&'static [&'static str], V);
+
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Tuple<V> {
+    type Value = V::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        deserializer.deserialize_tuple(self.0, self.1)
+    }
+}
+
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Fields<V> {
+    type Value = V::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        deserializer.deserialize_struct("variant", self.0, self.1)
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Once<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let Some(name) = self.members.next_key::<String>()? else { return Ok(None) };
+        if !self.seen.insert(name.clone()) {
+            return Err(Error::custom(format_args!("duplicate field `{name}`")));
+        }
+        let name: StringDeserializer<A::Error> = name.into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.members.next_value_seed(Objects(seed))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.members.size_hint()
     }
 }
 
@@ -176,38 +293,5 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Objects<A> {
 
     fn size_hint(&self) -> Option<usize> {
         self.0.size_hint()
-    }
-}
-
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for Objects<A> {
-    type Error = A::Error;
-    type Variant = Objects<A::Variant>;
-
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), A::Error> {
-        self.0.variant_seed(seed).map(|(name, variant)| (name, Objects(variant)))
-    }
-}
-
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Objects<A> {
-    type Error = A::Error;
-
-    fn unit_variant(self) -> Result<(), A::Error> {
-        self.0.unit_variant()
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, A::Error> {
-        self.0.newtype_variant_seed(Objects(seed))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.0.tuple_variant(length, Objects(visitor))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, A::Error> {
-        self.0.struct_variant(fields, Struct(visitor))
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,17 @@ struct NewOrder {
     items: Vec<Item>,
     #[serde(default)]
     note: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Kind>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, i32>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Gift,
+    Sized { size: i32 },
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -184,6 +196,11 @@ async fn a_misfit_names_its_field() {
         (r#"{"customer":"a","customer":"b"}"#, "customer", "is given more than once"),
         ("[\"c\", []]", "", "the request must be an object, not a list"),
         (r#"{"customer":"c","items":[["s",1]]}"#, "items[0]", "must be an object, not a list"),
+        (r#"{"customer":"c","kind":{"gift":null}}"#, "kind", "must be text, not an object"),
+        (r#"{"customer":"c","kind":7}"#, "kind", "must be text, not 7"),
+        (r#"{"customer":"c","kind":{"sized":[7]}}"#, "kind.sized", "must be an object, not a list"),
+        // Which member it is stands at the end. What is in the middle is not known while a name is read.
+        (r#"{"customer":"c","tags":{"a":1,"\u0061":2}}"#, "tags.?.a", "is given more than once"),
         ("7", "", "the request must be an object, not 7"),
         (r#"{"customer":"a\u0000b"}"#, "customer", "must not contain the character U+0000"),
         (
