@@ -8,6 +8,7 @@
 //! Invariant: a tool is for those who may call the operation of the API that does the same, by the table in the crate `access`.
 
 mod settings;
+mod shape;
 mod server;
 mod tools;
 mod reads;
@@ -97,7 +98,7 @@ async fn serve(
         Ok(message) => message,
         Err(refused) => return Ok(refused.into_response()),
     };
-    if let Some(refused) = refuse_list(&message) {
+    if let Some(refused) = refuse_message(&message) {
         return Ok(refused);
     }
     Ok(endpoint.service.handle(Request::from_parts(parts, Body::from(message))).await.map(Body::new))
@@ -116,14 +117,18 @@ fn check_origin(request: &Request, allowed: &[HeaderValue]) -> Result<(), ApiErr
     Err(ApiError::new(StatusCode::FORBIDDEN, "CROSS_SITE_REQUEST", message))
 }
 
-/// A message is one object. `rmcp` would call anything else an unsupported media type.
-fn refuse_list(message: &[u8]) -> Option<Response> {
-    let error = match serde_json::from_slice::<Value>(message) {
-        Ok(Value::Object(_)) => return None,
-        Ok(_) => ErrorData::invalid_request("a message is one object, not a list", None),
-        Err(error) => ErrorData::parse_error(error.to_string(), None),
+/// What is wrong with a message as a whole. `rmcp` would call it an unsupported media type or an unknown method, and take the last of
+/// two members of one name.
+fn refuse_message(text: &[u8]) -> Option<Response> {
+    let (id, error) = match runtime::http::parse_json::<Value>(text) {
+        Ok(message) => match shape::fault(&message) {
+            None => return None,
+            Some(error) => (shape::id_of(&message), error),
+        },
+        Err(error) if error.code == "MALFORMED_JSON" => (None, ErrorData::parse_error(error.message, None)),
+        Err(error) => (None, ErrorData::invalid_request(error.message, None)),
     };
-    Some((StatusCode::BAD_REQUEST, axum::Json(JsonRpcError::new(None, error))).into_response())
+    Some((StatusCode::BAD_REQUEST, axum::Json(JsonRpcError::new(id, error))).into_response())
 }
 
 /// As the protocol has it: 400, with the revisions that are spoken.

@@ -5,7 +5,7 @@ use runtime::{ApiError, ErrorBody};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::read::redacted::{redacted, without_addresses};
+use crate::read::redacted::{HIDDEN, redacted, without_addresses};
 
 /// Members that hold what was stored of orders and customers.
 const STORED: [&str; 3] = ["payload", "headers", "result"];
@@ -50,6 +50,7 @@ pub(super) fn refused(error: ApiError, request_id: &str) -> CallToolResult {
 fn hidden(member: &str, value: Value) -> Value {
     match value {
         stored if STORED.contains(&member) => redacted(stored),
+        Value::String(url) if member == "url" => Value::String(without_path(&url)),
         Value::String(text) if text.contains('@') => Value::String(without_addresses(&text)),
         Value::Array(items) => items.into_iter().map(|item| hidden(member, item)).collect(),
         Value::Object(members) => {
@@ -59,11 +60,33 @@ fn hidden(member: &str, value: Value) -> Value {
     }
 }
 
+/// An address without its path and query: of a webhook they may be what lets one in.
+fn without_path(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
+    match rest.find(['/', '?', '#']) {
+        Some(end) if rest[end..] != *"/" => format!("{scheme}://{}/{HIDDEN}", &rest[..end]),
+        _ => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_address_of_a_webhook_lets_no_one_in() {
+        for (url, shown) in [
+            ("https://hooks.example.in/T0K/EN?x=y", "https://hooks.example.in/(hidden)"),
+            ("https://hooks.example.in?token=x", "https://hooks.example.in/(hidden)"),
+            ("https://hooks.example.in:8443", "https://hooks.example.in:8443"),
+            ("https://hooks.example.in/", "https://hooks.example.in/"),
+            ("no address", "(hidden)"),
+        ] {
+            assert_eq!(hidden("", json!({ "url": url })), json!({ "url": shown }));
+        }
+    }
 
     #[test]
     fn an_answer_names_no_customer() {

@@ -51,6 +51,9 @@ pub(crate) fn without_addresses(error: &str) -> String {
 fn redact(field: &str, value: Value) -> Value {
     match value {
         Value::String(text) if !is_shown(field, &text) => Value::String(HIDDEN.to_owned()),
+        Value::String(text) => Value::String(without_addresses(&text)),
+        // The shop chooses the names in it, too.
+        Value::Object(fields) if field == "metadata" && !fields.is_empty() => Value::String(HIDDEN.to_owned()),
         Value::Array(items) => items.into_iter().map(|item| redact(field, item)).collect(),
         Value::Object(fields) => fields.into_iter().map(|(name, value)| (name.clone(), redact(&name, value))).collect(),
         other => other,
@@ -82,7 +85,7 @@ mod tests {
         let payload = json!({
             "order": { "id": id, "customer_id": "meera@example.in", "state": "PAID", "created_at": "2026-11-28T12:00:00Z",
                        "created_at_shop": "Meera", "items": [{ "sku": "SHAWL-1", "name": "Shawl of Meera", "quantity": 2 }],
-                       "tags": ["Meera"], "billing_address": { "city": "Jaipur", "postcode": "302001" } },
+                       "tags": ["Meera"], "metadata": { "for Meera": "x" }, "sku": "meera@example.in", "billing_address": { "city": "Jaipur", "postcode": "302001" } },
             "note_at": "Meera", "total_minor": 1500, "paid": true,
         });
         let shown = redacted(payload);

@@ -301,6 +301,28 @@ async fn the_transport_is_what_the_protocol_demands() -> Result<()> {
     let torn = api.call(Method::POST, "/mcp").header("Accept", "application/json, text/event-stream");
     let torn = torn.body(Some("application/json"), b"{\"jsonrpc\":".to_vec()).send().await?.expect(400);
     assert_eq!(torn.json()["error"]["code"], -32_700);
+    for (wrong, code) in [
+        (json!({ "jsonrpc": "1.0", "id": 1, "method": "ping" }), -32_600),
+        (json!({ "id": 1, "method": "ping" }), -32_600),
+        (json!({ "jsonrpc": "2.0", "id": { "a": 1 }, "method": "ping" }), -32_600),
+        (json!({ "jsonrpc": "2.0", "id": 1.5, "method": "ping" }), -32_600),
+        (json!({ "jsonrpc": "2.0", "id": 1, "method": ["ping"] }), -32_600),
+        (json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ["pause"] }), -32_600),
+        (json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call" }), -32_602),
+        (json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": ["status"] } }), -32_602),
+        (
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "status", "arguments": [] } }),
+            -32_602,
+        ),
+        (Value::Null, -32_600),
+    ] {
+        assert_eq!(send(&system, &[version], &wrong).await?.expect(400).json()["error"]["code"], code, "{wrong}");
+    }
+    let twice =
+        br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"status","name":"queues"}}"#.to_vec();
+    let call = api.call(Method::POST, "/mcp").header("Accept", "application/json, text/event-stream");
+    let twice = call.body(Some("application/json"), twice);
+    assert_eq!(twice.send().await?.expect(400).json()["error"]["code"], -32_600, "the last of two names would count");
     for unknown in ["1900-01-01", "2025-03-26", "2024-11-05", "tomorrow"] {
         assert_eq!(send(&system, &[("MCP-Protocol-Version", unknown)], &ping).await?.status, 400, "{unknown}");
     }
