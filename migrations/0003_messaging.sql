@@ -764,12 +764,15 @@ select (select count(*) from (select from messaging.pending_events limit 10000) 
              (select min(messaging.time_of(event_id)) from messaging.outbox_exceptions where status in ('WAITING', 'HELD')))
            as oldest_pending;
 
--- The jobs that are not done: those that wait, those that run, the dead, and those that are blocked.
+-- The jobs that are not done: those that wait, those that run, the dead, and those that are blocked. Queue and status are those of the
+-- small tables, so a condition on them leaves out whole branches, and does not look each dead job up first.
 --   lease_owner, leased_until  the worker that runs it, and its lease
 -- `limit` makes Postgres look a job up by its key, instead of reading all of them. `offset 0` keeps it from looking for those of a
 -- range of events first, which are all jobs of a partition. Of a range with two ends Postgres expects that it is short.
 create view messaging.open_jobs as
-select job.*, null::text as lease_owner, null::timestamptz as leased_until
+select name as queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, job.status, job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result,
+       null::text as lease_owner, null::timestamptz as leased_until
 from messaging.queues
 cross join lateral (
     select * from messaging.inbox
@@ -779,7 +782,8 @@ cross join lateral (
     offset 0
 ) as job
 union all
-select job.*, workers.owner, workers.expires_at
+select workers.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'running', job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, workers.owner, workers.expires_at
 from messaging.workers
 cross join lateral (
     select * from messaging.claims
@@ -794,7 +798,8 @@ cross join lateral (
     limit 1
 ) as job
 union all
-select job.*, null, null
+select dead_letters.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'dead', job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
 from messaging.dead_letters
 cross join lateral (
     select * from messaging.inbox
@@ -802,7 +807,8 @@ cross join lateral (
     limit 1
 ) as job
 union all
-select job.*, null, null
+select name, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'blocked', job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
 from messaging.queues
 cross join lateral (
     select * from messaging.inbox where inbox.queue = name and status = 'blocked' and run_at is null offset 0

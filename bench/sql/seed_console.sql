@@ -43,10 +43,10 @@ with event as materialized (
 ), deliveries as (
     insert into messaging.webhook_deliveries (event_id, endpoint_id, event_type, aggregate_id, aggregate_version, status, attempts, tries,
                                               due_at, last_error, created_at, settled_at)
-    select event_id, lpad(n::text, 32, '0')::uuid, event_type, aggregate_id, aggregate_version,
+    select event_id, lpad(endpoint::text, 32, '0')::uuid, event_type, aggregate_id, aggregate_version,
            case when position % 10000 = 0 then 'FAILED' else 'DELIVERED' end, 1, 1, null,
            case when position % 10000 = 0 then 'answered with 500' end, at, at + interval '80 ms'
-    from event cross join generate_series(1, 3) as n where position % 20 = 0
+    from event cross join generate_series(1, 3) as endpoint where position % 20 = 0
 ), actions as (
     insert into messaging.operator_actions (acted_at, actor, source, action, target, reason, rows_changed)
     select at + interval '1 hour', 'asha', 'CONSOLE', 'RETRY', jsonb_build_object('event_ids', jsonb_build_array(event_id), 'queues', '["invoices"]'::jsonb),

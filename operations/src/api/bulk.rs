@@ -21,7 +21,7 @@ use super::answers::{ActorHeader, Justification, ReadErrors, WriteErrors, id_in_
 use crate::OperationError;
 use crate::Shared;
 use crate::read::bulk::{self, BulkAct, BulkActs};
-use crate::write::bulk::{BulkPreview, BulkVerb, BulkWork, cancel, preview, start};
+use crate::write::bulk::{BulkPreview, BulkVerb, BulkWork, Effort, cancel, preview, start};
 use crate::write::dead::DeadFilter;
 use crate::write::replay::Selection;
 
@@ -115,7 +115,7 @@ async fn preview_bulk_act(
     ApiJson(body): ApiJson<WorkBody>,
 ) -> Result<Json<BulkPreview>, ApiError> {
     let WorkBody { act, jobs, events } = body;
-    Ok(Json(preview(&api.pool, &work(act, jobs, events)?).await?))
+    Ok(Json(preview(&api.pool, &work(act, jobs, events)?, Effort::Thorough).await?))
 }
 
 /// Act on all that a filter matches

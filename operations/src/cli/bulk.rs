@@ -19,7 +19,7 @@ use crate::format::{before, short};
 use crate::read::bulk::{self, BulkAct};
 use crate::read::outcome;
 use crate::values;
-use crate::write::bulk::{BulkPreview, BulkWork, Stepped, cancel, preview, start, step};
+use crate::write::bulk::{BulkPreview, BulkWork, Effort, Stepped, cancel, preview, start, step};
 use crate::write::dead::DeadFilter;
 use crate::write::replay::Selection;
 
@@ -154,7 +154,7 @@ impl How {
         let Self { common, dry_run, rate, detach, actor, reason } = self;
         let pool = common.connect().await?;
         if dry_run {
-            return common.print(&preview(&pool, &work).await?, preview_table);
+            return common.print(&preview(&pool, &work, Effort::Thorough).await?, preview_table);
         }
         let operator = actor.operator(&reason.unwrap_or_default())?;
         let act = start(&pool, &Ids::system(), work, rate, &operator).await?;

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
+use axum::http::HeaderMap;
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 use contracts::Queue;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Console;
-use super::act::{Justified, Sent, filled_in, operator, remembered};
+use super::act::{Justified, Sent, filled_in, operator, remembering};
 use super::filter::{self, Wanted};
 use super::page::{Frame, Part, event_link, exactly, form, justification, maybe, moment, page, state, table, told};
 use super::refusal::Answer;
@@ -22,7 +22,7 @@ use super::visitor::Visitor;
 use crate::OperationError;
 use crate::read::bulk::{self, BulkAct};
 use crate::read::outcome::{self, Outcome};
-use crate::write::bulk::{BulkPreview, BulkVerb, BulkWork, FASTEST, cancel, preview, start};
+use crate::write::bulk::{BulkPreview, BulkVerb, BulkWork, Effort, FASTEST, cancel, preview, start};
 
 /// Acts on the page.
 const SHOWN: i64 = 100;
@@ -102,10 +102,12 @@ pub(super) async fn show_new(
 ) -> Answer<Html<String>> {
     visitor.must("POST", "bulk-acts/preview")?;
     let work = wanted.work(console.shared.surroundings.clock.now())?;
-    let found = preview(&console.shared.pool, &work).await?;
+    let found = preview(&console.shared.pool, &work, Effort::Quick).await?;
     let verb = work.verb();
     let content = html! {
-        @if found.matched == 0 { p role="status" { "Nothing matches." } }
+        @if found.matched == 0 {
+            p role="status" { @if found.is_counted { "Nothing matches." } @else { "Nothing was found in three seconds. Narrow it down by queue, type or time." } }
+        }
         @else {
             p role="status" { strong { @if !found.is_counted { "More than " } (found.matched) } " would be " (outcome::done(verb.as_str())) "." }
             (table("Of these kinds", &[if verb == BulkVerb::Replay { "State" } else { "Queue" }, "Type", "Number"],
@@ -199,9 +201,9 @@ pub(super) async fn begin(
     };
     let work = wanted.work(console.shared.surroundings.clock.now())?;
     let act = start(&console.shared.pool, &console.shared.ids, work, per_second, &operator).await?;
-    let remember = remembered(&visitor, &justified, &headers);
+    let remember = remembering(&visitor, &justified, &headers);
     let next = Redirect::to(&format!("/console/bulk/{}", act.id));
-    Ok((remember.map(|cookie| AppendHeaders([(header::SET_COOKIE, cookie)])), next).into_response())
+    Ok((remember, next).into_response())
 }
 
 fn id_of(path: &str) -> Answer<Uuid> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::OperationError;
 
 /// Rows of each queue, newest first, in which a list looks for jobs that are done or discarded. No index has the status.
-const NEWEST: i64 = 50_000;
+const NEWEST: i64 = 20_000;
 /// Open jobs of each queue, and of those that wait or that run or are dead, in which a list looks.
 const OPEN: i64 = 10_000;
 
@@ -191,15 +191,19 @@ async fn list_settled(
     jobs!(
         pool,
         r#"
-        select newest.*, null::text as lease_owner, null::timestamptz as leased_until
+        select matching.*, null::text as lease_owner, null::timestamptz as leased_until
         from unnest($1::text[]) as chosen (queue)
         cross join lateral (
-            select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2
-        ) as newest
-        where status = any($3)
-          and ($5::text is null or position(lower($5) in lower(last_error)) > 0) and ($6::timestamptz is null or received_at >= $6)
-          and ($7::text is null or $7 = (select found.event_type from messaging.outbox as found where found.event_id = newest.event_id))
-        order by event_id desc, newest.queue
+            -- It ends at the first so many that match.
+            select newest.* from (
+                select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2
+            ) as newest
+            where status = any($3)
+              and ($5::text is null or position(lower($5) in lower(last_error)) > 0) and ($6::timestamptz is null or received_at >= $6)
+              and ($7::text is null or $7 = (select found.event_type from messaging.outbox as found where found.event_id = newest.event_id))
+            limit $4
+        ) as matching
+        order by event_id desc, matching.queue
         limit $4
         "#,
         queues,

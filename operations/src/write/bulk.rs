@@ -26,7 +26,7 @@ use super::replay::{Page, Selection};
 use crate::OperationError;
 use crate::read::bulk::{self, BulkAct};
 
-pub use preview::{BulkGroup, BulkPreview, Sampled, preview};
+pub use preview::{BulkGroup, BulkPreview, Effort, Sampled, preview};
 pub use runner::{Stepped, run, step};
 
 /// The greatest pace that can be asked for, in rows per second.
@@ -106,7 +106,7 @@ pub async fn start(
     if per_second.is_some_and(|rate| rate.get() > FASTEST) {
         return Err(OperationError::Invalid("per_second", format!("must be from 1 to {FASTEST}")));
     }
-    let counted = preview(pool, &work).await?;
+    let counted = preview(pool, &work, Effort::Thorough).await?;
     if counted.matched == 0 {
         return Err(OperationError::NothingSelected);
     }

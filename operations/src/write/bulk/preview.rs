@@ -15,13 +15,29 @@ use crate::read::redacted::without_addresses;
 use crate::write::dead::{self, DeadFilter};
 use crate::write::replay::{Page, Selection, find};
 
-/// Counting ends at so many, or after so long.
-const MOST_COUNTED: u64 = 100_000;
-const COUNT_FOR: Duration = Duration::from_secs(3);
 /// What one statement takes.
-const PAGE: i64 = 5_000;
+const PAGE: i64 = 2_000;
 /// Events or jobs that are shown of all.
 const SAMPLE: usize = 10;
+
+/// When counting ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// At 10,000, or after a twentieth of a second if some are found: for a page.
+    Quick,
+    /// At 100,000. Every count ends after three seconds.
+    Thorough,
+}
+
+impl Effort {
+    fn is_spent(self, matched: u64, since: Instant) -> bool {
+        let (most, time) = match self {
+            Self::Quick if matched > 0 => (10_000, Duration::from_millis(50)),
+            Self::Quick | Self::Thorough => (100_000, Duration::from_secs(3)),
+        };
+        matched >= most || since.elapsed() >= time
+    }
+}
 
 /// What an act would do.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -67,12 +83,12 @@ struct Count {
 ///
 /// # Errors
 /// For a selection that is wrong.
-pub async fn preview(pool: &PgPool, work: &BulkWork) -> Result<BulkPreview, OperationError> {
+pub async fn preview(pool: &PgPool, work: &BulkWork, effort: Effort) -> Result<BulkPreview, OperationError> {
     let at = sqlx::query_scalar!(r#"select clock_timestamp() as "at!""#).fetch_one(pool).await?;
     let mut count = Count::default();
     let is_counted = match work {
-        BulkWork::Replay(events) => count.events(pool, events).await?,
-        BulkWork::Retry(jobs) | BulkWork::Discard(jobs) => count.jobs(pool, jobs).await?,
+        BulkWork::Replay(events) => count.events(pool, events, effort).await?,
+        BulkWork::Retry(jobs) | BulkWork::Discard(jobs) => count.jobs(pool, jobs, effort).await?,
     };
     let Count { matched, groups, sample } = count;
     let groups = groups.into_iter().map(|((of, event_type), number)| BulkGroup { of, event_type, number });
@@ -80,7 +96,7 @@ pub async fn preview(pool: &PgPool, work: &BulkWork) -> Result<BulkPreview, Oper
 }
 
 impl Count {
-    async fn events(&mut self, pool: &PgPool, selection: &Selection) -> Result<bool, OperationError> {
+    async fn events(&mut self, pool: &PgPool, selection: &Selection, effort: Effort) -> Result<bool, OperationError> {
         selection.check(pool).await?;
         let (started, mut page) = (Instant::now(), Page::first(pool, selection, PAGE).await?);
         loop {
@@ -94,13 +110,13 @@ impl Count {
             }
             match found.next {
                 None => return Ok(true),
-                Some(_) if self.is_enough(started) => return Ok(false),
+                Some(_) if effort.is_spent(self.matched, started) => return Ok(false),
                 Some(next) => page = next,
             }
         }
     }
 
-    async fn jobs(&mut self, pool: &PgPool, filter: &DeadFilter) -> Result<bool, OperationError> {
+    async fn jobs(&mut self, pool: &PgPool, filter: &DeadFilter, effort: Effort) -> Result<bool, OperationError> {
         let (started, mut place) = (Instant::now(), None);
         loop {
             let found = dead::pick(&mut *pool.acquire().await?, filter, place.as_ref(), PAGE).await?;
@@ -114,7 +130,7 @@ impl Count {
             }
             match found.next {
                 None => return Ok(true),
-                Some(_) if self.is_enough(started) => return Ok(false),
+                Some(_) if effort.is_spent(self.matched, started) => return Ok(false),
                 next => place = next,
             }
         }
@@ -123,9 +139,5 @@ impl Count {
     fn add(&mut self, of: &str, event_type: &str, number: u64) {
         self.matched += number;
         *self.groups.entry((of.to_owned(), event_type.to_owned())).or_default() += number;
-    }
-
-    fn is_enough(&self, started: Instant) -> bool {
-        self.matched >= MOST_COUNTED || started.elapsed() > COUNT_FOR
     }
 }
