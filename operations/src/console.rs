@@ -97,7 +97,7 @@ pub async fn routes(
         .route("/console/events/{id}", get(event::show).post(event::reveal))
         .route("/console/orders/{of}", get(story::show))
         .route("/console/returns/{id}", get(story::show_return))
-        .route("/console/documents/{id}", post(pdf::open))
+        .route("/console/documents/{id}", get(pdf::show).post(pdf::open))
         .route("/console/processes", get(processes::show))
         .route("/console/schedules", get(schedules::show))
         .route("/console/webhooks", get(webhooks::list).post(webhooks::create))

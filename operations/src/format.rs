@@ -53,11 +53,37 @@ fn length(seconds: i64) -> String {
     }
 }
 
+/// Numbers in their order as `0–7, 12`.
+pub(crate) fn ranges(numbers: &[i16]) -> String {
+    let mut ranges: Vec<(i16, i16)> = Vec::new();
+    for &number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if i32::from(*last) + 1 == i32::from(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let told =
+        ranges.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}–{last}") });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::Duration;
 
     use super::*;
+
+    #[test]
+    fn numbers_that_follow_each_other_are_a_range() {
+        for (numbers, text) in [
+            (&[][..], ""),
+            (&[3], "3"),
+            (&[0, 1, 2, 5, 7, 8], "0–2, 5, 7–8"),
+            (&[i16::MAX - 1, i16::MAX], "32766–32767"),
+        ] {
+            assert_eq!(ranges(numbers), text);
+        }
+    }
 
     #[test]
     fn an_age_has_the_largest_unit_that_fits_twice() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use contracts::{Email, Queue};
 use maud::html;
@@ -125,7 +125,7 @@ pub(super) async fn act(
     let operator = operator(&visitor, context, &act.justified)?;
     visitor.must("POST", wanted.verb.route())?;
     let refused = wanted.carry_out(&console, &operator).await?;
-    let remember = remembered(&visitor, &act.justified, &headers);
+    let remember = remembering(&visitor, &act.justified, &headers);
     let next = match actions::first_of_request(&console.shared.pool, &request_id).await? {
         Some(id) => {
             let refused = refused.map(|error| format!("?refused={}", encoded(&error))).unwrap_or_default();
@@ -133,12 +133,16 @@ pub(super) async fn act(
         }
         None => nothing_changed(&console, &visitor),
     };
-    Ok((remember.map(|cookie| AppendHeaders([(header::SET_COOKIE, cookie)])), next).into_response())
+    Ok((remember, next).into_response())
 }
 
 /// The cookie that spares a person without a key from giving the name once more.
-pub(super) fn remembered(visitor: &Visitor, form: &Justified, headers: &HeaderMap) -> Option<String> {
-    (!visitor.is_known()).then(|| set_cookie(NAME, form.actor.trim(), headers))
+pub(super) fn remembering(
+    visitor: &Visitor,
+    form: &Justified,
+    headers: &HeaderMap,
+) -> Option<AppendHeaders<[(HeaderName, String); 1]>> {
+    (!visitor.is_known()).then(|| AppendHeaders([(header::SET_COOKIE, set_cookie(NAME, form.actor.trim(), headers))]))
 }
 
 fn nothing_changed(console: &Console, visitor: &Visitor) -> Response {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::response::Html;
+use axum::http::HeaderMap;
+use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use contracts::Queue;
 use maud::{Markup, html};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Console;
-use super::act::{Justified, Sent, filled_in, operator};
+use super::act::{Justified, Sent, filled_in, operator, remembering};
 use super::filter;
 use super::log::actions_table;
 use super::page::{Frame, act, after, exactly, justification, maybe, moment, nothing, page, state, table, told};
@@ -48,13 +49,15 @@ pub(super) async fn reveal(
     State(console): State<Arc<Console>>,
     visitor: Visitor,
     context: RequestContext,
+    headers: HeaderMap,
     Path(id): Path<String>,
     form: Sent<Justified>,
-) -> Answer<Html<String>> {
+) -> Answer<Response> {
     visitor.must_read("events/{id}")?;
-    let operator = operator(&visitor, context, &filled_in(form)?)?;
+    let form = filled_in(form)?;
+    let operator = operator(&visitor, context, &form)?;
     let shown = reveal::reveal(&console.shared.pool, id_of(&id)?, &operator).await?;
-    Ok(whole(&console, &visitor, &shown, true))
+    Ok((remembering(&visitor, &form, &headers), whole(&console, &visitor, &shown, true)).into_response())
 }
 
 fn whole(console: &Console, visitor: &Visitor, shown: &Shown, is_revealed: bool) -> Html<String> {
@@ -106,8 +109,9 @@ fn one(visitor: &Visitor, now: DateTime<Utc>, event: &Event, is_revealed: bool) 
             div .acts { (acts_on(visitor, event)) }
             @if event.jobs.is_empty() { p .quiet { "It has no job." } }
             @else {
-                (table("Jobs", &["Queue", "State", "Came", "Started", "Finished", "Attempts", "Runs at", "Worker", "Last error", "Result", ""],
-                       &event.jobs.iter().map(|job| job_row(visitor, now, job)).collect::<Vec<_>>()))
+                (table("Jobs", &["Queue", "State", "Came", "Started", "Finished", "Attempts", "Runs at", "Worker", "Last error", "Result"],
+                       &event.jobs.iter().map(|job| job_row(now, job)).collect::<Vec<_>>()))
+                @for job in &event.jobs { (job_acts(visitor, job)) }
             }
             (payload(visitor, event, is_revealed))
         }
@@ -145,7 +149,7 @@ fn acts_on(visitor: &Visitor, event: &Event) -> Markup {
     }
 }
 
-fn job_row(visitor: &Visitor, now: DateTime<Utc>, job: &Job) -> Markup {
+fn job_row(now: DateTime<Utc>, job: &Job) -> Markup {
     html! {
         th scope="row" { (job.queue) }
         td { (state(&job.status)) }
@@ -157,7 +161,6 @@ fn job_row(visitor: &Visitor, now: DateTime<Utc>, job: &Job) -> Markup {
         td { @match &job.lease_owner { Some(owner) => (owner), None => (nothing()) } }
         td .error { (told(job.last_error.as_deref())) }
         td .error { @if let Some(result) = &job.result { code { (redacted(result.clone())) } } }
-        td { (job_acts(visitor, job)) }
     }
 }
 
@@ -179,19 +182,26 @@ fn job_acts(visitor: &Visitor, job: &Job) -> Markup {
     };
     let none = html! {};
     let (may_retry, may_discard) = (visitor.may("POST", "jobs/retry"), visitor.may("POST", "events/{id}/discard"));
-    let is_open = ["ready", "in_doubt", "running"].contains(&&*job.status);
+    let is_dead = job.status == "dead";
+    let may_release =
+        ["ready", "in_doubt", "running"].contains(&&*job.status) && visitor.may("POST", "events/{id}/release");
     html! {
-        @if job.status == "dead" && may_retry {
-            (act(visitor, &retry, if is_mail { "Edit and retry" } else { "Retry" },
-                 retried(Some(&job.queue)),
-                 &fields("retry", if is_mail { &address } else { &none })))
-        }
-        @if job.status == "dead" && may_discard {
-            (act(visitor, &id("discard"), "Discard", "It stays undone, for good.", &fields("discard", &none)))
-        }
-        @if is_open && visitor.may("POST", "events/{id}/release") {
-            (act(visitor, &id("release"), "Run now", "Its wait ends. A running job is taken from its worker, and starts again in doubt.",
-                 &fields("release", &none)))
+        @if is_dead && (may_retry || may_discard) || may_release {
+            div .acts role="group" aria-label={ "The job in " (job.queue) } {
+                span .quiet { "The job in " (job.queue) ":" }
+                @if is_dead && may_retry {
+                    (act(visitor, &retry, if is_mail { "Edit and retry" } else { "Retry" },
+                         retried(Some(&job.queue)),
+                         &fields("retry", if is_mail { &address } else { &none })))
+                }
+                @if is_dead && may_discard {
+                    (act(visitor, &id("discard"), "Discard", "It stays undone, for good.", &fields("discard", &none)))
+                }
+                @if may_release {
+                    (act(visitor, &id("release"), "Run now", "Its wait ends. A running job is taken from its worker, and starts again in doubt.",
+                         &fields("release", &none)))
+                }
+            }
         }
     }
 }

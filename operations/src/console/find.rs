@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Console;
 use super::document::encoded;
-use super::page::{Frame, moment, page, state, table};
+use super::page::{Frame, exactly, moment, page, state, table};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::OperationError;
@@ -75,7 +75,7 @@ fn many(console: &Console, visitor: &Visitor, q: &str, now: DateTime<Utc>, order
         html! {
             th scope="row" { a href={ "/console/orders/" (encoded(&order.order_number)) } { (order.order_number) } }
             td { (state(&order.state)) }
-            td { (moment(now, order.created_at)) }
+            td { (exactly(order.created_at)) ", " (moment(now, order.created_at)) }
             td { (order.by) }
         }
     });

@@ -14,6 +14,7 @@ use super::plots::{Asked, plots};
 use super::refusal::Answer;
 use super::visitor::Visitor;
 use crate::doctor::{self, Diagnosis, Severity};
+use crate::format::ranges;
 use crate::read::queues::QueueStatus;
 use crate::read::status::{self, OutboxStatus, RelayStatus};
 use crate::read::stuck::{self, PATIENCE, Stuck};
@@ -63,11 +64,25 @@ fn needs_a_person(diagnosis: &Diagnosis, stuck: &Stuck) -> Markup {
                     li .problem[is_problem] {
                         p { (state(if is_problem { "problem" } else { "warning" })) " " (finding.cause) }
                         p { "Remedy: " (finding.remedy) }
+                        @if let Some(place) = place_of(finding.code) { p { a href=(place) { "Look at it here" } } }
                         p .quiet { code { (finding.code) } }
                     }
                 }
             }
         }
+    }
+}
+
+/// The page on which a finding can be looked into, and mended.
+fn place_of(code: &str) -> Option<&'static str> {
+    match code {
+        "JOBS_DEAD" => Some("/console/jobs?status=dead"),
+        "JOBS_IN_DOUBT" => Some("/console/jobs?status=in_doubt"),
+        "JOBS_BLOCKED" | "AGGREGATE_BLOCKED" | "OUTBOX_OVERDUE" | "EXCEPTIONS_FULL" => Some("/console/stuck"),
+        "JOBS_SILENT" | "LEASE_EXPIRED" | "NO_RELAY" => Some("/console/processes"),
+        "SCHEDULE_FAILED" | "SCHEDULE_FAILING" | "SCHEDULE_OVERDUE" => Some("/console/schedules"),
+        "WEBHOOK_DISABLED" | "WEBHOOK_FAILING" | "WEBHOOKS_GIVEN_UP" => Some("/console/webhooks"),
+        _ => None,
     }
 }
 
@@ -147,7 +162,7 @@ fn outbox(now: DateTime<Utc>, outbox: &OutboxStatus, shards_free: i64) -> Markup
 fn relay_row(now: DateTime<Utc>, relay: &RelayStatus) -> Markup {
     html! {
         th scope="row" { (relay.name) }
-        td { (relay.shards.iter().map(i16::to_string).collect::<Vec<_>>().join(", ")) }
+        td { (ranges(&relay.shards)) }
         td { (moment(now, relay.expires_at)) }
     }
 }

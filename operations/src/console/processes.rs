@@ -11,6 +11,7 @@ use super::Console;
 use super::page::{Frame, Part, maybe, moment, nothing, page, state, table};
 use super::refusal::Answer;
 use super::visitor::Visitor;
+use crate::format::ranges;
 use crate::read::processes::{self, Connected, Processes, Reader, Worker};
 
 /// `GET /console/processes`
@@ -56,7 +57,7 @@ fn reader_row(now: DateTime<Utc>, one: &Reader) -> Markup {
     html! {
         td { (one.consumer) }
         th scope="row" { (one.name) }
-        td { (one.shards.iter().map(i16::to_string).collect::<Vec<_>>().join(", ")) }
+        td { (ranges(&one.shards)) }
         td { (lease(now, one.expires_at)) }
         td { (maybe(now, one.moved_at)) }
     }

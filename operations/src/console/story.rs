@@ -192,7 +192,10 @@ fn came_of(at: DateTime<Utc>, event: &StoryEvent) -> Markup {
                 }))
             }
             @for email in &event.emails {
-                (line(email.sent_at.or(email.recorded_at), html! { "e-mail " (email.kind) }, state(&email.status.to_lowercase())))
+                (line(email.sent_at.or(email.recorded_at), html! { "e-mail " (email.kind) }, html! {
+                    (state(&email.status.to_lowercase()))
+                    @if email.status == "LOGGED" { ", not sent: no mail server is set" }
+                }))
             }
             @for webhook in &event.webhooks {
                 (line(webhook.settled_at, html! { "webhook " (webhook.url) }, html! {

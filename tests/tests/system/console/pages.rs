@@ -73,6 +73,11 @@ async fn every_page_is_private_runs_nothing_foreign_and_fits_the_outline() -> Re
         ("/console/jobs?status=gone", 422),
         ("/console/jobs?queue=shelves", 404),
         ("/console/jobs?since=yesterday", 422),
+        ("/console/find?q=a%00b", 422),
+        ("/console/jobs?error=%00", 422),
+        ("/console/log?actor=%00", 422),
+        ("/console/bulk/new?act=retry&error=%00", 422),
+        ("/console/orders/%00", 404),
     ] {
         browser.open(path).await?.expect(status).has("role=\"alert\"");
     }
