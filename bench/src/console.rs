@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Connection;
 use crate::load::{Latencies, Pace, on_own_thread};
-use crate::system::{Database, RUN, System, append_events_over_time};
+use crate::system::{Database, System, append_events_over_time};
 use crate::traffic::{Traffic, Turn};
 use crate::{report, requests};
 
@@ -96,20 +96,8 @@ pub(crate) struct Options {
 
 /// Runs everything; writes `console.json`.
 pub(crate) async fn run(folder: &Path, options: &Options) -> Result<()> {
-    let place = options.keep.clone().unwrap_or_else(|| folder.join(RUN));
-    let mut system = System::open(&place, options.keep.is_none()).await?;
-    system.measure_statements().await?;
-    let measured = measure(&system, options).await;
-    if options.keep.is_some() {
-        system.leave().await;
-    } else {
-        system.stop().await?;
-    }
-    std::fs::create_dir_all(folder)?;
-    let file = folder.join("console.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&measured?)? + "\n")?;
-    println!("\n{}", file.display());
-    Ok(())
+    System::run_long(folder, options.keep.as_deref(), "console.json", async |system| measure(system, options).await)
+        .await
 }
 
 async fn measure(system: &System, options: &Options) -> Result<Value> {
@@ -227,8 +215,8 @@ async fn pages(address: SocketAddr, asked: &Asked) -> Result<Vec<Value>> {
     let mut figures = Vec::new();
     println!("\n{:<28}{:>10}{:>10}{:>10}   of {TIMES} requests, aim p95 ≤ {AIM_MS} ms", "ms", "p50", "p95", "max");
     for (name, path) in PAGES {
-        let (asked, times) = (asked.clone(), Vec::new());
-        let latencies = on_own_thread(move || one_page(address, asked, path, times)).await?;
+        let asked = asked.clone();
+        let latencies = on_own_thread(move || one_page(address, asked, path)).await?;
         let latencies = latencies.with_context(|| format!("page: {name}"))?;
         let p95 = latencies.per_mille(950);
         let missed = if p95 > AIM_MS { "  MISSED" } else { "" };
@@ -238,13 +226,8 @@ async fn pages(address: SocketAddr, asked: &Asked) -> Result<Vec<Value>> {
     Ok(figures)
 }
 
-async fn one_page(
-    address: SocketAddr,
-    asked: Asked,
-    path: &'static str,
-    mut times: Vec<Duration>,
-) -> Result<Latencies> {
-    let mut connection = Connection::open(address).await?;
+async fn one_page(address: SocketAddr, asked: Asked, path: &'static str) -> Result<Latencies> {
+    let (mut connection, mut times) = (Connection::open(address).await?, Vec::new());
     for turn in 0..WARM_UP + TIMES {
         let took = open(&mut connection, &asked.request(path, turn)).await?;
         if turn >= WARM_UP {

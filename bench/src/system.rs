@@ -26,7 +26,7 @@ const SEED_CHUNK: u64 = 10_000;
 const WORKER_CONNECTIONS: u32 = 12;
 
 /// The folder of everything but the results; removed after the run.
-pub(crate) const RUN: &str = "run";
+const RUN: &str = "run";
 
 /// The private Postgres and the folder of the run.
 #[derive(Debug)]
@@ -64,6 +64,30 @@ impl System {
         let folder = folder.canonicalize()?;
         let options = Options { fresh, ..Options::new(folder.join("postgres")) };
         Ok(Self { cluster: PrivateCluster::start(options).await?, folder })
+    }
+
+    /// Runs what takes long, on a Postgres that measures each statement, and writes what it has measured to a file of this name. The
+    /// database stays in the folder `keep`, if there is one.
+    pub(crate) async fn run_long(
+        folder: &Path,
+        keep: Option<&Path>,
+        file: &str,
+        measure: impl AsyncFnOnce(&Self) -> Result<Value>,
+    ) -> Result<()> {
+        let place = keep.map_or_else(|| folder.join(RUN), Path::to_path_buf);
+        let mut system = Self::open(&place, keep.is_none()).await?;
+        system.measure_statements().await?;
+        let measured = measure(&system).await;
+        if keep.is_some() {
+            system.leave().await;
+        } else {
+            system.stop().await?;
+        }
+        fs::create_dir_all(folder)?;
+        let file = folder.join(file);
+        fs::write(&file, serde_json::to_string_pretty(&measured?)? + "\n")?;
+        println!("\n{}", file.display());
+        Ok(())
     }
 
     /// Lets Postgres measure each statement; restarts it for that.

@@ -27,7 +27,7 @@ use crate::figures::{Figures, compare};
 use crate::load::{Latencies, Pace};
 use crate::operators::Operators;
 use crate::snapshot::Snapshot;
-use crate::system::{Database, RUN, System};
+use crate::system::{Database, System};
 use crate::traffic::{self, Traffic, Turn};
 use crate::{own_writes, report};
 
@@ -95,20 +95,7 @@ struct Stage {
 
 /// Runs everything; writes `years.json`.
 pub(crate) async fn run(folder: &Path, options: &Options) -> Result<()> {
-    let place = options.keep.clone().unwrap_or_else(|| folder.join(RUN));
-    let mut system = System::open(&place, options.keep.is_none()).await?;
-    system.measure_statements().await?;
-    let measured = measure(&system, options).await;
-    if options.keep.is_some() {
-        system.leave().await;
-    } else {
-        system.stop().await?;
-    }
-    let file = folder.join("years.json");
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(&file, serde_json::to_string_pretty(&measured?)? + "\n")?;
-    println!("\n{}", file.display());
-    Ok(())
+    System::run_long(folder, options.keep.as_deref(), "years.json", async |system| measure(system, options).await).await
 }
 
 async fn measure(system: &System, options: &Options) -> Result<Value> {

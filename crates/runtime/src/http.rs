@@ -10,12 +10,12 @@ mod request;
 mod json;
 mod query;
 mod body;
-mod disposition;
+mod pdf;
 mod explain;
 
-pub use disposition::inline_disposition;
 pub use json::{ApiJson, ApiJsonSent, SentJson, parse as parse_json};
 pub use middleware::layered;
+pub use pdf::pdf_headers;
 pub use query::ApiQuery;
 pub use request::{ACTOR_HEADER, RequestContext, client_address};
 pub use serve::{bind, serve};

@@ -123,7 +123,7 @@ fn metric_of(line: &str) -> &str {
 /// The HTTP histograms by route, method and status, kept so that a request formats no label.
 pub(crate) struct Routes {
     service: &'static str,
-    /// Bounded: by the routes of the router, the methods of [`method_label`] and the statuses in use.
+    /// Bounded: by the routes of the router, the methods of [`known_method`] and the statuses in use.
     by_path: RwLock<HashMap<Box<str>, Vec<Arc<Route>>>>,
 }
 
@@ -145,7 +145,7 @@ impl Routes {
     /// `path` is the route's template. `None` stands for every path without a route: they share one label.
     pub(crate) fn get(&self, path: Option<&str>, method: &Method) -> Arc<Route> {
         let (path, is_route) = (path.unwrap_or("unmatched"), path.is_some());
-        let method = method_label(method);
+        let method = known_method(method).unwrap_or(OTHER);
         let known = |routes: &HashMap<Box<str>, Vec<Arc<Route>>>| {
             routes.get(path)?.iter().find(|route| route.method == method).cloned()
         };
@@ -212,9 +212,9 @@ fn span_name(method: &str, route: Option<&str>) -> String {
     route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"))
 }
 
-/// A client can send any word as a method; unknown ones share a label.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
+/// A client can send any word as a method: `None` for those that share a label.
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
+    Some(match *method {
         Method::GET => "GET",
         Method::POST => "POST",
         Method::PATCH => "PATCH",
@@ -222,8 +222,8 @@ fn method_label(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
-        _ => OTHER,
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -15,9 +15,8 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::answers::{ActorHeader, EventId, Justification, QueueName, WriteErrors, operator};
-use crate::OperationError;
 use crate::Shared;
-use crate::write::replay::{self, MOST_AT_ONCE, Preview, Selection};
+use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
 use crate::write::{Changed, discard, pause, release, skip};
 
@@ -71,11 +70,7 @@ async fn replay_events(
         return Ok(Json(Replayed { dry_run, selected, rows_changed: 0 }));
     }
     let operator = operator(caller, context, &reason.unwrap_or_default())?;
-    let selected = replay::preview(&api.pool, &selection).await?;
-    if selected.events > MOST_AT_ONCE {
-        return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_AT_ONCE }.into());
-    }
-    let changed = replay::replay(&api.pool, &selection, None, &operator).await?;
+    let (selected, changed) = replay::replay_at_once(&api.pool, &selection, &operator).await?;
     Ok(Json(Replayed { dry_run, selected, rows_changed: changed.rows_changed }))
 }
 

@@ -42,15 +42,13 @@ pub(super) async fn show(
     if let Some(jobs) = jobs_page(q) {
         return Ok(Redirect::to(&jobs).into_response());
     }
-    if let Ok(id) = q.parse::<Uuid>()
-        && show::is_event(&console.shared.pool, id).await?
-    {
-        return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
-    }
-    if let Ok(id) = q.parse::<Uuid>()
-        && story::is_return(&console.shared.pool, id).await?
-    {
-        return Ok(Redirect::to(&format!("/console/returns/{id}")).into_response());
+    if let Ok(id) = q.parse::<Uuid>() {
+        if show::is_event(&console.shared.pool, id).await? {
+            return Ok(Redirect::to(&format!("/console/events/{id}")).into_response());
+        }
+        if story::is_return(&console.shared.pool, id).await? {
+            return Ok(Redirect::to(&format!("/console/returns/{id}")).into_response());
+        }
     }
     match story::number_of(&console.shared.pool, q).await {
         Ok(number) => Ok(story_of(&number)),

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use runtime::ApiError;
-use runtime::http::{RequestContext, inline_disposition};
+use runtime::http::{RequestContext, pdf_headers};
 use storage::StoreError;
 
 use super::Console;
@@ -43,12 +43,7 @@ pub(super) async fn open(
     match store.get(&name).await {
         Ok(file) => {
             let remember = remembering(&visitor, &form, &headers);
-            let headers = [
-                (header::CONTENT_TYPE, "application/pdf".to_owned()),
-                (header::CONTENT_LENGTH, file.size.to_string()),
-                (header::CONTENT_DISPOSITION, inline_disposition(&name)),
-            ];
-            Ok((remember, headers, Body::from_stream(file.content)).into_response())
+            Ok((remember, pdf_headers(&name, file.size), Body::from_stream(file.content)).into_response())
         }
         Err(StoreError::NotFound(_)) => Err(no_pdf(format!("its file {} is gone", store.display_path(&name)))),
         Err(error) => Err(ApiError::internal(error).into()),

@@ -12,12 +12,11 @@ use uuid::Uuid;
 use super::Call;
 use super::answer::Answer;
 use super::outcome::Acted;
-use crate::OperationError;
 use crate::read::actions;
 use crate::shared::operator;
-use crate::write::replay::{self, MOST_AT_ONCE, Selection};
+use crate::write::replay::{self, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Operator, Source, discard, pause, release, skip};
+use crate::write::{Source, discard, pause, release, skip};
 
 /// What is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +120,7 @@ impl Act {
                 if arguments.dry_run {
                     return preview(pool, &arguments.selection()).await;
                 }
-                replay_within(pool, &arguments.selection(), &by(&arguments.reason)?).await?;
+                replay::replay_at_once(pool, &arguments.selection(), &by(&arguments.reason)?).await?;
             }
             Self::Skip => {
                 let EventArguments { reason, event_id } = parse_json(arguments)?;
@@ -179,12 +178,4 @@ async fn preview(pool: &PgPool, selection: &Selection) -> Result<Answer, ApiErro
     let events = if groups.is_empty() { "no event".to_owned() } else { groups.join(", ") };
     let acted = Acted::without_change(format!("Nothing was changed. A replay would send {events}."));
     Answer::done(acted.outcome.clone(), &acted)
-}
-
-async fn replay_within(pool: &PgPool, selection: &Selection, operator: &Operator) -> Result<(), OperationError> {
-    let events = replay::preview(pool, selection).await?.events;
-    if events > MOST_AT_ONCE {
-        return Err(OperationError::ReplayTooLarge { events, limit: MOST_AT_ONCE });
-    }
-    replay::replay(pool, selection, None, operator).await.map(drop)
 }

@@ -25,7 +25,7 @@ pub use selection::Selection;
 pub(super) use selection::{Page, find};
 
 /// Most events that one request replays, so that it ends before its time-out.
-pub(crate) const MOST_AT_ONCE: u64 = 10_000;
+const MOST_AT_ONCE: u64 = 10_000;
 /// Events replayed in one transaction.
 const BATCH: i64 = 500;
 /// A replay waits while a shard has this many events that are not out. At twice as many the relay would stop there.
@@ -85,6 +85,23 @@ pub async fn replay(
 ) -> Result<Changed, OperationError> {
     let (changed, _) = replay_while(pool, selection, per_second, operator, |_| ControlFlow::Continue(())).await?;
     Ok(changed)
+}
+
+/// As [`replay`], but for one request: counts first, and refuses more than it can replay before its time-out.
+///
+/// # Errors
+/// [`OperationError::ReplayTooLarge`], then nothing is replayed; and as [`replay`].
+pub(crate) async fn replay_at_once(
+    pool: &PgPool,
+    selection: &Selection,
+    operator: &Operator,
+) -> Result<(Preview, Changed), OperationError> {
+    let selected = preview(pool, selection).await?;
+    if selected.events > MOST_AT_ONCE {
+        return Err(OperationError::ReplayTooLarge { events: selected.events, limit: MOST_AT_ONCE });
+    }
+    let changed = replay(pool, selection, None, operator).await?;
+    Ok((selected, changed))
 }
 
 /// As [`replay`], and tells `progress` before each batch how many events are replayed. A break ends it there, and then the answer is false:

@@ -1,7 +1,7 @@
 //! Looking at what an event or a document says of a customer. Reading changes nothing, but it is recorded like a change.
 
 use runtime::database::in_transaction;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -14,11 +14,8 @@ use crate::read::show::{self, Shown};
 /// # Errors
 /// As [`show::show`]; then nothing is recorded.
 pub async fn reveal(pool: &PgPool, id: Uuid, operator: &Operator) -> Result<Shown, OperationError> {
-    let (operator, ids) = (operator.clone(), show::found(pool, id).await?);
-    in_transaction(pool, move |conn| {
-        Box::pin(async move { record(conn, &operator, Action::Reveal, json!({ "event_ids": ids }), 0).await })
-    })
-    .await?;
+    let ids = show::found(pool, id).await?;
+    note(pool, operator, json!({ "event_ids": ids })).await?;
     show::show(pool, id).await
 }
 
@@ -45,8 +42,13 @@ pub async fn document(pool: &PgPool, id: Uuid, operator: &Operator) -> Result<St
     }
     let path = found.path.as_deref().ok_or_else(|| no_pdf("it is not made yet; its job says why"))?;
     let name = path.rsplit('/').next().unwrap_or(path).to_owned();
-    let (operator, target) = (operator.clone(), json!({ "documents": [found.number] }));
+    note(pool, operator, json!({ "documents": [found.number] })).await?;
+    Ok(name)
+}
+
+async fn note(pool: &PgPool, operator: &Operator, target: Value) -> Result<(), OperationError> {
+    let operator = operator.clone();
     in_transaction(pool, move |conn| Box::pin(async move { record(conn, &operator, Action::Reveal, target, 0).await }))
         .await?;
-    Ok(name)
+    Ok(())
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runtime::http::{ApiQuery, inline_disposition};
+use runtime::http::{ApiQuery, pdf_headers};
 use runtime::{ApiError, ErrorBody};
 use serde::Deserialize;
 use serde_json::json;
@@ -215,11 +215,5 @@ async fn serve(api: &Api, headers: &HeaderMap, found: PdfOf, kind: &Kind) -> Res
 }
 
 fn pdf(file: StoredFile, name: &str, etag: String) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/pdf".to_owned()),
-        (header::CONTENT_LENGTH, file.size.to_string()),
-        (header::CONTENT_DISPOSITION, inline_disposition(name)),
-        (header::ETAG, etag),
-    ];
-    (headers, Body::from_stream(file.content)).into_response()
+    (pdf_headers(name, file.size), [(header::ETAG, etag)], Body::from_stream(file.content)).into_response()
 }

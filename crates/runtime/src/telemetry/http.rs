@@ -8,6 +8,10 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::trace::{fail, sampled, set_attribute};
+use crate::metrics::known_method;
+
+/// What the conventions call a method that they do not know.
+const OTHER: &str = "_OTHER";
 
 /// A request that was served.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub(crate) struct HttpRequest {
 /// Records what was asked and answered, if the trace is recorded; returns its id then.
 pub(crate) fn http_served(span: &Span, request: &HttpRequest, status: StatusCode) -> Option<TraceId> {
     let trace_id = sampled(span)?;
-    set_attribute(span, "http.request.method", known_method(&request.method));
+    set_attribute(span, "http.request.method", known_method(&request.method).unwrap_or(OTHER));
     set_attribute(span, "url.scheme", "http");
     set_attribute(span, "network.protocol.version", if request.version == Version::HTTP_2 { "2" } else { "1.1" });
     set_attribute(span, "http.response.status_code", i64::from(status.as_u16()));
@@ -34,20 +38,6 @@ pub(crate) fn http_served(span: &Span, request: &HttpRequest, status: StatusCode
         fail(span, status.as_str().to_owned());
     }
     Some(trace_id)
-}
-
-/// A client can send any word as a method.
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PATCH => "PATCH",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
-    }
 }
 
 /// The path, with its parameters only where they are ids of ours: a shop may call a customer by an e-mail address.
@@ -65,7 +55,7 @@ pub fn http_call(span: &Span, method: &Method, url: &str) {
     if sampled(span).is_none() {
         return;
     }
-    set_attribute(span, "http.request.method", known_method(method));
+    set_attribute(span, "http.request.method", known_method(method).unwrap_or(OTHER));
     let Ok(uri) = url.parse::<Uri>() else { return };
     let (Some(host), Some(scheme)) = (uri.host(), uri.scheme()) else { return };
     let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };

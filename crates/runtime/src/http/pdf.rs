@@ -1,8 +1,19 @@
-//! How a file is called when a browser saves it.
+//! A PDF that a browser shows, and how it is called when the browser saves it.
 
-/// `Content-Disposition` of a file that the browser shows, and saves under this name. `filename` is plain ASCII for old clients, `filename*` is for all
+use axum::http::{HeaderName, header};
+
+/// The headers of a PDF that the browser shows, and saves under this name.
+pub fn pdf_headers(name: &str, size: u64) -> [(HeaderName, String); 3] {
+    [
+        (header::CONTENT_TYPE, "application/pdf".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+        (header::CONTENT_DISPOSITION, inline_disposition(name)),
+    ]
+}
+
+/// `filename` is plain ASCII for old clients, `filename*` is for all
 /// others (RFC 6266, RFC 8187): an order number may be in any script.
-pub fn inline_disposition(name: &str) -> String {
+fn inline_disposition(name: &str) -> String {
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let encoded: String = name
         .bytes()
