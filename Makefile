@@ -23,6 +23,8 @@ run: ## Everything in one process: http://127.0.0.1:8000 (API, /docs), gateway o
 	@scripts/setup.sh run $(TRANSPORT)
 	@$(CARGO) run --bin standalone -- run --transport $(TRANSPORT)
 
+# Tests wait for programs, leases and time-outs more than they compute: with as many as cores, half of the cores' time is unused.
+test: export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc) * 2)))
 test: ## All tests, on real Postgres, RabbitMQ, Chromium, S3 and SMTP
 	@scripts/setup.sh test
 	@$(CARGO) test --workspace

@@ -364,10 +364,12 @@ create table messaging.ordered_aggregates (
 grant select, insert, update on messaging.ordered_aggregates to articurated_workers, articurated_operator;
 
 -- The dead jobs of all queues: a row while the job is dead. `status` has no index, so this is how dead jobs are found.
+--   last_error   that of the job, so that those with one error are found without looking each job up
 create table messaging.dead_letters (
-    queue     text        not null,
-    event_id  uuid        not null,
-    died_at   timestamptz not null default clock_timestamp(),
+    queue       text        not null,
+    event_id    uuid        not null,
+    died_at     timestamptz not null default clock_timestamp(),
+    last_error  text,
     constraint dead_letters_pkey primary key (queue, event_id)
 );
 grant select, insert on messaging.dead_letters to articurated_workers, articurated_query;
@@ -764,12 +766,12 @@ select (select count(*) from (select from messaging.pending_events limit 10000) 
              (select min(messaging.time_of(event_id)) from messaging.outbox_exceptions where status in ('WAITING', 'HELD')))
            as oldest_pending;
 
--- The jobs that are not done: those that wait, those that run, the dead, and those that are blocked. Queue and status are those of the
--- small tables, so a condition on them leaves out whole branches, and does not look each dead job up first.
+-- The jobs that are not done: those that wait, those that run, those that are blocked in an ordered queue, and with them the dead. Queue
+-- and status are those of the small tables, so a condition on them does not look each job up first.
 --   lease_owner, leased_until  the worker that runs it, and its lease
 -- `limit` makes Postgres look a job up by its key, instead of reading all of them. `offset 0` keeps it from looking for those of a
 -- range of events first, which are all jobs of a partition. Of a range with two ends Postgres expects that it is short.
-create view messaging.open_jobs as
+create view messaging.waiting_jobs as
 select name as queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, job.status, job.attempts,
        job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result,
        null::text as lease_owner, null::timestamptz as leased_until
@@ -780,10 +782,12 @@ cross join lateral (
       and run_at >= coalesce((select bound from messaging.queue_bounds
                               where queue_bounds.queue = name order by id desc limit 1), '-infinity')
     offset 0
-) as job
-union all
-select workers.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'running', job.attempts,
-       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, workers.owner, workers.expires_at
+) as job;
+
+create view messaging.running_jobs as
+select workers.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'running' as status, job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result,
+       workers.owner as lease_owner, workers.expires_at as leased_until
 from messaging.workers
 cross join lateral (
     select * from messaging.claims
@@ -796,7 +800,24 @@ cross join lateral (
     select * from messaging.inbox
     where inbox.event_id = claimed.event_id and inbox.queue = claims.queue and inbox.claim_id = claims.claim_id and status = 'running'
     limit 1
+) as job;
+
+create view messaging.blocked_jobs as
+select name as queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'blocked' as status, job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result,
+       null::text as lease_owner, null::timestamptz as leased_until
+from messaging.queues
+cross join lateral (
+    select * from messaging.inbox where inbox.queue = name and status = 'blocked' and run_at is null offset 0
 ) as job
+where ordered;
+
+create view messaging.open_jobs as
+select * from messaging.waiting_jobs
+union all
+select * from messaging.running_jobs
+union all
+select * from messaging.blocked_jobs
 union all
 select dead_letters.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'dead', job.attempts,
        job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
@@ -805,15 +826,7 @@ cross join lateral (
     select * from messaging.inbox
     where inbox.event_id = dead_letters.event_id and inbox.queue = dead_letters.queue and status = 'dead'
     limit 1
-) as job
-union all
-select name, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'blocked', job.attempts,
-       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
-from messaging.queues
-cross join lateral (
-    select * from messaging.inbox where inbox.queue = name and status = 'blocked' and run_at is null offset 0
-) as job
-where ordered;
+) as job;
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
@@ -856,7 +869,8 @@ cross join lateral (
     from (select from messaging.inbox where ordered and queue = name and status = 'blocked' and run_at is null limit 10000) as open
 ) as in_line;
 
-grant select on messaging.last_marks, messaging.held_shards, messaging.pending_events, messaging.outbox_backlog, messaging.open_jobs, messaging.queue_backlog
+grant select on messaging.last_marks, messaging.held_shards, messaging.pending_events, messaging.outbox_backlog, messaging.waiting_jobs,
+                messaging.running_jobs, messaging.blocked_jobs, messaging.open_jobs, messaging.queue_backlog
     to articurated_relay;
 grant select on messaging.last_marks to articurated_query;
 

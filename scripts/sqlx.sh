@@ -16,7 +16,8 @@ trap 'rm -rf "$fresh"' EXIT
 grep -rlE 'sqlx::query(_as|_scalar)?!|\bquery(_as|_scalar)?!' --include='*.rs' --exclude-dir=target . | xargs -r touch
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$fresh cargo check --workspace --all-targets
 
+# A result that is as before keeps its time, so that crates whose queries are unchanged are not compiled again.
 mkdir -p .sqlx
-find .sqlx -name 'query-*.json' -delete
-find "$fresh" -name 'query-*.json' -exec cp {} .sqlx/ \;
+for old in .sqlx/query-*.json; do [[ -e $fresh/${old##*/} ]] || rm -f "$old"; done
+for new in "$fresh"/query-*.json; do cmp --silent "$new" ".sqlx/${new##*/}" || cp "$new" .sqlx/; done
 echo "$(find .sqlx -name 'query-*.json' | wc -l) queries in .sqlx/"

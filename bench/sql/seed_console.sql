@@ -8,20 +8,22 @@ with event as materialized (
            ('x' || right(replace(aggregate_id::text, '-', ''), 12))::bit(48)::bigint as n
     from messaging.outbox where position > $1
 ), job as materialized (
-    select *, case event_type when 'order.created' then 'notifications' else 'invoices' end as queue,
-           case when position % 10000 = 17 then 'dead' when position % 20000 = 5 then 'discarded' else 'done' end as status
-    from event where not is_parked
+    select *, case when status <> 'done' then (array['the mail server refused the sender: 550 5.7.1 relaying denied', 'connection timed out after 30 s',
+               'the invoice store is full: No space left on device', 'Chromium ended: exit status 133', 'no template has this name',
+               'the payment gateway answered with 503'])[1 + position / 10000 % 6] end as last_error
+    from (select *, case event_type when 'order.created' then 'notifications' else 'invoices' end as queue,
+                 case when position % 10000 = 17 then 'dead' when position % 20000 = 5 then 'discarded' else 'done' end as status
+          from event where not is_parked) as one
 ), jobs as (
     insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, received_at, run_at, status, attempts, claim_id,
                                  started_at, finished_at, last_error)
     select queue, event_id, aggregate_id, aggregate_version, at + interval '2 ms', at + interval '2 ms', status,
            case status when 'done' then 1 else 12 end, event_id, at + interval '4 ms', at + (20 + position % 400) * interval '1 ms',
-           case when status <> 'done' then (array['the mail server refused the sender: 550 5.7.1 relaying denied', 'connection timed out after 30 s',
-               'the invoice store is full: No space left on device', 'Chromium ended: exit status 133', 'no template has this name',
-               'the payment gateway answered with 503'])[1 + position / 10000 % 6] end
+           last_error
     from job
 ), letters as (
-    insert into messaging.dead_letters (queue, event_id, died_at) select queue, event_id, at + interval '2 hours' from job where status = 'dead'
+    insert into messaging.dead_letters (queue, event_id, died_at, last_error)
+    select queue, event_id, at + interval '2 hours', last_error from job where status = 'dead'
 ), batches as (
     insert into messaging.relay_batches (batch_id, relay, epochs, shards, positions, last_position, sent_at, confirmed_at)
     select (array_agg(event_id order by position))[1], 'relay-1', '{1}', array_agg(distinct shard), array_agg(position order by position), max(position),

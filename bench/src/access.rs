@@ -26,7 +26,7 @@ const AIM: f64 = 0.95;
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
-    let orders = 2 * plan.orders;
+    let orders = 4 * plan.orders;
     database.seed_orders(&sample, orders).await?;
     database.seed_read_model(&sample, plan.orders).await?;
     database.settle().await?;

@@ -56,7 +56,7 @@ pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {
     pub(crate) fn new(mut times: Vec<Duration>) -> Result<Self> {
-        ensure!(!times.is_empty(), "nothing was measured");
+        ensure!(!times.is_empty(), "nothing was measured; a load whose requests run out needs more rows to begin with");
         times.sort_unstable();
         Ok(Self(times))
     }

@@ -63,7 +63,7 @@ fn swallow(connection: &TcpStream) -> Result<()> {
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
-    let orders = 2 * plan.orders;
+    let orders = 4 * plan.orders;
     database.seed_orders(&sample, orders).await?;
     database.settle().await?;
     let stock = Stock::new(1, orders);

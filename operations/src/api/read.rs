@@ -153,7 +153,7 @@ fn event_type() -> utoipa::openapi::schema::Schema {
 
 /// Jobs
 ///
-/// The latest arrivals first. Of done and discarded jobs, only the newest 20,000 of each queue are looked at.
+/// The latest arrivals first. Of done and discarded jobs, only the newest 10,000 are looked at: of the queue, or in equal parts of all.
 #[utoipa::path(get, path = "/jobs", tag = "Operations", params(JobParams),
     responses((status = 200, body = Jobs), ReadErrors))]
 async fn list_jobs(

@@ -78,7 +78,7 @@ pub(super) async fn show(
     let found = jobs::list(&console.shared.pool, &filter).await?;
     let content = html! {
         (filter_form(&narrowed))
-        @if found.jobs.is_empty() { p { "No such job." @if matches!(&*narrowed.status, "done" | "discarded") { " Only the newest 20,000 of each queue were looked at." } } }
+        @if found.jobs.is_empty() { p { "No such job." @if matches!(&*narrowed.status, "done" | "discarded") { " Only the newest 10,000 were looked at: of the queue, or in equal parts of all." } } }
         @else {
             (table("Jobs", &["Event", "Queue", "Type", "State", "Came", "Attempts", "Runs at", "Started", "Finished", "Last error"],
                    &found.jobs.iter().map(|job| row(found.at, job)).collect::<Vec<_>>()))

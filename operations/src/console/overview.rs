@@ -11,7 +11,7 @@ use super::Console;
 use super::log::actions_table;
 use super::page::{Frame, Part, act, maybe, moment, page, state, table};
 use super::plots::{Asked, plots};
-use super::refusal::Answer;
+use super::refusal::{Answer, Refusal};
 use super::visitor::Visitor;
 use crate::doctor::{self, Diagnosis, Severity};
 use crate::format::ranges;
@@ -26,11 +26,17 @@ pub(super) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer<Html<String>> {
     visitor.must_read("status")?;
-    let status = status::status(&console.shared.pool).await?;
-    let stuck = stuck::stuck(&console.shared.pool, PATIENCE, 1).await?;
-    let diagnosis = doctor::diagnose(&console.shared.pool, &console.shared.surroundings).await?;
+    let pool = &console.shared.pool;
+    // The doctor asks most. Meanwhile the rest is answered.
+    let rest = async {
+        let status = status::status(pool).await?;
+        let stuck = stuck::stuck(pool, PATIENCE, 1).await?;
+        let plots = plots(pool, status.at, &asked).await?;
+        Ok::<_, Refusal>((status, stuck, plots))
+    };
+    let (diagnosis, rest) = tokio::join!(doctor::diagnose(pool, &console.shared.surroundings), rest);
+    let ((status, stuck, plots), diagnosis) = (rest?, diagnosis?);
     let now = status.at;
-    let plots = plots(&console.shared.pool, now, &asked).await?;
     let content = html! {
         (needs_a_person(&diagnosis, &stuck))
         h2 { "Queues" }

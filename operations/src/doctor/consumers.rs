@@ -5,7 +5,7 @@ use sqlx::PgPool;
 
 use super::Finding;
 
-/// Jobs of a queue that wait, and jobs that run or are dead, are counted up to this many.
+/// Jobs of a queue that wait, that run, and that are dead, are counted up to this many each.
 const COUNTED: i64 = 10_000;
 
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
@@ -18,22 +18,21 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
 async fn queues(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let queues = sqlx::query!(
         r#"
-        select name as "name!", dead as "dead!", in_doubt as "in_doubt!", silent as "silent!", overdue as "overdue!",
+        select name as "name!", (select count(*) from (select from messaging.dead_letters where queue = name limit $1) as letter) as "dead!",
+               in_doubt as "in_doubt!", silent as "silent!", overdue as "overdue!",
                unknown as "unknown!", unknown_reason, paused_at, paused_by, paused_reason, since as "since?", outages.reason as "reason?"
         from messaging.queues
         left join messaging.outages on outages.queue = name
         cross join lateral (
-            select count(*) filter (where status = 'dead') as dead, count(*) filter (where status = 'in_doubt') as in_doubt,
+            select count(*) filter (where status = 'in_doubt') as in_doubt,
                    count(*) filter (where status = 'running' and leased_until < clock_timestamp() - interval '30 seconds') as silent,
                    count(*) filter (where status in ('ready', 'in_doubt') and run_at < clock_timestamp() - interval '30 seconds') as overdue,
                    count(*) filter (where status in ('ready', 'in_doubt') and last_error like $2) as unknown,
                    min(last_error) filter (where status in ('ready', 'in_doubt') and last_error like $2) as unknown_reason
             from (
-                (select status, run_at, leased_until, last_error from messaging.open_jobs
-                 where open_jobs.queue = name and status in ('ready', 'in_doubt') limit $1)
+                (select status, run_at, leased_until, last_error from messaging.waiting_jobs as job where job.queue = name limit $1)
                 union all
-                (select status, run_at, leased_until, last_error from messaging.open_jobs
-                 where open_jobs.queue = name and status in ('running', 'dead') limit $1)
+                (select status, run_at, leased_until, last_error from messaging.running_jobs as job where job.queue = name limit $1)
             ) as open
         ) as counted
         order by name

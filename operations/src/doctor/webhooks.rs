@@ -4,8 +4,8 @@ use sqlx::PgPool;
 
 use super::Finding;
 
-/// Deliveries that are counted.
-const COUNTED: i64 = 10_000;
+/// Deliveries that are counted, at most, of each endpoint and state.
+const COUNTED: i64 = 1_000;
 
 pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let endpoints = sqlx::query!(
@@ -36,16 +36,21 @@ pub(super) async fn findings(pool: &PgPool) -> sqlx::Result<Vec<Finding>> {
         } else if let (Some(since), Some(true)) = (endpoint.failing_since, endpoint.fails_for_long) {
             let cause = format!(
                 "nothing has reached the webhook endpoint {id} at {host} since {since}; {} deliveries wait",
-                endpoint.pending
+                number(endpoint.pending)
             );
             let remedy = "GET /api/v1/ops/webhooks/{id}/deliveries?status=PENDING says what it answers; after three days it is disabled";
             findings.push(Finding::warning("WEBHOOK_FAILING", cause, remedy));
         }
         if endpoint.failed > 0 {
-            let cause = format!("{} deliveries to the webhook endpoint {id} at {host} were given up", endpoint.failed);
+            let cause =
+                format!("{} deliveries to the webhook endpoint {id} at {host} were given up", number(endpoint.failed));
             let remedy = "POST /api/v1/ops/webhooks/{id}/recover makes those since a time again; GET …/deliveries?status=FAILED lists them";
             findings.push(Finding::warning("WEBHOOKS_GIVEN_UP", cause, remedy));
         }
     }
     Ok(findings)
+}
+
+fn number(counted: i64) -> String {
+    if counted < COUNTED { counted.to_string() } else { format!("at least {counted}") }
 }

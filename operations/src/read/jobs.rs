@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::OperationError;
 
-/// Rows of each queue, newest first, in which a list looks for jobs that are done or discarded. No index has the status.
-const NEWEST: i64 = 20_000;
-/// Open jobs of each queue, and of those that wait or that run or are dead, in which a list looks.
+/// Rows, newest first, in which a list looks for jobs that are done or discarded: of its queue, or in equal parts of all. No index
+/// has the status.
+const NEWEST: i64 = 10_000;
+/// Open jobs of each queue, and of those that wait, that run and that are dead, in which a list looks.
 const OPEN: i64 = 10_000;
 
 /// The states of a job.
@@ -158,14 +159,27 @@ async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], filter
         r#"
         select open.* from unnest($1::text[]) as chosen (queue)
         cross join lateral (
-            (select * from messaging.open_jobs
-             where open_jobs.queue = chosen.queue and status in ('ready', 'in_doubt') and status = any($2) limit $7)
+            (select * from messaging.waiting_jobs as waiting where waiting.queue = chosen.queue and status = any($2) limit $7)
             union all
-            (select * from messaging.open_jobs
-             where open_jobs.queue = chosen.queue and status in ('running', 'dead') and status = any($2) limit $7)
+            (select * from messaging.running_jobs as running where running.queue = chosen.queue and 'running' = any($2) limit $7)
             union all
-            (select * from messaging.open_jobs
-             where open_jobs.queue = chosen.queue and status = 'blocked' and status = any($2) limit $7)
+            -- The newest first, and it ends at the first so many that match: each of the others would be looked up. None came after it
+            -- died.
+            (select letter.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, job.status, job.attempts,
+                    job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
+             from (select queue, event_id from messaging.dead_letters
+                   where dead_letters.queue = chosen.queue and 'dead' = any($2)
+                     and ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or died_at >= $5)
+                   order by event_id desc limit $7) as letter
+             cross join lateral (
+                 select * from messaging.inbox
+                 where inbox.event_id = letter.event_id and inbox.queue = letter.queue and status = 'dead' limit 1
+             ) as job
+             where ($5::timestamptz is null or received_at >= $5)
+               and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = job.event_id))
+             limit $3)
+            union all
+            (select * from messaging.blocked_jobs as blocked where blocked.queue = chosen.queue and 'blocked' = any($2) limit $7)
         ) as open
         where ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
           and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open.event_id))
@@ -207,7 +221,7 @@ async fn list_settled(
         limit $4
         "#,
         queues,
-        NEWEST,
+        NEWEST / i64::try_from(queues.len().max(1)).unwrap_or(1),
         statuses,
         filter.limit,
         filter.error.as_deref(),

@@ -108,8 +108,8 @@ async fn workers(pool: &PgPool) -> sqlx::Result<Vec<Worker>> {
         Worker,
         r#"
         select worker.queue, worker.owner, worker.expires_at,
-               (select count(*) from (select lease_owner from messaging.open_jobs
-                                      where open_jobs.queue = worker.queue and status in ('running', 'dead') limit $1) as job
+               (select count(*) from (select lease_owner from messaging.running_jobs as running
+                                      where running.queue = worker.queue limit $1) as job
                 where lease_owner = worker.owner) as "running!"
         from messaging.workers as worker
         order by worker.queue, worker.owner

@@ -100,17 +100,11 @@ pub async fn is_event(pool: &PgPool, id: Uuid) -> sqlx::Result<bool> {
 /// No index has the aggregate's id, because it would slow every command down. So finding an aggregate reads the whole
 /// outbox, and only when no event has the id.
 async fn ids_of(pool: &PgPool, id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    if is_event(pool, id).await? {
+        return Ok(vec![id]);
+    }
     sqlx::query_scalar!(
-        r#"
-        with event as (
-            select event_id, aggregate_version from messaging.outbox where event_id = $1
-        ), of_aggregate as (
-            select event_id, aggregate_version from messaging.outbox where aggregate_id = $1 and not exists (select from event)
-        )
-        select event_id as "event_id!" from (select * from event union all select * from of_aggregate) as found
-        order by aggregate_version
-        limit $2
-        "#,
+        "select event_id from messaging.outbox where aggregate_id = $1 order by aggregate_version, event_id limit $2",
         id,
         LIMIT,
     )

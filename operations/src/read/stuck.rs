@@ -14,7 +14,7 @@ use crate::OperationError;
 
 /// The age at which a waiting event or job counts as stuck, unless the operator gives another.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Events that wait, and jobs of a queue that wait, or run, or are dead, are read up to this many.
+/// Events that wait, and jobs of a queue that wait, that run, and that are dead, are read up to this many each.
 const MOST: i64 = 10_000;
 
 /// What is stuck.
@@ -137,6 +137,8 @@ async fn events(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result
     Ok((total, events.collect()))
 }
 
+/// Of the dead jobs of a queue the oldest are looked up, and the others only counted. In an ordered queue all are, because of those
+/// behind them.
 async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(i64, Vec<StuckJob>)> {
     let rows = sqlx::query!(
         r#"
@@ -147,11 +149,19 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
             from messaging.queues
             left join messaging.outages on outages.queue = name
             cross join lateral (
-                (select * from messaging.open_jobs where open_jobs.queue = name and status in ('ready', 'in_doubt') limit $2)
+                (select * from messaging.waiting_jobs as waiting where waiting.queue = name limit $2)
                 union all
-                (select * from messaging.open_jobs where open_jobs.queue = name and status in ('running', 'dead') limit $2)
+                (select * from messaging.running_jobs as running where running.queue = name limit $2)
                 union all
-                (select inbox.*, null, null from messaging.inbox where ordered and inbox.queue = name and run_at is null limit $2)
+                (select dead.*, null, null
+                 from (select queue, event_id from messaging.dead_letters
+                       where queue = name order by event_id limit case when ordered then $2 else $3 end) as letter
+                 cross join lateral (
+                     select * from messaging.inbox
+                     where inbox.event_id = letter.event_id and inbox.queue = letter.queue and status = 'dead' limit 1
+                 ) as dead)
+                union all
+                (select * from messaging.blocked_jobs as blocked where blocked.queue = name limit $2)
             ) as job
             window line as (partition by job.queue, aggregate_id order by aggregate_version)
         ), judged as (
@@ -169,12 +179,18 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
             from open
         ), listed as (
             select *, count(*) over () as total from judged where reason is not null order by received_at, queue, event_id limit $3
+        ), others as (
+            select coalesce(sum(greatest(dead - $3, 0)), 0)::bigint as dead
+            from messaging.queues
+            cross join lateral (select count(*) as dead from (select from messaging.dead_letters where queue = name limit $2) as letter) as counted
+            where not ordered
         )
         select queue as "queue!", listed.event_id as "event_id!", coalesce(event_type, '') as "event_type!",
                coalesce(aggregate_type, '') as "aggregate_type!", listed.aggregate_id as "aggregate_id!",
                received_at as "received_at!", reason as "reason!", attempts as "attempts!", last_error,
-               case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at, behind as "behind!", total as "total!"
-        from listed left join messaging.outbox as event on event.event_id = listed.event_id
+               case when status in ('ready', 'in_doubt') then run_at end as next_attempt_at, behind as "behind!",
+               total + others.dead as "total!"
+        from listed cross join others left join messaging.outbox as event on event.event_id = listed.event_id
         order by received_at, queue, listed.event_id
         "#,
         interval(older_than),

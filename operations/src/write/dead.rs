@@ -64,19 +64,19 @@ pub(super) async fn pick(
     let rows = sqlx::query!(
         r#"
         with seen as materialized (
-            select queue, event_id, died_at from messaging.dead_letters
+            select queue, event_id, died_at, last_error from messaging.dead_letters
             where (queue, event_id) > ($1, $2) and ($3::text is null or queue = $3)
             order by queue, event_id
             limit $4
         ), picked as materialized (
-            select seen.queue, seen.event_id, coalesce(event.event_type, '') as event_type, job.last_error
+            select seen.queue, seen.event_id, coalesce(event.event_type, '') as event_type, seen.last_error
             from seen
             join messaging.inbox as job on job.queue = seen.queue and job.event_id = seen.event_id and job.status = 'dead'
             left join messaging.outbox as event on event.event_id = seen.event_id
             where died_at <= coalesce($5, clock_timestamp())
               and ($6::text is null or event.event_type = $6)
-              and ($7::text is null or position(lower($7) in lower(job.last_error)) > 0)
-              and ($8::timestamptz is null or job.received_at >= $8)
+              and ($7::text is null or position(lower($7) in lower(seen.last_error)) > 0)
+              and ($8::timestamptz is null or died_at >= $8 and job.received_at >= $8)
             order by seen.queue, seen.event_id
             limit $9
         )

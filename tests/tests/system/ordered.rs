@@ -138,7 +138,7 @@ async fn only_a_dead_job_is_discarded() -> Result<()> {
     execute(
         pool,
         "update messaging.inbox set status = 'dead', finished_at = now();
-         insert into messaging.dead_letters select queue, event_id from messaging.inbox order by event_id limit 1;
+         insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox order by event_id limit 1;
          update messaging.inbox set status = 'ready', finished_at = null
          where event_id not in (select event_id from messaging.dead_letters)",
     )

@@ -80,7 +80,7 @@ pub async fn fail(conn: &mut PgConnection, job: &Job, error: &str, next: Next) -
             where queue = $3 and event_id = $5 and claim_id = $6 and status = 'running'
             returning queue, event_id
         ), dead as (
-            insert into messaging.dead_letters (queue, event_id) select queue, event_id from failed where $1 = 'dead'
+            insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, $2 from failed where $1 = 'dead'
         )
         select count(*) as "rows!" from failed
         "#,

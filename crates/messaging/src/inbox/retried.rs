@@ -129,7 +129,7 @@ pub async fn dead_letter(conn: &mut PgConnection, job: &Job, reason: &str) -> sq
             where job.status not in ('done', 'discarded')
             returning queue, event_id
         )
-        insert into messaging.dead_letters (queue, event_id) select queue, event_id from dead on conflict do nothing
+        insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, $5 from dead on conflict do nothing
         "#,
         job.queue.as_str(),
         job.event_id,

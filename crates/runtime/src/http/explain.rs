@@ -4,8 +4,8 @@ use crate::error::FieldError;
 
 /// `message` is serde's, about the value at `path`.
 pub(super) fn explain(path: &str, message: &str) -> FieldError {
-    // serde_path_to_error writes "." for the whole and "?" for an unknown path.
-    let path = if matches!(path, "." | "?") { "" } else { path };
+    // serde_path_to_error writes "." for the whole, and "?" for what it does not know, as the member whose name is being read.
+    let path = if matches!(path, "." | "?") { "" } else { path.strip_suffix(".?").unwrap_or(path) };
     let message = without_position(message);
     if let Some(name) = between_backticks(message, "missing field ") {
         return FieldError::new(join(path, name), "is required");
@@ -138,6 +138,7 @@ mod tests {
             ("items[2]", "missing field `sku`", "items[2].sku", "is required"),
             (".", "missing field `sku`", "sku", "is required"),
             ("items[2].sku", "duplicate field `sku`", "items[2].sku", "is given more than once"),
+            ("tags.?", "duplicate field `a` at line 1 column 9", "tags.a", "is given more than once"),
             ("colour", "unknown field `colour`, expected `sku` or `title`", "colour", "is not a known field"),
             (
                 "state",

@@ -78,13 +78,13 @@ pub(crate) struct Page {
 impl Page {
     /// From the first event that may be selected to the last one, however many occur meanwhile.
     ///
-    /// Ids come from clocks that may be ahead of the database's. The time in an id is about the time at which the event
-    /// occurred; a day is more than they ever differ.
+    /// Ids come from clocks that may be ahead of the database's. The time in an id and the one at which the event occurred are
+    /// of one clock and seconds apart; an hour is more than they ever differ.
     pub(crate) async fn first(pool: &PgPool, selection: &Selection, limit: i64) -> sqlx::Result<Self> {
         let bounds = sqlx::query!(
             r#"
-            select messaging.lowest_event_id(greatest($1::timestamptz - interval '1 day', to_timestamp(0))) as "after!",
-                   messaging.lowest_event_id(greatest(to_timestamp(0), least($2::timestamptz + interval '1 day',
+            select messaging.lowest_event_id(greatest($1::timestamptz - interval '1 hour', to_timestamp(0))) as "after!",
+                   messaging.lowest_event_id(greatest(to_timestamp(0), least($2::timestamptz + interval '1 hour',
                                                                              clock_timestamp() + interval '1 minute'))) as "end!"
             "#,
             selection.from,

@@ -31,7 +31,7 @@ pub(super) async fn dead_mail(system: &System) -> Result<Uuid> {
     let id = eventually("an e-mail", SOON, async || Ok(sqlx::query_scalar(job).fetch_optional(pool).await?)).await?;
     let dead = "update messaging.inbox set status = 'dead', attempts = 5, finished_at = clock_timestamp(),
                        last_error = 'mail server said 451 to <b>meera</b> meera@example.in' where queue = 'notifications';
-                insert into messaging.dead_letters select queue, event_id from messaging.inbox where status = 'dead'";
+                insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead'";
     execute(pool, dead).await?;
     Ok(id)
 }

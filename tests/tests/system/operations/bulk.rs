@@ -24,7 +24,7 @@ pub(crate) async fn dead_mails(system: &System, number: usize) -> Result<Vec<Uui
                        last_error = case when place % 4 = 0 then 'timed out' else format('mail server said %s to a%s@example.in', 400 + place, place) end
                 from (select event_id as id, row_number() over (order by event_id) as place from messaging.inbox where queue = 'notifications') as line
                 where queue = 'notifications' and event_id = id;
-                insert into messaging.dead_letters select queue, event_id from messaging.inbox where status = 'dead'";
+                insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead'";
     execute(pool, dead).await?;
     Ok(sqlx::query_scalar("select event_id from messaging.inbox where queue = 'notifications' order by event_id")
         .fetch_all(pool)
@@ -110,7 +110,7 @@ async fn a_restart_neither_stops_nor_repeats_an_act() -> Result<()> {
                  where queue = 'notifications' and status = 'in_doubt'
                    and event_id in (select min(event_id::text)::uuid from messaging.inbox where queue = 'notifications'
                                     union all select max(event_id::text)::uuid from messaging.inbox where queue = 'notifications');
-                 insert into messaging.dead_letters select queue, event_id from messaging.inbox where status = 'dead' on conflict do nothing";
+                 insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead' on conflict do nothing";
     execute(pool, again).await?;
     let database = system.stop().await?;
 

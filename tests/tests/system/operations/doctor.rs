@@ -29,7 +29,7 @@ const RUN: &str = "insert into messaging.schedule_runs (name, due_at, attempt, o
 const JOB: &str = "insert into messaging.inbox (queue, event_id, aggregate_id, aggregate_version, run_at, status, claim_id, finished_at)
     select 'refunds', event_id, aggregate_id, 1, now() - interval '1 hour',";
 /// The dead letters of the dead jobs.
-const LETTERS: &str = "; insert into messaging.dead_letters select queue, event_id from messaging.inbox";
+const LETTERS: &str = "; insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox";
 /// The claim of the running jobs, and their worker, which is silent.
 const SILENT: &str =
     "; insert into messaging.claims select claim_id, queue, 'ghost', array[event_id] from messaging.inbox;
