@@ -701,6 +701,8 @@ create table messaging.schedule_runs (
 
 grant select, insert, update on messaging.schedules, messaging.schedule_runs
     to articurated_command, articurated_relay, articurated_query;
+-- An operator moves a due time up, to now.
+grant update (next_due_at) on messaging.schedules to articurated_operator;
 -- The relay deletes old runs.
 grant delete on messaging.schedule_runs to articurated_relay;
 
@@ -886,7 +888,7 @@ create table messaging.operator_actions (
     actor         text        not null constraint operator_actions_actor_length check (char_length(actor) between 1 and 128),
     source        text        not null constraint operator_actions_source_known check (source in ('CLI', 'REST', 'CONSOLE', 'MCP')),
     action        text        not null constraint operator_actions_action_known check (action in
-                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
+                              ('REPLAY', 'SKIP', 'RELEASE', 'RETRY', 'DISCARD', 'PAUSE', 'RESUME', 'RUN_SCHEDULE', 'CREATE_KEY', 'ROTATE_KEY', 'REVOKE_KEY',
                                'EXPORT_CUSTOMER', 'ERASE_CUSTOMER', 'ERASE_DOCUMENTS', 'CREATE_WEBHOOK', 'CHANGE_WEBHOOK', 'DELETE_WEBHOOK',
                                'ROTATE_WEBHOOK', 'TEST_WEBHOOK', 'REDELIVER_WEBHOOK', 'RECOVER_WEBHOOK', 'REVEAL', 'INVESTIGATE',
                                'CLOSE_INVESTIGATION', 'START_BULK', 'CANCEL_BULK')),

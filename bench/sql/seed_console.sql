@@ -1,6 +1,6 @@
 -- What became of the events after position $1, so that the console has something to show: a job for each, done but for one in 10,000
 -- that is dead and one in 20,000 that was discarded; the batches they went out in; a parked event in 40,000, which has no job; an e-mail
--- about each first step; three endpoints of webhooks for every twentieth event, one delivery in 500 refused; an operator's act per 2,000
+-- about each first step; three disabled endpoints of webhooks for every twentieth event, one delivery in 500 refused; an operator's act per 2,000
 -- events; and for shipped orders the invoice, and for every tenth a return with its refund. The id of an order is its number.
 with event as materialized (
     select event_id, position, shard, aggregate_id, aggregate_version, event_type, occurred_at as at,
@@ -39,8 +39,9 @@ with event as materialized (
     select event_id, 'order_created', event_id::text || '@example.com', 'SENT', at, at + interval '30 ms'
     from job where queue = 'notifications' and aggregate_version = 1
 ), endpoints as materialized (
-    insert into messaging.webhook_endpoints (id, url, secret, created_at, updated_at)
-    select lpad(n::text, 32, '0')::uuid, 'https://example.com/hooks/' || n, 'whsec_bm9uZQ==', now(), now() from generate_series(1, 3) as n
+    insert into messaging.webhook_endpoints (id, url, secret, created_at, updated_at, disabled_at, disabled_reason)
+    select lpad(n::text, 32, '0')::uuid, 'https://example.com/hooks/' || n, 'whsec_bm9uZQ==', now(), now(), now(), 'not to be reached from here'
+    from generate_series(1, 3) as n
     on conflict do nothing
 ), deliveries as (
     insert into messaging.webhook_deliveries (event_id, endpoint_id, event_type, aggregate_id, aggregate_version, status, attempts, tries,

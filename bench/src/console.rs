@@ -33,8 +33,8 @@ const ORDERS_PER_SECOND: f64 = 20.0;
 const PARTS: [Part; 5] = [Part::Command, Part::Relay, Part::Workers, Part::Query, Part::Operations];
 /// Requests per page; what they ask for differs.
 const TIMES: u64 = 60;
-/// Requests before them, which have every plan made.
-const WARM_UP: u64 = 5;
+/// Requests before them. A connection plans each statement for the first five times, and a page may come to another connection.
+const WARM_UP: u64 = 20;
 const PEOPLE: u64 = 10;
 /// How long a person looks at a page.
 const LOOK: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ const AIM_OF_A_CORE: f64 = 0.01;
 const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// The pages and searches. `{n}` is the number of an order with an invoice, a return and a refund.
-const PAGES: [(&str, &str); 34] = [
+const PAGES: [(&str, &str); 45] = [
     ("overview", ""),
     ("overview, a day", "?span=day"),
     ("stuck", "/stuck"),
@@ -58,22 +58,33 @@ const PAGES: [(&str, &str); 34] = [
     ("done jobs", "/jobs?status=done"),
     ("done jobs of a queue", "/jobs?status=done&queue=invoices"),
     ("jobs in doubt", "/jobs?status=in_doubt"),
+    ("jobs that wait", "/jobs?status=ready"),
+    ("jobs that run", "/jobs?status=running"),
+    ("blocked jobs", "/jobs?status=blocked"),
     ("an event", "/events/{event}"),
     ("a dead event", "/events/{dead}"),
     ("an order", "/orders/{number}"),
+    ("a return", "/returns/{return}"),
     ("processes", "/processes"),
     ("schedules", "/schedules"),
+    ("keys", "/keys"),
     ("webhooks", "/webhooks"),
     ("a webhook", "/webhooks/00000000-0000-0000-0000-000000000001"),
     ("audit", "/audit"),
     ("log", "/log"),
+    ("log of a person", "/log?actor=asha"),
+    ("log by a word", "/log?text=store"),
     ("log as CSV", "/log.csv"),
     ("an act", "/acts/{act}"),
     ("bulk acts", "/bulk"),
     ("preview: retry", "/bulk/new?act=retry&error=timed+out"),
+    ("preview: discard", "/bulk/new?act=discard&queue=invoices"),
     ("preview: replay", "/bulk/new?act=replay&event_type=order.shipped&since=3days"),
     ("find: order", "/find?q={number}"),
     ("find: e-mail", "/find?q=c{customer}%40example.com"),
+    ("find: customer", "/find?q=CUST-{customer}"),
+    ("find: event", "/find?q={event}"),
+    ("find: jobs", "/find?q=state:dead+queue:invoices"),
     ("find: parcel", "/find?q=BD{n}IN"),
     ("find: invoice", "/find?q=AC%2F26-27%2F{n}"),
     ("find: refund", "/find?q=RF-{n}"),
@@ -163,6 +174,7 @@ struct Asked {
     orders: u64,
     events: Vec<String>,
     dead: Vec<String>,
+    returns: Vec<String>,
     acts: Vec<String>,
 }
 
@@ -178,6 +190,7 @@ impl Asked {
             events: some("select event_id::text from messaging.webhook_deliveries where status = 'FAILED' limit 500")
                 .await?,
             dead: some("select event_id::text from messaging.dead_letters order by died_at limit 500").await?,
+            returns: some("select id::text from command.returns order by created_at desc limit 500").await?,
             acts: some("select id::text from messaging.operator_actions order by id desc limit 500").await?,
         })
     }
@@ -192,6 +205,7 @@ impl Asked {
             .replace("{n}", &n.to_string())
             .replace("{event}", &one(&self.events))
             .replace("{dead}", &one(&self.dead))
+            .replace("{return}", &one(&self.returns))
             .replace("{act}", &one(&self.acts));
         requests::get(&format!("/console{path}"))
     }

@@ -72,6 +72,8 @@ pub enum Command {
     Actions(read::Actions),
     /// Lists what runs by the clock: when each schedule is due, who leads it, and how its last run ended
     Schedules(read::Schedules),
+    /// Has a schedule run now: its next run moves up
+    RunSchedule(write::RunSchedule),
     /// Lists, makes, rotates and revokes the keys of callers
     #[command(subcommand)]
     Keys(keys::Command),
@@ -116,6 +118,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Resume(arguments) => (arguments.run().await, 1),
         Command::Actions(arguments) => (arguments.run().await, 1),
         Command::Schedules(arguments) => (arguments.run().await, 1),
+        Command::RunSchedule(arguments) => (arguments.run().await, 1),
         Command::Keys(command) => (command.run().await, 1),
         Command::Customer(command) => (command.run().await, 1),
         Command::Seal(arguments) => (arguments.run().await, 1),

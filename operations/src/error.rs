@@ -24,6 +24,10 @@ pub enum OperationError {
     JobNotFound(Uuid, Option<Queue>),
     #[error("the event {0} has no dead job; only dead jobs are retried or discarded")]
     JobNotDead(Uuid),
+    #[error("no schedule has the name {0:?}: ops schedules lists them")]
+    ScheduleNotFound(String),
+    #[error("the schedule {name} cannot run now: {why}")]
+    ScheduleNotRunnable { name: String, why: &'static str },
     #[error("no key has the id {0}")]
     KeyNotFound(Uuid),
     #[error("a key of the name {0:?} is valid already: rotate it, revoke it, or take another name")]

@@ -30,6 +30,12 @@ pub(crate) fn gap(from: DateTime<Utc>, to: DateTime<Utc>) -> String {
     }
 }
 
+/// When a job came to its queue and was last started, after the step that its event announced: `queued +4 ms, started +6 ms`.
+pub(crate) fn hops(at: DateTime<Utc>, received_at: DateTime<Utc>, started_at: Option<DateTime<Utc>>) -> String {
+    let queued = format!("queued +{}", gap(at, received_at));
+    started_at.map_or_else(|| queued.clone(), |started_at| format!("{queued}, started +{}", gap(at, started_at)))
+}
+
 pub(crate) fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }

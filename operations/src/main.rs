@@ -1,4 +1,4 @@
-//! `ops [run | status | stuck | show | order | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | keys |
+//! `ops [run | status | stuck | show | order | replay | skip | release | jobs | retry | discard | pause | resume | actions | schedules | run-schedule | keys |
 //! customer | audit | seal | doctor | completions SHELL]`
 
 use std::io;

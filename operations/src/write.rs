@@ -5,6 +5,7 @@
 //! - [`retry`], [`discard`]: dead jobs;
 //! - [`bulk`]: all that a filter matches, in batches that survive a restart;
 //! - [`pause`]: whole queues;
+//! - [`schedule`]: what runs by the clock, at once;
 //! - [`investigate`]: who looks into what;
 //! - [`reveal`]: looking at what an event says of a customer;
 //! - [`keys`]: the keys of callers;
@@ -18,6 +19,7 @@ pub mod release;
 pub mod retry;
 pub mod discard;
 pub mod pause;
+pub mod schedule;
 pub mod bulk;
 pub mod investigate;
 pub mod reveal;

@@ -119,6 +119,7 @@ pub static RULES: &[Rule] = &[
     rule("POST",  "/api/v1/ops/queues/{queue}/resume",         [No,     No,   No,     No,       All,     All]),
     rule("POST",  "/api/v1/ops/replay",                        [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/schedules",                     [No,     No,   No,     No,       All,     All]),
+    rule("POST",  "/api/v1/ops/schedules/{name}/run",          [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/status",                        [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/stories/{of}",                  [No,     No,   No,     No,       All,     All]),
     rule("GET",   "/api/v1/ops/stuck",                         [No,     No,   No,     No,       All,     All]),

@@ -19,5 +19,5 @@ mod store;
 
 pub use runner::{ATTEMPTS, Runner, Turn, start, switch_off};
 pub use schedule::{Due, Missed, Schedule};
-pub use store::delete_runs;
+pub use store::{Asked, ask, delete_runs};
 pub use timing::{Expression, ExpressionError};

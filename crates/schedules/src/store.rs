@@ -253,6 +253,48 @@ pub(crate) async fn release(pool: &PgPool, name: &str, owner: &str) -> sqlx::Res
     Ok(())
 }
 
+/// What came of asking a schedule to run at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It is due now, and its leader looks every 1.5 s.
+    DueAt(DateTime<Utc>),
+    Unknown,
+    SwitchedOff,
+    /// Its last run has not ended.
+    Open,
+    /// It is due already, and waits for a leader.
+    Due,
+}
+
+/// Moves the next due time of a schedule up, to now. After that run the times are those of its expression again.
+pub async fn ask(conn: &mut PgConnection, name: &str, now: DateTime<Utc>) -> sqlx::Result<Asked> {
+    let schedule = sqlx::query!(
+        r#"
+        select next_due_at, last_due_at,
+               exists (select from messaging.schedule_runs as run
+                       where run.name = schedule.name and due_at = next_due_at and status in ('running', 'waiting')) as "is_open!"
+        from messaging.schedules as schedule where name = $1 for update
+        "#,
+        name,
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(schedule) = schedule else { return Ok(Asked::Unknown) };
+    let Some(next_due_at) = schedule.next_due_at else { return Ok(Asked::SwitchedOff) };
+    if schedule.is_open {
+        return Ok(Asked::Open);
+    }
+    if next_due_at <= now || schedule.last_due_at.is_some_and(|last| last >= now) {
+        return Ok(Asked::Due);
+    }
+    let moved = sqlx::query_scalar!(
+        r#"update messaging.schedules set next_due_at = $1 where name = $2 returning next_due_at as "at!""#,
+        now,
+        name,
+    );
+    Ok(Asked::DueAt(moved.fetch_one(conn).await?))
+}
+
 /// Deletes runs that were due before `before`, except the newest of each schedule. Returns how many.
 pub async fn delete_runs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
     let deleted = sqlx::query!(

@@ -65,11 +65,11 @@ pub(super) struct EventId(pub(super) Uuid);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueName(pub(super) Queue);
 
-/// Any number or id of an order in the path. What is no text names none.
+/// Any name, number or id in the path. What is no text names none.
 #[derive(Debug, Clone)]
-pub(super) struct OrderName(pub(super) String);
+pub(super) struct NameInPath(pub(super) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for OrderName {
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
@@ -149,37 +149,34 @@ pub(super) fn instant(field: &str, text: &str) -> Result<DateTime<Utc>, ApiError
 impl From<OperationError> for ApiError {
     fn from(error: OperationError) -> Self {
         let message = error.to_string();
+        let named = |id: Uuid| json!({ "id": id });
         match error {
-            OperationError::EventNotFound(id) => {
-                Self::not_found("EVENT_NOT_FOUND", message).with_details(json!({ "id": id }))
-            }
+            OperationError::EventNotFound(id) => Self::not_found("EVENT_NOT_FOUND", message).with_details(named(id)),
             OperationError::OrderNotFound(of) => {
                 Self::not_found("ORDER_NOT_FOUND", message).with_details(json!({ "of": of }))
             }
-            OperationError::ReturnNotFound(id) => {
-                Self::not_found("RETURN_NOT_FOUND", message).with_details(json!({ "id": id }))
-            }
+            OperationError::ReturnNotFound(id) => Self::not_found("RETURN_NOT_FOUND", message).with_details(named(id)),
             OperationError::DocumentNotFound(id) => {
-                Self::not_found("DOCUMENT_NOT_FOUND", message).with_details(json!({ "id": id }))
+                Self::not_found("DOCUMENT_NOT_FOUND", message).with_details(named(id))
             }
             OperationError::NoPdf { .. } => Self::not_found("DOCUMENT_FILE_MISSING", message),
             OperationError::EventNotSkippable { id, .. } => {
-                Self::conflict("EVENT_NOT_SKIPPABLE", message).with_details(json!({ "id": id }))
+                Self::conflict("EVENT_NOT_SKIPPABLE", message).with_details(named(id))
             }
             OperationError::NothingToRelease { id, .. } => {
-                Self::conflict("NOTHING_TO_RELEASE", message).with_details(json!({ "id": id }))
+                Self::conflict("NOTHING_TO_RELEASE", message).with_details(named(id))
             }
-            OperationError::JobNotFound(id, _) => {
-                Self::not_found("JOB_NOT_FOUND", message).with_details(json!({ "id": id }))
+            OperationError::JobNotFound(id, _) => Self::not_found("JOB_NOT_FOUND", message).with_details(named(id)),
+            OperationError::JobNotDead(id) => Self::conflict("JOB_NOT_DEAD", message).with_details(named(id)),
+            OperationError::ScheduleNotFound(_) => Self::not_found("SCHEDULE_NOT_FOUND", message),
+            OperationError::ScheduleNotRunnable { name, .. } => {
+                Self::conflict("SCHEDULE_NOT_RUNNABLE", message).with_details(json!({ "schedule": name }))
             }
-            OperationError::JobNotDead(id) => Self::conflict("JOB_NOT_DEAD", message).with_details(json!({ "id": id })),
-            OperationError::KeyNotFound(id) => {
-                Self::not_found("KEY_NOT_FOUND", message).with_details(json!({ "id": id }))
-            }
+            OperationError::KeyNotFound(id) => Self::not_found("KEY_NOT_FOUND", message).with_details(named(id)),
             OperationError::KeyExists(name) => {
                 Self::conflict("KEY_EXISTS", message).with_details(json!({ "name": name }))
             }
-            OperationError::KeyRevoked(id) => Self::conflict("KEY_REVOKED", message).with_details(json!({ "id": id })),
+            OperationError::KeyRevoked(id) => Self::conflict("KEY_REVOKED", message).with_details(named(id)),
             OperationError::QueueNotFound(_) => Self::not_found("QUEUE_NOT_FOUND", message),
             OperationError::Invalid(field, message) => Self::invalid_field(field, message),
             OperationError::ReplayTooLarge { events, limit } => {
@@ -190,10 +187,10 @@ impl From<OperationError> for ApiError {
                 Self::conflict("REPLAY_STALLED", message).with_details(json!({ "replayed": replayed }))
             }
             OperationError::BulkActNotFound(id) => {
-                Self::not_found("BULK_ACT_NOT_FOUND", message).with_details(json!({ "id": id }))
+                Self::not_found("BULK_ACT_NOT_FOUND", message).with_details(named(id))
             }
             OperationError::BulkActEnded { id, .. } => {
-                Self::conflict("BULK_ACT_ENDED", message).with_details(json!({ "id": id }))
+                Self::conflict("BULK_ACT_ENDED", message).with_details(named(id))
             }
             OperationError::CustomerNotFound(_) => Self::not_found("CUSTOMER_NOT_FOUND", message),
             OperationError::NotErasable(_)
@@ -201,15 +198,13 @@ impl From<OperationError> for ApiError {
             | OperationError::DocumentsLeft { .. }
             | OperationError::FileLeft { .. } => Self::conflict("NOT_ERASABLE", message),
             OperationError::WebhookNotFound(id) => {
-                Self::not_found("WEBHOOK_NOT_FOUND", message).with_details(json!({ "id": id }))
+                Self::not_found("WEBHOOK_NOT_FOUND", message).with_details(named(id))
             }
             OperationError::DeliveryNotFound { endpoint_id, event_id } => {
                 Self::not_found("DELIVERY_NOT_FOUND", message)
                     .with_details(json!({ "endpoint_id": endpoint_id, "event_id": event_id }))
             }
-            OperationError::WebhookDisabled(id) => {
-                Self::conflict("WEBHOOK_DISABLED", message).with_details(json!({ "id": id }))
-            }
+            OperationError::WebhookDisabled(id) => Self::conflict("WEBHOOK_DISABLED", message).with_details(named(id)),
             OperationError::DeliveryUnderWay => Self::conflict("DELIVERY_UNDER_WAY", message),
             OperationError::LogNotRead => Self::conflict("LOG_NOT_READ", message),
             OperationError::NothingSelected => Self::conflict("NOTHING_SELECTED", message),

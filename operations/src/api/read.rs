@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{EventId, OrderName, ReadErrors, instant, limit};
+use super::answers::{EventId, NameInPath, ReadErrors, instant, limit};
 use crate::Shared;
 use crate::audit::Report;
 use crate::doctor::Diagnosis;
@@ -96,7 +96,7 @@ async fn show_event(State(api): State<Arc<Shared>>, EventId(id): EventId) -> Res
     params(("of" = String, Path, min_length = 1, max_length = 64,
             description = "Order number, or number of an invoice or a credit note, or id of the order or of one of its returns, refunds, documents or events")),
     responses((status = 200, body = Story), (status = 404, description = "`ORDER_NOT_FOUND`", body = ErrorBody), ReadErrors))]
-async fn tell_story(State(api): State<Arc<Shared>>, OrderName(of): OrderName) -> Result<Json<Story>, ApiError> {
+async fn tell_story(State(api): State<Arc<Shared>>, NameInPath(of): NameInPath) -> Result<Json<Story>, ApiError> {
     Ok(Json(story::tell(&api.pool, &of).await?))
 }
 

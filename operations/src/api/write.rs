@@ -14,10 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::answers::{ActorHeader, EventId, Justification, QueueName, WriteErrors, operator};
+use super::answers::{ActorHeader, EventId, Justification, NameInPath, QueueName, WriteErrors, operator};
 use crate::Shared;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
+use crate::write::schedule::{self, RunAsked};
 use crate::write::{Changed, discard, pause, release, skip};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -29,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(discard_jobs))
         .routes(routes!(pause_queue))
         .routes(routes!(resume_queue))
+        .routes(routes!(run_schedule))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -209,4 +211,23 @@ async fn resume_queue(
 ) -> Result<Json<Changed>, ApiError> {
     let operator = operator(caller, context, &body.reason)?;
     Ok(Json(pause::resume(&api.pool, queue, operator).await?))
+}
+
+/// Run a schedule now
+///
+/// Its next run moves up to now; the times of its expression stay as they are. The instance that leads it starts within two seconds, and
+/// `GET /ops/schedules` has the run, with the same `due_at`. Without a leader it runs when a process that has the schedule starts.
+#[utoipa::path(post, path = "/schedules/{name}/run", tag = "Operations", request_body = Justification,
+    params(("name" = String, Path, max_length = 64, example = "partition_maintenance"),
+           ActorHeader),
+    responses((status = 200, body = RunAsked), WriteErrors))]
+async fn run_schedule(
+    State(api): State<Arc<Shared>>,
+    NameInPath(name): NameInPath,
+    caller: Caller,
+    context: RequestContext,
+    ApiJson(body): ApiJson<Justification>,
+) -> Result<Json<RunAsked>, ApiError> {
+    let operator = operator(caller, context, &body.reason)?;
+    Ok(Json(schedule::run_now(&api.pool, name, &api.surroundings.clock, operator).await?))
 }

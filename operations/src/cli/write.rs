@@ -1,4 +1,4 @@
-//! `ops replay | skip | release | retry | discard | pause | resume`.
+//! `ops replay | skip | release | retry | discard | pause | resume | run-schedule`.
 
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use contracts::{Email, Queue};
+use runtime::Clock;
 use uuid::Uuid;
 
 use super::format::{Page, table};
@@ -13,7 +14,7 @@ use super::{Common, progress};
 use crate::values;
 use crate::write::replay::{self, Preview, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Changed, Operator, Source, discard, pause, release, skip};
+use crate::write::{Changed, Operator, Source, discard, pause, release, schedule, skip};
 
 /// Who acts.
 #[derive(Debug, Args)]
@@ -140,6 +141,16 @@ pub struct Pause {
 }
 
 #[derive(Debug, Args)]
+pub struct RunSchedule {
+    #[command(flatten)]
+    common: Common,
+    /// As `ops schedules` lists it
+    name: String,
+    #[command(flatten)]
+    justified: Justified,
+}
+
+#[derive(Debug, Args)]
 pub struct Resume {
     #[command(flatten)]
     common: Common,
@@ -210,6 +221,14 @@ impl Resume {
         let operator = self.justified.operator()?;
         let changed = pause::resume(&self.common.connect().await?, self.queue, operator).await?;
         self.common.print(&changed, |changed| outcome(*changed, self.queue, "resumed", "was not paused"))
+    }
+}
+
+impl RunSchedule {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let operator = self.justified.operator()?;
+        let asked = schedule::run_now(&self.common.connect().await?, self.name, &Clock::system(), operator).await?;
+        self.common.print(&asked, |asked| format!("{} is due now: ops schedules says what came of it", asked.schedule))
     }
 }
 

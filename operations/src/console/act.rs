@@ -25,7 +25,7 @@ use crate::OperationError;
 use crate::read::actions;
 use crate::write::replay::{self, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Operator, Source, discard, investigate, pause, release, skip};
+use crate::write::{Operator, Source, discard, investigate, pause, release, schedule, skip};
 
 /// Events that one form names.
 const MOST: usize = 1_000;
@@ -40,6 +40,7 @@ enum Verb {
     Discard,
     Pause,
     Resume,
+    Run,
     Investigate,
     Close,
 }
@@ -55,6 +56,7 @@ impl Verb {
             Self::Discard => "events/{id}/discard",
             Self::Pause => "queues/{queue}/pause",
             Self::Resume => "queues/{queue}/resume",
+            Self::Run => "schedules/{name}/run",
             Self::Investigate => "investigations",
             Self::Close => "investigations/close",
         }
@@ -81,6 +83,8 @@ pub(super) struct Act {
     #[serde(default)]
     queue: String,
     #[serde(default)]
+    schedule: String,
+    #[serde(default)]
     customer_email: String,
     #[serde(flatten)]
     justified: Justified,
@@ -92,6 +96,7 @@ struct Wanted {
     verb: Verb,
     event_ids: Vec<Uuid>,
     queue: Option<Queue>,
+    schedule: String,
     customer_email: Option<Email>,
 }
 
@@ -171,10 +176,10 @@ impl Act {
         if needs_queue && queue.is_none() {
             return Err(invalid("queue", "is required".to_owned()).into());
         }
-        if !needs_queue && event_ids.is_empty() {
+        if !needs_queue && self.verb != Verb::Run && event_ids.is_empty() {
             return Err(invalid("event_ids", "must name at least one event".to_owned()).into());
         }
-        Ok(Wanted { verb: self.verb, event_ids, queue, customer_email })
+        Ok(Wanted { verb: self.verb, event_ids, queue, schedule: self.schedule.clone(), customer_email })
     }
 }
 
@@ -184,7 +189,7 @@ impl Wanted {
     /// # Errors
     /// When nothing of it was done.
     async fn carry_out(self, console: &Console, operator: &Operator) -> Result<Option<String>, OperationError> {
-        let Self { verb, event_ids, queue, customer_email } = self;
+        let Self { verb, event_ids, queue, schedule, customer_email } = self;
         let pool = &console.shared.pool;
         match (verb, queue) {
             (Verb::Replay, _) => {
@@ -200,6 +205,9 @@ impl Wanted {
             (Verb::Pause, Some(queue)) => drop(pause::pause(pool, queue, operator.clone()).await?),
             (Verb::Resume, Some(queue)) => drop(pause::resume(pool, queue, operator.clone()).await?),
             (Verb::Pause | Verb::Resume, None) => {}
+            (Verb::Run, _) => {
+                drop(schedule::run_now(pool, schedule, &console.shared.surroundings.clock, operator.clone()).await?);
+            }
             (Verb::Skip | Verb::Release | Verb::Discard, queue) => {
                 return one_by_one(pool, verb, &event_ids, queue, operator).await;
             }

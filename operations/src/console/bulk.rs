@@ -263,7 +263,7 @@ fn came_of(act: &BulkAct, outcome: &Outcome) -> Markup {
     let looked_at = i64::try_from(outcome.lines.len()).unwrap_or(i64::MAX);
     html! {
         h2 { "What came of it" }
-        p { (outcome::sentence(&outcome.action.action, &outcome.lines)) }
+        p { (outcome.sentence) }
         @if looked_at < act.acted { p .quiet { "Of the first batches. All of them: " a href={ "/console/log?text=" (act.id) } { "operator log" } "." } }
     }
 }

@@ -84,7 +84,10 @@ fn many(console: &Console, visitor: &Visitor, q: &str, now: DateTime<Utc>, order
     page(&Frame::of(console, "Find").for_visitor(visitor).searching(q), &content)
 }
 
-/// The address of the page of these jobs. `None`: no jobs are asked for.
+/// States of events that are not out. They stand on one page, with any other part of the search left aside.
+const NOT_OUT: [&str; 5] = ["parked", "pending", "held", "waiting", "back_off"];
+
+/// The address of the page of these jobs, or of the events that are not out. `None`: neither is asked for.
 fn jobs_page(q: &str) -> Option<String> {
     let mut parts = Vec::new();
     let mut rest = q;
@@ -95,6 +98,9 @@ fn jobs_page(q: &str) -> Option<String> {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
             None => value.split_once(' ').unwrap_or((value, "")),
         };
+        if name == "state" && NOT_OUT.contains(&value) {
+            return Some("/console/stuck".to_owned());
+        }
         parts.push(format!("{param}={}", encoded(value)));
         rest = after.trim_start();
     }
@@ -109,6 +115,7 @@ fn nothing_found(console: &Console, visitor: &Visitor, q: &str) -> Html<String> 
             dt { "An order" } dd { "by its number or id, or the id of its return, refund or document, or the number of its invoice or credit note" }
             dt { "Orders" } dd { "by the e-mail address or the id of a customer, a tracking number, or the transaction of a payment or refund" }
             dt { "An event" } dd { "by its id, while the log keeps it" }
+            dt { "Events that are not out" } dd { code { "state:parked" } ", or " code { "pending" } ", " code { "held" } ", " code { "back_off" } }
             dt { "Jobs" } dd { code { "state:dead queue:refunds type:return.completed error:\"timed out\" since:2h" } ", each part where it is needed" }
         }
     };
@@ -126,6 +133,7 @@ mod tests {
             ("state:dead  queue:refunds", Some("/console/jobs?status=dead&queue=refunds")),
             ("error:\"timed out\" since:2h", Some("/console/jobs?error=timed%20out&since=2h")),
             ("error:\"timed out", Some("/console/jobs?error=timed%20out")),
+            ("state:parked", Some("/console/stuck")),
             ("AC-1001", None),
             ("colour:red", None),
             ("AC-1001 state:dead", None),

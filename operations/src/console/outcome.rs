@@ -34,9 +34,8 @@ pub(super) async fn show(
     visitor.must_read("actions")?;
     let not_found = || ApiError::not_found("ACTION_NOT_FOUND", "no operator action has this number");
     let id = id.parse::<i64>().map_err(|_| not_found())?;
-    let Outcome { at, action, lines, is_under_way } =
+    let Outcome { at, action, sentence, lines, is_under_way } =
         outcome::of(&console.shared.pool, id).await?.ok_or_else(not_found)?;
-    let sentence = outcome::sentence(&action.action, &lines);
     let content = html! {
         p role="status" .fine { strong { (sentence) } @if is_under_way { span data-follow { " It is under way. " a href={ "/console/acts/" (id) } { "Look again" } } } }
         @if !params.refused.is_empty() { p role="alert" .alert { "Refused: " (params.refused) } }
@@ -58,6 +57,7 @@ pub(super) async fn show(
         }
         @if lines.len() > SHOWN { p .quiet { (SHOWN) " of " (lines.len()) " are shown." } }
         @if action.action == "PAUSE" || action.action == "RESUME" { p { a href="/console" { "All queues" } } }
+        @if action.action == "RUN_SCHEDULE" { p { a href="/console/schedules" { "All schedules" } } }
     };
     let title = format!("Operator action {id}");
     Ok(page(&Frame::of(&console, &title).for_visitor(&visitor), &content))

@@ -158,7 +158,7 @@ fn outbox(now: DateTime<Utc>, outbox: &OutboxStatus, shards_free: i64) -> Markup
         dl {
             dt { "Pending" } dd { (outbox.pending) }
             dt { "Oldest pending" } dd { (maybe(now, outbox.oldest_pending)) }
-            dt { "Parked" } dd { (outbox.parked) }
+            dt { "Parked" } dd { @if outbox.parked > 0 { a href="/console/stuck" { (outbox.parked) } } @else { "0" } }
             dt { "Published in the last minute" } dd { (outbox.published_per_minute) }
             dt { "Shards without a relay" } dd { (shards_free) }
         }

@@ -16,7 +16,7 @@ use super::pdf::opener;
 use super::refusal::Answer;
 use super::settings::Links;
 use super::visitor::Visitor;
-use crate::format::gap;
+use crate::format::{gap, hops};
 use crate::read::story::{self, Step, Story, StoryEvent};
 
 /// What a story is shown with: who looks, and where else its parts are.
@@ -188,7 +188,7 @@ fn came_of(at: DateTime<Utc>, event: &StoryEvent) -> Markup {
             }))
             @for job in &event.jobs {
                 (line(job.finished_at.or(job.started_at).or(Some(job.received_at)), html! { "job " (job.queue) }, html! {
-                    (state(&job.status)) (attempts(job.attempts)) (error(job.last_error.as_deref()))
+                    (state(&job.status)) (attempts(job.attempts)) ", " (hops(at, job.received_at, job.started_at)) (error(job.last_error.as_deref()))
                 }))
             }
             @for email in &event.emails {

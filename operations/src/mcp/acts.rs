@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::Call;
 use super::answer::Answer;
 use super::outcome::Acted;
+use crate::Shared;
 use crate::read::actions;
 use crate::shared::operator;
 use crate::write::replay::{self, Selection};
 use crate::write::retry::{self, DeadJobs};
-use crate::write::{Source, discard, pause, release, skip};
+use crate::write::{Source, discard, pause, release, schedule, skip};
 
 /// What is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(super) enum Act {
     Discard,
     Pause,
     Resume,
+    RunSchedule,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -109,9 +111,21 @@ pub(super) struct QueueArguments {
     queue: Queue,
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleArguments {
+    /// Why, for the operator log.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// Its name, as the tool `schedules` lists it.
+    #[schema(max_length = 64)]
+    schedule: String,
+}
+
 impl Act {
     /// Acts. `arguments` is JSON text.
-    pub(super) async fn answer(self, pool: &PgPool, call: &Call, arguments: &[u8]) -> Result<Answer, ApiError> {
+    pub(super) async fn answer(self, shared: &Shared, call: &Call, arguments: &[u8]) -> Result<Answer, ApiError> {
+        let pool = &shared.pool;
         let last = actions::last(pool).await?;
         let by = |reason: &str| operator(&call.caller, &call.context, Source::Mcp, reason);
         match self {
@@ -146,6 +160,10 @@ impl Act {
             Self::Resume => {
                 let QueueArguments { reason, queue } = parse_json(arguments)?;
                 pause::resume(pool, queue, by(&reason)?).await?;
+            }
+            Self::RunSchedule => {
+                let ScheduleArguments { reason, schedule } = parse_json(arguments)?;
+                schedule::run_now(pool, schedule, &shared.surroundings.clock, by(&reason)?).await?;
             }
         }
         let acted = match actions::first_after(pool, last, &call.context.request_id).await? {

@@ -71,8 +71,7 @@ impl Acted {
 
 impl From<Outcome> for Acted {
     fn from(outcome: Outcome) -> Self {
-        let Outcome { action, lines, is_under_way, .. } = outcome;
-        let sentence = outcome::sentence(&action.action, &lines);
+        let Outcome { action, sentence, lines, is_under_way, .. } = outcome;
         let lines = lines.into_iter().take(NAMED).map(ActedLine::from).collect();
         Self { outcome: sentence, is_under_way, action_id: Some(action.id), rows_changed: action.rows_changed, lines }
     }

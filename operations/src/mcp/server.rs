@@ -75,7 +75,7 @@ impl Server {
         self.admit(tool, call)?;
         match tool.kind {
             Kind::Read(read) => read.answer(&self.shared, arguments).await,
-            Kind::Act(act) => act.answer(&self.shared.pool, call, arguments).await,
+            Kind::Act(act) => act.answer(&self.shared, call, arguments).await,
         }
     }
 

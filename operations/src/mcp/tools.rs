@@ -65,7 +65,7 @@ impl Tool {
 }
 
 #[rustfmt::skip]
-static TOOLS: [Tool; 20] = [
+static TOOLS: [Tool; 21] = [
     read(Read::Status, ["status", "How the system is doing"], "status",
         "The whole system on one screen: relays and their shards, the outbox, each queue, the latest operator actions. Start here."),
     read(Read::Doctor, ["doctor", "What is wrong"], "doctor",
@@ -127,6 +127,9 @@ static TOOLS: [Tool; 20] = [
     act(Act::Resume, ["resume", "Resume a queue"], "queues/{queue}/resume",
         "Workers start jobs of the queue again.")
         .takes(of::<acts::QueueArguments>),
+    act(Act::RunSchedule, ["run_schedule", "Run a schedule now"], "schedules/{name}/run",
+        "Its next run moves up to now; its other times stay. Refused while it is off, due or running.")
+        .takes(of::<acts::ScheduleArguments>),
 ];
 
 /// The tool of this name.
@@ -190,7 +193,7 @@ mod tests {
     fn acts_are_offered_only_where_they_are_switched_on() {
         let names = |acts| offered(&Caller::Unchecked, acts).into_iter().map(|tool| tool.name).collect::<Vec<_>>();
         let (looking, all) = (names(false), names(true));
-        assert_eq!((looking.len(), all.len()), (13, 20));
+        assert_eq!((looking.len(), all.len()), (13, 21));
         assert!(all.contains(&"replay".into()) && !looking.contains(&"replay".into()));
     }
 

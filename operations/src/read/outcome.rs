@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::actions::{self, OperatorAction};
 use super::bulk::BulkAct;
 use super::jobs::{self, Job};
+use super::schedules::{self, ScheduleRun};
 use super::show::{self, Event};
 use crate::OperationError;
 
@@ -25,6 +26,8 @@ pub struct Outcome {
     pub at: DateTime<Utc>,
     /// With the rows and the events of all its batches.
     pub action: OperatorAction,
+    /// As `3 replayed: 2 delivered, 1 parked again (UNROUTABLE).`
+    pub sentence: String,
     pub lines: Vec<Line>,
     /// Something may still change by itself.
     pub is_under_way: bool,
@@ -78,8 +81,33 @@ async fn of_batches(pool: &PgPool, batches: Vec<OperatorAction>) -> Result<Optio
         _ => Vec::new(),
     };
     let is_recent = at - action.acted_at < UNDER_WAY;
-    let is_under_way = is_recent && lines.iter().any(|line: &Line| !line.is_final);
-    Ok(Some(Outcome { at, action, lines, is_under_way }))
+    let (sentence, is_final) = match &*action.action {
+        "RUN_SCHEDULE" => of_schedule(pool, &action.target).await?,
+        name => (sentence(name, &lines), lines.iter().all(|line: &Line| line.is_final)),
+    };
+    Ok(Some(Outcome { at, action, sentence, lines, is_under_way: is_recent && !is_final }))
+}
+
+/// What came of a run that was asked for, and whether it is over.
+async fn of_schedule(pool: &PgPool, target: &Value) -> Result<(String, bool), OperationError> {
+    let name = target["schedule"].as_str().unwrap_or_default();
+    let due_at = target["due_at"].as_str().and_then(|at| at.parse::<DateTime<Utc>>().ok()).unwrap_or_default();
+    Ok(told_of_run(name, schedules::run_since(pool, name, due_at).await?.as_ref()))
+}
+
+fn told_of_run(name: &str, run: Option<&ScheduleRun>) -> (String, bool) {
+    let Some(run) = run else {
+        let sentence = format!("{name} has not started yet. Without a process that leads it, it runs when one starts.");
+        return (sentence, false);
+    };
+    let error = run.error.as_deref().unwrap_or_default();
+    match (&*run.status, &run.result) {
+        ("done", Some(result)) => (format!("{name} has run: {result}"), true),
+        ("done", None) => (format!("{name} has run."), true),
+        ("failed", _) => (format!("{name} has failed for good: {error}"), true),
+        ("waiting", _) => (format!("{name} has failed at attempt {}, and tries again: {error}", run.attempt), false),
+        _ => (format!("{name} is running, at attempt {}.", run.attempt), false),
+    }
 }
 
 fn event_ids(action: &OperatorAction) -> Vec<Uuid> {
@@ -160,7 +188,7 @@ pub fn done(action: &str) -> &'static str {
 }
 
 /// As `3 replayed: 2 delivered, 1 parked again (UNROUTABLE).`
-pub fn sentence(action: &str, lines: &[Line]) -> String {
+fn sentence(action: &str, lines: &[Line]) -> String {
     let done = match action {
         "REPLAY" | "SKIP" | "RELEASE" | "RETRY" | "DISCARD" => done(action),
         "PAUSE" => return "The queue was paused: no worker starts a job of it until it is resumed.".to_owned(),

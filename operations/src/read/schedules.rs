@@ -59,6 +59,21 @@ pub struct ScheduleRun {
     pub result: Option<Value>,
 }
 
+/// The first run of a schedule that was due at this time or later.
+pub(super) async fn run_since(pool: &PgPool, name: &str, due_at: DateTime<Utc>) -> sqlx::Result<Option<ScheduleRun>> {
+    sqlx::query_as!(
+        ScheduleRun,
+        r#"
+        select due_at, missed, status, attempt, owner, started_at, finished_at, retry_at, error, result
+        from messaging.schedule_runs where name = $1 and due_at >= $2 order by due_at limit 1
+        "#,
+        name,
+        due_at,
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// All schedules, also those of past releases.
 pub async fn list(pool: &PgPool) -> sqlx::Result<Schedules> {
     let rows = sqlx::query!(

@@ -5,7 +5,7 @@ mod store;
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Asia::Kolkata;
 use runtime::database::limited;
 use runtime::{Clock, Ids, Tasks};
@@ -53,7 +53,8 @@ pub(crate) fn start(messaging: &PgPool, read: &PgPool, clock: &Clock, tasks: &Ta
 /// Makes the report of the day that has ended, and the missing reports of earlier days. A report that exists is not changed.
 async fn make_reports(messaging: &PgPool, read: &PgPool, due: Due, clock: &Clock) -> Result<Value, NightlyReportError> {
     wait_for_projector(messaging, due.at).await?;
-    let ended = day_of(due.at - chrono::Duration::microseconds(1));
+    // An operator may have it run in the middle of a day, which has not ended.
+    let ended = day_of(due.at) - Days::new(1);
     let days = limited(store::days_without_report(read, ended, LOOK_BACK_DAYS)).await?;
     for day in &days {
         let figures = limited(make_report(read, *day, clock.now())).await?;

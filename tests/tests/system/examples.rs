@@ -288,6 +288,7 @@ async fn play_operations(play: &mut Play<'_>) -> Result<()> {
         "revoke_key",
         "pause_queue",
         "resume_queue",
+        "run_schedule",
         "replay_events",
         "retry_jobs",
         "preview_bulk_act",

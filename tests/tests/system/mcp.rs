@@ -20,7 +20,7 @@ use crate::operations::{execute, untold_order};
 
 /// The revisions of the protocol: how the client is asked to speak, and what it then speaks.
 const REVISIONS: [(&str, &str); 2] = [("auto", "2026-07-28"), ("legacy", "2025-11-25")];
-const ACTS: [&str; 7] = ["replay", "skip", "release", "retry", "discard", "pause", "resume"];
+const ACTS: [&str; 8] = ["replay", "skip", "release", "retry", "discard", "pause", "resume", "run_schedule"];
 
 /// What came of some calls.
 async fn assistant(system: &System, mode: &str, headers: Value, calls: Value) -> Result<Value> {
@@ -143,6 +143,7 @@ async fn an_act_says_what_came_of_it_and_is_on_record() -> Result<()> {
             { "tool": "release", "arguments": { "reason": "now", "event_id": stuck } },
             { "tool": "retry", "arguments": { "reason": "again", "event_ids": [stuck] } },
             { "tool": "discard", "arguments": { "reason": "no", "event_id": stuck } },
+            { "tool": "run_schedule", "arguments": { "reason": "room is needed", "schedule": "partition_maintenance" } },
         ]),
     )
     .await?;
@@ -153,7 +154,7 @@ async fn an_act_says_what_came_of_it_and_is_on_record() -> Result<()> {
         assert_eq!(tool["annotations"]["readOnlyHint"], !is_act, "{tool}");
         assert!(!is_act || tool["inputSchema"]["required"].to_string().contains("reason"), "{tool}");
     }
-    assert_eq!(tools.len(), 20);
+    assert_eq!(tools.len(), 21);
     assert_eq!(answers[1]["text"], "Nothing was changed. A replay would send 1 order.eaten (UNROUTABLE).");
     let replayed = &answers[2];
     assert_eq!(replayed["text"], "1 replayed: 1 parked again (UNROUTABLE).", "{replayed}");
@@ -164,6 +165,8 @@ async fn an_act_says_what_came_of_it_and_is_on_record() -> Result<()> {
     assert_eq!(refusal(&answers[6])["code"], "NOTHING_TO_RELEASE");
     assert_eq!(refusal(&answers[7])["code"], "JOB_NOT_FOUND");
     assert_eq!(refusal(&answers[8])["code"], "JOB_NOT_FOUND");
+    let ran = answers[9]["text"].as_str().unwrap_or_default();
+    assert!(ran.starts_with("partition_maintenance has run: {"), "{ran}");
 
     let action = &replayed["value"]["action_id"];
     let again =
@@ -174,7 +177,7 @@ async fn an_act_says_what_came_of_it_and_is_on_record() -> Result<()> {
     let logged: Vec<_> =
         logged.iter().map(|act| [&act["action"], &act["source"], &act["actor"]].map(Value::as_str)).collect();
     let entry = |action| [Some(action), Some("MCP"), Some("anita")];
-    assert_eq!(logged, ["SKIP", "RESUME", "PAUSE", "REPLAY"].map(entry));
+    assert_eq!(logged, ["RUN_SCHEDULE", "SKIP", "RESUME", "PAUSE", "REPLAY"].map(entry));
     let reasons = "select count(*) from messaging.operator_actions where reason = 'the relay knows the type now'";
     let reasons = count(&system.database.pool, reasons).await?;
     assert_eq!(reasons, 1);
@@ -250,7 +253,7 @@ async fn the_role_of_the_key_decides_and_its_name_is_on_record() -> Result<()> {
         let came =
             assistant(&system, "auto", json!({ "Authorization": bearer, "X-Actor": "mallory" }), calls.clone()).await?;
         if matches!(role, Role::Operator | Role::Admin) {
-            assert_eq!(names(&came["answers"][0]).len(), 20, "{role}: {came}");
+            assert_eq!(names(&came["answers"][0]).len(), 21, "{role}: {came}");
             assert_eq!(came["answers"][1]["is_error"], false, "{role}: {came}");
         } else {
             assert!(came["refused"].is_string(), "{role}: {came}");

@@ -8,7 +8,7 @@ use reqwest::Method;
 use tests::{Api, System, description};
 
 /// The operations of requirements R4, R5, R8, R10, R14 and R16.
-const OPERATIONS: [&str; 99] = [
+const OPERATIONS: [&str; 100] = [
     "post /api/v1/orders",
     "post /api/v1/orders/{id}/pay",
     "post /api/v1/orders/{id}/processing",
@@ -79,6 +79,7 @@ const OPERATIONS: [&str; 99] = [
     "post /api/v1/ops/investigations",
     "post /api/v1/ops/investigations/close",
     "get /api/v1/ops/schedules",
+    "post /api/v1/ops/schedules/{name}/run",
     "get /api/v1/ops/audit",
     "get /api/v1/ops/doctor",
     "get /api/v1/credit-notes",

@@ -7,6 +7,7 @@ mod doctor;
 mod replays;
 mod seals;
 mod stories;
+mod schedules;
 mod jobs;
 mod terminal;
 

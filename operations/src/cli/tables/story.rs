@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use contracts::money;
 
 use crate::cli::format::{Cell, Content, Line, Page, Tone, table};
-use crate::format::{gap, or_dash, short};
+use crate::format::{gap, hops, or_dash, short};
 use crate::read::story::{Step, Story, StoryEmail, StoryEvent, StoryJob, StoryWebhook};
 
 /// A step, or what came of one.
@@ -143,7 +143,8 @@ fn published(at: DateTime<Utc>, event: &StoryEvent) -> Told {
 
 fn of_job(at: DateTime<Utc>, job: &StoryJob) -> Told {
     let then = job.finished_at.or(job.started_at).or(Some(job.received_at));
-    line(at, then, &format!("job {}", job.queue), told(&job.status, job.attempts, job.last_error.as_deref()))
+    let how = told(&job.status, job.attempts, job.last_error.as_deref());
+    line(at, then, &format!("job {}", job.queue), format!("{how}; {}", hops(at, job.received_at, job.started_at)))
 }
 
 fn of_email(at: DateTime<Utc>, email: &StoryEmail) -> Told {

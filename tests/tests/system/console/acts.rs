@@ -147,6 +147,30 @@ async fn a_queue_is_paused_and_resumed() -> Result<()> {
     system.finish().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_is_run_and_its_page_says_what_it_did() -> Result<()> {
+    let system = System::start(|_| {}).await?;
+    let mut browser = Browser::of(&system)?;
+    let led =
+        "select count(*) from messaging.schedules where name = 'partition_maintenance' and lease_owner is not null";
+    eventually("a leader", SOON, async || Ok((books::count(&system.database.pool, led).await? == 1).then_some(())))
+        .await?;
+    let page = browser.open("/console/schedules").await?.expect(200);
+    let token = page.has("value=\"partition_maintenance\"").has("Run now").form_token();
+    let fields = [
+        ("act", "run"),
+        ("schedule", "partition_maintenance"),
+        ("actor", "anita"),
+        ("reason", "room is needed"),
+        ("form_token", &*token),
+    ];
+    let act = browser.send("/console/act", &fields).await?.expect(200);
+    comes_of(&mut browser, &act.path, "partition_maintenance has run: {").await?;
+    let unknown = fields.map(|(name, value)| (name, if name == "schedule" { "none" } else { value }));
+    browser.send("/console/act", &unknown).await?.expect(404).has("ops schedules lists them");
+    system.finish().await
+}
+
 /// What an event says of a customer is shown to one who says why, and the log has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payload_is_hidden_until_it_is_asked_for() -> Result<()> {
