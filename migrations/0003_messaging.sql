@@ -814,6 +814,17 @@ cross join lateral (
 ) as job
 where ordered;
 
+create view messaging.dead_jobs as
+select dead_letters.queue, dead_letters.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'dead' as status, job.attempts,
+       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result,
+       null::text as lease_owner, null::timestamptz as leased_until
+from messaging.dead_letters
+cross join lateral (
+    select * from messaging.inbox
+    where inbox.event_id = dead_letters.event_id and inbox.queue = dead_letters.queue and status = 'dead'
+    limit 1
+) as job;
+
 create view messaging.open_jobs as
 select * from messaging.waiting_jobs
 union all
@@ -821,14 +832,7 @@ select * from messaging.running_jobs
 union all
 select * from messaging.blocked_jobs
 union all
-select dead_letters.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, 'dead', job.attempts,
-       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
-from messaging.dead_letters
-cross join lateral (
-    select * from messaging.inbox
-    where inbox.event_id = dead_letters.event_id and inbox.queue = dead_letters.queue and status = 'dead'
-    limit 1
-) as job;
+select * from messaging.dead_jobs;
 
 -- What waits in each queue: one row per queue. Done jobs are history and not counted.
 create view messaging.queue_backlog as
@@ -840,39 +844,22 @@ cross join lateral (
     select count(*) filter (where status = 'ready') as ready, count(*) filter (where status = 'in_doubt') as in_doubt,
            min(received_at) filter (where status = 'ready') as oldest_ready,
            min(run_at) filter (where run_at <= clock_timestamp()) as oldest_due, min(received_at) as oldest_open
-    from (select status, received_at, run_at from messaging.inbox
-          where queue = name and status in ('ready', 'in_doubt')
-            and run_at >= coalesce((select bound from messaging.queue_bounds
-                                    where queue_bounds.queue = name order by id desc limit 1), '-infinity')
-          limit 10000) as open
+    from (select status, received_at, run_at from messaging.waiting_jobs where queue = queues.name limit 10000) as open
 ) as waiting
 cross join lateral (
     select count(*) as running
-    from (select from messaging.workers
-          cross join lateral (
-              select * from messaging.claims
-              where claims.queue = name and claims.owner = workers.owner
-                and claim_id between oldest_claim and 'ffffffff-ffff-ffff-ffff-ffffffffffff'
-              offset 0
-          ) as claims
-          cross join unnest(event_ids) as claimed (event_id)
-          cross join lateral (
-              select from messaging.inbox
-              where inbox.event_id = claimed.event_id and inbox.queue = name and inbox.claim_id = claims.claim_id and status = 'running'
-              limit 1
-          ) as job
-          where workers.queue = name limit 10000) as open
+    from (select from messaging.running_jobs where queue = queues.name limit 10000) as open
 ) as in_work
 cross join lateral (
     select count(*) as dead from (select from messaging.dead_letters where dead_letters.queue = name limit 10000) as open
 ) as died
 cross join lateral (
     select count(*) as blocked
-    from (select from messaging.inbox where ordered and queue = name and status = 'blocked' and run_at is null limit 10000) as open
+    from (select from messaging.blocked_jobs where queue = queues.name limit 10000) as open
 ) as in_line;
 
 grant select on messaging.last_marks, messaging.held_shards, messaging.pending_events, messaging.outbox_backlog, messaging.waiting_jobs,
-                messaging.running_jobs, messaging.blocked_jobs, messaging.open_jobs, messaging.queue_backlog
+                messaging.running_jobs, messaging.blocked_jobs, messaging.dead_jobs, messaging.open_jobs, messaging.queue_backlog
     to articurated_relay;
 grant select on messaging.last_marks to articurated_query;
 

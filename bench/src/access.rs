@@ -18,7 +18,7 @@ use crate::load::Script;
 use crate::report::Row;
 use crate::requests::{self, Stock};
 use crate::system::{Database, System};
-use crate::turns::Turns;
+use crate::turns::{self, Turns};
 
 const CONNECTIONS: u32 = 64;
 const AIM: f64 = 0.95;
@@ -26,7 +26,7 @@ const AIM: f64 = 0.95;
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
-    let orders = 4 * plan.orders;
+    let orders = turns::orders(plan);
     database.seed_orders(&sample, orders).await?;
     database.seed_read_model(&sample, plan.orders).await?;
     database.settle().await?;

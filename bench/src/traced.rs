@@ -13,7 +13,7 @@ use crate::Plan;
 use crate::report::Row;
 use crate::requests::{self, Stock};
 use crate::system::System;
-use crate::turns::{Server, Turns};
+use crate::turns::{self, Server, Turns};
 
 const CONNECTIONS: u32 = 64;
 const AIM: f64 = 0.98;
@@ -63,7 +63,7 @@ fn swallow(connection: &TcpStream) -> Result<()> {
 pub(crate) async fn measure(system: &System, plan: &Plan) -> Result<Vec<Row>> {
     let sample = system.sample_order().await?;
     let database = system.database("ours").await?;
-    let orders = 4 * plan.orders;
+    let orders = turns::orders(plan);
     database.seed_orders(&sample, orders).await?;
     database.settle().await?;
     let stock = Stock::new(1, orders);

@@ -14,6 +14,11 @@ const PAIRS: usize = 120;
 const WARM_UP: Duration = Duration::from_millis(100);
 const MEASURE: Duration = Duration::from_millis(500);
 
+/// Orders to begin with, where both take orders through their steps: each turn begins with other ones, and none may run out.
+pub(crate) const fn orders(plan: &Plan) -> u64 {
+    4 * plan.orders
+}
+
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Server {

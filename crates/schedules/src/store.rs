@@ -31,22 +31,12 @@ async fn registered(conn: &mut PgConnection, name: &str, timing: &Timing, now: D
     )
     .execute(&mut *conn)
     .await?;
-    let known = sqlx::query!(
-        r#"
-        select cron, timezone, next_due_at, last_due_at,
-               exists (select from messaging.schedule_runs as run
-                       where run.name = schedule.name and due_at = next_due_at and status in ('running', 'waiting')) as "open!"
-        from messaging.schedules as schedule where name = $1 for update
-        "#,
-        name,
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+    let known = locked(conn, name).await?.ok_or(sqlx::Error::RowNotFound)?;
     let same = known.cron == cron && known.timezone == timezone;
     let next_due_at = match (known.next_due_at, known.last_due_at) {
         (Some(_), _) if same => return Ok(()),
         // A run that has been started is finished first.
-        (Some(next_due_at), _) if known.open => Some(next_due_at),
+        (Some(next_due_at), _) if known.is_open => Some(next_due_at),
         (Some(_), Some(last_due_at)) => timing.next(last_due_at),
         (Some(_), None) => timing.next(now),
         // It was off. Due times while it was off are not caught up.
@@ -63,6 +53,32 @@ async fn registered(conn: &mut PgConnection, name: &str, timing: &Timing, now: D
     .await?;
     tracing::info!(schedule = name, cron, timezone, ?next_due_at, "settings of the schedule changed");
     Ok(())
+}
+
+/// The settings and due times of a schedule.
+struct Known {
+    cron: String,
+    timezone: String,
+    next_due_at: Option<DateTime<Utc>>,
+    last_due_at: Option<DateTime<Utc>>,
+    /// The run for the next due time has been started and not settled.
+    is_open: bool,
+}
+
+/// Reads a schedule, and keeps others from changing it until the transaction ends.
+async fn locked(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<Known>> {
+    sqlx::query_as!(
+        Known,
+        r#"
+        select cron, timezone, next_due_at, last_due_at,
+               exists (select from messaging.schedule_runs as run
+                       where run.name = schedule.name and due_at = next_due_at and status in ('running', 'waiting')) as "is_open!"
+        from messaging.schedules as schedule where name = $1 for update
+        "#,
+        name,
+    )
+    .fetch_optional(conn)
+    .await
 }
 
 /// Records that a schedule is off, if it was ever on. An open run fails, because no instance will finish it.
@@ -268,18 +284,7 @@ pub enum Asked {
 
 /// Moves the next due time of a schedule up, to now. After that run the times are those of its expression again.
 pub async fn ask(conn: &mut PgConnection, name: &str, now: DateTime<Utc>) -> sqlx::Result<Asked> {
-    let schedule = sqlx::query!(
-        r#"
-        select next_due_at, last_due_at,
-               exists (select from messaging.schedule_runs as run
-                       where run.name = schedule.name and due_at = next_due_at and status in ('running', 'waiting')) as "is_open!"
-        from messaging.schedules as schedule where name = $1 for update
-        "#,
-        name,
-    )
-    .fetch_optional(&mut *conn)
-    .await?;
-    let Some(schedule) = schedule else { return Ok(Asked::Unknown) };
+    let Some(schedule) = locked(conn, name).await? else { return Ok(Asked::Unknown) };
     let Some(next_due_at) = schedule.next_due_at else { return Ok(Asked::SwitchedOff) };
     if schedule.is_open {
         return Ok(Asked::Open);

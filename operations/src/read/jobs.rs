@@ -157,33 +157,38 @@ async fn list_open(pool: &PgPool, queues: &[String], statuses: &[String], filter
     jobs!(
         pool,
         r#"
-        select open.* from unnest($1::text[]) as chosen (queue)
-        cross join lateral (
-            (select * from messaging.waiting_jobs as waiting where waiting.queue = chosen.queue and status = any($2) limit $7)
-            union all
-            (select * from messaging.running_jobs as running where running.queue = chosen.queue and 'running' = any($2) limit $7)
+        select * from (
+            select open.* from unnest($1::text[]) as chosen (queue)
+            cross join lateral (
+                (select * from messaging.waiting_jobs as waiting where waiting.queue = chosen.queue and status = any($2) limit $7)
+                union all
+                (select * from messaging.running_jobs as running where running.queue = chosen.queue and 'running' = any($2) limit $7)
+                union all
+                (select * from messaging.blocked_jobs as blocked where blocked.queue = chosen.queue and 'blocked' = any($2) limit $7)
+            ) as open
+            where ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
+              and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open.event_id))
             union all
             -- The newest first, and it ends at the first so many that match: each of the others would be looked up. None came after it
             -- died.
-            (select letter.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, job.status, job.attempts,
-                    job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null, null
-             from (select queue, event_id from messaging.dead_letters
-                   where dead_letters.queue = chosen.queue and 'dead' = any($2)
-                     and ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or died_at >= $5)
-                   order by event_id desc limit $7) as letter
-             cross join lateral (
-                 select * from messaging.inbox
-                 where inbox.event_id = letter.event_id and inbox.queue = letter.queue and status = 'dead' limit 1
-             ) as job
-             where ($5::timestamptz is null or received_at >= $5)
-               and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = job.event_id))
-             limit $3)
-            union all
-            (select * from messaging.blocked_jobs as blocked where blocked.queue = chosen.queue and 'blocked' = any($2) limit $7)
-        ) as open
-        where ($4::text is null or position(lower($4) in lower(last_error)) > 0) and ($5::timestamptz is null or received_at >= $5)
-          and ($6::text is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = open.event_id))
-        order by event_id desc, open.queue
+            select dead.* from unnest($1::text[]) as chosen (queue)
+            cross join lateral (
+                select letter.queue, job.event_id, job.aggregate_id, job.aggregate_version, job.received_at, job.run_at, job.status, job.attempts,
+                       job.deaths, job.claim_id, job.started_at, job.finished_at, job.last_error, job.result, null::text, null::timestamptz
+                from (select queue, event_id from messaging.dead_letters
+                      where dead_letters.queue = chosen.queue and 'dead' = any($2)
+                        and ($4 is null or position(lower($4) in lower(last_error)) > 0) and ($5 is null or died_at >= $5)
+                      order by event_id desc limit $7) as letter
+                cross join lateral (
+                    select * from messaging.inbox
+                    where inbox.event_id = letter.event_id and inbox.queue = letter.queue and status = 'dead' limit 1
+                ) as job
+                where ($5 is null or received_at >= $5)
+                  and ($6 is null or $6 = (select found.event_type from messaging.outbox as found where found.event_id = job.event_id))
+                limit $3
+            ) as dead
+        ) as listed
+        order by event_id desc, queue
         limit $3
         "#,
         queues,
@@ -210,7 +215,7 @@ async fn list_settled(
         cross join lateral (
             -- It ends at the first so many that match.
             select newest.* from (
-                select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2
+                select * from messaging.inbox where inbox.queue = chosen.queue and run_at is not null order by run_at desc limit $2::bigint / cardinality($1)
             ) as newest
             where status = any($3)
               and ($5::text is null or position(lower($5) in lower(last_error)) > 0) and ($6::timestamptz is null or received_at >= $6)
@@ -221,7 +226,7 @@ async fn list_settled(
         limit $4
         "#,
         queues,
-        NEWEST / i64::try_from(queues.len().max(1)).unwrap_or(1),
+        NEWEST,
         statuses,
         filter.limit,
         filter.error.as_deref(),

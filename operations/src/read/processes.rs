@@ -5,7 +5,7 @@ use sqlx::PgPool;
 
 use crate::OperationError;
 
-/// Running jobs of a queue that are counted, at most.
+/// Running jobs of a worker that are counted, at most.
 const MOST: i64 = 10_000;
 
 /// All processes.
@@ -108,9 +108,8 @@ async fn workers(pool: &PgPool) -> sqlx::Result<Vec<Worker>> {
         Worker,
         r#"
         select worker.queue, worker.owner, worker.expires_at,
-               (select count(*) from (select lease_owner from messaging.running_jobs as running
-                                      where running.queue = worker.queue limit $1) as job
-                where lease_owner = worker.owner) as "running!"
+               (select count(*) from (select from messaging.running_jobs as running
+                                      where running.queue = worker.queue and lease_owner = worker.owner limit $1) as job) as "running!"
         from messaging.workers as worker
         order by worker.queue, worker.owner
         "#,

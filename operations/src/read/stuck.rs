@@ -153,13 +153,8 @@ async fn jobs(pool: &PgPool, older_than: Duration, limit: i64) -> sqlx::Result<(
                 union all
                 (select * from messaging.running_jobs as running where running.queue = name limit $2)
                 union all
-                (select dead.*, null, null
-                 from (select queue, event_id from messaging.dead_letters
-                       where queue = name order by event_id limit case when ordered then $2 else $3 end) as letter
-                 cross join lateral (
-                     select * from messaging.inbox
-                     where inbox.event_id = letter.event_id and inbox.queue = letter.queue and status = 'dead' limit 1
-                 ) as dead)
+                (select * from messaging.dead_jobs as dead
+                 where dead.queue = name order by event_id limit case when ordered then $2 else $3 end)
                 union all
                 (select * from messaging.blocked_jobs as blocked where blocked.queue = name limit $2)
             ) as job
