@@ -84,6 +84,7 @@ pub async fn routes(
     let provider = Provider::start(&settings.provider, shared.surroundings.clock.clone(), tasks).await?;
     settings.check(access.is_checked(), provider.is_some())?;
     let style: Arc<str> = format!("{}{STYLE}", settings.style()).into();
+    let icon: Arc<str> = settings.icon().into();
     let issuer = provider.as_ref().map(Provider::issuer);
     let sessions = Sessions::new(shared.pool.clone(), settings.console_session_hours, issuer);
     let sign_ins = SignIns::new(shared.pool.clone());
@@ -121,6 +122,7 @@ pub async fn routes(
         .layer(map_response(keep_private));
     let files = Router::new()
         .route("/console/style.css", get(move || async move { file("text/css; charset=utf-8", style.to_string()) }))
+        .route("/console/icon.svg", get(move || async move { file("image/svg+xml", icon.to_string()) }))
         .route("/console/shortcuts.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT.to_owned()) }));
     Ok(access.close_to_others(pages.merge(files)))
 }

@@ -30,6 +30,7 @@ pub(super) fn document(document: &Document<'_>, [bar, below, end]: [Markup; 3], 
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) @if !installation.is_empty() { " · " (installation) } }
                 @if !next.is_empty() { meta http-equiv="refresh" content={ "0; url=" (next) }; }
+                link rel="icon" type="image/svg+xml" href="/console/icon.svg";
                 link rel="stylesheet" href="/console/style.css";
                 script src="/console/shortcuts.js" defer {}
             }

@@ -138,7 +138,7 @@ fn help() -> Markup {
             }
             form method="dialog" { button { "Close" } }
         }
-        footer { p .quiet { kbd { "?" } " shows the keys. All times are UTC." } }
+        footer { p .quiet { span .keys { kbd { "?" } " shows the keys. " } "All times are UTC." } }
     }
 }
 

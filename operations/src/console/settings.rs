@@ -134,6 +134,11 @@ impl FromStr for Colour {
 }
 
 impl Colour {
+    fn code(self) -> String {
+        let [red, green, blue] = self.0;
+        format!("#{red:02x}{green:02x}{blue:02x}")
+    }
+
     /// Black or white: what can be read on it (WCAG 2, relative luminance).
     fn text(self) -> &'static str {
         let [red, green, blue] = self.0.map(|part| {
@@ -162,8 +167,15 @@ impl ConsoleSettings {
 
     /// The colours of the bar, for the style sheet.
     pub(super) fn style(&self) -> String {
-        let Colour([red, green, blue]) = self.console_colour;
-        format!(":root{{--bar:#{red:02x}{green:02x}{blue:02x};--on-bar:{}}}\n", self.console_colour.text())
+        format!(":root{{--bar:{};--on-bar:{}}}\n", self.console_colour.code(), self.console_colour.text())
+    }
+
+    /// An A in the colours of the bar, for the tab in the browser.
+    pub(super) fn icon(&self) -> String {
+        let (bar, on_bar) = (self.console_colour.code(), self.console_colour.text());
+        format!(
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="{bar}"/><path d="M4 12.5 8 3.5l4 9M5.5 9.5h5" fill="none" stroke="{on_bar}" stroke-width="1.8"/></svg>"#
+        )
     }
 }
 
@@ -215,7 +227,9 @@ mod tests {
         for wrong in ["", "red", "#fff", "#gggggg", "#ff00ff;", "#12345é", "}body{"] {
             assert!(wrong.parse::<Colour>().is_err(), "{wrong}");
         }
-        assert_eq!(ConsoleSettings::default().style(), ":root{--bar:#5b3a29;--on-bar:#fff}\n");
+        let usual = ConsoleSettings::default();
+        assert_eq!(usual.style(), ":root{--bar:#5b3a29;--on-bar:#fff}\n");
+        assert!(usual.icon().contains("fill=\"#5b3a29\"") && usual.icon().contains("stroke=\"#fff\""));
         assert!(name("production").is_ok() && name("").is_err() && name(&"x".repeat(41)).is_err());
     }
 }

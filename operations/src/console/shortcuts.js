@@ -18,13 +18,11 @@ document.addEventListener('keydown', event => {
 const follow = () => {
   const main = document.getElementById('main')
   if (!main?.querySelector('[data-follow]')) return
+  const is_used = () => main.contains(document.activeElement) || main.querySelector('details[open]')
   setTimeout(async () => {
-    const is_used = main.contains(document.activeElement) || main.querySelector('details[open]')
-    const answer = is_used ? null : await fetch(location.href).catch(() => null)
-    if (answer?.ok) {
-      const read = new DOMParser().parseFromString(await answer.text(), 'text/html')
-      main.replaceChildren(...(read.getElementById('main')?.childNodes ?? main.childNodes))
-    }
+    const answer = is_used() ? null : await fetch(location.href).catch(() => null)
+    const read = answer?.ok && new DOMParser().parseFromString(await answer.text(), 'text/html')
+    if (read && !is_used()) main.replaceChildren(...(read.getElementById('main')?.childNodes ?? main.childNodes))
     follow()
   }, 2000)
 }
