@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 /// What a receiver got.
 #[derive(Debug, Clone)]
-struct Got {
+pub(crate) struct Got {
     headers: HeaderMap,
     body: Vec<u8>,
 }
@@ -44,13 +44,13 @@ impl Got {
 
 /// A receiver, which answers with the statuses of a list to events of a customer, and else with 204.
 #[derive(Debug, Clone, Default)]
-struct Receiver {
+pub(crate) struct Receiver {
     got: Arc<Mutex<Vec<Got>>>,
     answers: Arc<Mutex<(&'static str, VecDeque<u16>)>>,
 }
 
 impl Receiver {
-    async fn start() -> Result<(Self, String)> {
+    pub(crate) async fn start() -> Result<(Self, String)> {
         let receiver = Self::default();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}/hooks", listener.local_addr()?);
@@ -68,7 +68,7 @@ impl Receiver {
     }
 
     /// Waits until so many have come.
-    async fn receive(&self, count: usize) -> Result<Vec<Got>> {
+    pub(crate) async fn receive(&self, count: usize) -> Result<Vec<Got>> {
         eventually(&format!("{count} webhooks"), SOON, async || {
             let got = self.got();
             Ok((got.len() >= count).then_some(got))
@@ -89,7 +89,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
 }
 
 /// Every part. These tests need no PDF, so no browser starts.
-fn with_workers(options: &mut Options) {
+pub(crate) fn with_workers(options: &mut Options) {
     options.parts = Part::ALL.to_vec();
     options.workers.pdf.chromium_path = Some(PathBuf::from("/there/is/no/browser"));
 }
