@@ -239,7 +239,7 @@ const LOG: [&str; 28] = [
 ];
 
 async fn every_act(person: impl FnOnce() -> Result<Person> + Send + 'static, has_scripts: bool) -> Result<()> {
-    let (database, events) = Events::prepare().await?;
+    let (database, events) = Box::pin(Events::prepare()).await?;
     let system = System::start_on(database, |options| {
         with_workers(options);
         options.workers.webhooks.webhook_allow_private = true;
@@ -279,10 +279,10 @@ async fn every_act(person: impl FnOnce() -> Result<Person> + Send + 'static, has
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_act_is_done_with_the_mouse() -> Result<()> {
-    every_act(Person::new, true).await
+    Box::pin(every_act(Person::new, true)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_act_is_done_by_keyboard_and_without_a_script() -> Result<()> {
-    every_act(|| Person::new()?.by_keyboard().without_scripts(), false).await
+    Box::pin(every_act(|| Person::new()?.by_keyboard().without_scripts(), false)).await
 }
