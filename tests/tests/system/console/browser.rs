@@ -1,6 +1,7 @@
 //! The console in Chromium: every page, every act, with the mouse and with the keyboard alone, with and without scripts, dark and light, on
 //! a phone and on a wide screen, and for readers of screens (axe-core).
 
+mod page;
 mod person;
 mod pages;
 mod acts;

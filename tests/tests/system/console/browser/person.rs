@@ -1,5 +1,6 @@
 //! A person who uses the console: Chromium, and the hands that move it.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,14 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use headless_chrome::browser::tab::point::Point;
-use headless_chrome::protocol::cdp::types::Event;
-use headless_chrome::protocol::cdp::{Emulation, Log, Page, Runtime};
 use headless_chrome::{Browser, LaunchOptions, Tab};
 use nix::unistd::Uid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::programs::root;
 use tests::waiting::SOON;
+
+use super::page::Page;
 
 /// Times a key is struck until something is reached.
 const TIMES: usize = 200;
@@ -32,12 +32,12 @@ enum Hands {
 
 /// Chromium, and one page in it.
 pub(in super::super) struct Person {
-    pub(in super::super) tab: Arc<Tab>,
+    page: Page,
     hands: Hands,
     has_scripts: bool,
     /// What Chromium has complained about, as its console shows it.
-    complaints: Arc<Mutex<Vec<String>>>,
-    _browser: Browser,
+    complaints: Mutex<Vec<String>>,
+    _browser: (Browser, Arc<Tab>),
 }
 
 /// An element of this kind that is seen, has this text, and stands in one of the places that a selector names: as an expression.
@@ -57,17 +57,20 @@ impl Person {
             .sandbox(!Uid::effective().is_root())
             .window_size(Some((DESK, 1_000)))
             // Without a word from Chromium for so long, its connection counts as lost.
-            .idle_browser_timeout(2 * SOON)
+            .idle_browser_timeout(10 * SOON)
+            // A key that is struck before the first picture of a page counts.
+            .args(vec![OsStr::new("--allow-pre-commit-input")])
             .build()?;
         let browser = Browser::new(options)?;
         let tab = browser.new_tab()?;
-        tab.set_default_timeout(SOON);
-        tab.enable_log()?.enable_runtime()?;
-        let complaints = Arc::<Mutex<Vec<String>>>::default();
-        let heard = complaints.clone();
-        let listener = move |event: &Event| heard.lock().expect("not poisoned").extend(complaint(event));
-        tab.add_event_listener(Arc::new(listener))?;
-        Ok(Self { tab, hands: Hands::Mouse, has_scripts: true, complaints, _browser: browser })
+        let url = browser.get_ws_url();
+        let (host, _) = url.split_once("/devtools/").context("an address of Chromium")?;
+        let page = Page::connect(&format!("{host}/devtools/page/{}", tab.get_target_id()))?;
+        for part in ["Log.enable", "Runtime.enable"] {
+            page.call(part, &json!({}))?;
+        }
+        let complaints = Mutex::default();
+        Ok(Self { page, hands: Hands::Mouse, has_scripts: true, complaints, _browser: (browser, tab) })
     }
 
     pub(super) fn by_keyboard(self) -> Self {
@@ -75,12 +78,16 @@ impl Person {
     }
 
     pub(super) fn without_scripts(self) -> Result<Self> {
-        self.tab.call_method(Emulation::SetScriptExecutionDisabled { value: true })?;
+        self.page.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }))?;
         Ok(Self { has_scripts: false, ..self })
     }
 
     pub(in super::super) fn open(&self, url: &str) -> Result<()> {
-        self.leave(|| self.tab.navigate_to(url).map(drop))
+        self.leave(|| {
+            let gone = self.page.call("Page.navigate", &json!({ "url": url }))?;
+            ensure!(gone.get("errorText").is_none(), "{url}: {gone}");
+            Ok(())
+        })
     }
 
     /// Does what leads to another page, and waits until that is there.
@@ -92,29 +99,12 @@ impl Person {
 
     /// What an expression is worth in the page. It can be asked also where the page's own scripts may not run.
     pub(in super::super) fn value(&self, expression: &str) -> Result<Value> {
-        let evaluate = Runtime::Evaluate {
-            expression: expression.to_owned(),
-            return_by_value: Some(true),
-            await_promise: Some(true),
-            object_group: None,
-            include_command_line_api: None,
-            silent: None,
-            context_id: None,
-            generate_preview: None,
-            user_gesture: None,
-            throw_on_side_effect: None,
-            timeout: None,
-            disable_breaks: None,
-            repl_mode: None,
-            allow_unsafe_eval_blocked_by_csp: Some(true),
-            unique_context_id: None,
-            serialization_options: None,
-        };
-        let answer = self.tab.call_method(evaluate)?;
-        if let Some(exception) = answer.exception_details {
-            anyhow::bail!("{expression}: {exception:?}");
+        let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let mut answer = self.page.call("Runtime.evaluate", &asked)?;
+        if let Some(exception) = answer.get("exceptionDetails") {
+            anyhow::bail!("{expression}: {exception}");
         }
-        Ok(answer.result.value.unwrap_or(Value::Null))
+        Ok(answer["result"]["value"].take())
     }
 
     /// Waits until an expression is true. While a page is left there is nothing to ask.
@@ -149,7 +139,11 @@ impl Person {
     }
 
     pub(in super::super) fn strike(&self, keys: &[&str]) -> Result<()> {
-        keys.iter().try_for_each(|key| self.tab.press_key(key).map(drop))
+        keys.iter().try_for_each(|key| self.page.strike(key))
+    }
+
+    pub(in super::super) fn write(&self, text: &str) -> Result<()> {
+        text.chars().try_for_each(|letter| self.page.strike(letter.encode_utf8(&mut [0; 4])))
     }
 
     /// Moves on with the tabulator until this is reached.
@@ -165,7 +159,7 @@ impl Person {
     }
 
     /// Where an element is, once it has been scrolled to. It must be on top of all others there.
-    fn middle(&self, element: &str) -> Result<Point> {
+    fn middle(&self, element: &str) -> Result<(f64, f64)> {
         let look = format!(
             "(element => {{
                  element.scrollIntoView({{ block: 'center', behavior: 'instant' }})
@@ -175,25 +169,15 @@ impl Person {
              }})({element})"
         );
         let at: Option<(f64, f64)> = serde_json::from_value(self.value(&look)?)?;
-        let (x, y) = at.with_context(|| format!("something lies upon {element}"))?;
-        Ok(Point { x, y })
-    }
-
-    /// Moves on to an element by keyboard. From the top of a page, its first link leads past the navigation.
-    fn reach(&self, element: &str) -> Result<()> {
-        let is_below = "document.activeElement === document.body && document.getElementById('main')";
-        if self.value(&format!("Boolean({is_below}?.contains({element}))"))? == true {
-            self.strike(&["Tab", "Enter"])?;
-        }
-        self.tab_to(&format!("element === ({element})"))
+        at.with_context(|| format!("something lies upon {element}"))
     }
 
     /// Clicks on an element, or goes to it by keyboard and strikes a key.
     pub(super) fn choose(&self, element: &str) -> Result<()> {
         if self.hands == Hands::Mouse {
-            return self.tab.click_point(self.middle(element)?).map(drop);
+            return self.page.click(self.middle(element)?);
         }
-        self.reach(element)?;
+        self.tab_to(&format!("element === ({element})"))?;
         let is_button = self.value(&format!("({element}).tagName === 'BUTTON'"))? == true;
         self.strike(&[if is_button { " " } else { "Enter" }])
     }
@@ -210,9 +194,9 @@ impl Person {
         if self.hands == Hands::Mouse && !is_list {
             self.choose(field)?;
         } else {
-            self.reach(field)?;
+            self.tab_to(&format!("element === ({field})"))?;
         }
-        self.tab.type_str(text)?;
+        self.write(text)?;
         self.until(&format!("({field}).value === {text:?}"))
     }
 
@@ -234,25 +218,10 @@ impl Person {
 
     pub(in super::super) fn look(&self, dark: bool, width: u32) -> Result<()> {
         let scheme = if dark { "dark" } else { "light" };
-        let feature = Emulation::MediaFeature { name: "prefers-color-scheme".to_owned(), value: scheme.to_owned() };
-        self.tab.call_method(Emulation::SetEmulatedMedia { media: None, features: Some(vec![feature]) })?;
-        let metrics = Emulation::SetDeviceMetricsOverride {
-            width,
-            height: 1_000,
-            device_scale_factor: 1.0,
-            mobile: width < 500,
-            scale: None,
-            screen_width: None,
-            screen_height: None,
-            position_x: None,
-            position_y: None,
-            dont_set_visible_size: None,
-            screen_orientation: None,
-            viewport: None,
-            display_feature: None,
-            device_posture: None,
-        };
-        self.tab.call_method(metrics).map(drop)
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.page.call("Emulation.setEmulatedMedia", &json!({ "features": [feature] }))?;
+        let metrics = json!({ "width": width, "height": 1_000, "deviceScaleFactor": 1, "mobile": width < 500 });
+        self.page.call("Emulation.setDeviceMetricsOverride", &metrics).map(drop)
     }
 
     /// What is wrong with the page for those who do not see it well. All that axe-core knows counts.
@@ -279,7 +248,9 @@ impl Person {
         self.value("new Image().src = 'https://last.example/'")?;
         let started = Instant::now();
         loop {
+            self.value("null")?;
             let mut heard = self.complaints.lock().expect("not poisoned");
+            heard.extend(self.page.events().iter().filter_map(complaint));
             if heard.last().is_some_and(|last| last.contains("https://last.example/")) {
                 heard.pop();
                 return Ok(std::mem::take(&mut *heard));
@@ -297,30 +268,23 @@ impl Person {
         }
         let size = self.value("[innerWidth, document.body.getBoundingClientRect().height]")?;
         let (width, height): (f64, f64) = serde_json::from_value(size)?;
-        let clip = Page::Viewport { x: 0.0, y: 0.0, width, height: height.min(TALLEST), scale: 1.0 };
-        let capture = Page::CaptureScreenshot {
-            format: Some(Page::CaptureScreenshotFormatOption::Png),
-            quality: None,
-            clip: Some(clip),
-            from_surface: Some(true),
-            capture_beyond_viewport: Some(true),
-            optimize_for_speed: None,
-        };
-        let png = BASE64_STANDARD.decode(self.tab.call_method(capture)?.data)?;
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height.min(TALLEST), "scale": 1 });
+        let asked = json!({ "format": "png", "clip": clip, "captureBeyondViewport": true });
+        let mut picture = self.page.call("Page.captureScreenshot", &asked)?;
+        let png = BASE64_STANDARD.decode(picture["data"].take().as_str().context("a picture")?)?;
         std::fs::write(root().join("docs/console").join(format!("{name}.png")), png).map_err(Into::into)
     }
 }
 
 /// Errors and warnings, as Chromium's console shows them.
-fn complaint(event: &Event) -> Option<String> {
-    match event {
-        Event::LogEntryAdded(added) => {
-            let entry = &added.params.entry;
-            let is_grave = matches!(entry.level, Log::LogEntryLevel::Error | Log::LogEntryLevel::Warning);
-            is_grave.then(|| format!("{}: {}", entry.url.as_deref().unwrap_or_default(), entry.text))
+fn complaint(event: &Value) -> Option<String> {
+    let params = &event["params"];
+    match event["method"].as_str()? {
+        "Log.entryAdded" => {
+            let entry = &params["entry"];
+            (entry["level"] == "error" || entry["level"] == "warning").then(|| entry.to_string())
         }
-        Event::RuntimeExceptionThrown(thrown) => Some(format!("{:?}", thrown.params.exception_details)),
-        Event::RuntimeConsoleAPICalled(called) => Some(format!("{:?}", called.params.args)),
+        "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" => Some(params.to_string()),
         _ => None,
     }
 }

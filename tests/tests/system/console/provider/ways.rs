@@ -140,7 +140,7 @@ async fn a_browser_comes_back_from_the_provider_with_a_session() -> Result<()> {
             person.strike(&["Enter"])?;
             person.until(&format!("location.origin === '{issuer}' && document.readyState === 'complete'"))?;
             person.tab_to("element.name === 'sub'")?;
-            person.tab.type_str("anita")?;
+            person.write("anita")?;
             person.strike(&["Enter"])
         };
         signs_in()?;
