@@ -65,6 +65,13 @@ pub(crate) async fn execute(pool: &PgPool, statements: &str) -> Result<()> {
     Ok(())
 }
 
+/// Runs a statement that makes jobs dead, and gives each of them its dead letter.
+pub(crate) async fn die(pool: &PgPool, update: &str) -> Result<()> {
+    let letters = "insert into messaging.dead_letters (queue, event_id, last_error)
+                   select queue, event_id, last_error from messaging.inbox where status = 'dead' on conflict do nothing";
+    execute(pool, &format!("{update}; {letters}")).await
+}
+
 /// An order with three events that no relay has published, and their ids.
 pub(crate) async fn untold_order() -> Result<(Database, Vec<Uuid>)> {
     let system = System::commands_only().await?;

@@ -9,7 +9,7 @@ use tests::waiting::SOON;
 use tests::{Database, System, books, eventually, shop};
 use uuid::Uuid;
 
-use super::{act, execute, ops};
+use super::{act, die, execute, ops};
 
 /// So many e-mails whose last attempt has failed: a quarter of them timed out, and the mail server refused the others.
 pub(crate) async fn dead_mails(system: &System, number: usize) -> Result<Vec<Uuid>> {
@@ -23,9 +23,8 @@ pub(crate) async fn dead_mails(system: &System, number: usize) -> Result<Vec<Uui
     let dead = "update messaging.inbox set status = 'dead', attempts = 5, finished_at = clock_timestamp(),
                        last_error = case when place % 4 = 0 then 'timed out' else format('mail server said %s to a%s@example.in', 400 + place, place) end
                 from (select event_id as id, row_number() over (order by event_id) as place from messaging.inbox where queue = 'notifications') as line
-                where queue = 'notifications' and event_id = id;
-                insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead'";
-    execute(pool, dead).await?;
+                where queue = 'notifications' and event_id = id";
+    die(pool, dead).await?;
     Ok(sqlx::query_scalar("select event_id from messaging.inbox where queue = 'notifications' order by event_id")
         .fetch_all(pool)
         .await?)
@@ -109,9 +108,8 @@ async fn a_restart_neither_stops_nor_repeats_an_act() -> Result<()> {
     let again = "update messaging.inbox set status = 'dead', finished_at = clock_timestamp()
                  where queue = 'notifications' and status = 'in_doubt'
                    and event_id in (select min(event_id::text)::uuid from messaging.inbox where queue = 'notifications'
-                                    union all select max(event_id::text)::uuid from messaging.inbox where queue = 'notifications');
-                 insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead' on conflict do nothing";
-    execute(pool, again).await?;
+                                    union all select max(event_id::text)::uuid from messaging.inbox where queue = 'notifications')";
+    die(pool, again).await?;
     let database = system.stop().await?;
 
     let left = books::count(&database.pool, DEAD).await?;
@@ -140,7 +138,7 @@ async fn a_cancelled_act_does_no_other_batch() -> Result<()> {
     let acted = cancelled["acted"].as_i64().context("a number")?;
     let pool = &system.database.pool;
     // Its pace would make it wait for a second.
-    sqlx::query!("update messaging.bulk_acts set next_batch_at = clock_timestamp()").execute(pool).await?;
+    execute(pool, "update messaging.bulk_acts set next_batch_at = clock_timestamp()").await?;
     assert!(matches!(step(pool).await?, Stepped::Idle(_)), "nothing is left to do");
     assert_eq!(books::count(pool, DEAD).await?, 5 - acted);
     let log = system.api.get("/ops/actions").await?.expect(200).json();

@@ -7,7 +7,7 @@ use standalone::Part;
 use tests::waiting::{SOON, eventually_equal};
 use tests::{System, books, shop};
 
-use super::{execute, ops};
+use super::{die, ops};
 
 fn types(jobs: &Value) -> Vec<&str> {
     jobs["jobs"].as_array().into_iter().flatten().filter_map(|job| job["event_type"].as_str()).collect()
@@ -25,9 +25,8 @@ async fn jobs_are_found_by_type_error_and_time() -> Result<()> {
     let dead = "update messaging.inbox as job
                 set status = 'dead', attempts = 5, finished_at = clock_timestamp(), received_at = '2026-11-21T10:00:00Z',
                     last_error = case event_type when 'order.paid' then 'mail server: Timed Out' else 'mail server: 100% full' end
-                from messaging.outbox as event where event.event_id = job.event_id and queue = 'notifications';
-                insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead'";
-    execute(pool, dead).await?;
+                from messaging.outbox as event where event.event_id = job.event_id and queue = 'notifications'";
+    die(pool, dead).await?;
 
     let paid = &["order.paid"][..];
     let created = &["order.created"][..];
@@ -87,9 +86,8 @@ async fn dead_jobs_beyond_a_limit_are_counted_and_not_looked_up() -> Result<()> 
                 set status = 'dead', attempts = 5, finished_at = clock_timestamp(), received_at = messaging.time_of(event_id),
                     last_error = case when event_id = (select min(event_id::text)::uuid from messaging.inbox where queue = 'notifications')
                                      then 'mail server: timed out' else 'mail server: full' end
-                where queue = 'notifications';
-                insert into messaging.dead_letters (queue, event_id, last_error) select queue, event_id, last_error from messaging.inbox where status = 'dead'";
-    execute(pool, dead).await?;
+                where queue = 'notifications'";
+    die(pool, dead).await?;
     let in_order: Vec<String> =
         sqlx::query_scalar("select event_id::text from messaging.dead_letters order by event_id")
             .fetch_all(pool)

@@ -1,8 +1,7 @@
 //! A person who uses the console: Chromium, and the hands that move it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +12,7 @@ use nix::unistd::Uid;
 use serde_json::{Value, json};
 use tests::programs::root;
 use tests::waiting::SOON;
+use workers::pdf::find_chromium;
 
 use super::page::Page;
 
@@ -35,8 +35,6 @@ pub(in super::super) struct Person {
     page: Page,
     hands: Hands,
     has_scripts: bool,
-    /// What Chromium has complained about, as its console shows it.
-    complaints: Mutex<Vec<String>>,
     _browser: (Browser, Arc<Tab>),
 }
 
@@ -50,9 +48,8 @@ pub(super) fn control(place: &str, kind: &str, text: &str) -> String {
 
 impl Person {
     pub(in super::super) fn new() -> Result<Self> {
-        let path = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(on_the_path);
         let options = LaunchOptions::default_builder()
-            .path(Some(path.context("no Chromium on the PATH")?))
+            .path(Some(find_chromium(None)?))
             // Chromium's sandbox does not start as root.
             .sandbox(!Uid::effective().is_root())
             .window_size(Some((DESK, 1_000)))
@@ -69,8 +66,7 @@ impl Person {
         for part in ["Log.enable", "Runtime.enable"] {
             page.call(part, &json!({}))?;
         }
-        let complaints = Mutex::default();
-        Ok(Self { page, hands: Hands::Mouse, has_scripts: true, complaints, _browser: (browser, tab) })
+        Ok(Self { page, hands: Hands::Mouse, has_scripts: true, _browser: (browser, tab) })
     }
 
     pub(super) fn by_keyboard(self) -> Self {
@@ -243,19 +239,16 @@ impl Person {
         Ok(serde_json::from_value(self.value(&run)?)?)
     }
 
-    /// What Chromium has complained about so far. Its last complaint is about what is done here against the policy, so none is missed.
+    /// What Chromium has complained about since this was asked last, as its console shows it. Its last complaint is about what is done here against the policy, so none is missed.
     pub(super) fn complaints(&self) -> Result<Vec<String>> {
         self.value("new Image().src = 'https://last.example/'")?;
-        let started = Instant::now();
+        let (started, mut heard) = (Instant::now(), Vec::new());
         loop {
             self.value("null")?;
-            let mut heard = self.complaints.lock().expect("not poisoned");
             heard.extend(self.page.events().iter().filter_map(complaint));
-            if heard.last().is_some_and(|last| last.contains("https://last.example/")) {
-                heard.pop();
-                return Ok(std::mem::take(&mut *heard));
+            if heard.pop_if(|last: &mut String| last.contains("https://last.example/")).is_some() {
+                return Ok(heard);
             }
-            drop(heard);
             ensure!(started.elapsed() < SOON, "Chromium does not complain about what the policy forbids");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -287,9 +280,4 @@ fn complaint(event: &Value) -> Option<String> {
         "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" => Some(params.to_string()),
         _ => None,
     }
-}
-
-fn on_the_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists())
 }
